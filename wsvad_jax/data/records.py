@@ -1,0 +1,47 @@
+"""The record that lies on disk and the batch that a model sees.
+
+Letters: B videos, N crops, T snippets, D feature width, C classes (0 is normal).
+"""
+
+import dataclasses
+
+import numpy as np
+from flax import struct
+from jaxtyping import Bool, Float, Float16, Int, Num
+
+FRAMES_PER_SNIPPET = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureProtocol:
+    """How features were made; stored beside them so that they can be made again."""
+
+    encoder: str = "unknown"  # a hub name, or a folder's name with its weights' hash
+    stride: int = FRAMES_PER_SNIPPET  # frames a snippet
+    crops: int = 1
+    frame: str = "unknown"  # which frame of a snippet is encoded: first, middle, mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One video: features, the classes it is labelled with, and its true events."""
+
+    video: str
+    features: Float16[np.ndarray, "N T D"]
+    label: tuple[int, ...]  # class indices; (0,) is a normal video
+    num_frames: int
+    segments: tuple[tuple[int, int, int], ...] = ()  # (start, end, class), frames
+
+    @property
+    def num_snippets(self) -> int:
+        return self.features.shape[1]
+
+
+@struct.dataclass
+class Batch:
+    """Videos padded to one length; normal videos first where the recipe pairs them."""
+
+    features: Num[np.ndarray, "B N T D"]
+    length: Int[np.ndarray, "B"]  # valid snippets
+    label: Float[np.ndarray, "B C"]  # multi-hot
+    mask: Bool[np.ndarray, "B"]  # False for rows that only fill an evaluation batch

@@ -1,0 +1,12 @@
+"""The four systems, one file a paper.
+
+Letters used throughout: B videos, N crops, T snippets, D feature width, C classes
+(index 0 is normal), L text tokens, H heads, P prototypes, K selected snippets,
+S noise samples, W attention window.
+
+Each model file exports
+  Model(**config.model)               a pure linen module
+  Model.__call__(features, length, text, *, train) -> Outputs
+  loss_fn(outputs, batch, weights) -> (scalar, terms)
+  scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
+"""

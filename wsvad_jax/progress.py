@@ -1,0 +1,69 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Progress:
+    """Counts `total` units of work labelled `label`; use as a context manager."""
+
+    def __init__(self, label: str, total: int, *, unit: str = "it", initial: int = 0):
+        self.label, self.total, self.unit = label, total, unit
+        self.count = self.initial = initial
+        self.info: dict[str, Any] = {}
+        self.start = self.last_line = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                desc=label, total=total, unit=unit, initial=initial, dynamic_ncols=True
+            )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.count > self.initial and exc[0] is None:
+            self._line()
+
+    def update(self, n: int = 1, **info: Any) -> None:
+        """Adds `n` units; `info` (name=text or number) is shown beside the count."""
+        self.count += n
+        self.info.update(info)
+        if self.bar is not None:
+            self.bar.set_postfix(self._texts(), refresh=False)
+            self.bar.update(n)
+        elif time.monotonic() - self.last_line >= LINE_EVERY:
+            self._line()
+
+    def message(self, text: str) -> None:
+        """Prints a line without breaking the bar."""
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _texts(self) -> dict[str, str]:
+        return {
+            k: f"{v:.4g}" if isinstance(v, float) else str(v)
+            for k, v in self.info.items()
+        }
+
+    def _line(self) -> None:
+        self.last_line = time.monotonic()
+        done = self.count - self.initial
+        rate = done / max(self.last_line - self.start, 1e-9)
+        left = (self.total - self.count) / rate if rate else float("inf")
+        parts = [
+            f"{self.label} {self.count}/{self.total}",
+            f"{rate:.1f} {self.unit}/s",
+            f"{left:.0f} s left",
+            *(f"{k} {v}" for k, v in self._texts().items()),
+        ]
+        print(", ".join(parts), file=sys.stderr, flush=True)
