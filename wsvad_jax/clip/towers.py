@@ -1,0 +1,396 @@
+"""CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020) in linen.
+
+The parameter tree is that of the Hugging Face Flax checkpoint, so that its
+`flax_model.msgpack` is used as it is; modules are named after its keys.
+
+  Section 2.4, image encoder   CLIPVision, encode_image
+  Section 2.4, text encoder    CLIPText, encode_text (feature at the end token)
+  both and the logit scale     CLIP (for initialisation and the shape of the tree)
+
+Letters: B images or texts, L tokens, D width, P projection width, H heads.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from wsvad_jax.errors import InputError
+
+LEGACY_EOS = 2  # configs from before transformers' PR 24773 carry this wrong id
+
+AnyArray = Array | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Sizes of the text tower, named as in the hub's config.json."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+    projection_dim: int
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    eos_token_id: int = 49407
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+    """Sizes of the image tower, named as in the hub's config.json."""
+
+    image_size: int
+    patch_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    projection_dim: int
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+
+
+class CLIPText(nn.Module):
+    """Causal text transformer; its parameters are the tree under `text_model`."""
+
+    config: TextConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[AnyArray, "B L"],
+        *,
+        adapt: Callable[[int, Array], Array] | None = None,
+        embed: Callable[[Array], Array] | None = None,
+    ) -> Float[Array, "B L D"]:
+        """Returns the hidden states after the final LayerNorm.
+
+        Attention is causal, so cutting `tokens` after the last end token that is read
+        changes nothing before it.
+
+        Args:
+          tokens: ids; L is at most `max_position_embeddings`.
+          adapt: `adapt(i, x)` replaces the residual stream x [B, L, D] after block i.
+            Submodules that it calls must be made outside of it.
+          embed: replaces the token embeddings [B, L, D] before positions are added.
+
+        Raises:
+          InputError: more tokens than positions.
+        """
+        L = tokens.shape[1]
+        if L > self.config.max_position_embeddings:
+            raise InputError(
+                f"the text tower has {self.config.max_position_embeddings} positions, "
+                f"but the prompts have {L} tokens; shorten them"
+            )
+        x = TextEmbeddings(self.config, self.dtype, name="embeddings")(tokens, embed)
+        mask = jnp.tril(jnp.ones((L, L), bool))
+        x = Encoder(self.config, self.dtype, name="encoder")(x, mask, adapt)
+        return _layer_norm(self, x, "final_layer_norm")
+
+
+class CLIPVision(nn.Module):
+    """Vision transformer; its parameters are the tree under `vision_model`."""
+
+    config: VisionConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, pixels: Float[AnyArray, "B S S 3"]) -> Float[Array, "B D"]:
+        """Returns the class token after the last LayerNorm.
+
+        Args:
+          pixels: RGB, channels last, normalised with CLIP's mean and deviation.
+
+        Raises:
+          InputError: images of another size than the tower's.
+        """
+        S = self.config.image_size
+        if pixels.shape[1:3] != (S, S):
+            raise InputError(
+                f"the image tower takes {S} x {S} pixels, "
+                f"but the images have {pixels.shape[1]} x {pixels.shape[2]}"
+            )
+        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
+        x = _layer_norm(self, x, "pre_layrnorm")  # the checkpoint's own spelling
+        x = Encoder(self.config, self.dtype, name="encoder")(x)
+        return _layer_norm(self, x[:, 0], "post_layernorm")
+
+
+class CLIP(nn.Module):
+    """Both towers with their projections: the whole checkpoint's parameter tree."""
+
+    text: TextConfig
+    vision: VisionConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[AnyArray, "B L"],
+        eos: Int[AnyArray, "B"],
+        pixels: Float[AnyArray, "N S S 3"],
+    ) -> tuple[Float[Array, "B P"], Float[Array, "N P"]]:
+        """Returns text and image features, not normalised."""
+        hidden = CLIPText(self.text, name="text_model")(tokens)
+        image = CLIPVision(self.vision, name="vision_model")(pixels)
+        text = nn.Dense(self.text.projection_dim, False, name="text_projection")(
+            end_token(hidden, eos)
+        )
+        image = nn.Dense(self.vision.projection_dim, False, name="visual_projection")(
+            image
+        )
+        self.param("logit_scale", nn.initializers.constant(np.log(1 / 0.07)), ())
+        return text, image
+
+
+def encode_text(
+    params: Mapping[str, Any],
+    config: TextConfig,
+    tokens: Int[AnyArray, "K L"],
+    eos: Int[AnyArray, "K"],
+    *,
+    dtype: Any = jnp.float32,
+) -> Float[Array, "K P"]:
+    """Returns projected text features, not normalised.
+
+    Args:
+      params: a tree with at least `text_model` and `text_projection`.
+      config: the text tower's sizes.
+      tokens: ids.
+      eos: index of each row's end token (`eos_positions`).
+      dtype: of the activations.
+    """
+    # parent=None: the towers are frozen arguments, never part of a calling module.
+    tower = CLIPText(config, dtype, parent=None)
+    hidden = tower.apply({"params": params["text_model"]}, tokens)
+    return text_features(params, hidden, eos)  # pyright: ignore[reportArgumentType]
+
+
+def encode_image(
+    params: Mapping[str, Any],
+    config: VisionConfig,
+    pixels: Float[AnyArray, "B S S 3"],
+    *,
+    dtype: Any = jnp.float32,
+) -> Float[Array, "B P"]:
+    """Returns projected image features, not normalised.
+
+    Args:
+      params: a tree with at least `vision_model` and `visual_projection`.
+      config: the image tower's sizes.
+      pixels: RGB, channels last, normalised with CLIP's mean and deviation.
+      dtype: of the activations.
+    """
+    tower = CLIPVision(config, dtype, parent=None)
+    pooled: Any = tower.apply({"params": params["vision_model"]}, pixels)
+    return pooled @ jnp.asarray(params["visual_projection"]["kernel"], dtype)
+
+
+def text_features(
+    params: Mapping[str, Any], hidden: Float[Array, "K L D"], eos: Int[AnyArray, "K"]
+) -> Float[Array, "K P"]:
+    """Projects the end tokens of final hidden states with CLIP's text projection."""
+    kernel = jnp.asarray(params["text_projection"]["kernel"], hidden.dtype)
+    return end_token(hidden, eos) @ kernel
+
+
+def end_token(
+    hidden: Float[Array, "K L D"], eos: Int[AnyArray, "K"]
+) -> Float[Array, "K D"]:
+    """Returns each row's hidden state at its end token."""
+    return jnp.take_along_axis(hidden, jnp.asarray(eos)[:, None, None], axis=1)[:, 0]
+
+
+def eos_positions(
+    tokens: Int[np.ndarray, "K L"], eos_token_id: int
+) -> Int[np.ndarray, "K"]:
+    """Returns each row's end token as `transformers` finds it.
+
+    The first position of `eos_token_id`; where the config has the legacy id 2, the
+    first position of the row's largest id.
+
+    Raises:
+      InputError: a row without an end token.
+    """
+    if eos_token_id == LEGACY_EOS:
+        return tokens.argmax(axis=1)
+    found = tokens == eos_token_id
+    if not found.any(axis=1).all():
+        raise InputError(
+            f"the CLIP config's eos_token_id {eos_token_id} is not among the tokens of "
+            f"prompt {int(np.argmin(found.any(axis=1)))}; config.json and the "
+            "tokenizer files are not of one model"
+        )
+    return found.argmax(axis=1)
+
+
+class TextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    config: TextConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[AnyArray, "B L"],
+        embed: Callable[[Array], Array] | None,
+    ) -> Float[Array, "B L D"]:
+        c, L = self.config, tokens.shape[1]
+        table = functools.partial(nn.Embed, features=c.hidden_size, dtype=self.dtype)
+        x = table(c.vocab_size, name="token_embedding")(jnp.asarray(tokens))
+        if embed is not None:
+            x = embed(x)
+        positions = table(c.max_position_embeddings, name="position_embedding")
+        return x + positions(jnp.arange(L))[None]
+
+
+class VisionEmbeddings(nn.Module):
+    """Class token and patches, with position embeddings."""
+
+    config: VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, pixels: Float[AnyArray, "B S S 3"]) -> Float[Array, "B N D"]:
+        c, B = self.config, pixels.shape[0]
+        token = self.param(
+            "class_embedding", nn.initializers.normal(0.02), (c.hidden_size,)
+        )
+        P = c.patch_size
+        patch_embedding = nn.Conv(
+            c.hidden_size, (P, P), (P, P), "VALID", use_bias=False, dtype=self.dtype,
+            name="patch_embedding",
+        )  # fmt: skip
+        x = patch_embedding(jnp.asarray(pixels))
+        x = x.reshape(B, -1, c.hidden_size)  # [B, patches, D], row by row
+        token = jnp.broadcast_to(token.astype(x.dtype), (B, 1, c.hidden_size))
+        x = jnp.concatenate([token, x], axis=1)
+        N = x.shape[1]
+        table = nn.Embed(N, c.hidden_size, dtype=self.dtype, name="position_embedding")
+        return x + table(jnp.arange(N))[None]
+
+
+class Encoder(nn.Module):
+    """The stack of blocks; the checkpoint keeps them under `layers`."""
+
+    config: TextConfig | VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "L L"] | None = None,
+        adapt: Callable[[int, Array], Array] | None = None,
+    ) -> Float[Array, "B L D"]:
+        return Layers(self.config, self.dtype, name="layers")(x, mask, adapt)
+
+
+class Layers(nn.Module):
+    """Blocks named 0, 1, …"""
+
+    config: TextConfig | VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, mask, adapt):
+        for i in range(self.config.num_hidden_layers):
+            x = Block(self.config, self.dtype, name=str(i))(x, mask)
+            if adapt is not None:
+                x = adapt(i, x)
+        return x
+
+
+class Block(nn.Module):
+    """Pre-LayerNorm transformer block."""
+
+    config: TextConfig | VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B L D"], mask: Bool[Array, "L L"] | None
+    ) -> Float[Array, "B L D"]:
+        attention = Attention(self.config, self.dtype, name="self_attn")
+        x = x + attention(_layer_norm(self, x, "layer_norm1"), mask)
+        mlp = MLP(self.config, self.dtype, name="mlp")
+        return x + mlp(_layer_norm(self, x, "layer_norm2"))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a softmax in float32."""
+
+    config: TextConfig | VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B L D"], mask: Bool[Array, "L L"] | None
+    ) -> Float[Array, "B L D"]:
+        B, L, D = x.shape
+        H = self.config.num_attention_heads
+
+        def heads(name: str) -> Array:
+            return nn.Dense(D, dtype=self.dtype, name=name)(x).reshape(B, L, H, D // H)
+
+        q, k, v = heads("q_proj"), heads("k_proj"), heads("v_proj")
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q * (D // H) ** -0.5, k)
+        logits = logits.astype(jnp.float32)
+        if mask is not None:
+            logits = jnp.where(mask[None, None], logits, -jnp.inf)
+        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+        x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, L, D)
+        return nn.Dense(D, dtype=self.dtype, name="out_proj")(x)
+
+
+class MLP(nn.Module):
+    """Two dense layers with the config's activation between."""
+
+    config: TextConfig | VisionConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+        c = self.config
+        x = nn.Dense(c.intermediate_size, dtype=self.dtype, name="fc1")(x)
+        x = activation(c.hidden_act)(x)
+        return nn.Dense(c.hidden_size, dtype=self.dtype, name="fc2")(x)
+
+
+def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """x · σ(1.702 x), the activation of OpenAI's models."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """Returns the activation that config.json calls `name`."""
+    if name == "quick_gelu":
+        return quick_gelu
+    if name == "gelu":
+        return lambda x: jax.nn.gelu(x, approximate=False)
+    raise InputError(
+        f"the CLIP config's hidden_act is {name!r}; expected 'quick_gelu' or 'gelu'"
+    )
+
+
+def _layer_norm(module: CLIPText | CLIPVision | Block, x: Array, name: str) -> Array:
+    # Exact variance rather than E[x²] − E[x]², which cancels in float32.
+    norm = nn.LayerNorm(
+        epsilon=module.config.layer_norm_eps,
+        dtype=jnp.float32,
+        use_fast_variance=False,
+        parent=module,
+        name=name,
+    )
+    return norm(x).astype(module.dtype)
