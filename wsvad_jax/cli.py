@@ -1,0 +1,68 @@
+"""What every program shares: errors in one sentence, exit codes, the `--config` flag."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def run(main: Callable[[], int]) -> None:
+    """Runs a program's `main` and ends the process with its exit code.
+
+    What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
+    error and a non-zero code; a traceback means a fault of ours.
+    """
+    try:
+        code = main()
+    except InputError as e:
+        print(f"error: {e}", file=sys.stderr)
+        code = EXIT_INPUT
+    except OSError as e:
+        if e.strerror is None:
+            raise
+        print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
+        code = EXIT_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def load_config(arguments: Sequence[str]) -> "ConfigDict":
+    """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as ml_collections.
+
+    The config is locked: a key that the recipe doesn't have is an error.
+
+    Raises:
+      InputError: no such file, an unknown key, or a value of another type.
+    """
+    import ml_collections
+    from absl import flags
+    from ml_collections import config_flags
+
+    # A private FlagValues: nothing is registered globally, so tests and notebooks can
+    # call this as often as they like.
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    try:
+        rest = values(["wsvad_jax", *arguments])[1:]
+        config = values.config if values["config"].present else None
+    except OSError as e:
+        raise InputError(f"--config {e.filename}: {e.strerror}") from None
+    except InputError:
+        raise
+    except (flags.Error, ValueError, KeyError, AttributeError, TypeError) as e:
+        raise InputError(f"--config: {' '.join(str(e).split())}") from None
+    if rest:
+        raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(
+            "--config is missing; pass a recipe: --config configs/dsanet.py"
+        )
+    return config

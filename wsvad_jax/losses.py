@@ -1,0 +1,114 @@
+"""Objectives shared by the papers: pure functions of scores and labels.
+
+All reduce in float32 over the videos of a batch; `where` masks out snippets rather
+than slicing, so that every shape is static.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+
+def top_k_mean(
+    x: Float[Array, "B T *rest"],
+    k: Int[Array, "B"],
+    k_max: int,
+    *,
+    where: Bool[Array, "B T"],
+) -> Float[Array, "B *rest"]:
+    """Mean of a video's `k` largest values along T, among those `where` holds.
+
+    Args:
+      x: scores or logits; the trailing axes are ranked independently.
+      k: how many snippets each video averages, 1 ≤ k ≤ min(k_max, valid snippets).
+      k_max: static upper bound of k.
+      where: valid snippets.
+    """
+    shape = (1,) * (x.ndim - 2)
+    x = jnp.where(where.reshape(where.shape + shape), x.astype(jnp.float32), -jnp.inf)
+    best, _ = jax.lax.top_k(jnp.moveaxis(x, 1, -1), k_max)  # [B, *rest, k_max]
+    k = k.reshape(k.shape + shape + (1,))
+    chosen = jnp.arange(k_max).reshape((1,) * (best.ndim - 1) + (k_max,)) < k
+    return jnp.sum(jnp.where(chosen, best, 0), -1) / k[..., 0]
+
+
+def binary_cross_entropy(
+    probability: Float[Array, "*B"], target: Float[Array, "*B"]
+) -> Float[Array, ""]:
+    """Mean of −y log p − (1 − y) log(1 − p), each logarithm clamped at −100."""
+
+    def log(p):
+        # The double `where` keeps the gradient finite where p is exactly 0.
+        return jnp.where(
+            p > 0, jnp.maximum(jnp.log(jnp.where(p > 0, p, 1)), -100), -100
+        )
+
+    p = probability.astype(jnp.float32)
+    return -jnp.mean(target * log(p) + (1 - target) * log(1 - p))
+
+
+def soft_cross_entropy(
+    logits: Float[Array, "B C"], target: Float[Array, "B C"]
+) -> Float[Array, ""]:
+    """Mean over videos of −Σ_c target_c log softmax(logits)_c."""
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return -jnp.mean(jnp.sum(target * log_p, -1))
+
+
+def mil_top_k(
+    anomaly_logits: Float[Array, "B T"],
+    label: Float[Array, "B C"],
+    length: Int[Array, "B"],
+) -> Float[Array, ""]:
+    """Bag-level BCE of the mean of the ⌊n/16 + 1⌋ highest anomaly scores.
+
+    VadCLIP (arXiv 2308.11681), Eq. 11: L_bce of the C-branch.
+    """
+    k, k_max, where = _bag_top_k(length, anomaly_logits.shape[1])
+    score = top_k_mean(jax.nn.sigmoid(anomaly_logits), k, k_max, where=where)
+    return binary_cross_entropy(score, 1 - label[:, 0])
+
+
+def mil_align(
+    align_logits: Float[Array, "B T C"],
+    label: Float[Array, "B C"],
+    length: Int[Array, "B"],
+) -> Float[Array, ""]:
+    """Cross-entropy of each class's mean ⌊n/16 + 1⌋ highest alignment logits.
+
+    VadCLIP (arXiv 2308.11681), Eq. 8 to 10: L_nce of the A-branch.
+    """
+    k, k_max, where = _bag_top_k(length, align_logits.shape[1])
+    logits = top_k_mean(align_logits, k, k_max, where=where)
+    return soft_cross_entropy(logits, normalise_label(label))
+
+
+def text_contrast(text: Float[Array, "C D"]) -> Float[Array, ""]:
+    """Mean |cos| between the normal class's text feature and every other class's.
+
+    VadCLIP (arXiv 2308.11681), Eq. 12: L_cts.
+    """
+    text = normalise(text.astype(jnp.float32))
+    return jnp.mean(jnp.abs(text[1:] @ text[0]))
+
+
+def smooth_target(target: Float[Array, "*B C"], epsilon: float) -> Float[Array, "*B C"]:
+    """Mixes a target distribution with the uniform one: (1 − ε) y + ε / C."""
+    return (1 - epsilon) * target + epsilon / target.shape[-1]
+
+
+def normalise_label(label: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    """Turns a multi-hot label into a distribution, y / Σ y."""
+    return label / jnp.maximum(jnp.sum(label, -1, keepdims=True), 1)
+
+
+def normalise(x: Num[Array, "*B D"]) -> Num[Array, "*B D"]:
+    """x / ‖x‖₂ along the last axis; a zero vector stays zero, with zero gradient."""
+    square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _bag_top_k(length, T):
+    # A video of n snippets votes with its ⌊n/16 + 1⌋ strongest.
+    where = jnp.arange(T)[None] < length[:, None]
+    return length // 16 + 1, min(T // 16 + 1, T), where

@@ -1,0 +1,278 @@
+"""What VadCLIP (arXiv 2308.11681) and DSANet (arXiv 2511.10334) share.
+
+LGT adapter, VadCLIP Sec. 3.2, Eq. 1 to 4:
+  local windowed attention -> WindowBlock     graph convolution  -> GraphConv
+  H_sim                    -> similarity_graph    H_dis          -> distance_graph
+  the whole encoder        -> Encoder
+Both heads, Sec. 3.3 and 3.4: ClassifierBranch (C-branch), AlignBranch (A-branch).
+Submodules carry the names of the released checkpoints, '.' replaced by '_'.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from wsvad_jax.clip.prompts import TextInputs
+from wsvad_jax.clip.towers import CLIPText, quick_gelu, text_features
+from wsvad_jax.errors import InputError
+from wsvad_jax.losses import normalise
+
+TEMPERATURE = 0.07  # of every cosine logit
+SIMILARITY_THRESHOLD = 0.7
+CONTEXT = 10  # learned vectors on either side of a class name
+xavier = nn.initializers.xavier_uniform()
+
+
+def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
+    """A dense layer initialised as PyTorch's default: U(±1/√fan_in) for both."""
+    bound = fan_in**-0.5
+
+    def uniform(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    kwargs = {"kernel_init": uniform, "bias_init": uniform, **kwargs}
+    return nn.Dense(features, name=name, dtype=dtype, **kwargs)
+
+
+def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
+    """Layer normalisation, in float32 whatever the activations' type."""
+    # Exact variance rather than E[x²] − E[x]², which cancels in float32.
+    return nn.LayerNorm(
+        epsilon=epsilon, name=name, dtype=jnp.float32, use_fast_variance=False
+    )
+
+
+class Mlp(nn.Module):
+    """D → 4D QuickGELU → D."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        D = x.shape[-1]
+        x = quick_gelu(linear(D, 4 * D, "c_fc", self.dtype)(x))
+        return linear(4 * D, D, "c_proj", self.dtype)(x)
+
+
+class WindowBlock(nn.Module):
+    """Pre-norm transformer block whose attention stays inside blocks of W snippets."""
+
+    window: int
+    heads: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], where: Bool[Array, "B T"]
+    ) -> Float[Array, "B T D"]:
+        B, T, D = x.shape
+        W, H = self.window, self.heads
+        # T/W small attentions instead of one T×T attention under a block mask.
+        y = layer_norm("ln_1")(x).astype(self.dtype)
+        qkv = nn.Dense(3 * D, name="attn_in_proj", dtype=self.dtype, kernel_init=xavier)
+        q, k, v = jnp.moveaxis(qkv(y).reshape(B, T // W, W, 3, H, D // H), 3, 0)
+        logits = jnp.einsum("bnqhd,bnkhd->bnhqk", q, k).astype(jnp.float32)
+        # A block of nothing but padding attends evenly; finite, and never looked at.
+        mask = where.reshape(B, T // W, 1, 1, W)
+        logits = jnp.where(mask, logits * (D // H) ** -0.5, -1e9)
+        weights = jax.nn.softmax(logits).astype(self.dtype)
+        y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(B, T, D)
+        out = linear(D, D, "attn_out_proj", self.dtype, bias_init=nn.initializers.zeros)
+        x = x + out(y)
+        return x + Mlp(self.dtype, name="mlp")(layer_norm("ln_2")(x).astype(self.dtype))
+
+
+class GraphConv(nn.Module):
+    """gc(x, G) = G (x W) + residual; a width change goes through a convolution."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], graph: Float[Array, "#B T T"]
+    ) -> Float[Array, "B T E"]:
+        D = x.shape[-1]
+        weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
+        residual = x
+        if self.features != D:
+            bound = (5 * D) ** -0.5
+
+            def uniform(key, shape, dtype=jnp.float32):
+                return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+            residual = nn.Conv(
+                self.features,
+                (5,),
+                name="residual",
+                dtype=self.dtype,
+                kernel_init=uniform,
+                bias_init=uniform,
+            )(x)
+        return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
+
+
+def similarity_graph(
+    x: Float[Array, "B T D"], where: Bool[Array, "B T"]
+) -> Float[Array, "B T T"]:
+    """Row-softmax over the valid snippets of cos(x_i, x_j), cut to 0 up to 0.7.
+
+    VadCLIP Eq. 2; rows and columns of padding are zero.
+    """
+    x = normalise(x)
+    cosine = jnp.einsum("btd,bsd->bts", x, x).astype(jnp.float32)
+    cosine = jnp.where(cosine > SIMILARITY_THRESHOLD, cosine, 0)
+    # cos ≤ 1, so the exponential needs no running maximum.
+    both = where[:, :, None] & where[:, None, :]
+    weight = jnp.where(both, jnp.exp(cosine), 0)
+    return weight / jnp.maximum(jnp.sum(weight, -1, keepdims=True), 1)
+
+
+def distance_graph(T: int) -> Float[Array, "1 T T"]:
+    """exp(−|i − j| / e), not normalised (VadCLIP Eq. 3)."""
+    t = jnp.arange(T, dtype=jnp.float32)
+    return jnp.exp(-jnp.abs(t[:, None] - t[None]) / jnp.e)[None]
+
+
+class Encoder(nn.Module):
+    """LGT adapter: positions, windowed attention, two graphs, one projection."""
+
+    layers: int
+    window: int
+    heads: int = 1
+    use_local: bool = True
+    use_graph: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        length: Int[Array, "B"],
+        where: Bool[Array, "B T"],
+    ) -> Float[Array, "B T D"]:
+        """Encodes snippets.
+
+        Args:
+          x: snippet features.
+          length: valid snippets; the similarity graph sees no others.
+          where: snippets that take part elsewhere (all of them, as released, or the
+            valid ones).
+        """
+        B, T, D = x.shape
+        normal = nn.initializers.normal(0.01)
+        x = x + self.param("frame_position_embeddings", normal, (T, D))[None]
+        if self.use_local:
+            for i in range(self.layers):
+                block = WindowBlock(
+                    self.window,
+                    self.heads,
+                    self.dtype,
+                    name=f"temporal_resblocks_{i}",
+                )
+                x = block(x, where)
+        # Unused by the released forward pass; kept so that checkpoints convert whole.
+        self.param("disAdj_sigma", nn.initializers.ones, (1,))
+        if not self.use_graph:
+            return x
+        # Masked snippets are zeroed wherever a convolution or a graph could mix them in.
+        keep = where[..., None].astype(x.dtype)
+        x = x * keep
+        valid = jnp.arange(T)[None] < length[:, None]
+        graphs = similarity_graph(x, valid), distance_graph(T)
+        branches = []
+        for i, graph in enumerate(graphs):
+            y = x
+            for j in (1, 2):
+                conv = GraphConv(D // 2, self.dtype, name=f"gc{2 * i + j}")
+                y = quick_gelu(conv(y, graph)) * keep
+            branches.append(y)
+        return linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))
+
+
+class ClassifierBranch(nn.Module):
+    """C-branch: the anomaly logit of every snippet, from v + mlp2(v)."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
+        x = v + Mlp(self.dtype, name="mlp2")(v)
+        logits = linear(v.shape[-1], 1, "classifier", self.dtype)(x)
+        return logits[..., 0].astype(jnp.float32)
+
+
+class AlignBranch(nn.Module):
+    """A-branch: cosine logits between snippets and visually prompted class texts."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        v: Float[Array, "B T D"],
+        anomaly_logits: Float[Array, "B T"],
+        text: Float[Array, "C D"],
+        where: Bool[Array, "B T"],
+    ) -> Float[Array, "B T C"]:
+        weight = jnp.where(where, anomaly_logits, 0).astype(v.dtype)
+        prompt = normalise(jnp.einsum("bt,btd->bd", weight, v))
+        text = text[None] + prompt[:, None]  # [B, C, D], Eq. 6
+        text = text + Mlp(self.dtype, name="mlp1")(text)
+        return cosine_logits(v, text)
+
+
+def cosine_logits(
+    v: Float[Array, "B T D"], text: Float[Array, "B C D"]
+) -> Float[Array, "B T C"]:
+    """cos(v_t, t_c) / 0.07, in float32."""
+    v, text = (normalise(x.astype(jnp.float32)) for x in (v, text))
+    return jnp.einsum("btd,bcd->btc", v, text) / TEMPERATURE
+
+
+class PromptLearner(nn.Module):
+    """Learnable context around the class names (VadCLIP Sec. 3.4, CoOp's form).
+
+    Positions: start token, 10 learned, the name's tokens, 10 learned, end token. One
+    table of vectors is shared by all classes and indexed by absolute position.
+    """
+
+    normalised: bool = False
+
+    @nn.compact
+    def __call__(self, text: TextInputs) -> Float[Array, "C D"]:
+        positions, width = text.config.max_position_embeddings, text.config.hidden_size
+        K, L = text.tokens.shape
+        if L + 2 * CONTEXT > positions:
+            raise InputError(
+                f"the longest class prompt has {L} tokens, which with {2 * CONTEXT} "
+                f"learned ones is more than the text tower's {positions} positions; "
+                "shorten the card's prompts"
+            )
+        table = self.param(
+            "text_prompt_embeddings",
+            nn.initializers.normal(0.01),
+            (positions, width),
+        )
+        tokens, eos = jnp.asarray(text.tokens), jnp.asarray(text.eos)[:, None]
+        p = jnp.arange(L + 2 * CONTEXT)[None]  # [1, L + 20]
+        # The name follows the first context, the end token the second.
+        name = (p > CONTEXT) & (p < eos + CONTEXT)
+        end = p == eos + 2 * CONTEXT
+        source = jnp.where(name, p - CONTEXT, jnp.where(end, eos, 0))
+        learned = (p > 0) & (p < eos + 2 * CONTEXT) & ~name
+
+        def embed(x: Array) -> Array:
+            return jnp.where(learned[..., None], table[None, : x.shape[1]], x)
+
+        tower = CLIPText(text.config, parent=None)
+        hidden: Any = tower.apply(
+            {"params": text.params["text_model"]},
+            jnp.take_along_axis(tokens, source, axis=1),
+            embed=embed,
+        )
+        x = text.owner @ text_features(text.params, hidden, eos[:, 0] + 2 * CONTEXT)
+        return normalise(x) if self.normalised else x
