@@ -1,0 +1,285 @@
+"""Frames of video files, and the crops of a frame that an image tower sees.
+
+Frames are counted as they are decoded, in presentation order, whatever the container
+says about rate or length, so a snippet is exactly `stride` consecutive frames also at
+a variable frame rate. A rotation in the container (phones) is applied.
+
+Crops are those of the released CLIP features (VadCLIP's, used by DSANet too): the frame
+is stretched to 340 x 256 whatever its aspect, then 224 x 224 pixels are cut. Here the
+224 is the tower's image size S and 340 x 256 grows with it.
+
+  0 centre (for 224: rows 16:240, columns 58:282)   1 top left      2 top right
+  3 bottom left                                     4 bottom right  5-9 mirror of 0-4
+
+The stretch samples bilinearly at half-pixel centres without low-pass filter, as
+OpenCV's INTER_LINEAR does (it agrees within rounding); Pillow's BILINEAR filters first
+when it shrinks, which gives other pictures. `resize="clip"` is CLIP's own
+preprocessing instead: Pillow's bicubic to S on the shorter side, centre crop.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.errors import InputError
+
+CROPS = (1, 5, 10)
+FRAMES = ("first", "middle", "mean")
+RESIZES = ("stretch", "clip")
+STRETCHED = (256, 340)  # rows, columns of the released code, for crops of 224
+RELEASED_SIZE = 224
+
+
+class Video:
+    """One pass over a video file; the counts are known when the pass is over."""
+
+    def __init__(self, path: str | pathlib.Path):
+        """Opens nothing yet; `path` is a file that FFmpeg can read."""
+        self.path = pathlib.Path(path)
+        self.num_frames = 0  # decoded so far
+        self.announced = 0  # frames that the container promises, 0 unknown
+        self.fps = 0.0  # average rate that the container states, 0 unknown
+        self.damage = ""  # what could not be read, for a message
+
+    def frames(self) -> Iterator[Any]:
+        """Yields `av.VideoFrame`s in presentation order.
+
+        What is damaged is left out and noted in `damage`; the rest is yielded.
+
+        Raises:
+          InputError: no file, not a video, no video stream, or not one frame.
+        """
+        import av.error
+
+        with self._open() as container:
+            stream = self._stream(container)
+            packets = container.demux(stream)
+            while True:
+                try:
+                    packet = next(packets)
+                    decoded = packet.decode()
+                except StopIteration:
+                    break
+                except av.error.EOFError:
+                    break
+                except av.error.FFmpegError as e:
+                    # A packet that can't be decoded; a failing demuxer ends by itself.
+                    self.damage = self.damage or _reason(e)
+                    continue
+                for frame in decoded:
+                    self.num_frames += 1
+                    if frame.is_corrupt:
+                        self.damage = self.damage or "corrupt frames"
+                    yield frame
+        self._close()
+
+    def _open(self) -> Any:
+        import av.error
+
+        if not self.path.is_file():
+            what = "is a folder" if self.path.is_dir() else "no such file"
+            raise InputError(f"{self.path}: {what}; expected a video file")
+        try:
+            # "file:" keeps a colon in a name from being read as a protocol.
+            container = av.open(f"file:{self.path}")
+        except (av.error.FFmpegError, ValueError) as e:
+            raise self._not_a_video(_reason(e)) from None
+        if container.format.name == "tty":  # FFmpeg renders text files as a film
+            container.close()
+            raise self._not_a_video("it is a text file")
+        return container
+
+    def _stream(self, container: Any) -> Any:
+        from av.stream import Disposition
+
+        streams = [
+            s
+            for s in container.streams.video
+            if not s.disposition & Disposition.attached_pic  # cover art of music
+        ]
+        if not streams:
+            raise InputError(
+                f"{self.path}: has no video stream (sound only?); expected a video file"
+            )
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        self.announced = stream.frames
+        self.fps = float(stream.average_rate or 0)
+        return stream
+
+    def _close(self) -> None:
+        if not self.num_frames:
+            raise InputError(
+                f"{self.path}: not one frame can be decoded"
+                + (f" ({self.damage})" if self.damage else "")
+                + "; the file is empty or damaged"
+            )
+        # Edit lists hide a few frames of whole files, so a small lack is no damage.
+        if self.num_frames < 0.97 * self.announced - FRAMES_PER_SNIPPET:
+            self.damage = (
+                f"{self.num_frames} of {self.announced} frames can be read"
+                + (f" ({self.damage})" if self.damage else "")
+            )
+
+    def _not_a_video(self, reason: str) -> InputError:
+        return InputError(
+            f"{self.path}: can't be read as a video ({reason}); expected a whole mp4, "
+            "avi, mkv or other file that FFmpeg knows"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Snippet:
+    """`stride` consecutive frames, and those of them that are encoded."""
+
+    index: int
+    seconds: float  # presentation time of the first frame
+    num_frames: int  # fewer than the stride only for a video's last snippet
+    pictures: tuple[UInt8[np.ndarray, "H W 3"], ...]
+
+
+def snippets(
+    video: Video, *, frame: str = "middle", stride: int = FRAMES_PER_SNIPPET
+) -> Iterator[Snippet]:
+    """Cuts a video into snippets of `stride` frames; the last one may be shorter.
+
+    Args:
+      video: a pass that has not begun.
+      frame: which frames of a snippet are converted to pictures: the `first`, the
+        `middle` (number n // 2 of n), or all of them for `mean` (of their features).
+      stride: frames a snippet.
+
+    Raises:
+      InputError: unknown `frame`, or as `Video.frames`.
+    """
+    if frame not in FRAMES:
+        raise InputError(f"frame must be one of {', '.join(FRAMES)}, found {frame!r}")
+    held, first, number, count = [], 0.0, 0, 0
+    for decoded in video.frames():
+        if count == 0:
+            first = _seconds(decoded, number * stride, video.fps)
+        if frame == "mean":
+            held.append(rgb(decoded))
+        elif count <= (stride // 2 if frame == "middle" else 0):
+            held.append(decoded)  # which is the middle is known at the end only
+        count += 1
+        if count == stride:
+            yield _snippet(number, first, count, held, frame)
+            held, number, count = [], number + 1, 0
+    if count:
+        yield _snippet(number, first, count, held, frame)
+
+
+def _snippet(number: int, first: float, count: int, held: list, frame: str) -> Snippet:
+    if frame == "mean":
+        return Snippet(number, first, count, tuple(held))
+    chosen = held[count // 2 if frame == "middle" else 0]
+    return Snippet(number, first, count, (rgb(chosen),))
+
+
+def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
+    """Converts an `av.VideoFrame` to RGB, turned upright."""
+    picture = frame.to_ndarray(format="rgb24")
+    if turns := round(frame.rotation / 90) % 4:
+        picture = np.ascontiguousarray(np.rot90(picture, turns))
+    return picture
+
+
+def _seconds(frame: Any, number: int, fps: float) -> float:
+    if frame.time is not None:
+        return float(frame.time)
+    return number / fps if fps else 0.0
+
+
+def crop(
+    picture: UInt8[np.ndarray, "H W 3"],
+    size: int,
+    *,
+    crops: int = 1,
+    resize: str = "stretch",
+) -> UInt8[np.ndarray, "N S S 3"]:
+    """Cuts a frame into the pictures that an image tower of `size` S pixels sees.
+
+    Args:
+      picture: RGB of any size.
+      size: S, the tower's image size.
+      crops: N, 1, 5 or 10 in the released order (see the module).
+      resize: `stretch`, the released geometry, or `clip`, CLIP's own preprocessing.
+
+    Raises:
+      InputError: another number of crops, or `clip` with more than one.
+    """
+    check_crops(crops, resize)
+    if resize == "clip":
+        return _clip_resize(picture, size)[None]
+    h, w = (round(n * size / RELEASED_SIZE) for n in STRETCHED)
+    stretched = resize_bilinear(picture, h, w)
+    top, left = (h - size) // 2, (w - size) // 2
+    corners = [(top, left), (0, 0), (0, w - size), (h - size, 0), (h - size, w - size)]
+    cut = [stretched[y : y + size, x : x + size] for y, x in corners[: min(crops, 5)]]
+    if crops == 10:
+        cut += [c[:, ::-1] for c in cut]
+    return np.stack(cut)
+
+
+def check_crops(crops: int, resize: str) -> None:
+    """Raises InputError for a combination that `crop` does not have."""
+    if crops not in CROPS:
+        raise InputError(f"crops must be one of 1, 5, 10, found {crops}")
+    if resize not in RESIZES:
+        raise InputError(f"resize must be stretch or clip, found {resize!r}")
+    if resize == "clip" and crops != 1:
+        raise InputError(
+            f"resize 'clip' is CLIP's centre crop and has 1 crop, found crops={crops}; "
+            "choose resize 'stretch' for more"
+        )
+
+
+def resize_bilinear(
+    picture: UInt8[np.ndarray, "H W 3"], height: int, width: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Resamples at half-pixel centres between the four nearest pixels, unfiltered."""
+    rows, below, dy = _taps(picture.shape[0], height)
+    columns, right, dx = _taps(picture.shape[1], width)
+    dy, dx = dy[:, None, None], dx[:, None]
+    # Only the pixels that are read are converted: a 4K frame costs what a small one
+    # does.
+    upper = picture[rows].astype(np.float32)
+    upper += dy * (picture[below].astype(np.float32) - upper)
+    out = upper[:, columns]
+    out += dx * (upper[:, right] - out)
+    return (out + 0.5).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(
+    n: int, m: int
+) -> tuple[Int[np.ndarray, "{m}"], Int[np.ndarray, "{m}"], Float32[np.ndarray, "{m}"]]:
+    """Returns the two pixels between which each of m samples lies, and the weight."""
+    position = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
+    lower = position.astype(np.int64)
+    weight = (position - lower).astype(np.float32)
+    return lower, np.minimum(lower + 1, n - 1), weight
+
+
+def _clip_resize(
+    picture: UInt8[np.ndarray, "H W 3"], size: int
+) -> UInt8[np.ndarray, "S S 3"]:
+    from PIL import Image
+
+    H, W = picture.shape[:2]
+    # torchvision's arithmetic, which CLIP's preprocessing is made of.
+    h, w = (size, int(size * W / H)) if H <= W else (int(size * H / W), size)
+    image = Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC)
+    top, left = round((h - size) / 2), round((w - size) / 2)
+    return np.asarray(image)[top : top + size, left : left + size]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
