@@ -1,0 +1,400 @@
+"""Rules between released PyTorch state dicts and our Flax variables.
+
+One table a model. A row is (kind, PyTorch module, our module): its kind says which
+tensors the module has and what they are called on either side, and `{…}` stands for
+the same text on both, a number `{i}` or one of several names `{a|b}`. The same table is
+read from left to right by `import_state` and from right to left by `export_state`, so
+that the round trip loses nothing.
+
+Layout: PyTorch keeps a linear weight as [out, in] and a convolution's as
+[out, in, width]; Flax as [in, out] and [width, in, out]. Both are the axes in reverse
+order, which is what happens to every leaf called `kernel`, and to no other. The packed
+attention weight [3D, D] is q, k, v one after another, head after head, on either side.
+
+VadCLIP's and DSANet's files hold the whole CLIP model too, DSANet's twice.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsvad_jax.errors import InputError
+
+State = Mapping[str, np.ndarray]
+
+TITLES = {
+    "mil_ranking": "MIL ranking",
+    "clip_tsa": "CLIP-TSA",
+    "vadclip": "VadCLIP",
+    "dsanet": "DSANet",
+}
+# A tensor whose name starts so is in one model's files only; the first match counts.
+MARKS = {
+    "clip_adapter.": "dsanet",
+    "video_anomaly_refiner.": "dsanet",
+    "text_prompt_embeddings.": "vadclip",
+    "hard_attention.": "clip_tsa",
+    "Aggregate.": "clip_tsa",
+}
+CLIP_PREFIXES = {
+    "vadclip": ("clipmodel.",),
+    "dsanet": ("clipmodel.", "clip_adapter.clipmodel."),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What follows a module's name in PyTorch, and in our tree."""
+
+    suffixes: Mapping[str, str]
+    collection: str = "params"
+
+
+LINEAR = Kind({".weight": "/kernel", ".bias": "/bias"})  # and convolutions
+NO_BIAS = Kind({".weight": "/kernel"})
+PACKED = Kind({"_weight": "/kernel", "_bias": "/bias"})
+NORM = Kind({".weight": "/scale", ".bias": "/bias"})
+STATISTICS = Kind({".running_mean": "/mean", ".running_var": "/var"}, "batch_stats")
+TABLE = Kind({".weight": ""})
+TENSOR = Kind({"": ""})
+# Tensors that no forward pass reads: kept under their own names for the way back.
+COUNTER = Kind({".num_batches_tracked": ".num_batches_tracked"}, "unused")
+UNUSED = Kind({".weight": ".weight", ".bias": ".bias"}, "unused")
+
+_BLOCK = "encoder/temporal_resblocks_{i}"
+_ENCODER_AND_HEADS = [
+    (NORM, "temporal.resblocks.{i}.{ln_1|ln_2}", _BLOCK + "/{ln_1|ln_2}"),
+    (PACKED, "temporal.resblocks.{i}.attn.in_proj", _BLOCK + "/attn_in_proj"),
+    (LINEAR, "temporal.resblocks.{i}.attn.out_proj", _BLOCK + "/attn_out_proj"),
+    (LINEAR, "temporal.resblocks.{i}.mlp.{c_fc|c_proj}", _BLOCK + "/mlp/{c_fc|c_proj}"),
+    (TENSOR, "gc{i}.weight", "encoder/gc{i}/weight"),
+    (LINEAR, "gc{i}.residual", "encoder/gc{i}/residual"),
+    (TENSOR, "disAdj.sigma", "encoder/disAdj_sigma"),
+    (LINEAR, "linear", "encoder/linear"),
+    (TABLE, "frame_position_embeddings", "encoder/frame_position_embeddings"),
+    (LINEAR, "mlp1.{c_fc|c_proj}", "align_branch/mlp1/{c_fc|c_proj}"),
+    (LINEAR, "mlp2.{c_fc|c_proj}", "classifier_branch/mlp2/{c_fc|c_proj}"),
+    (LINEAR, "classifier", "classifier_branch/classifier"),
+]
+_VADCLIP = [
+    *_ENCODER_AND_HEADS,
+    (TABLE, "text_prompt_embeddings", "prompt_learner/text_prompt_embeddings"),
+]
+_STACK = "{dnp_extractor|decoder}"
+_NORMALITY = [
+    (TENSOR, "video_prototypes", "video_prototypes"),
+    (LINEAR, "bottleneck.{c_fc|c_proj}", "bottleneck/{c_fc|c_proj}"),
+    (NORM, _STACK + ".{i}.{norm1|norm2}", _STACK + "_{i}/{norm1|norm2}"),
+    (LINEAR, _STACK + ".{i}.attn.{q|kv|proj}", _STACK + "_{i}/attn/{q|kv|proj}"),
+    (TENSOR, _STACK + ".{i}.attn.learn_scale", _STACK + "_{i}/attn/learn_scale"),
+    (LINEAR, _STACK + ".{i}.mlp.{fc1|fc2}", _STACK + "_{i}/mlp/{fc1|fc2}"),
+]
+_ADAPTER = "clip_adapter.text_adapter.{i}.fc.0", "clip_adapter/text_adapter_{i}_fc_0"
+_DSANET = [
+    *_ENCODER_AND_HEADS,
+    (NO_BIAS, *_ADAPTER),
+    # The ablation without the text adapter learns VadCLIP's prompts instead.
+    (TABLE, "text_prompt_embeddings", "clip_adapter/text_prompt_embeddings"),
+    *(
+        (kind, f"video_anomaly_refiner.{theirs}", f"video_anomaly_refiner/{ours}")
+        for kind, theirs, ours in _NORMALITY
+    ),
+]
+_CLIP_TSA = [
+    (LINEAR, "hard_attention.scorer.{fc1|fc2}", "hard_attention_scorer_{fc1|fc2}"),
+    (LINEAR, "Aggregate.conv_{1|2|3}.0", "Aggregate_conv_{1|2|3}_0"),
+    (NO_BIAS, "Aggregate.conv_{4|5}.0", "Aggregate_conv_{4|5}_0"),
+    (LINEAR, "Aggregate.non_local.{g|theta|phi}", "Aggregate_non_local_{g|theta|phi}"),
+    (LINEAR, "Aggregate.non_local.W.0", "Aggregate_non_local_W_0"),
+    *(
+        row
+        for theirs, ours in (
+            ("Aggregate.conv_{1|2|3|5}.2", "Aggregate_conv_{1|2|3|5}_2"),
+            ("Aggregate.non_local.W.1", "Aggregate_non_local_W_1"),
+        )
+        for row in (
+            (NORM, theirs, ours),
+            (STATISTICS, theirs, ours),
+            (COUNTER, theirs, theirs),
+        )
+    ),
+    (LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}"),
+]
+_MIL_RANKING = [(LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}")]
+# The entry for wide features is in every file of CLIP-TSA, read or not.
+_WIDE = [(LINEAR, "mlp.{fc1|fc2}", "mlp_{fc1|fc2}")]
+_NARROW = [(UNUSED, "mlp.{fc1|fc2}", "mlp.{fc1|fc2}")]
+TABLES = {
+    "mil_ranking": _MIL_RANKING,
+    "clip_tsa": _CLIP_TSA + _NARROW,
+    "clip_tsa, wide features": _CLIP_TSA + _WIDE,
+    "vadclip": _VADCLIP,
+    "dsanet": _DSANET,
+}
+# MIL ranking as an nn.Sequential numbers its layers.
+_SEQUENTIAL = {"0": "fc1", "3": "fc2", "6": "fc3"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One kind of tensor: its name in PyTorch and its path in our variables."""
+
+    theirs: str
+    ours: str
+
+    def path(self, name: str) -> str | None:
+        """`collection/path` of a PyTorch tensor, None if the rule isn't about it."""
+        return _translate(name, self.theirs, self.ours)
+
+    def name(self, path: str) -> str | None:
+        """The PyTorch name of `collection/path`, None if the rule isn't about it."""
+        return _translate(path, self.ours, self.theirs)
+
+
+def rules(table: str) -> list[Rule]:
+    """The rules of a table, one for each row and tensor of its kind."""
+    return [
+        Rule(theirs + a, f"{kind.collection}/{ours}{b}")
+        for kind, theirs, ours in TABLES[table]
+        for a, b in kind.suffixes.items()
+    ]
+
+
+def _translate(text: str, source: str, target: str) -> str | None:
+    match = _pattern(source).fullmatch(text)
+    if match is None:
+        return None
+    groups = iter(match.groups())
+    return re.sub(r"\{[^}]*\}", lambda _: next(groups), target)
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    literal, *rest = re.split(r"\{([^}]*)\}", template)
+    parts = [re.escape(literal)]
+    for group, literal in zip(rest[::2], rest[1::2], strict=True):
+        parts += [r"(\d+)" if group == "i" else f"({group})", re.escape(literal)]
+    return re.compile("".join(parts))
+
+
+def _only(found: list[str | None], text: str) -> str | None:
+    matches = [x for x in found if x is not None]
+    assert len(matches) <= 1, f"{text}: matched by {len(matches)} rules"
+    return matches[0] if matches else None
+
+
+def identify(state: State) -> str | None:
+    """The model whose checkpoint this is, by tensors that no other model has."""
+    for mark, model in MARKS.items():
+        if any(name.startswith(mark) for name in state):
+            return model
+    modules = {name.rpartition(".")[0] for name in state}
+    if modules in ({"fc1", "fc2", "fc3"}, set(_SEQUENTIAL)):
+        return "mil_ranking"
+    return None
+
+
+def import_state(
+    model_name: str,
+    state: State,
+    expected: Mapping[str, Any] | None = None,
+    source: str = "the state dict",
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Turns a PyTorch state dict into our variables.
+
+    Args:
+      model_name: a key of `TITLES`.
+      state: tensors by PyTorch name.
+      expected: `params` and `batch_stats` of the model, arrays or shapes. Then what
+        the state dict lacks, has beyond it, or shapes otherwise is an error.
+      source: what to call the state dict in errors.
+
+    Returns:
+      The variables `params`, `batch_stats` and `unused` (tensors that no forward pass
+      reads, by PyTorch name); and CLIP's tensors by OpenAI's names, none if the file
+      has none.
+
+    Raises:
+      InputError: another model's state dict, or one with unknown, missing or misshapen
+        tensors: all of them are listed.
+    """
+    wanted = None if expected is None else _flatten(expected)
+    found = identify(state)
+    # DSANet without its text adapter learns VadCLIP's prompts, under the same name.
+    if "params/clip_adapter/text_prompt_embeddings" in (wanted or {}):
+        found = model_name if found == "vadclip" else found
+    if found not in (None, model_name):
+        raise InputError(
+            f"{source}: this is a {TITLES[found]} checkpoint, expected one of "
+            f"{TITLES[model_name]}; pass the config of {TITLES[found]}"
+        )
+    problems = {key: [] for key in ("unknown", "missing", "misshapen", "unequal")}
+    state, clip = _split_clip(model_name, state, problems)
+    if model_name == "mil_ranking":
+        state = {_name_layers(name): array for name, array in state.items()}
+    table = _rules_of(model_name, _is_wide(state) or _is_wide(wanted))
+    flat = {}
+    for name, array in state.items():
+        path = _only([rule.path(name) for rule in table], name)
+        if path is None:
+            problems["unknown"].append(f"{name} {list(array.shape)}")
+        else:
+            flat[path] = _reverse(path, array)
+    if wanted is not None:
+        _compare(flat, wanted, table, problems)
+    if any(problems.values()):
+        listed = "; ".join(f"{k} {', '.join(v)}" for k, v in problems.items() if v)
+        raise InputError(
+            f"{source} doesn't fit {TITLES[model_name]} with this config: {listed}"
+        )
+    return _nest(flat), clip
+
+
+def export_state(
+    model_name: str, variables: Mapping[str, Any], clip: State | None = None
+) -> dict[str, np.ndarray]:
+    """Turns our variables into the state dict that the released code loads.
+
+    Args:
+      model_name: a key of `TITLES`.
+      variables: `params`, and `batch_stats` and `unused` where there are any.
+      clip: CLIP's tensors by OpenAI's names, for the models whose files hold them.
+
+    Raises:
+      InputError: the variables have what the model doesn't.
+    """
+    flat = _flatten(variables)
+    wide = _is_wide(flat)
+    table = _rules_of(model_name, wide)
+    if model_name == "clip_tsa":
+        flat = {**_unused_defaults(flat, table, wide), **flat}
+    names = {path: _only([rule.name(path) for rule in table], path) for path in flat}
+    if unknown := [path for path, name in names.items() if name is None]:
+        raise InputError(
+            f"the checkpoint is not one of {TITLES[model_name]}, which has no "
+            f"{', '.join(unknown)}"
+        )
+    state = {str(names[path]): _reverse(path, leaf) for path, leaf in flat.items()}
+    if clip:
+        for prefix in CLIP_PREFIXES.get(model_name, ()):
+            state |= {prefix + name: np.asarray(leaf) for name, leaf in clip.items()}
+    return state
+
+
+def _rules_of(model_name: str, wide: bool) -> list[Rule]:
+    return rules("clip_tsa, wide features" if wide else model_name)
+
+
+def _is_wide(flat: Mapping[str, Any] | None) -> bool:
+    """Whether a state dict or variables are CLIP-TSA's for features wider than 512."""
+    entry = (flat or {}).get("mlp.fc1.weight")
+    return "params/mlp_fc1/kernel" in (flat or {}) or (
+        entry is not None and entry.shape[-1] > 512
+    )
+
+
+def _unused_defaults(
+    flat: Mapping[str, Any], table: list[Rule], wide: bool
+) -> dict[str, np.ndarray]:
+    """Zeros for what CLIP-TSA's own code expects in a file without reading it."""
+    names = [rule.name(path) for rule in table for path in flat]
+    found = {
+        f"unused/{name.removesuffix('running_mean')}num_batches_tracked": np.zeros(
+            (), np.int64
+        )
+        for name in names
+        if name is not None and name.endswith(".running_mean")
+    }
+    if wide or "params/Aggregate_conv_5_0/kernel" not in flat:
+        return found
+    D = flat["params/Aggregate_conv_5_0/kernel"].shape[-1]
+    shapes = {"fc1.weight": (1024, D), "fc1.bias": (1024,)}
+    shapes |= {"fc2.weight": (D, 1024), "fc2.bias": (D,)}
+    for name, shape in shapes.items():
+        found[f"unused/mlp.{name}"] = np.zeros(shape, np.float32)
+    return found
+
+
+def _name_layers(name: str) -> str:
+    module, dot, leaf = name.rpartition(".")
+    return _SEQUENTIAL.get(module, module) + dot + leaf
+
+
+def _reverse(path: str, array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    return np.ascontiguousarray(array.T) if path.endswith("/kernel") else array
+
+
+def _split_clip(
+    model_name: str, state: State, problems: dict[str, list[str]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Parts the model's own tensors from CLIP's; copies of those must be equal."""
+    prefixes = CLIP_PREFIXES.get(model_name, ())
+    own = {n: x for n, x in state.items() if not n.startswith(prefixes)}
+    copies = [
+        {n.removeprefix(p): x for n, x in state.items() if n.startswith(p)}
+        for p in prefixes
+    ]
+    clip = copies[0] if copies else {}
+    for prefix, copy in zip(prefixes[1:], copies[1:], strict=True):
+        problems["missing"] += [f"{prefix}{n}" for n in clip if n not in copy]
+        problems["missing"] += [f"{prefixes[0]}{n}" for n in copy if n not in clip]
+        problems["unequal"] += [
+            f"{prefix}{name} and {prefixes[0]}{name}"
+            for name in clip.keys() & copy.keys()
+            if not np.array_equal(clip[name], copy[name], equal_nan=True)
+        ]
+    return own, clip
+
+
+def _compare(
+    flat: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    table: list[Rule],
+    problems: dict[str, list[str]],
+) -> None:
+    """Lists, in PyTorch's names and layout, how the tensors differ from the model."""
+
+    def describe(path, leaf):
+        name = _only([rule.name(path) for rule in table], path) or path
+        return name, list(_shape(path, leaf))
+
+    for path, leaf in flat.items():
+        name, shape = describe(path, leaf)
+        if path not in wanted:
+            if not path.startswith("unused/"):
+                problems["unknown"].append(f"{name} {shape}")
+        elif (want := describe(path, wanted[path])[1]) != shape:
+            problems["misshapen"].append(f"{name} {shape}, expected {want}")
+    for path in wanted.keys() - flat.keys():
+        name, shape = describe(path, wanted[path])
+        problems["missing"].append(f"{name} {shape}")
+
+
+def _shape(path: str, leaf: Any) -> tuple[int, ...]:
+    return leaf.shape[::-1] if path.endswith("/kernel") else leaf.shape
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}/")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {"params": {}, "batch_stats": {}, "unused": {}}
+    for path, leaf in flat.items():
+        *parents, last = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
