@@ -102,10 +102,17 @@ def normalise_label(label: Float[Array, "B C"]) -> Float[Array, "B C"]:
     return label / jnp.maximum(jnp.sum(label, -1, keepdims=True), 1)
 
 
-def normalise(x: Num[Array, "*B D"]) -> Num[Array, "*B D"]:
-    """x / ‖x‖₂ along the last axis; a zero vector stays zero, with zero gradient."""
+def norm(x: Num[Array, "*B D"]) -> Num[Array, "*B 1"]:
+    """‖x‖₂ along the last axis, with gradient 0 at 0."""
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
-    return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def normalise(x: Num[Array, "*B D"]) -> Num[Array, "*B D"]:
+    """x / ‖x‖₂ along the last axis; a zero vector stays zero, with gradient 0."""
+    length = norm(x)
+    # Not rsqrt: XLA's on a CPU is an estimate, which shows in small gradients.
+    return x / jnp.where(length > 0, length, 1)
 
 
 def _bag_top_k(length, T):

@@ -176,7 +176,7 @@ class TextAdapter(nn.Module):
             if i >= self.until:
                 return x
             h = nn.leaky_relu(blocks[i](x), 0.01)
-            h = h * norm(x) / (norm(h) + 1e-6)
+            h = h * losses.norm(x) / (losses.norm(h) + 1e-6)
             return self.weight * h + (1 - self.weight) * x
 
         tower = CLIPText(text.config, parent=None)
@@ -439,9 +439,3 @@ def scores(outputs: Outputs) -> dict[str, Array]:
         "classes": jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),
         "anomaly_align": 1 - jax.nn.softmax(outputs.align_logits)[..., 0],
     }
-
-
-def norm(x: Float[Array, "*B D"]) -> Float[Array, "*B 1"]:
-    """‖x‖₂ along the last axis, with a finite gradient at 0."""
-    square = jnp.sum(jnp.square(x), -1, keepdims=True)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
