@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from wsvad_jax.errors import InputError
 
@@ -182,6 +181,40 @@ def learning_rate(
     )
 
 
+OPTIMISERS = {
+    "adamw": torch_adamw,
+    "stable_adamw": stable_adamw,
+    "adam_l2": adam_l2,
+    "adagrad_l2": adagrad_l2,
+}
+
+
+def from_plan(
+    plan: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, loader_steps: int
+) -> optax.GradientTransformation:
+    """Builds a recipe's optimisers.
+
+    `plan["optim"]` maps "default", and any top-level module with one of its own, to
+    `name`, `lr`, `weight_decay` and the keys of `learning_rate`.
+    """
+    groups = {}
+    for module, config in plan["optim"].items():
+        if config["name"] not in OPTIMISERS:
+            raise InputError(
+                f"optim.{module}.name is {config['name']!r}; expected one of "
+                f"{', '.join(OPTIMISERS)}"
+            )
+        schedule = learning_rate(
+            config,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            loader_steps=loader_steps,
+        )
+        groups[module] = OPTIMISERS[config["name"]](schedule, config["weight_decay"])
+    default = groups.pop("default")
+    return by_module(groups, default) if groups else default
+
+
 def by_module(
     groups: Mapping[str, optax.GradientTransformation],
     default: optax.GradientTransformation,
@@ -200,8 +233,3 @@ def by_module(
         }
 
     return optax.multi_transform({"": default, **groups}, labels)
-
-
-def global_norm(tree: Any) -> Float[Array, ""]:
-    """Root of the sum of squares of every entry, in float32."""
-    return optax.global_norm(jax.tree.map(lambda x: x.astype(np.float32), tree))

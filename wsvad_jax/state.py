@@ -92,15 +92,18 @@ def make_step(
     weights: dict[str, float],
     seed: int,
     mesh: Mesh,
+    to_batch: Callable[[Any], Any] | None = None,
 ) -> Step:
-    """Returns the compiled step (state, batch, text) → (state, metrics).
+    """Returns the compiled step (state, inputs, text) → (state, metrics).
 
     The state is donated; `text`, with the frozen text tower, is an argument and never a
-    constant of the program. Metrics are the loss terms, `loss` and `grad_norm`, still
-    on the device.
+    constant of the program. `to_batch` turns the inputs into a batch inside the program
+    (rows of a split that lies on the device). Metrics are the loss terms, `loss` and
+    `grad_norm`, still on the device.
     """
 
-    def step(state: State, batch: Any, text: Any) -> tuple[State, dict[str, Array]]:
+    def step(state: State, inputs: Any, text: Any) -> tuple[State, dict[str, Array]]:
+        batch = to_batch(inputs) if to_batch else inputs
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         dropout, noise = jax.random.split(key)
 
@@ -129,10 +132,13 @@ def make_step(
         )
         return state, {**terms, "loss": loss, "grad_norm": optax.global_norm(grads)}
 
+    batch_sharding = split(mesh)
+    # Where a whole split lies on the devices, only the rows of it are divided.
+    inputs_sharding = (replicated(mesh), batch_sharding) if to_batch else batch_sharding
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(replicated(mesh), split(mesh), replicated(mesh)),
+        in_shardings=(replicated(mesh), inputs_sharding, replicated(mesh)),
         out_shardings=replicated(mesh),
     )
 

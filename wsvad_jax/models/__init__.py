@@ -10,3 +10,7 @@ Each model file exports
   loss_fn(outputs, batch, weights) -> (scalar, terms)
   scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
 """
+
+from wsvad_jax.models import dsanet
+
+MODELS = {"dsanet": dsanet}

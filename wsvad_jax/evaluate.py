@@ -1,0 +1,182 @@
+"""Scores a test set with a trained or converted model.
+
+  python -m wsvad_jax.evaluate --workdir runs/dsanet-demo-0
+  python -m wsvad_jax.evaluate --config configs/dsanet.py:ucf --checkpoint DIR \\
+      --workdir OUT
+
+Inputs: a workdir that training left, or a recipe and a model folder (WORKDIR/model, or
+what `python -m wsvad_jax.convert` wrote). Outputs, in the workdir: results.json (every
+metric), scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video) and
+report.png (score curves over the true anomalies).
+"""
+
+import argparse
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax import cli
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import atomic_path, read_json, write_json
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.metrics import EvalVideo
+    from wsvad_jax.recipe import Recipe
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def evaluate_model(
+    config: "ConfigDict",
+    checkpoint: pathlib.Path,
+    workdir: pathlib.Path,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Scores the recipe's test set with the model in `checkpoint`.
+
+    Returns the content of `workdir`/results.json.
+
+    Raises:
+      InputError: the model is of another recipe, or its shapes don't fit.
+    """
+    from wsvad_jax.checkpoint import load_params
+    from wsvad_jax.recipe import check_params, open_recipe
+    from wsvad_jax.scoring import Scorer, score_split
+
+    params, batch_stats, meta = load_params(checkpoint)
+    if meta["model"] != config.model_name:
+        raise InputError(
+            f"{checkpoint} holds a {meta['model']} model, but the recipe is for "
+            f"{config.model_name}; pass the recipe that it was trained with"
+        )
+    recipe = open_recipe(config, data_dir)
+    check_params(recipe, params, str(checkpoint))
+    videos = score_split(recipe, Scorer(recipe), params, batch_stats)
+    return write_results(recipe, videos, workdir, meta, [])
+
+
+def write_results(
+    recipe: "Recipe",
+    videos: Sequence["EvalVideo"],
+    workdir: pathlib.Path,
+    meta: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Writes results.json, scores.npz and report.png; prints the table.
+
+    Args:
+      recipe: that scored the videos.
+      videos: the scored test set.
+      workdir: where the files go.
+      meta: of the model: `step`, `selection`.
+      history: lines of metrics.jsonl, for the loss curves.
+    """
+    import numpy as np
+
+    from wsvad_jax import metrics, plots
+    from wsvad_jax.writer import results_table
+
+    config, card = recipe.config, recipe.dataset.card
+    results = metrics.evaluate(
+        videos,
+        card.class_names,
+        normal_truth=config.eval.normal_truth,
+        stride=card.stride,
+    )
+    results |= {
+        "model": config.model_name,
+        "dataset": card.name,
+        "seed": config.seed,
+        "protocol": config.protocol,
+        "selection": meta.get("selection", ""),
+        "checkpoint": meta.get("checkpoint", ""),
+        "step": meta.get("step"),
+        "versions": versions(),
+        "device": device(),
+    }
+    arrays = {}
+    for v in videos:
+        arrays[f"{v.video}/anomaly"] = v.anomaly
+        if v.classes is not None:
+            arrays[f"{v.video}/classes"] = v.classes
+        for name, curve in v.extra.items():
+            arrays[f"{v.video}/anomaly_{name}"] = curve
+    with atomic_path(workdir / "scores.npz") as temporary:
+        np.savez_compressed(temporary, **arrays)
+    title = f"{config.model_name} on {card.name}, seed {config.seed}"
+    plots.report_png(
+        workdir / "report.png",
+        videos,
+        history,
+        title=title,
+        class_names=card.class_names,
+    )
+    write_json(workdir / "results.json", results)
+    print(results_table(results))
+    print(f"results.json, scores.npz and report.png are in {workdir}")
+    return results
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of what computes the numbers."""
+    from importlib.metadata import version
+
+    from wsvad_jax import __version__
+
+    found = {"wsvad_jax": __version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def device() -> str:
+    """Returns what the numbers were computed on, as 'cpu (2 × cpu)'."""
+    import jax
+
+    devices = jax.devices()
+    return f"{devices[0].platform} ({len(devices)} × {devices[0].device_kind})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Other options: --config.KEY=VALUE changes a key of the recipe.",
+    )
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
+    parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
+    parser.add_argument("--data_dir", help="where prepared datasets lie")
+    known, rest = parser.parse_known_args(argv)
+    if known.config:
+        config = cli.load_config([f"--config={known.config}", *rest])
+    else:
+        config = saved_config(known.workdir, rest)
+    if known.config and not known.checkpoint:
+        parser.error("--config needs --checkpoint, the folder of a model")
+    checkpoint = known.checkpoint or known.workdir / "model"
+    evaluate_model(config, checkpoint, known.workdir, known.data_dir)
+    return 0
+
+
+def saved_config(workdir: pathlib.Path, rest: Sequence[str]) -> "ConfigDict":
+    """Returns the recipe that a workdir was trained with."""
+    from ml_collections import ConfigDict
+
+    if rest:
+        raise InputError(
+            f"unexpected argument {rest[0]!r}; the recipe is the workdir's own, or "
+            "pass --config and --checkpoint"
+        )
+    if not (workdir / "config.json").is_file():
+        raise InputError(
+            f"{workdir}: no config.json here; pass a workdir that training left, or "
+            "--config and --checkpoint"
+        )
+    return ConfigDict(read_json(workdir / "config.json"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

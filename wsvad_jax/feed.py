@@ -1,0 +1,181 @@
+"""Batches of a training run, and what its weights are selected by.
+
+Order is a pure function of (seed, epoch), so a run resumes from the step alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.data import pipeline
+from wsvad_jax.data.records import Batch
+from wsvad_jax.errors import InputError
+from wsvad_jax.state import State, check_batch, replicated, split
+
+if TYPE_CHECKING:
+    from wsvad_jax.recipe import Recipe
+    from wsvad_jax.scoring import Scorer
+
+HELD_OUT = 0.1  # of the training videos, under protocol `clean`
+PLACEMENTS = ("host", "device")
+
+
+class Feed:
+    """The training samples of a recipe, batch by batch."""
+
+    def __init__(self, recipe: "Recipe", packed: "pipeline.Packed", rows: np.ndarray):
+        self.recipe, self.packed, self.rows = recipe, packed, rows
+        config, plan = recipe.config, recipe.plan
+        check_batch(
+            plan.batch_size, recipe.mesh, f"config.{config.protocol}.batch_size"
+        )
+        if config.data.placement not in PLACEMENTS:
+            raise InputError(
+                f"config.data.placement is {config.data.placement!r}; expected "
+                f"{' or '.join(PLACEMENTS)}"
+            )
+        self.is_normal = packed.label[rows, 0] > 0
+        self.steps_per_epoch = len(self.order(0))
+        # Batches that all loaders of the release hold together (optim.learning_rate).
+        self.loader_steps = self.steps_per_epoch
+        if config.data.pairing == "halves":
+            half = plan.batch_size // 2
+            sides = int(self.is_normal.sum()), int((~self.is_normal).sum())
+            self.loader_steps = sum(n // half for n in sides)
+        self.to_batch: Callable | None = None
+        self._resident: Batch | None = None
+        self._ahead: Iterator[Batch] | None = None
+        self._epoch = (-1, np.zeros((0, 0), np.int32))
+        self._next = -1
+        if config.data.placement == "device":
+            self._place()
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
+        config, plan = self.recipe.config, self.recipe.plan
+        order = pipeline.epoch_order(
+            self.is_normal, plan.batch_size, config.data.pairing, config.seed, epoch
+        )
+        return self.rows[order].astype(np.int32)
+
+    def rows_of(self, step: int) -> np.ndarray:
+        """Rows of the packed split in the batch of `step`, int32 [B]."""
+        epoch, i = divmod(step, self.steps_per_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self.order(epoch)
+        return self._epoch[1][i]
+
+    def inputs(self, step: int) -> Any:
+        """What the compiled step takes for `step`: a batch, or rows of a resident one.
+
+        Steps are asked for in order; a thread gathers the batches ahead.
+        """
+        if self._resident is not None:
+            return self._resident, self.rows_of(step)
+        if self._ahead is None or step != self._next:
+            self._ahead = pipeline.prefetch(
+                pipeline.gather(self.packed, self.rows_of(s)) for s in _from(step)
+            )
+        self._next = step + 1
+        return next(self._ahead)
+
+    def videos(self, step: int) -> list[str]:
+        """Names of the videos in the batch of `step`."""
+        return [self.packed.video[self.packed.index[r]] for r in self.rows_of(step)]
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """(features, length, text) of two videos, to initialise a model with."""
+        shape = (2, *self.packed.features.shape[1:])
+        return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.recipe.text
+
+    def _place(self) -> None:
+        packed, mesh = self.packed, self.recipe.mesh
+        whole = Batch(
+            features=np.asarray(packed.features),
+            length=np.asarray(packed.length),
+            label=np.asarray(packed.label),
+            mask=np.ones(len(packed.length), bool),
+        )
+        self._resident = jax.device_put(whole, replicated(mesh))
+
+        def to_batch(inputs: tuple[Batch, jax.Array]) -> Batch:
+            resident, rows = inputs
+            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), resident)
+            return jax.lax.with_sharding_constraint(batch, split(mesh))
+
+        self.to_batch = to_batch
+
+
+def _from(step: int) -> Iterator[int]:
+    while True:
+        yield step
+        step += 1
+
+
+def open_feed(recipe: "Recipe") -> Feed:
+    """Opens the training samples; under `clean`, those that are not held out."""
+    packed = pipeline.pack(
+        recipe.dataset, "train", recipe.T, samples=recipe.config.data.samples
+    )
+    rows = np.arange(len(packed.length))
+    if recipe.config.protocol == "clean":
+        rows = rows[~held_out(recipe, packed)[packed.index]]
+    return Feed(recipe, packed, rows)
+
+
+def held_out(recipe: "Recipe", packed: "pipeline.Packed") -> np.ndarray:
+    """Which training videos are held out, bool [V]."""
+    _, first = np.unique(packed.index, return_index=True)
+    return pipeline.holdout(packed.label[first], HELD_OUT, recipe.config.seed)
+
+
+def open_validation(
+    recipe: "Recipe", feed: Feed, scorer: "Scorer"
+) -> Callable[[State], tuple[float | None, dict[str, float]]]:
+    """Returns the function that scores weights for selection.
+
+    Under `clean`: video-level AUC of the held-out training videos, which needs no
+    frame labels; each is scored as packed, its first crop. Under `paper`: the plan's
+    metric on the test set, as the releases do.
+    """
+    from wsvad_jax import metrics, scoring
+
+    plan, card = recipe.plan, recipe.dataset.card
+    packed = feed.packed
+    _, first = np.unique(packed.index, return_index=True)
+    if recipe.config.protocol == "clean":
+        chosen = np.flatnonzero(held_out(recipe, packed))
+        entries = [recipe.dataset.split("train").entries[i] for i in chosen]
+        rows = first[chosen]
+
+    def validate(state: State) -> tuple[float | None, dict[str, float]]:
+        params, batch_stats = state.params, state.batch_stats
+        if recipe.config.protocol == "paper":
+            videos = scoring.score_split(recipe, scorer, params, batch_stats)
+            prefix = "test"
+        else:
+            scores = scorer(
+                params,
+                batch_stats,
+                packed.features[rows],
+                packed.length[rows],
+                label="score held-out",
+            )
+            videos = scoring.eval_videos(
+                entries,
+                scoring.per_video(scores, packed.length[rows], packed.length[rows]),
+            )
+            prefix = "heldout"
+        found = metrics.evaluate(
+            videos,
+            card.class_names,
+            normal_truth=recipe.config.eval.normal_truth,
+            stride=card.stride,
+        )
+        shown = {f"{prefix}/{k}": v for k, v in found.items() if isinstance(v, float)}
+        return found[plan.metric], shown
+
+    return validate

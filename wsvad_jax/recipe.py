@@ -1,0 +1,170 @@
+"""A recipe's parts, opened and checked: dataset, model, prompts, devices.
+
+Training and scoring both begin here, so that they can't disagree about the length of a
+window, the text tower or the classes.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import cache_dir
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.data.builder import Dataset
+
+LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
+PROTOCOLS = ("clean", "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a config names, ready to train or to score."""
+
+    config: "ConfigDict"
+    dataset: "Dataset"
+    paper: ModuleType  # a module of wsvad_jax.models
+    model: Any  # its linen module
+    text: "TextInputs | None"  # None: the model reads no prompts
+    T: int  # snippets a window
+    mesh: "Mesh"
+
+    @property
+    def plan(self) -> "ConfigDict":
+        """Epochs, batch, optimisers and selection of the protocol in force."""
+        return self.config[self.config.protocol]
+
+
+def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
+    """Opens what `config` names; makes the demo dataset where it is missing.
+
+    Raises:
+      InputError: an unknown model, protocol or dataset, a config key that the model
+        doesn't have, or sizes that don't fit each other.
+    """
+    from wsvad_jax.data import catalog
+    from wsvad_jax.data.builder import open_dataset
+    from wsvad_jax.models import MODELS
+    from wsvad_jax.state import make_mesh
+
+    if config.model_name not in MODELS:
+        raise InputError(
+            f"model_name is {config.model_name!r}; the models are {', '.join(MODELS)}"
+        )
+    if config.protocol not in PROTOCOLS:
+        raise InputError(
+            f"protocol is {config.protocol!r}; expected {' or '.join(PROTOCOLS)}"
+        )
+    paper = MODELS[config.model_name]
+    model = build_model(config)
+    dataset = open_dataset(catalog.resolve(config.data.name, data_dir))
+    T = window_length(config, dataset)
+    text = open_text(config, dataset) if "clip" in config else None
+    return Recipe(config, dataset, paper, model, text, T, make_mesh())
+
+
+def build_model(config: "ConfigDict") -> Any:
+    """Returns the recipe's linen module; `config.model` holds its fields."""
+    from wsvad_jax.models import MODELS
+
+    Model = MODELS[config.model_name].Model
+    fields = {f.name for f in dataclasses.fields(Model)} - {"parent", "name"}
+    if unknown := sorted(set(config.model) - fields):
+        raise InputError(
+            f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
+            f"fields are {', '.join(sorted(fields))}"
+        )
+    return Model(**config.model)
+
+
+def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
+    """Returns T: the recipe's, or what the longest training video asks for."""
+    window = config.model.get("attn_window", 1)
+    T = config.data.length
+    if not T:
+        longest = max(e.num_snippets for e in dataset.split("train").entries)
+        T = -(-min(longest, LONGEST) // window) * window
+    if T % window:
+        raise InputError(
+            f"config.model.attn_window {window} doesn't divide the {T} snippets of a "
+            "window (config.data.length); choose a length that is a multiple of it"
+        )
+    return T
+
+
+def open_text(config: "ConfigDict", dataset: "Dataset") -> "TextInputs":
+    """Returns the card's prompts with the text tower that the recipe names.
+
+    `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
+    that the dataset's features came from, where its card names one, else 'random'.
+    """
+    from wsvad_jax.clip.load import load
+    from wsvad_jax.clip.prompts import text_inputs
+
+    name = config.clip
+    if name == "auto":
+        name = dataset.card.clip or "random"
+        if name == "random":
+            print(
+                "the dataset's card names no CLIP snapshot: prompts go through a text "
+                "tower of random weights (--config.clip=NAME takes a real one)",
+                file=sys.stderr,
+            )
+    if name == "random":
+        name = str(random_snapshot(dataset.width))
+    elif dataset.card.clip == name and not pathlib.PurePath(name).is_absolute():
+        # A card may name a folder beside its dataset.
+        if (dataset.path / name).is_dir():
+            name = str(dataset.path / name)
+    return text_inputs(load(name), dataset.card.prompts)
+
+
+def random_snapshot(width: int) -> pathlib.Path:
+    """Returns a cached CLIP snapshot of random weights, projecting to `width`."""
+    from wsvad_jax.clip.random import write_random_snapshot
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    directory = cache_dir() / "clip" / f"random-{width}"
+    if not (directory / "flax_model.msgpack").is_file():
+        text = TextConfig(514, 128, 512, 4, 2, 77, width, eos_token_id=513)
+        vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
+        write_random_snapshot(directory, text=text, vision=vision, seed=0)
+    return directory
+
+
+def check_params(recipe: Recipe, params: Any, source: str) -> None:
+    """Raises InputError unless `params` have the names and shapes of the recipe's."""
+    import jax
+    import jax.numpy as jnp
+
+    def init(text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        x = jnp.zeros((2, 1, recipe.T, recipe.dataset.width))
+        n = jnp.ones(2, jnp.int32)
+        return recipe.model.init(rngs, x, n, text, train=True)["params"]
+
+    wanted = _shapes(jax.eval_shape(init, recipe.text))
+    found = _shapes(params)
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                f"{source}: {name} is {found.get(name, 'missing')}, the recipe asks "
+                f"for {wanted.get(name, 'none')}; pass the recipe and dataset that "
+                "the model was made for"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(p, simple=True, separator="/"): x.shape for p, x in leaves
+    }

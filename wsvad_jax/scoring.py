@@ -1,0 +1,150 @@
+"""Snippet scores of whole videos: fixed-shape batches of windows, cut back.
+
+A compiled program sees one shape only: `batch_size` windows of T snippets. The last
+batch is filled up, and what fills it is dropped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from wsvad_jax.metrics import EvalVideo
+from wsvad_jax.progress import Progress
+from wsvad_jax.state import check_batch, replicated, split
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.builder import Entry
+    from wsvad_jax.recipe import Recipe
+
+Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], float32
+
+
+class Scorer:
+    """Scores windows with a recipe's model; compiled once, used for any weights."""
+
+    def __init__(self, recipe: "Recipe"):
+        self.recipe = recipe
+        self.batch_size = recipe.config.eval.batch_size
+        check_batch(self.batch_size, recipe.mesh, "config.eval.batch_size")
+        everywhere, over_devices = replicated(recipe.mesh), split(recipe.mesh)
+
+        def score(variables, features, length, text):
+            features = features.astype(jnp.float32)
+            outputs = recipe.model.apply(variables, features, length, text, train=False)
+            scores = recipe.paper.scores(outputs)
+            # Ties of half-precision scores move average precision by several points.
+            return {k: v.astype(jnp.float32) for k, v in scores.items()}
+
+        self._score: Callable = jax.jit(
+            score,
+            in_shardings=(everywhere, over_devices, over_devices, everywhere),
+            out_shardings=over_devices,
+        )
+        self._encode_text: Callable | None = None
+        if recipe.text is not None:
+            self._encode_text = jax.jit(recipe.model.encode_text)
+
+    def __call__(
+        self,
+        params: Any,
+        batch_stats: Any,
+        features: Num[np.ndarray, "W N T D"],
+        length: Int[np.ndarray, "W"],
+        *,
+        label: str = "score",
+    ) -> Scores:
+        """Scores windows.
+
+        Args:
+          params: the model's parameters.
+          batch_stats: its running statistics, if it has any.
+          features: windows, in memory or memory-mapped.
+          length: valid snippets of each.
+          label: of the progress shown.
+        """
+        text = None
+        if self._encode_text is not None:
+            text = self._encode_text(params, self.recipe.text)
+        variables = {"params": params, "batch_stats": batch_stats}
+        found: dict[str, list[np.ndarray]] = {}
+        W, B = len(length), self.batch_size
+        with Progress(label, W, unit="window") as progress:
+            for start in range(0, W, B):
+                part = slice(start, min(start + B, W))
+                x, n = _fill(features[part], length[part], B)
+                out = jax.device_get(self._score(variables, x, n, text))
+                for name, value in out.items():
+                    found.setdefault(name, []).append(value[: part.stop - start])
+                progress.update(part.stop - start)
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _fill(features, length, B):
+    # Rows that fill the batch have length 1, so that nothing divides by zero.
+    missing = B - len(length)
+    x = np.concatenate([features, np.zeros((missing, *features.shape[1:]), np.float16)])
+    return x, np.concatenate([length, np.ones(missing, np.int32)]).astype(np.int32)
+
+
+def per_video(
+    scores: Scores, length: Int[np.ndarray, "W"], num_snippets: Int[np.ndarray, "V"]
+) -> list[dict[str, np.ndarray]]:
+    """Joins the windows of each video and cuts the padding.
+
+    Args:
+      scores: of windows, in the order of the videos.
+      length: valid snippets of each window.
+      num_snippets: of each video.
+    """
+    T = next(iter(scores.values())).shape[1]
+    valid = np.arange(T) < length[:, None]
+    ends = np.cumsum(num_snippets)[:-1]
+    joined = {k: np.split(v[valid], ends) for k, v in scores.items()}
+    return [{k: v[i] for k, v in joined.items()} for i in range(len(num_snippets))]
+
+
+def score_split(
+    recipe: "Recipe", scorer: Scorer, params: Any, batch_stats: Any, name: str = "test"
+) -> list[EvalVideo]:
+    """Scores every video of split `name` as the released test scripts do.
+
+    Consecutive windows of T snippets, each scored on its own with positions starting
+    anew, the last one padded; the card's crop.
+    """
+    from wsvad_jax.data import pipeline
+
+    windows = pipeline.windows(
+        recipe.dataset, name, recipe.T, recipe.dataset.card.test_crop
+    )
+    scores = scorer(
+        params, batch_stats, windows.features, windows.length, label=f"score {name}"
+    )
+    entries = recipe.dataset.split(name).entries
+    num_snippets = np.array([e.num_snippets for e in entries])
+    return eval_videos(entries, per_video(scores, windows.length, num_snippets))
+
+
+def eval_videos(
+    entries: Sequence["Entry"], scores: Sequence[Mapping[str, Float[np.ndarray, "..."]]]
+) -> list[EvalVideo]:
+    """Pairs scores with truth, video by video."""
+    return [
+        EvalVideo(
+            video=e.video,
+            anomaly=s["anomaly"],
+            classes=s.get("classes"),
+            segments=e.segments,
+            num_frames=e.num_frames,
+            label=e.label,
+            extra={
+                k.removeprefix("anomaly_"): v
+                for k, v in s.items()
+                if k.startswith("anomaly_")
+            },
+        )
+        for e, s in zip(entries, scores, strict=True)
+    ]
