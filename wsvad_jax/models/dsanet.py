@@ -12,7 +12,7 @@ learned as in VadCLIP. SG-NM exists in training only.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
 small_normal = nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0)
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """What the objective reads of a batch."""
 
