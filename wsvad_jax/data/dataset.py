@@ -1,0 +1,147 @@
+"""A prepared dataset on disk: its card, and its records read when asked for.
+
+`data/builder.py` writes it. Beside TFDS's files lies `index.json` with all of a record
+but its features, for those who need no more.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+from wsvad_jax import files
+from wsvad_jax.data.cards import Card
+from wsvad_jax.data.records import FeatureProtocol, Record
+from wsvad_jax.errors import InputError
+
+METADATA = "metadata.json"  # TFDS's name for it
+INDEX = "index.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A record without its features."""
+
+    video: str
+    label: tuple[int, ...]
+    num_crops: int
+    num_snippets: int
+    num_frames: int
+    segments: tuple[tuple[int, int, int], ...]  # (start, end, class), frames
+
+
+class Split(Sequence[Record]):
+    """The records of one split, read when asked for; picklable, not to be forked."""
+
+    def __init__(self, path: pathlib.Path, name: str, entries: tuple[Entry, ...]):
+        self.path, self.name, self.entries = path, name, entries
+        self._source: Any = None  # its threads do not survive a fork: use spawn
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # negative indices, and IndexError past the end
+        entry = self.entries[index]
+        try:
+            features = self._open()[index]["features"]
+        except Exception as e:  # noqa: BLE001 the reader has no error type of its own
+            raise InputError(
+                f"{self.path}: record {index} of {self.name} ({entry.video}) cannot be "
+                f"read ({e}); prepare the dataset again"
+            ) from None
+        return Record(
+            entry.video, features, entry.label, entry.num_frames, entry.segments
+        )
+
+    def _open(self) -> Any:
+        if self._source is None:
+            import tensorflow_datasets as tfds
+
+            builder = tfds.builder_from_directory(self.path)
+            self._source = builder.as_data_source(split=self.name)
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset on disk."""
+
+    path: pathlib.Path  # the version folder
+    card: Card
+    protocol: FeatureProtocol
+    content: str  # sha256 over all records in order
+    width: int  # D
+    splits: Mapping[str, Split]
+
+    def split(self, name: str) -> Split:
+        """Returns the records of split `name`.
+
+        Raises:
+          InputError: there is no such split.
+        """
+        if name not in self.splits:
+            raise InputError(
+                f"{self.path}: no split {name!r}, only {', '.join(self.splits)}"
+            )
+        return self.splits[name]
+
+
+def open_dataset(path: str | os.PathLike) -> Dataset:
+    """Opens the version folder of a prepared dataset.
+
+    Raises:
+      InputError: the folder holds no prepared dataset, or a damaged one.
+    """
+    path = pathlib.Path(path).absolute()
+    if not (path / INDEX).is_file():
+        raise InputError(
+            f"{path}: not a prepared dataset (it has no {INDEX}); make one with "
+            "python -m wsvad_jax.prepare"
+        )
+    metadata = files.read_json(path / METADATA)
+    index = files.read_json(path / INDEX)
+    try:
+        for name, size in index["files"].items():
+            found = (path / name).stat().st_size if (path / name).exists() else None
+            if found != size:
+                state = "is missing" if found is None else f"has {found} bytes"
+                raise InputError(
+                    f"{path / name} {state}, expected {size} bytes; prepare the "
+                    "dataset again"
+                )
+        splits = {
+            name: Split(path, name, tuple(_entry(row) for row in rows))
+            for name, rows in index["splits"].items()
+        }
+        return Dataset(
+            path,
+            Card.from_json(metadata["card"], str(path / METADATA)),
+            FeatureProtocol(**metadata["protocol"]),
+            metadata["content"],
+            metadata["width"],
+            splits,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(
+            f"{path}: its metadata is not what this version writes ({e!r}); prepare "
+            "the dataset again"
+        ) from None
+
+
+def _entry(row: list) -> Entry:
+    video, label, N, T, num_frames, segments = row
+    segments = tuple((s, e, c) for s, e, c in segments)
+    return Entry(video, tuple(label), N, T, num_frames, segments)
