@@ -22,12 +22,12 @@ import numpy as np
 
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.dataset import INDEX, Dataset, open_dataset
+from wsvad_jax.data.dataset import INDEX, Dataset, Entry, open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
-__all__ = ["About", "Dataset", "open_dataset", "write_dataset"]
+__all__ = ["About", "Dataset", "Entry", "open_dataset", "write_dataset"]
 
 VERSION = "1.0.0"
 SHARD_RECORDS = 128
@@ -65,9 +65,14 @@ def write_dataset(
     name = dataset_folder(name)
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     final = data_dir / name / VERSION
-    with _building_dir(data_dir) as temporary:
-        _write(name, card, protocol, splits, temporary, about or About())
+    try:
         final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(
+            f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
+        ) from None
+    with building_dir(data_dir) as temporary:
+        _write(name, card, protocol, splits, temporary, about or About())
         if final.exists():
             os.rename(final, temporary / "replaced")
         os.rename(temporary / name / VERSION, final)
@@ -237,25 +242,21 @@ def _row(r: Record) -> list:
 
 
 @contextlib.contextmanager
-def _building_dir(data_dir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a fresh folder in `data_dir`, removed at the end; clears dead builds'."""
+def building_dir(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a fresh folder in `parent`, removed at the end; clears dead builds'.
+
+    What is to stay is renamed out of it. Raises OSError where it cannot be made.
+    """
+    prefix = f".building-{socket.gethostname()}-"
+    for left in parent.glob(f"{prefix}*"):
+        process = left.name.removeprefix(prefix).partition("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    name = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        prefix = f".building-{socket.gethostname()}-"
-        for left in data_dir.glob(f"{prefix}*"):
-            process = left.name.removeprefix(prefix).partition("-")[0]
-            if process.isdigit() and not _alive(int(process)):
-                shutil.rmtree(left, ignore_errors=True)
-        name = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=data_dir)
-    except OSError as e:
-        raise InputError(
-            f"{data_dir}: cannot write there ({e.strerror}); give another --data_dir"
-        ) from None
-    temporary = pathlib.Path(name)
-    try:
-        yield temporary
+        yield pathlib.Path(name)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(name, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

@@ -66,7 +66,8 @@ class Split(Sequence[Record]):
             import tensorflow_datasets as tfds
 
             builder = tfds.builder_from_directory(self.path)
-            self._source = builder.as_data_source(split=self.name)
+            open_split = builder.as_data_source  # its decorator hides its signature
+            self._source = open_split(split=self.name)  # pyright: ignore
         return self._source
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Large float16 arrays made from a split once and memory-mapped afterwards.
+
+A file lies in the folder `packed` of its dataset, or in the cache where the dataset is
+read-only. It is built beside its place and renamed, checked on reuse (settings, content
+of the dataset, size) and built again where the check fails.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from wsvad_jax import files
+from wsvad_jax.data.builder import building_dir
+from wsvad_jax.data.dataset import Dataset, Split
+from wsvad_jax.errors import InputError
+from wsvad_jax.progress import Progress
+
+FORMAT = 1  # of the files; a new number makes old ones be built again
+
+
+def mapped(
+    dataset: Dataset,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: Callable[[], Iterable[np.ndarray]],
+    records: Split,
+) -> np.ndarray:
+    """Returns float16 `shape` of `chunks` from its file, made where there is none.
+
+    The file lies in the dataset's folder, or in the cache where that is read-only.
+    """
+    settings = {"format": FORMAT, "content": dataset.content, "shape": list(shape)}
+    name = f"{name}-{dataset.content[:16]}"
+    places = [dataset.path / "packed", files.cache_dir() / "packed"]
+    for place in places:
+        if (features := _open(place / name, settings)) is not None:
+            return features
+    needed = int(np.prod(shape)) * 2
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(place).free < needed + (1 << 20):
+                continue
+            with building_dir(place) as temporary:
+                _write(temporary / name, settings, chunks(), records)
+                _replace(temporary / name, place / name, settings)
+        except OSError:
+            continue
+        features = _open(place / name, settings)
+        assert features is not None
+        return features
+    raise InputError(
+        f"{places[0]} and {places[1]}: cannot write {needed / 1e9:.1f} GB in either; "
+        "make room, or set WSVAD_JAX_CACHE to a folder that has some"
+    )
+
+
+def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
+    """Maps a packed file; None where it is absent, damaged or of other settings."""
+    try:
+        stored = json.loads((folder / "settings.json").read_text())
+        path = folder / "features.npy"
+        if stored != {**settings, "bytes": path.stat().st_size}:
+            return None
+        features = np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    right = features.shape == tuple(settings["shape"]) and features.dtype == np.float16
+    return features if right else None
+
+
+def _write(
+    folder: pathlib.Path, settings: dict, chunks: Iterable[np.ndarray], records: Split
+) -> None:
+    folder.mkdir()
+    header = {"descr": "<f2", "fortran_order": False, "shape": tuple(settings["shape"])}
+    with (
+        open(folder / "features.npy", "wb") as f,
+        Progress(f"packing {records.name}", len(records), unit="video") as progress,
+    ):
+        np.lib.format.write_array_header_1_0(f, header)
+        for chunk in chunks:
+            f.write(np.ascontiguousarray(chunk, "<f2").data)
+            progress.update()
+        f.flush()
+        os.fsync(f.fileno())
+        size = f.tell()
+    files.write_json(folder / "settings.json", {**settings, "bytes": size})
+
+
+def _replace(new: pathlib.Path, final: pathlib.Path, settings: dict) -> None:
+    if final.exists():
+        if _open(final, settings) is not None:
+            return  # another process was faster
+        os.rename(final, new.with_name("damaged"))
+    os.rename(new, final)

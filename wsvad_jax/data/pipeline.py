@@ -1,0 +1,300 @@
+"""From records to batches: resample, pack, order, gather.
+
+A split is brought to one length once (`pack` for training, `windows` for scoring) and
+kept as a memory-mapped file beside its dataset. A batch is then a gather by index, on
+the host (`gather`, `prefetch`) or on the device. The order of batches is a pure
+function of (seed, epoch), so that a run resumes from its step alone.
+"""
+
+import contextlib
+import dataclasses
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Float32, Int, Int32, Num
+
+from wsvad_jax.data.dataset import Dataset, Split
+from wsvad_jax.data.mapped import mapped
+from wsvad_jax.data.records import Batch
+from wsvad_jax.errors import InputError
+
+AHEAD = 3  # batches
+
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A training split at one length: S samples, each a crop or a video."""
+
+    features: Float16[np.ndarray, "S N T D"]  # memory-mapped
+    length: Int32[np.ndarray, "S"]  # valid snippets
+    label: Float32[np.ndarray, "S C"]  # multi-hot
+    video: list[str]  # names of the split's videos
+    index: Int32[np.ndarray, "S"]  # of each sample's video
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """A split cut into W windows of T snippets, video after video."""
+
+    features: Float16[np.ndarray, "W N T D"]  # memory-mapped
+    video: Int32[np.ndarray, "W"]  # index of each window's video
+    length: Int32[np.ndarray, "W"]  # valid snippets
+    videos: list[str]
+    num_snippets: Int32[np.ndarray, "V"]
+
+
+def resample(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "N {T} D"]:
+    """Brings a video to T snippets, as the released code does (PROTOCOLS.md).
+
+    With `edges = linspace(0, n, T + 1)` cut to integers, bin i is the mean (float32)
+    of rows edges[i] to edges[i + 1]. A video of at most T snippets is zero-padded.
+    """
+    N, n, D = features.shape
+    if n <= T:
+        out = np.zeros((N, T, D), features.dtype)
+        out[:, :n] = features
+        return out
+    edges = np.linspace(0, n, T + 1).astype(np.int64)
+    # `reduceat` gives an empty bin the row at its edge, which is the rule's other half.
+    sums = np.add.reduceat(features.astype(np.float32), edges[:-1], axis=1)
+    counts = np.maximum(np.diff(edges), 1).astype(np.float32)
+    return (sums / counts[:, None]).astype(features.dtype)
+
+
+def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Packed:
+    """Returns a split resampled to T snippets, memory-mapped.
+
+    Args:
+      dataset: a prepared dataset; the file is kept in its folder `packed`.
+      split: name of the split.
+      T: snippets a sample.
+      samples: 'crops', one sample a crop (N = 1), or 'videos', one a video.
+
+    Raises:
+      InputError: no such split, or no room for the file.
+    """
+    if samples not in ("crops", "videos"):
+        raise InputError(f"samples {samples!r}: expected 'crops' or 'videos'")
+    records = dataset.split(split)
+    entries = records.entries
+    crops = np.array([e.num_crops for e in entries], np.int32)
+    repeats = crops if samples == "crops" else np.ones_like(crops)
+    index = np.repeat(np.arange(len(entries), dtype=np.int32), repeats)
+    N = 1 if samples == "crops" else int(crops[0])
+    shape = (len(index), N, T, dataset.width)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for record in records:
+            yield resample(record.features, T).reshape(-1, *shape[1:])
+
+    features = mapped(dataset, f"{split}-{samples}-{T}", shape, chunks, records)
+    snippets = np.array([e.num_snippets for e in entries], np.int32)
+    label = multi_hot(records, len(dataset.card.classes))
+    return Packed(
+        features,
+        np.minimum(snippets, T)[index].astype(np.int32),
+        label[index],
+        [e.video for e in entries],
+        index,
+    )
+
+
+def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Windows:
+    """Returns a split cut into consecutive windows of T snippets, memory-mapped.
+
+    The last window of a video is zero-padded.
+
+    Args:
+      dataset: a prepared dataset; the file is kept in its folder `packed`.
+      split: name of the split.
+      T: snippets a window.
+      crop: the crop to take; None takes all.
+
+    Raises:
+      InputError: no such split or crop, or no room for the file.
+    """
+    records = dataset.split(split)
+    entries = records.entries
+    crops = min(e.num_crops for e in entries)
+    if crop is not None and not 0 <= crop < crops:
+        raise InputError(
+            f"{dataset.path}: no crop {crop}, the {split} features have {crops}; "
+            "correct test_crop in the card and prepare the dataset again"
+        )
+    snippets = np.array([e.num_snippets for e in entries], np.int32)
+    counts = -(-snippets // T)
+    video = np.repeat(np.arange(len(entries), dtype=np.int32), counts)
+    shape = (len(video), crops if crop is None else 1, T, dataset.width)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for record in records:
+            chosen = slice(None) if crop is None else slice(crop, crop + 1)
+            yield cut(record.features[chosen], T)
+
+    name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
+    features = mapped(dataset, name, shape, chunks, records)
+    position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
+    length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
+    return Windows(features, video, length, [e.video for e in entries], snippets)
+
+
+def cut(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "W N {T} D"]:
+    """Cuts a video into ceil(n / T) windows, the last one zero-padded."""
+    N, n, D = features.shape
+    W = -(-n // T)
+    padded = np.zeros((N, W * T, D), features.dtype)
+    padded[:, :n] = features
+    return np.moveaxis(padded.reshape(N, W, T, D), 1, 0)
+
+
+def multi_hot(records: Split, C: int) -> Float32[np.ndarray, "V {C}"]:
+    """Returns the videos' labels, 1 at each of a video's classes."""
+    label = np.zeros((len(records.entries), C), np.float32)
+    for row, entry in zip(label, records.entries, strict=True):
+        row[list(entry.label)] = 1
+    return label
+
+
+def holdout(
+    label: Float[np.ndarray, "V C"], fraction: float, seed: int
+) -> Bool[np.ndarray, "V"]:
+    """Chooses the videos that training leaves out, about `fraction` of each class.
+
+    A video's class is its first abnormal one. Shares that are no whole number are
+    settled by largest remainder, so that the total is right; both sides, normal and
+    abnormal, keep at least one video in and one out. A pure function of its arguments.
+
+    Raises:
+      InputError: fewer than two normal or two abnormal videos.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"a held-out fraction of {fraction}: expected between 0 and 1")
+    abnormal = label[:, 1:].max(1) > 0
+    strata = np.where(abnormal, 1 + label[:, 1:].argmax(1), 0)
+    out = np.zeros(len(label), bool)
+    for side in (0, 1):
+        rows = np.flatnonzero(abnormal == side)
+        if len(rows) < 2:
+            raise InputError(
+                f"{len(rows)} {'abnormal' if side else 'normal'} training videos are "
+                "too few to hold one out for selection; add videos, or train without "
+                "a held-out part (select the last weights)"
+            )
+        total = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        classes, counts = np.unique(strata[rows], return_counts=True)
+        share = total * counts / len(rows)
+        take = np.floor(share).astype(int)
+        order = np.argsort(take - share, kind="stable")  # largest remainder first
+        take[order[: total - take.sum()]] += 1
+        for c, count in zip(classes, take, strict=True):
+            members = rows[strata[rows] == c]
+            out[_random(seed, c).permutation(members)[:count]] = True
+    return out
+
+
+def epoch_order(
+    is_normal: Bool[np.ndarray, "S"],
+    batch_size: int,
+    pairing: str,
+    seed: int,
+    epoch: int,
+) -> Int32[np.ndarray, "steps B"]:
+    """Returns the samples of each step of an epoch; a pure function of (seed, epoch).
+
+    pairing 'halves': B / 2 normal samples, then B / 2 abnormal ones; the smaller side
+    ends the epoch. 'mixed': all samples together. No sample comes twice; those that do
+    not fill a batch are left out of this epoch.
+
+    Raises:
+      InputError: the samples do not fill one batch, or B is odd with halves.
+    """
+    random = _random(seed, epoch)
+    if pairing == "mixed":
+        sides, share = [np.arange(len(is_normal))], batch_size
+    elif pairing == "halves":
+        sides = [np.flatnonzero(is_normal), np.flatnonzero(~is_normal)]
+        share = batch_size // 2
+        if batch_size % 2:
+            raise InputError(
+                f"batch_size {batch_size}: halves of normal and abnormal samples need "
+                "an even number"
+            )
+    else:
+        raise InputError(f"pairing {pairing!r}: expected 'halves' or 'mixed'")
+    steps = min(len(side) for side in sides) // max(share, 1)
+    if not steps or share < 1:
+        found = " and ".join(str(len(side)) for side in sides)
+        kinds = "normal and abnormal " if len(sides) == 2 else ""
+        raise InputError(
+            f"batch_size {batch_size} asks for {share} {kinds}training samples a step"
+            f"{' each' if kinds else ''}, but there are {found}; choose a batch_size "
+            "that they fill"
+        )
+    parts = [random.permutation(side)[: steps * share] for side in sides]
+    halves = [part.reshape(steps, share) for part in parts]
+    return np.concatenate(halves, 1).astype(np.int32)
+
+
+def gather(packed: Packed, rows: Int[np.ndarray, "B"]) -> Batch:
+    """Copies samples out of a packed split into a batch on the host."""
+    return Batch(
+        features=np.asarray(packed.features[rows]),
+        length=packed.length[rows],
+        label=packed.label[rows],
+        mask=np.ones(len(rows), bool),
+    )
+
+
+def batches(
+    packed: Packed, order: Int[np.ndarray, "steps B"], start_step: int = 0
+) -> Iterator[Batch]:
+    """Gathers the batches of an epoch from `start_step` on, a few of them ahead."""
+    return prefetch(gather(packed, rows) for rows in order[start_step:])
+
+
+def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
+    """Yields `items` in order while a thread prepares up to `ahead` of them.
+
+    An error in `items` is raised here, at its place. The thread starts with the first
+    item asked for and ends with the items, or when this iterator is closed or dropped.
+    """
+    ready: queue.Queue = queue.Queue(ahead)
+    stop = threading.Event()
+    end = object()
+
+    def put(item: Any, error: BaseException | None = None) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                return ready.put((item, error), timeout=0.1)
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(end)
+        except BaseException as e:  # noqa: BLE001 raised again by the consumer
+            put(end, e)
+
+    threading.Thread(target=work, daemon=True, name="prefetch").start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stop.set()
+
+
+def _random(seed: int, part: int) -> np.random.RandomState:
+    """A generator of its own for each (seed, part); its stream is frozen by NumPy."""
+    return np.random.RandomState([seed % 2**32, int(part)])
