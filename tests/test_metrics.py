@@ -147,8 +147,11 @@ def test_bad_input_is_named():
     videos = draw_videos(1)
     v, T = videos[2], len(videos[2].anomaly)
     bad_score = np.full(T, np.nan, np.float32)
+    no_score = np.zeros(0, np.float32)
+    empty = replace(v, anomaly=no_score, classes=None, extra={})
     cases = [
         ([], "no videos"),
+        ([empty], "v2: no snippet was scored"),
         ([v, v], "v2: the video is in the test set twice"),
         ([replace(v, anomaly=bad_score)], "v2: curve 'anomaly' holds NaN"),
         ([replace(v, extra={"align": bad_score})], "v2: curve 'align' holds NaN"),
@@ -176,6 +179,8 @@ def test_length_may_round_either_way_and_slack_allows_one_more():
         with pytest.raises(InputError, match="one length"):
             evaluate([longer], NAMES)
         evaluate([longer], NAMES, slack=1)
+    resampled_video = replace(v, num_frames=5000)
+    evaluate([resampled_video], NAMES, slack=None)
 
 
 @settings(deadline=None, max_examples=8)

@@ -73,7 +73,7 @@ def evaluate(
     *,
     normal_truth: str = "unmatched",
     stride: int = STRIDE,
-    slack: int = 0,
+    slack: int | None = 0,
 ) -> dict[str, Any]:
     """Returns the metrics of `results.json`, those of extra curves with a suffix.
 
@@ -84,7 +84,8 @@ def evaluate(
         event and class normal scores 0 (the released UCF-Crime truth), or
         "whole_video", one event of class normal as long as the video (XD-Violence).
       stride: frames a snippet.
-      slack: snippets by which scores may be longer or shorter than their video.
+      slack: snippets by which scores may be longer or shorter than their video; None
+        for scores of resampled videos, of which only video_auc means anything.
 
     Raises:
       InputError: no videos, a video twice, scores that are not finite or not float32,
@@ -253,7 +254,7 @@ def check(
     class_names: Sequence[str],
     *,
     stride: int = STRIDE,
-    slack: int = 0,
+    slack: int | None = 0,
 ) -> None:
     """Raises InputError, naming the video, for what `evaluate` can't score."""
     if not videos:
@@ -269,11 +270,14 @@ def check(
                 f"{sorted(videos[0].extra)} as in {videos[0].video}"
             )
         _check_curves(v)
-        _check_length(v, stride, slack)
+        if slack is not None:
+            _check_length(v, stride, slack)
         _check_classes(v, class_names)
 
 
 def _check_curves(v):
+    if not len(v.anomaly):
+        raise InputError(f"{v.video}: no snippet was scored, expected at least one")
     for name, scores in {"anomaly": v.anomaly, **v.extra}.items():
         if len(scores) != len(v.anomaly):
             raise InputError(
@@ -293,7 +297,7 @@ def _check_length(v, stride, slack):
     """Scores may be cut from the whole snippets or from the padded last one, too."""
     T = len(v.anomaly)
     low, high = v.num_frames // stride - slack, -(-v.num_frames // stride) + slack
-    if T == 0 or not low <= T <= high:
+    if not low <= T <= high:
         raise InputError(
             f"{v.video}: {T} snippets of {stride} frames were scored, but the video "
             f"has {v.num_frames} frames; score and truth must be of one length"

@@ -1,0 +1,217 @@
+"""What a training leaves to read: metrics.jsonl, TensorBoard events, a table.
+
+metrics.jsonl has one object a line, {"step": 10, "loss": 0.69, "mil": 0.41, …}: `loss`
+and its terms by their names, beside `grad_norm` and the like; metrics of an evaluation
+during the training carry its name, as in `heldout/video_auc`.
+"""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsvad_jax.files import atomic_path
+
+FILE = "metrics.jsonl"
+EVENTS = "tensorboard"  # folder of the event files
+
+
+class Writer:
+    """Appends metrics to a workdir; use as a context manager."""
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        resume_step: int = 0,
+        tensorboard: bool = True,
+        active: bool = True,
+    ):
+        """Opens the files, which then equal those of a run that was never stopped.
+
+        Args:
+          workdir: is made if missing.
+          resume_step: of the checkpoint that the run goes on from; what an earlier
+            run wrote after it is dropped. 0 starts anew.
+          tensorboard: whether to write event files, too.
+          active: False writes nothing (all processes but the first).
+        """
+        self.path = pathlib.Path(workdir) / FILE
+        self._resume, self._tensorboard = resume_step, tensorboard
+        self._events = self._file = None
+        if not active:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._keep(resume_step)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes one line. Values are numbers, sequences of numbers, or None.
+
+        NaN and infinity, which JSON lacks, become null.
+        """
+        if self._file is None:
+            return
+        values = {name: _plain(value) for name, value in values.items()}
+        # One write call and a flush a line: a killed process loses no line, and at
+        # most its last one is cut short.
+        self._file.write(json.dumps({"step": int(step), **values}) + "\n")
+        self._file.flush()
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        if self._tensorboard and numbers:
+            events = self._open_events()
+            for name, value in numbers.items():
+                events.add_scalar(name, value, int(step))
+
+    def flush(self) -> None:
+        """Puts everything on the disk."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        """Flushes and closes; writing afterwards does nothing."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+        if self._events is not None:
+            self._events.close()
+        self._file = self._events = None
+
+    def history(self) -> list[dict[str, Any]]:
+        """Returns what was written so far, earlier runs included (`read_history`)."""
+        return read_history(self.path.parent)
+
+    def _open_events(self):
+        if self._events is None:
+            from tensorboardX import SummaryWriter
+
+            # TensorBoard hides what an earlier run wrote from the purge step on. The
+            # suffix keeps runs that begin within one second apart.
+            self._events = SummaryWriter(
+                str(self.path.parent / EVENTS),
+                purge_step=self._resume + 1,
+                filename_suffix=f".{self._resume}",
+            )
+        return self._events
+
+    def _keep(self, last):
+        rows = self.history() if last else []
+        text = "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= last)
+        found = self.path.read_bytes() if self.path.exists() else b""
+        if text.encode() != found:
+            with atomic_path(self.path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def _plain(value):
+    """Turns numbers of any library into those of JSON."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(v) for v in value]
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def read_history(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Returns the lines of a workdir's metrics.jsonl; [] where there is none.
+
+    A line that a killed process cut short is left out.
+    """
+    path = pathlib.Path(workdir) / FILE
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
+NAMES = {
+    "auc": "frame AUC",
+    "ano_auc": "frame AUC, abnormal videos",
+    "ap": "AP (step-wise)",
+    "ap_trapezoid": "AP (trapezoidal)",
+    "far": "false alarm rate at 0.5",
+    "recall@fpr0.01": "recall at 1 % false positives",
+    "recall@fpr0.05": "recall at 5 % false positives",
+    "video_auc": "video AUC",
+    "map": "mAP at IoU",
+    "map_avg": "mAP, mean",
+    "map_avg_clean": "mAP, mean, anomaly classes only",
+}
+IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """Returns the content of results.json as a plain text table, in %.
+
+    A column for the anomaly score and for each further curve (keys with a suffix, as
+    in auc_align). Bootstrap intervals, KEY_interval, stand beside their curve.
+    """
+    columns = []
+    for curve in _curves(results):
+        columns.append((curve.removeprefix("_") or "anomaly", curve, _percent))
+        if any(f"{key}{curve}_interval" in results for key in NAMES):
+            columns.append(("95 % interval", f"{curve}_interval", _interval))
+    rows = [["%", *(title for title, _, _ in columns)]]
+    for key, name in NAMES.items():
+        if not any(key + end in results for _, end, _ in columns):
+            continue
+        if key == "map":
+            values = results[key] or [None] * len(IOUS)
+            for iou, value in zip(IOUS, values, strict=True):
+                rest = [""] * (len(columns) - 1)
+                rows.append([f"{name} {iou}", _percent(value), *rest])
+        else:
+            cells = [
+                text(results[key + end]) if key + end in results else ""
+                for _, end, text in columns
+            ]
+            rows.append([name, *cells])
+    return "\n".join([*_title(results), *_aligned(rows)])
+
+
+def _curves(results):
+    suffixes = [k.removeprefix("auc") for k in results if k.startswith("auc_")]
+    return ["", *(s for s in suffixes if not s.endswith("_interval"))]
+
+
+def _title(results):
+    keys = [k for k in ("model", "dataset", "seed", "protocol", "step") if k in results]
+    return [", ".join(f"{k} {results[k]}" for k in keys)] if keys else []
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _interval(pair):
+    return "-" if pair is None else f"{_percent(pair[0])} to {_percent(pair[1])}"
+
+
+def _aligned(rows):
+    """Returns lines: names to the left, numbers to the right of their columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = []
+    for name, *cells in rows:
+        numbers = [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
+    return lines
