@@ -22,14 +22,13 @@ import numpy as np
 
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.dataset import INDEX, Dataset, Entry, open_dataset
+from wsvad_jax.data.dataset import INDEX, VERSION, Dataset, Entry, open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
 __all__ = ["About", "Dataset", "Entry", "open_dataset", "write_dataset"]
 
-VERSION = "1.0.0"
 SHARD_RECORDS = 128
 CHUNK_BYTES = 64 << 20  # records are handed to the writer in chunks of this size
 

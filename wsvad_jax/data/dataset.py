@@ -15,6 +15,7 @@ from wsvad_jax.data.cards import Card
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.errors import InputError
 
+VERSION = "1.0.0"  # of the layout; also TFDS's
 METADATA = "metadata.json"  # TFDS's name for it
 INDEX = "index.json"
 
