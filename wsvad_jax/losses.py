@@ -4,9 +4,21 @@ All reduce in float32 over the videos of a batch; `where` masks out snippets rat
 than slicing, so that every shape is static.
 """
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
+
+
+@runtime_checkable
+class Bags(Protocol):
+    """What an objective reads of a batch of videos."""
+
+    @property
+    def label(self) -> Float[Array, "B C"]: ...
+    @property
+    def length(self) -> Int[Array, "B"]: ...
 
 
 def top_k_mean(

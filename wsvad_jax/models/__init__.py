@@ -11,6 +11,6 @@ Each model file exports
   scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
 """
 
-from wsvad_jax.models import dsanet
+from wsvad_jax.models import dsanet, vadclip
 
-MODELS = {"dsanet": dsanet}
+MODELS = {"vadclip": vadclip, "dsanet": dsanet}

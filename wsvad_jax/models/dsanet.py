@@ -1,7 +1,7 @@
 """DSANet: Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334.
 
 Decoupled semantics: VadCLIP's encoder and two heads (layers.py) with
-  text adapter (adapter=True)       -> adapt_text
+  text adapter (adapter=True)       -> TextAdapter
   DCSA, decoupled contrastive       -> decoupled_logits, and the terms `event` and
   semantic alignment (dcsa=True)       `background` of loss_fn
   SG-NM, self-guided normality      -> Normality, and the terms `consistency` and
@@ -12,7 +12,7 @@ learned as in VadCLIP. SG-NM exists in training only.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,13 @@ from wsvad_jax.models.layers import layer_norm
 
 SHARPNESS = 10.0  # of DCSA's event and background weights
 LABEL_SMOOTHING = 0.1
+EPSILON = 1e-8  # of SG-NM's layer norms
 BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
-small_normal = nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0)
-
-
-@runtime_checkable
-class Labelled(Protocol):
-    """What the objective reads of a batch."""
-
-    label: Array
-    length: Array
+# SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
+SMALL = {
+    "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
+    "bias_init": nn.initializers.zeros,
+}
 
 
 @struct.dataclass
@@ -99,9 +96,7 @@ class Model(nn.Module):
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
-        where = jnp.ones((len(length), T), bool)
-        if self.mask_padding:
-            where = jnp.arange(T)[None] < length[:, None]
+        where = layers.participants(length, T, self.mask_padding)
         x = features[:, 0].astype(dtype)
         v = layers.Encoder(
             self.visual_layers,
@@ -232,16 +227,16 @@ class Normality(nn.Module):
         u, chosen = least_anomalous(v, score, where, self.ratio)
         P, D = self.prototypes, v.shape[-1]
         table = self.param("video_prototypes", nn.initializers.normal(1.0), (P, D))
-        p = GatherBlock(self.heads, self.dtype, name="dnp_extractor_0")(
-            table.astype(self.dtype), u, chosen
+        p = CrossBlock(self.heads, False, self.dtype, name="dnp_extractor_0")(
+            table[None].astype(self.dtype), u, chosen
         )
         distance = 1 - jnp.max(
             jnp.einsum("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
         ).astype(jnp.float32)
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
-        x = Bottleneck(self.dtype, name="bottleneck")(v)
+        x = layers.Mlp(self.dtype, init=SMALL, name="bottleneck")(v)  # no residual
         for i in range(self.layers):
-            x = RebuildBlock(self.heads, self.dtype, name=f"decoder_{i}")(x, p)
+            x = CrossBlock(self.heads, True, self.dtype, name=f"decoder_{i}")(x, p)
         return x, distance
 
 
@@ -264,32 +259,13 @@ def least_anomalous(
 
 
 def fine_linear(features: int, name: str, dtype: Any) -> nn.Dense:
-    """SG-NM's dense layer: truncated normal of deviation 0.01, bias 0."""
-    return nn.Dense(features, name=name, dtype=dtype, kernel_init=small_normal)
+    """SG-NM's dense layer."""
+    return nn.Dense(features, name=name, dtype=dtype, **SMALL)
 
 
-class Bottleneck(nn.Module):
-    """D → 4D QuickGELU → D without a residual."""
-
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        D = x.shape[-1]
-        x = layers.quick_gelu(fine_linear(4 * D, "c_fc", self.dtype)(x))
-        return fine_linear(D, "c_proj", self.dtype)(x)
-
-
-class FineMlp(nn.Module):
-    """D → 4D exact GELU → D."""
-
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        D = x.shape[-1]
-        x = jax.nn.gelu(fine_linear(4 * D, "fc1", self.dtype)(x), approximate=False)
-        return fine_linear(D, "fc2", self.dtype)(x)
+def exact_gelu(x: Array) -> Array:
+    """x Φ(x)."""
+    return jax.nn.gelu(x, approximate=False)
 
 
 class Attention(nn.Module):
@@ -328,48 +304,37 @@ class Attention(nn.Module):
         return fine_linear(D, "proj", self.dtype)(x.reshape(*x.shape[:2], D))
 
 
-class GatherBlock(nn.Module):
-    """Prototypes query the normal snippets through one transformer block."""
+class CrossBlock(nn.Module):
+    """Attention to keys under one LayerNorm, then an MLP.
+
+    With `rebuild`, as the decoder has it: linear attention and no residual around it,
+    so that the result consists of the keys alone.
+    """
 
     heads: int
+    rebuild: bool
     dtype: Any
 
     @nn.compact
     def __call__(
         self,
-        table: Float[Array, "P D"],
-        u: Float[Array, "B M D"],
-        where: Bool[Array, "B M"],
-    ) -> Float[Array, "B P D"]:
-        norm1 = layer_norm("norm1", 1e-8)  # shared by queries and keys, as released
-        attention = Attention(self.heads, False, self.dtype, name="attn")
-        x = table[None] + attention(
-            norm1(table[None]).astype(self.dtype), norm1(u).astype(self.dtype), where
+        x: Float[Array, "#B Q D"],
+        keys: Float[Array, "B K D"],
+        where: Bool[Array, "B K"] | None = None,
+    ) -> Float[Array, "B Q D"]:
+        norm1 = layer_norm("norm1", EPSILON)  # of queries and keys, as released
+        attention = Attention(self.heads, self.rebuild, self.dtype, name="attn")
+        y = attention(
+            norm1(x).astype(self.dtype), norm1(keys).astype(self.dtype), where
         )
-        mlp = FineMlp(self.dtype, name="mlp")
-        return x + mlp(layer_norm("norm2", 1e-8)(x).astype(self.dtype))
-
-
-class RebuildBlock(nn.Module):
-    """Snippets are rebuilt from prototypes alone: no residual around attention."""
-
-    heads: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], p: Float[Array, "B P D"]
-    ) -> Float[Array, "B T D"]:
-        norm1 = layer_norm("norm1", 1e-8)
-        x = Attention(self.heads, True, self.dtype, name="attn")(
-            norm1(x).astype(self.dtype), norm1(p).astype(self.dtype)
-        )
-        mlp = FineMlp(self.dtype, name="mlp")
-        return x + mlp(layer_norm("norm2", 1e-8)(x).astype(self.dtype))
+        x = y if self.rebuild else x + y
+        y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
+        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), exact_gelu, SMALL, name="mlp")
+        return x + mlp(y)
 
 
 def loss_fn(
-    outputs: Outputs, batch: Labelled, weights: Mapping[str, float]
+    outputs: Outputs, batch: losses.Bags, weights: Mapping[str, float]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The objective and its terms.
 

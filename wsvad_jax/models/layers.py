@@ -8,6 +8,8 @@ Both heads, Sec. 3.3 and 3.4: ClassifierBranch (C-branch), AlignBranch (A-branch
 Submodules carry the names of the released checkpoints, '.' replaced by '_'.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,16 +47,30 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
     )
 
 
+def participants(
+    length: Int[Array, "B"], T: int, mask_padding: bool
+) -> Bool[Array, "B T"]:
+    """Snippets that attend, convolve and pool: all of them, or the valid ones."""
+    if mask_padding:
+        return jnp.arange(T)[None] < length[:, None]
+    return jnp.ones((len(length), T), bool)
+
+
 class Mlp(nn.Module):
-    """D → 4D QuickGELU → D."""
+    """D → 4D QuickGELU → D; the fields other than `dtype` serve DSANet's variants."""
 
     dtype: Any = jnp.float32
+    names: tuple[str, str] = ("c_fc", "c_proj")
+    activation: Callable[[Array], Array] = quick_gelu
+    init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @nn.compact
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         D = x.shape[-1]
-        x = quick_gelu(linear(D, 4 * D, "c_fc", self.dtype)(x))
-        return linear(4 * D, D, "c_proj", self.dtype)(x)
+        x = linear(D, 4 * D, self.names[0], self.dtype, **self.init)(x)
+        return linear(4 * D, D, self.names[1], self.dtype, **self.init)(
+            self.activation(x)
+        )
 
 
 class WindowBlock(nn.Module):
@@ -162,7 +178,12 @@ class Encoder(nn.Module):
           where: snippets that take part elsewhere (all of them, as released, or the
             valid ones).
         """
-        B, T, D = x.shape
+        T, D = x.shape[1:]
+        if T % self.window:
+            raise InputError(
+                f"attn_window {self.window} doesn't divide the {T} snippets of a "
+                "window; choose a length that is a multiple of it"
+            )
         normal = nn.initializers.normal(0.01)
         x = x + self.param("frame_position_embeddings", normal, (T, D))[None]
         if self.use_local:
@@ -245,7 +266,7 @@ class PromptLearner(nn.Module):
     @nn.compact
     def __call__(self, text: TextInputs) -> Float[Array, "C D"]:
         positions, width = text.config.max_position_embeddings, text.config.hidden_size
-        K, L = text.tokens.shape
+        L = text.tokens.shape[1]
         if L + 2 * CONTEXT > positions:
             raise InputError(
                 f"the longest class prompt has {L} tokens, which with {2 * CONTEXT} "

@@ -1,0 +1,390 @@
+"""CLIP-TSA: Joo et al., ICIP 2023, https://arxiv.org/abs/2212.05136.
+
+Temporal self-attention over CLIP snippets, then RTFM's temporal network and objective
+(Tian et al., ICCV 2021, https://arxiv.org/abs/2101.10030). From top to bottom:
+  wide features (I3D 2048, C3D 4096)  -> Model._enter
+  TSA, the perturbed top-κ selector   -> Model._attend, perturbed_top_k
+  multi-scale temporal network (MTN)  -> Model._aggregate
+  snippet classifier, top-K magnitude -> Model.__call__
+  objective                           -> loss_fn
+  inference                           -> scores
+Submodules carry the names of the released checkpoint, '.' replaced by '_'. Snippets
+past a video's length influence nothing, so that test videos of any length share a
+padded batch. Nothing here is larger than S·T (noise samples × snippets) a video.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from wsvad_jax import losses
+
+WIDTH = 512  # of CLIP ViT-B/16; wider features are brought down to it
+DRAW_LIMIT = 2**22  # noise values held at once: 16 MiB
+MARGIN = 100.0  # the magnitude that abnormal snippets are pushed to
+xavier = nn.initializers.xavier_uniform()
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """What the objective reads of a batch."""
+
+    label: Array
+    length: Array
+
+
+@struct.dataclass
+class Outputs:
+    """What the losses and the scores need."""
+
+    scores: Float[Array, "B T"]  # probabilities, mean over crops, 0 past the length
+    video_scores: Float[Array, "B"]
+    magnitudes: Float[Array, "B T"]
+    selected: Float[Array, "B N K D"]  # features of the K snippets of largest magnitude
+    chosen: Bool[Array, "B K"]  # False where a video has fewer than K snippets
+    attention: Float[Array, "B N T"]  # p, the share of draws that selected a snippet
+
+
+class Model(nn.Module):
+    """Temporal self-attention, multi-scale temporal network, snippet classifier.
+
+    `kappa` (κ) of a video's snippets are selected under `samples` (S) Gaussian noises
+    of deviation `sigma` (σ_n), at most `max_selected` of them at test time;
+    `attention=False` drops the selection. `top_magnitudes` (K) snippets make the video
+    score. `test_noise=True` draws new noise at test time, as the release does;
+    otherwise all videos share the noise of a fixed key.
+    """
+
+    kappa: float = 0.95
+    samples: int = 100
+    sigma: float = 0.05
+    max_selected: int = 1000
+    top_magnitudes: int = 3
+    dropout: float = 0.7
+    attention: bool = True
+    test_noise: bool = False
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Num[Array, "B N T D"],
+        length: Int[Array, "B"],
+        text: Any = None,
+        *,
+        train: bool,
+        noise: Float[Array, "BN S T"] | None = None,
+    ) -> Outputs:
+        """Scores the snippets of B videos of N crops.
+
+        Args:
+          features: snippet features; normal videos first in training.
+          length: valid snippets.
+          text: not used; every model takes it.
+          train: uses the batch's statistics, dropout and fresh noise (rngs 'dropout'
+            and 'noise').
+          noise: standard normal draws to use instead of the model's own.
+        """
+        del text
+        B, N, T, _ = features.shape
+        length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
+        where = jnp.arange(T)[None] < length[:, None]  # [B, T]
+        rows = jnp.repeat(where, N, axis=0)  # [B·N, T]
+        x = features.reshape(B * N, T, -1).astype(self.dtype)
+        x = jnp.where(rows[..., None], self._enter(x), 0)
+        p = rows.astype(jnp.float32)
+        if self.attention:
+            p = self._attend(x, length, rows, N, train, noise)
+        x = self._aggregate(p.astype(x.dtype)[..., None] * x, rows, train)
+
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        f = drop(x)
+        y = drop(nn.relu(self._dense(128, "fc1")(f)))
+        y = drop(nn.relu(self._dense(32, "fc2")(y)))
+        y = self._dense(1, "fc3")(y)[..., 0].astype(jnp.float32)
+        scores = jnp.mean(jax.nn.sigmoid(y).reshape(B, N, T), 1)
+        scores = jnp.where(where, scores, 0)
+
+        f = f.reshape(B, N, T, -1).astype(jnp.float32)
+        magnitudes = jnp.where(where, jnp.mean(losses.norm(f)[..., 0], 1), 0)
+        # Training hides most magnitudes, so that not the same snippets win each time.
+        ranked = jnp.where(where, magnitudes * drop(jnp.ones((B, T))), -jnp.inf)
+        _, index = jax.lax.top_k(ranked, min(self.top_magnitudes, T))  # [B, K]
+        chosen = jnp.take_along_axis(where, index, -1)
+        best = jnp.take_along_axis(scores, index, -1)
+        return Outputs(
+            scores=scores,
+            video_scores=jnp.sum(best, -1) / jnp.sum(chosen, -1),
+            magnitudes=magnitudes,
+            selected=jnp.take_along_axis(f, index[:, None, :, None], 2),
+            chosen=chosen,
+            attention=p.reshape(B, N, T),
+        )
+
+    def _enter(self, x: Float[Array, "R T D"]) -> Float[Array, "R T E"]:
+        """Brings features wider than CLIP's down to its width."""
+        if x.shape[-1] <= WIDTH:
+            return x
+        x = nn.relu(self._dense(2 * WIDTH, "mlp_fc1")(x))
+        return jax.nn.sigmoid(self._dense(WIDTH, "mlp_fc2")(x))
+
+    def _attend(
+        self,
+        x: Float[Array, "R T D"],
+        length: Int[Array, "B"],
+        where: Bool[Array, "R T"],
+        crops: int,
+        train: bool,
+        noise: Float[Array, "R S T"] | None,
+    ) -> Float[Array, "R T"]:
+        """Temporal self-attention: how often each snippet is among the top κ."""
+        R, T, _ = x.shape
+        s = nn.relu(self._dense(x.shape[-1] // 2, "hard_attention_scorer_fc1")(x))
+        s = self._dense(1, "hard_attention_scorer_fc2")(s)[..., 0]
+        s = jax.nn.sigmoid(s.astype(jnp.float32))
+        # k = ⌊κn⌋ in double precision: in single, some products round below an integer.
+        k = np.floor(self.kappa * np.arange(T + 1)).astype(np.int32)
+        k = jnp.asarray(np.clip(k, 1, T if train else self.max_selected))
+        k = jnp.repeat(k[length], crops)
+        draws: Any = noise
+        distinct = R
+        if noise is None and (train or self.test_noise):
+            draws = self.make_rng("noise")
+        elif noise is None:
+            # A video's score must not depend on what it is batched with.
+            draws, distinct = jax.random.key(0, impl="threefry2x32"), crops
+        return perturbed_top_k(s, where, k, draws, self.samples, self.sigma, distinct)
+
+    def _aggregate(
+        self, x: Float[Array, "R T D"], where: Bool[Array, "R T"], train: bool
+    ) -> Float[Array, "R T D"]:
+        """Multi-scale temporal network: dilated convolutions and a non-local block."""
+        D = x.shape[-1]
+        batch_norm = functools.partial(BatchNorm, dtype=self.dtype)
+        scales = []
+        for i, dilation in enumerate((1, 2, 4), 1):
+            conv = self._conv(
+                D // 4, f"Aggregate_conv_{i}_0", size=3, kernel_dilation=dilation
+            )
+            norm = batch_norm(name=f"Aggregate_conv_{i}_2")
+            scales.append(norm(nn.relu(conv(x)), where, train))
+        z = nn.relu(self._conv(D // 4, "Aggregate_conv_4_0", use_bias=False)(x))
+
+        theta, phi, g = (
+            self._conv(D // 8, f"Aggregate_non_local_{name}")(z)
+            for name in ("theta", "phi", "g")
+        )
+        # The attention (θᵀφ / n) g has no softmax, so that θᵀ(φ gᵀ / n) is the same and
+        # T×T is never built.
+        g = jnp.where(where[..., None], g, 0)
+        context = jnp.einsum("rtd,rte->rde", phi, g).astype(jnp.float32)
+        context = (context / jnp.sum(where, -1)[:, None, None]).astype(z.dtype)
+        y = self._conv(D // 4, "Aggregate_non_local_W_0")(theta @ context)
+        zero_gain = batch_norm(
+            scale_init=nn.initializers.zeros, name="Aggregate_non_local_W_1"
+        )
+        scales.append(z + zero_gain(y, where, train))
+
+        y = jnp.where(where[..., None], jnp.concatenate(scales, -1), 0)
+        y = nn.relu(self._conv(D, "Aggregate_conv_5_0", size=3, use_bias=False)(y))
+        return batch_norm(name="Aggregate_conv_5_2")(y, where, train) + x
+
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, name=name, dtype=self.dtype, kernel_init=xavier)
+
+    def _conv(self, features: int, name: str, size: int = 1, **kwargs: Any) -> nn.Conv:
+        kwargs |= {"dtype": self.dtype, "kernel_init": xavier}
+        return nn.Conv(features, (size,), name=name, **kwargs)
+
+
+class BatchNorm(nn.Module):
+    """PyTorch's batch normalisation, over valid snippets only.
+
+    flax.linen.BatchNorm keeps the biased variance as its running one; PyTorch the
+    unbiased, which differs by n / (n − 1).
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "R T D"], where: Bool[Array, "R T"], train: bool
+    ) -> Float[Array, "R T D"]:
+        D = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (D,))
+        bias = self.param("bias", nn.initializers.zeros, (D,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (D,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (D,))
+        x = x.astype(jnp.float32)
+        mean, var = running_mean.value[None, None], running_var.value[None, None]
+        if train:
+            valid = where[..., None]
+            n = jnp.sum(valid, dtype=jnp.float32)
+            mean = jnp.sum(x, (0, 1), where=valid, keepdims=True) / n
+            var = jnp.sum((x - mean) ** 2, (0, 1), where=valid, keepdims=True) / n
+            if not self.is_initializing():
+                unbiased = var * n / jnp.maximum(n - 1, 1)
+                m = self.momentum
+                running_mean.value = (1 - m) * running_mean.value + m * mean[0, 0]
+                running_var.value = (1 - m) * running_var.value + m * unbiased[0, 0]
+        y = (x - mean) * jax.lax.rsqrt(var + self.epsilon)
+        return (y * scale[None, None] + bias[None, None]).astype(self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def perturbed_top_k(
+    scores: Float[Array, "R T"],
+    where: Bool[Array, "R T"],
+    k: Int[Array, "R"],
+    noise: Any,
+    samples: int,
+    sigma: float,
+    distinct: int,
+) -> Float[Array, "R T"]:
+    """Share of the noise draws in which a snippet is among the k largest.
+
+    p_t = 1/S Σ_m 1[t ∈ top-k(s + σ_n ε_m)], in O(S·T) memory. The gradient is the
+    release's, which sums over its k one-hot rows; for g = ∂loss/∂p,
+      ∂loss/∂s_u = 1/(S σ_n) Σ_m 1[u ∈ top-k_m] Σ_t g_t ε_{m,t}.
+    The estimator of Berthet et al. (2020, https://arxiv.org/abs/2002.08676) is its
+    transpose: equal in expectation, since the Jacobian is symmetric.
+
+    Args:
+      scores: s.
+      where: valid snippets; the others are never selected.
+      k: 1 ≤ k ≤ valid snippets.
+      noise: ε [R, S, T], or the key to draw it from.
+      samples: S.
+      sigma: σ_n.
+      distinct: how many rows get noise of their own; the noise repeats after them.
+    """
+    return _mean_over_draws(
+        lambda top, _: top, scores, where, k, noise, samples, sigma, distinct
+    )
+
+
+def _forward(scores, where, k, noise, samples, sigma, distinct):
+    p = perturbed_top_k(scores, where, k, noise, samples, sigma, distinct)
+    return p, (scores, where, k, noise)
+
+
+def _backward(samples, sigma, distinct, residuals, g):
+    scores, where, k, noise = residuals  # the draws are made again rather than kept
+    g = jnp.where(where, g, 0)[None]
+
+    def term(top, epsilon):
+        return top * jnp.sum(g * epsilon, -1, keepdims=True)
+
+    mean = _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct)
+    return mean / sigma, None, None, None
+
+
+perturbed_top_k.defvjp(_forward, _backward)
+
+
+def _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct):
+    """Mean of term(1[top-k] [M, R, T], ε [M, R, T]), a few draws M at a time."""
+    R, T = scores.shape
+
+    def draw(m):
+        if noise.ndim == 3:
+            return noise[:, m]
+        # T leads: threefry's first values then don't depend on how many follow.
+        draws = jax.random.normal(jax.random.fold_in(noise, m), (T, distinct))
+        return jnp.tile(draws.T, (R // distinct, 1))
+
+    def step(total, m):
+        epsilon = jax.vmap(draw)(m)
+        values = jnp.where(where[None], scores[None] + sigma * epsilon, -jnp.inf)
+        top = _top_k(values, jnp.broadcast_to(k[None], values.shape[:2]))
+        return total + jnp.sum(term(top & where[None], epsilon), 0), None
+
+    sizes = [m for m in range(1, samples + 1) if samples % m == 0]
+    chunk = max([m for m in sizes if m * R * T <= DRAW_LIMIT], default=1)
+    chunks = jnp.arange(samples).reshape(-1, chunk)
+    total, _ = jax.lax.scan(step, jnp.zeros((R, T)), chunks)
+    return total / samples
+
+
+def _top_k(x: Float[Array, "*R T"], k: Int[Array, "*R"]) -> Bool[Array, "*R T"]:
+    """Marks the k largest of the last axis; the earlier of equal values wins."""
+    T = x.shape[-1]
+    k = k[..., None]
+    threshold = jnp.take_along_axis(jnp.sort(x, axis=-1), T - k, -1)
+    above, equal = x > threshold, x == threshold
+    spare = k - jnp.sum(above, -1, keepdims=True)
+    return above | (equal & (jnp.cumsum(equal, -1) <= spare))
+
+
+def loss_fn(
+    outputs: Outputs, batch: Labelled, weights: Mapping[str, Any]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The objective and its terms: BCE + w_m magnitude + w_1 smooth + w_2 sparse.
+
+    Args:
+      outputs: of a training forward pass.
+      batch: `label` [B, C] multi-hot and `length` [B]; first B/2 normal videos, then
+        B/2 abnormal.
+      weights: `magnitude`, `smooth`, `sparse`, and two habits of the release, on
+        unless switched off: `smooth_across_videos` (the last snippet of a video is
+        smoothed with the first of the next), `pair_videos` (normal video i meets
+        abnormal video i; off, all meet all).
+    """
+    half = len(outputs.scores) // 2
+    length = jnp.maximum(batch.length[half:], 1)
+    terms = {
+        "bce": losses.binary_cross_entropy(outputs.video_scores, 1 - batch.label[:, 0]),
+        "magnitude": magnitude_loss(outputs, weights.get("pair_videos", True)),
+        "smooth": smoothness(
+            outputs.scores[half:], length, weights.get("smooth_across_videos", True)
+        ),
+        "sparse": losses.norm(outputs.scores[half:].reshape(-1))[0],
+    }
+    weights = {"bce": 1.0, **weights}
+    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
+    return total, terms
+
+
+def magnitude_loss(outputs: Outputs, pair_videos: bool = True) -> Float[Array, ""]:
+    """Mean of (|100 − ‖mean_K f_abnormal‖| + ‖mean_K f_normal‖)² over crops and pairs.
+
+    With `pair_videos` off, over all pairs of an abnormal and a normal video.
+    """
+    chosen = outputs.chosen[:, None, :, None]
+    mean = jnp.sum(jnp.where(chosen, outputs.selected, 0), 2) / jnp.sum(chosen, 2)
+    normal, abnormal = jnp.split(losses.norm(mean)[..., 0], 2)  # [B/2, N]
+    abnormal = jnp.abs(MARGIN - abnormal)
+    if pair_videos:
+        return jnp.mean(jnp.square(abnormal + normal))
+    return jnp.mean(jnp.square(abnormal[:, None] + normal[None]))
+
+
+def smoothness(
+    s: Float[Array, "B T"], length: Int[Array, "B"], across_videos: bool
+) -> Float[Array, ""]:
+    """Σ (s_{t+1} − s_t)² over valid snippets.
+
+    With `across_videos` the batch is one long video: the first snippet of each video
+    follows the last one of the video before.
+    """
+    where = jnp.arange(s.shape[1])[None] < length[:, None]
+    total = jnp.sum(jnp.square(s[:, 1:] - s[:, :-1]), where=where[:, 1:])
+    if across_videos:
+        last = jnp.take_along_axis(s, length[:, None] - 1, -1)[:-1, 0]
+        total = total + jnp.sum(jnp.square(s[1:, 0] - last))
+    return total
+
+
+def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:
+    """The anomaly probability of each snippet, 0 past a video's length."""
+    return {"anomaly": outputs.scores}

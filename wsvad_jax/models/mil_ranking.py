@@ -1,0 +1,168 @@
+"""MIL ranking: Sultani, Chen, Shah, CVPR 2018, https://arxiv.org/abs/1801.04264.
+
+A video is a bag of 32 segments; the highest segment of an abnormal bag should score
+above the highest of a normal one. From top to bottom:
+  segments (Sec. 4.1)                     -> pool_segments
+  score network (Sec. 4.1)                -> Model.__call__
+  ranking loss (Eq. 6), with smoothness
+  and sparsity of the abnormal bag        -> loss_fn
+  inference                               -> spread, scores
+Paper and released code differ in the 32-unit layer (`relu_hidden`) and in which bags
+meet in the hinge (weights["pairing"]); the defaults are the paper's.
+
+The L2 penalty on the dense kernels, λ Σ w² with λ = 0.001, is left to the optimiser: its
+gradient is 2λ w, the same as weight decay of 0.002 added to the kernels' gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float, Int, Num
+
+from wsvad_jax import losses
+from wsvad_jax.errors import InputError
+
+glorot = nn.initializers.glorot_normal()
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """What the objective asks of a batch: pairs need nothing but its order."""
+
+    label: Array
+
+
+@struct.dataclass
+class Outputs:
+    """What the losses and the scores need."""
+
+    segment_scores: Float[Array, "B I"]  # probabilities, mean over crops
+    scores: Float[Array, "B T"]  # the same, spread over snippets, 0 past the length
+
+
+class Model(nn.Module):
+    """Segment pooling and a three-layer score network, D → 512 → 32 → 1.
+
+    `segments` instances a bag; `relu_hidden` puts a ReLU after the 32-unit layer (the
+    paper), off leaves it linear (the released code).
+    """
+
+    segments: int = 32
+    dropout: float = 0.6
+    relu_hidden: bool = True
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Num[Array, "B N T D"],
+        length: Int[Array, "B"],
+        text: Any = None,
+        *,
+        train: bool,
+    ) -> Outputs:
+        """Scores the segments and the snippets of B videos of N crops.
+
+        Args:
+          features: snippet features; videos of exactly `segments` snippets, as the
+            recipe trains on, are their own segments.
+          length: valid snippets.
+          text: not used; every model takes it.
+          train: drops activations (rng 'dropout').
+        """
+        del text
+        length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
+        x = pool_segments(features.astype(jnp.float32), length, self.segments)
+        x = losses.normalise(x).astype(self.dtype)  # [B, N, I, D]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        x = drop(nn.relu(self._dense(512, "fc1")(x)))
+        x = self._dense(32, "fc2")(x)
+        x = drop(nn.relu(x) if self.relu_hidden else x)
+        x = self._dense(1, "fc3")(x)[..., 0].astype(jnp.float32)
+        segment_scores = jnp.mean(jax.nn.sigmoid(x), 1)
+        return Outputs(
+            segment_scores, spread(segment_scores, length, features.shape[2])
+        )
+
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, name=name, dtype=self.dtype, kernel_init=glorot)
+
+
+def pool_segments(
+    features: Float[Array, "B N T D"], length: Int[Array, "B"], segments: int
+) -> Float[Array, "B N I D"]:
+    """Mean feature of each of `segments` equal parts of a video's valid snippets.
+
+    Part i spans the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋, or is snippet ⌊i n / I⌋
+    where that leaves it empty.
+    """
+    T = features.shape[2]
+    edges = jnp.arange(segments + 1)[None] * length[:, None] // segments  # [B, I + 1]
+    first, end = edges[:, :-1, None], edges[:, 1:, None]
+    end = jnp.maximum(end, first + 1)
+    t = jnp.arange(T)[None, None]
+    members = (first <= t) & (t < end)  # [B, I, T]
+    weights = members / (end - first).astype(jnp.float32)
+    return jnp.einsum("bit,bntd->bnid", weights, features, precision="highest")
+
+
+def spread(
+    segment_scores: Float[Array, "B I"], length: Int[Array, "B"], T: int
+) -> Float[Array, "B T"]:
+    """Gives each valid snippet its segment's score, the others 0."""
+    segments = segment_scores.shape[1]
+    t = jnp.arange(T)[None]
+    # The last segment i that starts at or before t: ⌊i n / I⌋ ≤ t.
+    index = ((t + 1) * segments - 1) // length[:, None]
+    index = jnp.minimum(index, segments - 1)
+    scores = jnp.take_along_axis(segment_scores, index, -1)
+    return jnp.where(t < length[:, None], scores, 0)
+
+
+def loss_fn(
+    outputs: Outputs, batch: Labelled, weights: Mapping[str, Any]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The ranking objective (Eq. 6) and its terms: hinge + λ1 smooth + λ2 sparse.
+
+    For the segment scores g of a normal and a of an abnormal video,
+      hinge = max(0, 1 − max_i a_i + max_i g_i),
+      smooth = Σ_i (a_i − a_{i+1})²,  sparse = Σ_i a_i.
+
+    Args:
+      outputs: of a training forward pass; first B/2 normal videos, then B/2 abnormal.
+      batch: not read; the order says which video is which.
+      weights: `smooth` (λ1), `sparse` (λ2) and `pairing`. 'pairs' (the paper): normal
+        video i meets abnormal video i, every term is a mean over pairs. 'all' (the
+        released code): every abnormal video meets every normal one; the mean over
+        normal videos, the sum over abnormal ones, in every term.
+    """
+    del batch
+    normal, abnormal = jnp.split(outputs.segment_scores, 2)  # [B/2, I]
+    top_normal, top_abnormal = jnp.max(normal, -1), jnp.max(abnormal, -1)
+    if weights["pairing"] == "pairs":
+        reduce, hinge = jnp.mean, nn.relu(1 - top_abnormal + top_normal)
+    elif weights["pairing"] == "all":
+        margins = 1 - top_abnormal[:, None] + top_normal[None]
+        reduce, hinge = jnp.sum, jnp.mean(nn.relu(margins), -1)
+    else:
+        raise InputError(
+            f"config.loss.pairing is {weights['pairing']!r}; use 'pairs' (the paper) or "
+            "'all' (the released code)."
+        )
+    terms = {
+        "hinge": reduce(hinge),
+        "smooth": reduce(jnp.sum(jnp.square(abnormal[:, 1:] - abnormal[:, :-1]), -1)),
+        "sparse": reduce(jnp.sum(abnormal, -1)),
+    }
+    weights = {"hinge": 1.0, **weights}
+    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
+    return total, terms
+
+
+def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:
+    """The anomaly probability of each snippet, 0 past a video's length."""
+    return {"anomaly": outputs.scores}

@@ -1,0 +1,151 @@
+"""VadCLIP: Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681.
+
+  LGT adapter (Sec. 3.2, Eq. 1 to 4)              -> layers.Encoder
+  C-branch (Sec. 3.3, Eq. 5)                      -> layers.ClassifierBranch
+  A-branch with learnable and visual prompts      -> layers.PromptLearner,
+    (Sec. 3.4, Eq. 6 and 7)                          layers.AlignBranch
+  MIL, MIL-Align and contrastive objectives       -> loss_fn
+    (Sec. 3.5, Eq. 8 to 12)
+  inference                                       -> scores
+The paper's ablations are switches: `use_local`, `use_graph` (temporal modules),
+`classify`, `align` (branches), `learn_prompt`, `visual_prompt`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float, Int, Num
+
+from wsvad_jax import losses
+from wsvad_jax.clip import towers
+from wsvad_jax.clip.prompts import TextInputs
+from wsvad_jax.models import layers
+
+
+@struct.dataclass
+class Outputs:
+    """Logits of both branches (None where switched off) and the class features."""
+
+    anomaly_logits: Float[Array, "B T"] | None
+    align_logits: Float[Array, "B T C"] | None
+    text: Float[Array, "C D"]
+
+
+class Model(nn.Module):
+    """LGT adapter, classification branch and alignment branch."""
+
+    visual_layers: int = 2
+    visual_heads: int = 1
+    attn_window: int = 8
+    use_local: bool = True
+    use_graph: bool = True
+    classify: bool = True
+    align: bool = True
+    learn_prompt: bool = True
+    visual_prompt: bool = True
+    mask_padding: bool = False
+    dtype: Any = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Num[Array, "B 1 T D"],
+        length: Int[Array, "B"],
+        text: TextInputs | Float[Array, "C D"],
+        *,
+        train: bool,
+    ) -> Outputs:
+        """Scores the snippets of B videos; nothing depends on `train`.
+
+        Args:
+          features: one crop of snippet features a video, zero past `length`.
+          length: valid snippets.
+          text: the class prompts with the frozen text tower, or the class features
+            that `encode_text` made of them.
+          train: unused.
+        """
+        T = features.shape[2]
+        dtype = jnp.dtype(self.dtype)
+        where = layers.participants(length, T, self.mask_padding)
+        encoder = layers.Encoder(
+            self.visual_layers,
+            self.attn_window,
+            self.visual_heads,
+            self.use_local,
+            self.use_graph,
+            dtype,
+            name="encoder",
+        )
+        v = encoder(features[:, 0].astype(dtype), length, where)
+        a = M = None
+        if self.classify:
+            a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
+        if isinstance(text, TextInputs):
+            text = self._class_features(text, name="prompt_learner")
+        if self.align:
+            weight = (
+                a if self.visual_prompt and a is not None else jnp.zeros_like(v[..., 0])
+            )
+            branch = layers.AlignBranch(dtype, name="align_branch")
+            M = branch(v, weight, text, where)
+        return Outputs(anomaly_logits=a, align_logits=M, text=text)
+
+    def encode_text(
+        self, params: Mapping[str, Any], text: TextInputs
+    ) -> Float[Array, "C D"]:
+        """Class features, which don't depend on the videos: once a step or scoring."""
+        if not self.learn_prompt:
+            return self._class_features(text)
+        learner = layers.PromptLearner(parent=None)
+        features: Any = learner.apply({"params": params["prompt_learner"]}, text)
+        return features
+
+    def _class_features(self, text: TextInputs, **kwargs) -> Float[Array, "C D"]:
+        if self.learn_prompt:
+            return layers.PromptLearner(**kwargs)(text)
+        plain = towers.encode_text(text.params, text.config, text.tokens, text.eos)
+        return text.owner @ plain
+
+
+def loss_fn(
+    outputs: Outputs, batch: losses.Bags, weights: Mapping[str, float]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The objective, Σ weight · term, and its terms.
+
+    Args:
+      outputs: of a forward pass.
+      batch: `label` [B, C] multi-hot and `length` [B].
+      weights: of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
+    """
+    terms = {}
+    if outputs.anomaly_logits is not None:
+        terms["mil"] = losses.mil_top_k(
+            outputs.anomaly_logits, batch.label, batch.length
+        )
+    if outputs.align_logits is not None:
+        terms["align"] = losses.mil_align(
+            outputs.align_logits, batch.label, batch.length
+        )
+        terms["text"] = losses.text_contrast(outputs.text)
+    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
+    return total, terms
+
+
+def scores(outputs: Outputs) -> dict[str, Array]:
+    """Anomaly scores σ(a), class probabilities softmax(M), and 1 − softmax(M)_0.
+
+    Without the C-branch the anomaly score is the alignment branch's.
+    """
+    found = {}
+    if outputs.anomaly_logits is not None:
+        found["anomaly"] = jax.nn.sigmoid(outputs.anomaly_logits)
+    if outputs.align_logits is not None:
+        classes = jax.nn.softmax(outputs.align_logits)
+        found["classes"] = classes
+        found["anomaly_align"] = 1 - classes[..., 0]
+        found.setdefault("anomaly", found["anomaly_align"])
+    return found
