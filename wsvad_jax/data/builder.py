@@ -50,12 +50,14 @@ def write_dataset(
     splits: Mapping[str, Iterable[Record]],
     data_dir: str | os.PathLike,
     about: About | None = None,
+    source: str = "",
 ) -> pathlib.Path:
     """Writes a dataset and returns its version folder, DATA_DIR/NAME/1.0.0.
 
     Records are read one by one and never held together. The folder appears when it is
     whole, in the place of an older one; a build that dies leaves nothing behind that
-    opens. An iterable that has a length gets a progress bar with an end.
+    opens. An iterable that has a length gets a progress bar with an end. `source` says
+    in the metadata what the dataset was made from.
 
     Raises:
       InputError: a record that does not fit the others or the card, an empty split,
@@ -71,7 +73,7 @@ def write_dataset(
             f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
         ) from None
     with building_dir(data_dir) as temporary:
-        _write(name, card, protocol, splits, temporary, about or About())
+        _write(name, card, protocol, splits, temporary, about or About(), source)
         if final.exists():
             os.rename(final, temporary / "replaced")
         os.rename(temporary / name / VERSION, final)
@@ -100,7 +102,9 @@ def builder_class() -> Any:
 
         def _info(self):
             F = tfds.features
-            classes = F.ClassLabel(names=[c["name"] for c in self.metadata["classes"]])
+            classes = F.ClassLabel(
+                names=[c["name"] for c in self.metadata["card"]["classes"]]
+            )
             event = {"start": np.int64, "end": np.int64, "label": classes}
             features = {
                 "video": F.Text(),
@@ -116,7 +120,7 @@ def builder_class() -> Any:
                 builder=self,
                 features=F.FeaturesDict(features),
                 disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(self.metadata["own"]),
+                metadata=tfds.core.MetadataDict(self.metadata),
                 **dataclasses.asdict(self.about),
             )
 
@@ -141,12 +145,12 @@ def example_of(record: Record) -> dict[str, Any]:
     }
 
 
-def _write(name, card, protocol, splits, root, about) -> None:
+def _write(name, card, protocol, splits, root, about, source) -> None:
     import tensorflow_datasets as tfds
 
     own = {"card": card.to_json(), "protocol": dataclasses.asdict(protocol)}
-    metadata = {"own": own, "classes": own["card"]["classes"]}
-    builder = builder_class()(name, metadata, splits, about, root)
+    own["source"] = source
+    builder = builder_class()(name, own, splits, about, root)
     folder = pathlib.Path(builder.data_dir)
     folder.mkdir(parents=True)
     # TFDS's own `download_and_prepare` holds a split in memory and asks for TensorFlow

@@ -1,0 +1,223 @@
+"""Feature files to records: what a `.npy` file holds is checked before it is used.
+
+Headers are checked for all files before anything is written (`survey`), values when a
+file is read (`Records`). A file that fails is one `InputError` that names it.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float16
+
+from wsvad_jax.data.records import Record
+from wsvad_jax.errors import InputError
+from wsvad_jax.progress import Progress
+
+# Axes of one file: snippets and width, or with crops before or after the snippets.
+LAYOUTS = ("TD", "NTD", "TND")
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video's feature files and what is known about it before they are read."""
+
+    video: str
+    label: tuple[int, ...]
+    paths: tuple[pathlib.Path, ...]  # one a crop, or one for all
+    layout: str = "TD"
+    num_snippets: int = 0
+    num_crops: int = 1
+    width: int = 0
+    segments: tuple[tuple[int, int, int], ...] = ()
+
+
+def shape_of(path: pathlib.Path) -> tuple[int, ...]:
+    """Returns the shape in a feature file's header, its size and dtype being right.
+
+    Raises:
+      InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as f:
+            if not size:
+                raise InputError(f"{path}: the file is empty; extract the video again")
+            version = np.lib.format.read_magic(f)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, _, dtype = read(f)
+            held = size - f.tell()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: the feature file is missing; extract the video or take it off "
+            "the list"
+        ) from None
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
+    except (ValueError, KeyError, EOFError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(
+            f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
+            "the video again"
+        ) from None
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        raise InputError(
+            f"{path}: holds {dtype.name} values; expected float16, float32 or float64"
+        )
+    expected = math.prod(shape) * dtype.itemsize
+    if held < expected:
+        raise InputError(
+            f"{path}: the file is truncated ({held} bytes of {expected}); extract or "
+            "copy the video's features again"
+        )
+    return shape
+
+
+def read(path: pathlib.Path) -> Float16[np.ndarray, "..."]:
+    """Reads a feature file as float16.
+
+    Raises:
+      InputError: see `shape_of`; or a value that is NaN, infinite or past float16.
+    """
+    shape_of(path)
+    stored = np.load(path, allow_pickle=False)
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(stored, np.float16)
+    # A sum is finite only if all its terms are; it costs a tenth of looking at each.
+    with np.errstate(invalid="ignore"):
+        total = features.sum(dtype=np.float32)
+    if not np.isfinite(total):
+        bad = ~np.isfinite(features)
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            value = stored[where]
+            kind = "past float16's 65504" if np.isfinite(value) else "not finite"
+            raise InputError(
+                f"{path}: {int(bad.sum())} values cannot be used, the first at "
+                f"{list(where)} is {value} ({kind}); extract the video again"
+            )
+    return features
+
+
+class Problems:
+    """Takes errors of single videos: raises the first, or lists them all (`skip`)."""
+
+    def __init__(self, skip: bool = False):
+        self.skip = skip
+        self.errors: list[InputError] = []
+
+    def __call__(self, error: InputError) -> None:
+        if not self.skip:
+            raise error from None
+        self.errors.append(error)
+
+
+def survey(
+    videos: Sequence[Video], problems: Problems, *, width: int | None = None
+) -> list[Video]:
+    """Checks the headers of all files and fills in each video's sizes.
+
+    Args:
+      videos: of all splits, so that one width holds for all.
+      problems: takes each bad video's error; with `skip` the video is left out.
+      width: that features must have; None is the one that most have.
+    """
+    found = []
+    with Progress("checking features", len(videos), unit="video") as progress:
+        for video in videos:
+            try:
+                found.append(_sized(video))
+            except InputError as e:
+                problems(e)
+            progress.update()
+    return _alike(found, "width", "features {} wide", problems, width)
+
+
+def same_crops(videos: Sequence[Video], problems: Problems) -> list[Video]:
+    """Holds the videos of one split to one number of crops, the most frequent."""
+    return _alike(videos, "num_crops", "features of {} crops", problems)
+
+
+def _sized(video: Video) -> Video:
+    shapes = [shape_of(path) for path in video.paths]
+    path, shape = video.paths[0], shapes[0]
+    for other, found in zip(video.paths, shapes, strict=True):
+        if found != shape:
+            raise InputError(
+                f"{other}: features of shape {list(found)}, those of {path.name} are "
+                f"{list(shape)}; extract all crops of the video again"
+            )
+    axes = video.layout
+    if len(shape) != len(axes) or not all(shape):
+        names = {"T": "snippets", "N": "crops", "D": "width"}
+        expected = ", ".join(names[a] for a in axes)
+        raise InputError(
+            f"{path}: features of shape {list(shape)}; expected [{expected}], none 0"
+        )
+    N = shape[axes.index("N")] if "N" in axes else len(video.paths)
+    T, D = shape[axes.index("T")], shape[axes.index("D")]
+    return dataclasses.replace(video, num_snippets=T, num_crops=N, width=D)
+
+
+def _alike(
+    videos: Sequence[Video],
+    key: str,
+    text: str,
+    problems: Problems,
+    wanted: int | None = None,
+) -> list[Video]:
+    counts = Counter(getattr(v, key) for v in videos)
+    usual = wanted or max(counts, key=counts.__getitem__, default=0)
+    good = []
+    for video in videos:
+        value = getattr(video, key)
+        if value == usual:
+            good.append(video)
+            continue
+        usually = "" if wanted else f", as {counts[usual]} of {len(videos)} videos have"
+        problems(
+            InputError(
+                f"{video.paths[0]}: {text.format(value)}; expected {usual}{usually}; "
+                "extract the video again or take it off the list"
+            )
+        )
+    return good
+
+
+class Records:
+    """Records of videos, read one by one; a bad file goes to `problems`."""
+
+    def __init__(
+        self,
+        videos: Iterable[Video],
+        stride: int,
+        problems: Problems,
+    ):
+        self.videos, self.stride, self.problems = list(videos), stride, problems
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __iter__(self) -> Iterator[Record]:
+        for video in self.videos:
+            try:
+                features = _features(video)
+            except InputError as e:
+                self.problems(e)
+                continue
+            frames = video.num_snippets * self.stride
+            yield Record(video.video, features, video.label, frames, video.segments)
+
+
+def _features(video: Video) -> Float16[np.ndarray, "N T D"]:
+    if video.layout == "TD":
+        return np.stack([read(path) for path in video.paths])
+    features = read(video.paths[0])
+    return features if video.layout == "NTD" else np.moveaxis(features, 1, 0)

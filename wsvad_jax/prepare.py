@@ -1,0 +1,166 @@
+"""Makes a dataset on disk from features, labels and truth.
+
+  python -m wsvad_jax.prepare my_videos                     a folder of your own
+  python -m wsvad_jax.prepare ucf --features DIR --annotations DIR --data_dir DIR
+
+Input: a folder (train.csv, test.csv, features/, optionally test_segments.json and
+card.json), or the name of a public dataset with the folders of its released features
+and annotations (ucf, xd, shanghaitech), or demo. Output: DATA_DIR/NAME/1.0.0, a TFDS
+dataset whose path `configs/dsanet.py:PATH` takes; the program prints it. A file that is
+missing or bad is an error that names it; with --skip-bad its video is left out and
+named in report.txt beside the data.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax import cli, files
+from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.features import Problems
+    from wsvad_jax.data.folder import Collection
+
+REPORT = "report.txt"
+
+
+def prepare(
+    name: str,
+    *,
+    features: str | None = None,
+    annotations: str | None = None,
+    data_dir: str | None = None,
+    skip_bad: bool = False,
+    slack: int = 0,
+) -> pathlib.Path:
+    """Makes a dataset and returns its version folder.
+
+    Args:
+      name: a folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
+      features: folder of a public dataset's released features.
+      annotations: folder of a public dataset's lists and truth.
+      data_dir: where the dataset is to lie; None is the cache's folder.
+      skip_bad: leaves bad videos out and lists them, where they would be an error.
+      slack: snippets by which a test video's features and truth may differ in length.
+
+    Raises:
+      InputError: what is wrong with the first bad file, or with the arguments.
+    """
+    from wsvad_jax.data import catalog, folder, public
+    from wsvad_jax.data.builder import dataset_folder, write_dataset
+    from wsvad_jax.data.features import Problems
+
+    base = catalog.data_dir_of(data_dir)
+    if name == catalog.DEMO:
+        return catalog.resolve(name, data_dir)
+    if slack not in (0, 1):
+        raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
+    problems = Problems(skip_bad)
+    if name in catalog.PUBLIC:
+        if features is None or annotations is None:
+            raise InputError(
+                f"{name} needs --features DIR, its released features, and --annotations "
+                "DIR, its lists and truth"
+            )
+        found = public.load(name, features, annotations, problems, slack=slack)
+        source = str(pathlib.Path(features).absolute())
+    else:
+        source = _own_folder(name, features, annotations)
+        found = folder.load(source, problems, slack=slack)
+        _check_place(base / dataset_folder(found.name), found.name, source)
+    path = write_dataset(
+        found.name, found.card, found.protocol, found.splits, base, found.about, source
+    )
+    _report(path, found, problems)
+    return path
+
+
+def _own_folder(name: str, features: str | None, annotations: str | None) -> str:
+    path = pathlib.Path(name).expanduser()
+    if not path.is_dir():
+        raise InputError(
+            f"no folder {name!r} and no public dataset of that name; expected a folder, "
+            "ucf, xd, shanghaitech or demo"
+        )
+    if features or annotations:
+        raise InputError(
+            f"--features and --annotations belong to public datasets; {name} holds its "
+            "own in features/ and test_segments.json"
+        )
+    return str(path.resolve())
+
+
+def _check_place(place: pathlib.Path, name: str, source: str) -> None:
+    """Refuses to replace the dataset of another folder by accident."""
+    from wsvad_jax.data import catalog
+    from wsvad_jax.data.dataset import METADATA, VERSION
+
+    way = 'give this one another "name" in card.json'
+    if place.name in (catalog.DEMO, *catalog.PUBLIC):
+        raise InputError(f"{source}: {name} is the name of a built-in dataset; {way}")
+    metadata = place / VERSION / METADATA
+    if metadata.is_file():
+        other = files.read_json(metadata).get("source", source)
+        if other != source and pathlib.Path(other).exists():
+            raise InputError(
+                f"{place} already holds the dataset made from {other}; {way}, or "
+                "another --data_dir"
+            )
+
+
+def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> None:
+    from wsvad_jax.data.dataset import open_dataset
+
+    dataset = open_dataset(path)
+    lines = []
+    for name, split in dataset.splits.items():
+        normal = sum(e.label == (0,) for e in split.entries)
+        snippets = sum(e.num_snippets for e in split.entries)
+        lines.append(
+            f"{name}: {len(split)} videos ({normal} normal, {len(split) - normal} "
+            f"abnormal), {snippets} snippets, {split.entries[0].num_crops} crops, "
+            f"{dataset.width} wide"
+        )
+    if problems.errors:
+        lines.append(f"left out: {len(problems.errors)} problems")
+    lines += [f"  {error}" for error in problems.errors]
+    lines += [f"remark: {remark}" for remark in found.remarks]
+    with files.atomic_path(path / REPORT) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines[:20]))
+    if len(lines) > 20:
+        print(f"... {len(lines) - 20} lines more in {path / REPORT}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help="a folder, or ucf, xd, shanghaitech, demo")
+    parser.add_argument("--features", help="folder of a public set's released features")
+    parser.add_argument(
+        "--annotations", help="folder of a public set's lists and truth"
+    )
+    parser.add_argument("--data_dir", help="where datasets lie (default: the cache)")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave bad videos out and list them"
+    )
+    parser.add_argument(
+        "--slack",
+        type=int,
+        default=0,
+        help="snippets by which features and truth may differ in length (0 or 1)",
+    )
+    args = parser.parse_args(argv)
+    path = prepare(**vars(args))
+    print(f"{path}\ntrain: python -m wsvad_jax.train --config configs/dsanet.py:{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
