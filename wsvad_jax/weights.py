@@ -46,24 +46,20 @@ CLIP_PREFIXES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What follows a module's name in PyTorch, and in our tree."""
-
-    suffixes: Mapping[str, str]
-    collection: str = "params"
-
-
-LINEAR = Kind({".weight": "/kernel", ".bias": "/bias"})  # and convolutions
-NO_BIAS = Kind({".weight": "/kernel"})
-PACKED = Kind({"_weight": "/kernel", "_bias": "/bias"})
-NORM = Kind({".weight": "/scale", ".bias": "/bias"})
-STATISTICS = Kind({".running_mean": "/mean", ".running_var": "/var"}, "batch_stats")
-TABLE = Kind({".weight": ""})
-TENSOR = Kind({"": ""})
-# Tensors that no forward pass reads: kept under their own names for the way back.
-COUNTER = Kind({".num_batches_tracked": ".num_batches_tracked"}, "unused")
-UNUSED = Kind({".weight": ".weight", ".bias": ".bias"}, "unused")
+# A kind: what follows a module's name in PyTorch -> where it goes, `*` our module.
+LINEAR = {".weight": "params/*/kernel", ".bias": "params/*/bias"}  # or a convolution
+NO_BIAS = {".weight": "params/*/kernel"}
+PACKED = {"_weight": "params/*/kernel", "_bias": "params/*/bias"}
+NORM = {".weight": "params/*/scale", ".bias": "params/*/bias"}
+BATCH_NORM = {
+    **NORM,
+    ".running_mean": "batch_stats/*/mean",
+    ".running_var": "batch_stats/*/var",
+    ".num_batches_tracked": "unused/*/num_batches_tracked",
+}
+TABLE = {".weight": "params/*"}
+TENSOR = {"": "params/*"}
+UNUSED = {".weight": "unused/*/kernel", ".bias": "unused/*/bias"}
 
 _BLOCK = "encoder/temporal_resblocks_{i}"
 _ENCODER_AND_HEADS = [
@@ -93,10 +89,13 @@ _NORMALITY = [
     (TENSOR, _STACK + ".{i}.attn.learn_scale", _STACK + "_{i}/attn/learn_scale"),
     (LINEAR, _STACK + ".{i}.mlp.{fc1|fc2}", _STACK + "_{i}/mlp/{fc1|fc2}"),
 ]
-_ADAPTER = "clip_adapter.text_adapter.{i}.fc.0", "clip_adapter/text_adapter_{i}_fc_0"
 _DSANET = [
     *_ENCODER_AND_HEADS,
-    (NO_BIAS, *_ADAPTER),
+    (
+        NO_BIAS,
+        "clip_adapter.text_adapter.{i}.fc.0",
+        "clip_adapter/text_adapter_{i}_fc_0",
+    ),
     # The ablation without the text adapter learns VadCLIP's prompts instead.
     (TABLE, "text_prompt_embeddings", "clip_adapter/text_prompt_embeddings"),
     *(
@@ -108,26 +107,16 @@ _CLIP_TSA = [
     (LINEAR, "hard_attention.scorer.{fc1|fc2}", "hard_attention_scorer_{fc1|fc2}"),
     (LINEAR, "Aggregate.conv_{1|2|3}.0", "Aggregate_conv_{1|2|3}_0"),
     (NO_BIAS, "Aggregate.conv_{4|5}.0", "Aggregate_conv_{4|5}_0"),
+    (BATCH_NORM, "Aggregate.conv_{1|2|3|5}.2", "Aggregate_conv_{1|2|3|5}_2"),
     (LINEAR, "Aggregate.non_local.{g|theta|phi}", "Aggregate_non_local_{g|theta|phi}"),
     (LINEAR, "Aggregate.non_local.W.0", "Aggregate_non_local_W_0"),
-    *(
-        row
-        for theirs, ours in (
-            ("Aggregate.conv_{1|2|3|5}.2", "Aggregate_conv_{1|2|3|5}_2"),
-            ("Aggregate.non_local.W.1", "Aggregate_non_local_W_1"),
-        )
-        for row in (
-            (NORM, theirs, ours),
-            (STATISTICS, theirs, ours),
-            (COUNTER, theirs, theirs),
-        )
-    ),
+    (BATCH_NORM, "Aggregate.non_local.W.1", "Aggregate_non_local_W_1"),
     (LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}"),
 ]
 _MIL_RANKING = [(LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}")]
 # The entry for wide features is in every file of CLIP-TSA, read or not.
 _WIDE = [(LINEAR, "mlp.{fc1|fc2}", "mlp_{fc1|fc2}")]
-_NARROW = [(UNUSED, "mlp.{fc1|fc2}", "mlp.{fc1|fc2}")]
+_NARROW = [(UNUSED, "mlp.{fc1|fc2}", "mlp_{fc1|fc2}")]
 TABLES = {
     "mil_ranking": _MIL_RANKING,
     "clip_tsa": _CLIP_TSA + _NARROW,
@@ -158,9 +147,9 @@ class Rule:
 def rules(table: str) -> list[Rule]:
     """The rules of a table, one for each row and tensor of its kind."""
     return [
-        Rule(theirs + a, f"{kind.collection}/{ours}{b}")
+        Rule(theirs + suffix, place.replace("*", ours))
         for kind, theirs, ours in TABLES[table]
-        for a, b in kind.suffixes.items()
+        for suffix, place in kind.items()
     ]
 
 
@@ -198,6 +187,21 @@ def identify(state: State) -> str | None:
     return None
 
 
+def check_model(
+    model_name: str, state: State, source: str, *, adapter: bool = True
+) -> None:
+    """Raises InputError if a state dict is another model's."""
+    found = identify(state)
+    # DSANet without its text adapter has VadCLIP's prompts, under the same name.
+    ablated = (found, model_name, adapter) == ("vadclip", "dsanet", False)
+    if found in (None, model_name) or ablated:
+        return
+    raise InputError(
+        f"{source}: this is a {TITLES[found]} checkpoint, expected one of "
+        f"{TITLES[model_name]}; pass the config of {TITLES[found]}"
+    )
+
+
 def import_state(
     model_name: str,
     state: State,
@@ -215,23 +219,16 @@ def import_state(
 
     Returns:
       The variables `params`, `batch_stats` and `unused` (tensors that no forward pass
-      reads, by PyTorch name); and CLIP's tensors by OpenAI's names, none if the file
-      has none.
+      reads, kept for the way back); and CLIP's tensors by OpenAI's names, none if the
+      file has none.
 
     Raises:
       InputError: another model's state dict, or one with unknown, missing or misshapen
         tensors: all of them are listed.
     """
-    wanted = None if expected is None else _flatten(expected)
-    found = identify(state)
-    # DSANet without its text adapter learns VadCLIP's prompts, under the same name.
-    if "params/clip_adapter/text_prompt_embeddings" in (wanted or {}):
-        found = model_name if found == "vadclip" else found
-    if found not in (None, model_name):
-        raise InputError(
-            f"{source}: this is a {TITLES[found]} checkpoint, expected one of "
-            f"{TITLES[model_name]}; pass the config of {TITLES[found]}"
-        )
+    wanted = None if expected is None else flatten(expected)
+    prompts = "params/clip_adapter/text_prompt_embeddings"
+    check_model(model_name, state, source, adapter=prompts not in (wanted or ()))
     problems = {key: [] for key in ("unknown", "missing", "misshapen", "unequal")}
     state, clip = _split_clip(model_name, state, problems)
     if model_name == "mil_ranking":
@@ -251,7 +248,7 @@ def import_state(
         raise InputError(
             f"{source} doesn't fit {TITLES[model_name]} with this config: {listed}"
         )
-    return _nest(flat), clip
+    return {"params": {}, "batch_stats": {}, "unused": {}, **nest(flat)}, clip
 
 
 def export_state(
@@ -267,11 +264,11 @@ def export_state(
     Raises:
       InputError: the variables have what the model doesn't.
     """
-    flat = _flatten(variables)
+    flat = flatten(variables)
     wide = _is_wide(flat)
     table = _rules_of(model_name, wide)
     if model_name == "clip_tsa":
-        flat = {**_unused_defaults(flat, table, wide), **flat}
+        flat = {**_unused_defaults(flat, wide), **flat}
     names = {path: _only([rule.name(path) for rule in table], path) for path in flat}
     if unknown := [path for path, name in names.items() if name is None]:
         raise InputError(
@@ -297,25 +294,19 @@ def _is_wide(flat: Mapping[str, Any] | None) -> bool:
     )
 
 
-def _unused_defaults(
-    flat: Mapping[str, Any], table: list[Rule], wide: bool
-) -> dict[str, np.ndarray]:
+def _unused_defaults(flat: Mapping[str, Any], wide: bool) -> dict[str, np.ndarray]:
     """Zeros for what CLIP-TSA's own code expects in a file without reading it."""
-    names = [rule.name(path) for rule in table for path in flat]
-    found = {
-        f"unused/{name.removesuffix('running_mean')}num_batches_tracked": np.zeros(
-            (), np.int64
-        )
-        for name in names
-        if name is not None and name.endswith(".running_mean")
+    found: dict[str, np.ndarray] = {
+        f"unused/{path.split('/')[1]}/num_batches_tracked": np.zeros((), np.int64)
+        for path in flat
+        if path.endswith("/mean")
     }
-    if wide or "params/Aggregate_conv_5_0/kernel" not in flat:
-        return found
-    D = flat["params/Aggregate_conv_5_0/kernel"].shape[-1]
-    shapes = {"fc1.weight": (1024, D), "fc1.bias": (1024,)}
-    shapes |= {"fc2.weight": (D, 1024), "fc2.bias": (D,)}
-    for name, shape in shapes.items():
-        found[f"unused/mlp.{name}"] = np.zeros(shape, np.float32)
+    last = flat.get("params/Aggregate_conv_5_0/kernel")
+    if not wide and last is not None:
+        D = last.shape[-1]
+        for name, (fan_in, out) in {"fc1": (D, 1024), "fc2": (1024, D)}.items():
+            found[f"unused/mlp_{name}/kernel"] = np.zeros((fan_in, out), np.float32)
+            found[f"unused/mlp_{name}/bias"] = np.zeros(out, np.float32)
     return found
 
 
@@ -379,18 +370,20 @@ def _shape(path: str, leaf: Any) -> tuple[int, ...]:
     return leaf.shape[::-1] if path.endswith("/kernel") else leaf.shape
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the leaves of nested dicts by path."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}/")
+            flat |= flatten(value, f"{prefix}{key}/")
         else:
             flat[prefix + key] = value
     return flat
 
 
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {"params": {}, "batch_stats": {}, "unused": {}}
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Undoes `flatten`."""
+    tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         *parents, last = path.split("/")
         node = tree

@@ -1,0 +1,433 @@
+"""Released checkpoints through files: both directions, and what is refused."""
+
+import json
+import os
+import pickle
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wsvad_jax import cli, convert, weights
+from wsvad_jax.checkpoint import load_params
+from wsvad_jax.clip import load
+from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, write_random_snapshot
+from wsvad_jax.clip.towers import TextConfig, VisionConfig
+from wsvad_jax.errors import InputError
+from wsvad_jax.torch_files import read_state, write_state
+
+torch = pytest.importorskip("torch")
+
+D, T = 64, 16
+RECIPE = """
+from ml_collections import ConfigDict
+
+def get_config(dataset="toy"):
+    return ConfigDict(dict(
+        model_name={model_name!r},
+        protocol="clean",
+        clip="auto",
+        model={model!r},
+        data=dict(name=dataset, length={length}),
+    ))
+"""
+SMALL = {
+    "dsanet": {
+        "visual_layers": 2, "text_adapt_until": 1, "prototypes": 4, "decoder_layers": 2, "adapter": True,
+        "sgnm": True,
+    },
+    "vadclip": {"visual_layers": 2, "attn_window": 8},
+    "clip_tsa": {},
+    "mil_ranking": {},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    """A small CLIP with heads of OpenAI's width."""
+    text = TextConfig(
+        VOCAB_SIZE, 64, 256, 2, 1, 77, projection_dim=D, eos_token_id=EOS_TOKEN_ID
+    )
+    vision = VisionConfig(32, 16, 64, 256, 1, 1, projection_dim=D)
+    folder = tmp_path_factory.mktemp("clip") / "snapshot"
+    return write_random_snapshot(folder, text=text, vision=vision, seed=0)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a small recipe and returns its path."""
+
+    def write(model_name, length=T, **model):
+        path = tmp_path / f"{model_name}.py"
+        model = {**SMALL[model_name], **model}
+        path.write_text(
+            RECIPE.format(model_name=model_name, model=model, length=length)
+        )
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def released(snapshot):
+    """State dicts of the small recipes, as the released code would save them."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            config = types.SimpleNamespace(
+                model_name=name, model=SMALL[name], data=types.SimpleNamespace(length=T)
+            )
+            width = {"fc1.weight": np.zeros((512, D))}
+            if name in weights.CLIP_PREFIXES:
+                width = {
+                    "frame_position_embeddings.weight": np.zeros((T, D)),
+                    "text_prompt_embeddings.weight": np.zeros((77, 64)),
+                }
+                width |= {
+                    f"clip_adapter.text_adapter.{i}.fc.0.weight": np.zeros((64, 64))
+                    for i in range(2)
+                }
+            want = convert.expected_variables(config, width)
+            r = np.random.RandomState(0)
+            variables = jax.tree.map(
+                lambda x: r.standard_normal(x.shape).astype(np.float32), want
+            )
+            clip = load.flax_to_openai(load.load(snapshot).params)
+            made[name] = weights.export_state(name, variables, clip)
+        return dict(made[name])
+
+    return get
+
+
+def save(path, state):
+    torch.save({k: torch.from_numpy(np.array(x)) for k, x in state.items()}, path)
+    return str(path)
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype, name
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("name", SMALL)
+def test_there_and_back(name, ending, recipe, released, tmp_path, capsys):
+    state, config = released(name), recipe(name)
+    first, second = tmp_path / f"released.{ending}", tmp_path / f"ours.{ending}"
+    write_state(first, state)
+    output = str(tmp_path / "model")
+    assert (
+        convert.main([f"--config={config}", f"--torch={first}", f"--output={output}"])
+        == 0
+    )
+    back = [f"--config={config}", f"--checkpoint={output}", f"--to_torch={second}"]
+    assert convert.main(back) == 0
+    equal(read_state(second), state)
+    said = capsys.readouterr().out
+    assert ("has no tokenizer yet" in said) == (name in weights.CLIP_PREFIXES)
+
+
+def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('dsanet')}:ucf"])
+    state = released("dsanet")
+    output = convert.import_file(
+        config, save(tmp_path / "m.pth", state), tmp_path / "m"
+    )
+    params, batch_stats, meta = load_params(output)
+    want = convert.expected_variables(config, state)
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, want["params"])
+    assert batch_stats == {}
+    assert (meta["model"], meta["dataset"], meta["checkpoint"]) == (
+        "dsanet",
+        "ucf",
+        "m.pth",
+    )
+    assert meta["config"]["model"]["prototypes"] == 4
+    np.testing.assert_array_equal(
+        params["encoder"]["linear"]["kernel"], state["linear.weight"].T
+    )
+
+
+def test_clip_comes_out_of_the_file_and_takes_a_tokenizer(
+    recipe, released, snapshot, tmp_path
+):
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    path = save(tmp_path / "m.pth", released("vadclip"))
+    output = convert.import_file(config, path, tmp_path / "m", str(snapshot))
+    found, want = load.load(output / "clip"), load.load(snapshot)
+    assert found.weights_hash == want.weights_hash
+    assert (found.text, found.vision) == (want.text, want.vision)
+    vocabulary = (output / "clip" / "vocab.json").read_bytes()
+    assert vocabulary == (snapshot / "vocab.json").read_bytes()
+
+
+def test_half_precision_comes_back_as_it_was(recipe, released, tmp_path):
+    state = released("vadclip")
+    for name in ("clipmodel.text_projection", "linear.weight"):
+        state[name] = state[name].astype(np.float16)
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    output = convert.import_file(
+        config, save(tmp_path / "m.pth", state), tmp_path / "m"
+    )
+    assert load_params(output)[0]["encoder"]["linear"]["kernel"].dtype == np.float32
+    back = convert.export_file(config, output, tmp_path / "back.pth")
+    equal(read_state(back), state)
+
+
+def test_bfloat16_files(tmp_path):
+    x = torch.arange(6).reshape(2, 3).to(torch.bfloat16)
+    torch.save({"a": x}, tmp_path / "a.pth")
+    state = read_state(tmp_path / "a.pth")
+    np.testing.assert_array_equal(state["a"].astype(np.float32), x.float().numpy())
+    write_state(tmp_path / "b.pth", state)
+    assert torch.equal(torch.load(tmp_path / "b.pth")["a"], x)
+
+
+def test_training_checkpoints_are_unwrapped(released, tmp_path):
+    state = released("mil_ranking")
+    tensors = {f"module.{k}": torch.from_numpy(np.array(x)) for k, x in state.items()}
+    for key in ("model_state_dict", "state_dict", "model"):
+        # As the released code saves them: with its best metric, a NumPy scalar.
+        whole = {"epoch": 3, key: tensors, "ap": np.float64(0.5), "lr": [1e-5]}
+        torch.save(whole, tmp_path / "checkpoint.pth")
+        equal(read_state(tmp_path / "checkpoint.pth"), state)
+
+
+def test_dsanets_second_clip_takes_no_room(released, tmp_path):
+    state = released("dsanet")
+    write_state(tmp_path / "a.pth", state)
+    once = {k: x for k, x in state.items() if "clip_adapter.clipmodel." not in k}
+    write_state(tmp_path / "b.pth", once)
+    a, b = ((tmp_path / name).stat().st_size for name in ("a.pth", "b.pth"))
+    assert a < 1.2 * b
+
+
+class Intruder:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "bare", "nested"])
+def test_a_pickle_that_runs_code_is_refused(kind, released, tmp_path):
+    mark = tmp_path / "ran"
+    evil = Intruder(str(mark))
+    path = tmp_path / "model.pth"
+    if kind == "bare":
+        path.write_bytes(pickle.dumps(evil, protocol=2))
+    elif kind == "nested":
+        state = {k: torch.from_numpy(x) for k, x in released("mil_ranking").items()}
+        torch.save({"model_state_dict": state, "optimizer": evil}, path)
+    else:
+        torch.save({"a": evil}, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(InputError, match="refused.*mkdir.*nothing was run") as e:
+        read_state(path)
+    assert str(path) in str(e.value) and "\n" not in str(e.value)
+    assert not mark.exists()
+
+
+def test_damaged_files(released, tmp_path):
+    path = tmp_path / "whole.pth"
+    save(path, released("mil_ranking"))
+    whole = path.read_bytes()
+    write_state(tmp_path / "whole.safetensors", released("mil_ranking"))
+    tensors = (tmp_path / "whole.safetensors").read_bytes()
+    broken = {
+        "half.pth": whole[: len(whole) // 2],
+        "tail.pth": whole[:-10],
+        "start.pth": whole[:3],
+        "empty.pth": b"",
+        "page.pth": b"<!DOCTYPE html><html>not found</html>",
+        "half.safetensors": tensors[: len(tensors) // 2],
+        "empty.safetensors": b"",
+    }
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as e:
+            read_state(tmp_path / name)
+        assert str(e.value).startswith(str(tmp_path / name))
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "content, match",
+    [
+        ({}, "found nothing, expected a state dict"),
+        ([torch.zeros(2)], "found a list, expected a state dict"),
+        ({"epoch": 3, "weights": {"a": torch.zeros(2)}}, "'epoch' is an int, expected"),
+    ],
+)
+def test_files_without_a_state_dict(content, match, tmp_path):
+    torch.save(content, tmp_path / "model.pth")
+    with pytest.raises(InputError, match=match):
+        read_state(tmp_path / "model.pth")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_state(tmp_path / "none.pth")
+
+
+def test_without_pytorch_the_remedy_is_named(monkeypatch, released, tmp_path):
+    path = save(tmp_path / "m.pth", released("mil_ranking"))
+    write_state(tmp_path / "m.safetensors", released("mil_ranking"))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match=r"pip install 'wsvad-jax\[torch\]'"):
+        read_state(path)
+    equal(read_state(tmp_path / "m.safetensors"), released("mil_ranking"))
+
+
+def test_another_models_file(recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('dsanet')}"])
+    path = save(tmp_path / "m.pth", released("vadclip"))
+    with pytest.raises(InputError, match=r"m\.pth: this is a VadCLIP checkpoint"):
+        convert.import_file(config, path, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_recipe_of_no_model(recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config.model_name = "rtfm"
+    path = save(tmp_path / "m.pth", released("vadclip"))
+    with pytest.raises(InputError, match="model_name is 'rtfm'; the models are"):
+        convert.import_file(config, path, tmp_path / "m")
+
+
+def test_another_datasets_file(recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('vadclip', visual_layers=1)}:xd"])
+    path = save(tmp_path / "m.pth", released("vadclip"))
+    with pytest.raises(InputError, match="2 temporal blocks.*is 1.*UCF-Crime") as e:
+        convert.import_file(config, path, tmp_path / "m")
+    assert "--config configs/vadclip.py:ucf" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"visual_layers": 3}, "2 temporal blocks, but config.model.visual_layers is 3"),
+        ({"text_adapt_until": 3}, "1 text adapters, but config.model.text_adapt_until is 3"),
+        ({"prototypes": 16}, "4 prototypes, but config.model.prototypes is 16"),
+        ({"decoder_layers": 8}, "2 decoder blocks, but config.model.decoder_layers is 8"),
+        ({"decoder_heads": 4}, "8 decoder heads, but config.model.decoder_heads is 4"),
+        ({"sgnm": False}, "its SG-NM is there, but config.model.sgnm is False"),
+        ({"adapter": False}, "its text adapter is there, but config.model.adapter is False"),
+        ({"length": 32}, "windows are 16 snippets, but config.data.length is 32"),
+        ({"length": 0, "attn_window": 5}, "16 snippets, which config.model.attn_window 5"),
+    ],
+)  # fmt: skip
+def test_sizes_against_the_recipe(change, says, recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('dsanet', **change)}"])
+    with pytest.raises(InputError, match=says) as e:
+        convert.check_sizes(config, released("dsanet"), "m.pth")
+    assert str(e.value).startswith("m.pth ") and "\n" not in str(e.value)
+
+
+def test_every_difference_is_named(recipe, released):
+    recipe = recipe("dsanet", visual_layers=1, prototypes=5, length=24)
+    config = cli.load_config([f"--config={recipe}"])
+    with pytest.raises(InputError, match="temporal blocks.*prototypes.*windows are 16"):
+        convert.check_sizes(config, released("dsanet"), "m.pth")
+
+
+def test_faulty_tensors_are_listed_with_the_file(recipe, released, tmp_path):
+    state = released("vadclip")
+    state["extra"] = np.zeros(3, np.float32)
+    state["linear.bias"] = np.zeros(63, np.float32)
+    del state["gc2.weight"]
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    with pytest.raises(InputError) as e:
+        convert.import_file(config, save(tmp_path / "m.pth", state), tmp_path / "m")
+    for part in (
+        "m.pth doesn't fit VadCLIP",
+        "unknown extra [3]",
+        "missing gc2.weight [32, 32]",
+        "misshapen linear.bias [63], expected [64]",
+    ):
+        assert part in str(e.value)
+    assert not (tmp_path / "m").exists()
+
+
+def test_faulty_clip_tensors_are_listed_with_the_file(recipe, released, tmp_path):
+    state = released("vadclip")
+    del state["clipmodel.ln_final.bias"]
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    with pytest.raises(InputError, match=r"m\.pth: .*ln_final\.bias"):
+        convert.import_file(config, save(tmp_path / "m.pth", state), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_way_back_needs_clip(recipe, released, snapshot, tmp_path):
+    state = released("vadclip")
+    stripped = {k: x for k, x in state.items() if not k.startswith("clipmodel.")}
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    output = convert.import_file(
+        config, save(tmp_path / "m.pth", stripped), tmp_path / "m"
+    )
+    with pytest.raises(InputError, match="no CLIP model.*--clip"):
+        convert.export_file(config, output, tmp_path / "back.pth")
+    convert.export_file(config, output, tmp_path / "back.pth", str(snapshot))
+    equal(read_state(tmp_path / "back.pth"), state)
+
+
+def test_the_way_back_checks_the_recipe(recipe, released, tmp_path):
+    config = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    path = save(tmp_path / "m.pth", released("mil_ranking"))
+    output = convert.import_file(config, path, tmp_path / "run" / "model")
+    other = cli.load_config([f"--config={recipe('clip_tsa')}"])
+    with pytest.raises(InputError, match="holds a mil_ranking model.*clip_tsa"):
+        convert.export_file(other, output, tmp_path / "back.pth")
+    # A workdir of training has its model in a folder of that name.
+    convert.export_file(config, tmp_path / "run", tmp_path / "back.pth")
+    equal(read_state(tmp_path / "back.pth"), released("mil_ranking"))
+
+
+def test_converted_again_nothing_old_stays(recipe, released, tmp_path):
+    vadclip = cli.load_config([f"--config={recipe('vadclip')}"])
+    path = save(tmp_path / "v.pth", released("vadclip"))
+    output = convert.import_file(vadclip, path, tmp_path / "m")
+    assert (output / "clip").is_dir()
+    mil = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    convert.import_file(mil, save(tmp_path / "l.pth", released("mil_ranking")), output)
+    assert not (output / "clip").exists()
+    assert json.loads((output / "meta.json").read_text())["model"] == "mil_ranking"
+
+
+def test_arguments_of_one_direction(recipe, capsys):
+    for arguments in (
+        [],
+        ["--torch=a.pth"],
+        ["--torch=a", "--output=b", "--to_torch=c"],
+    ):
+        with pytest.raises(SystemExit) as e:
+            convert.main([f"--config={recipe('vadclip')}", *arguments])
+        assert e.value.code == 2
+        assert "--torch FILE --output DIR" in capsys.readouterr().err
+
+
+def test_scores_are_those_of_the_released_layout(recipe, released, tmp_path):
+    """The linear layers of a file, applied as PyTorch applies them."""
+    state = released("mil_ranking")
+    config = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    output = convert.import_file(
+        config, save(tmp_path / "m.pth", state), tmp_path / "m"
+    )
+    params = load_params(output)[0]
+    x = np.random.RandomState(1).standard_normal((3, D)).astype(np.float32)
+    y, want = jnp.asarray(x), torch.from_numpy(x)
+    for name in ("fc1", "fc2", "fc3"):
+        y = y @ params[name]["kernel"] + params[name]["bias"][None]
+        weight, bias = (
+            torch.from_numpy(state[f"{name}.{k}"]) for k in ("weight", "bias")
+        )
+        want = torch.nn.functional.linear(want, weight, bias)
+    np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-3)

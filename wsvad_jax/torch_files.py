@@ -1,0 +1,157 @@
+"""Files of tensors by name: PyTorch's, read as weights only, and safetensors.
+
+PyTorch is imported when such a file is read or written, and not needed otherwise.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import atomic_path
+
+INSTALL_TORCH = "pip install 'wsvad-jax[torch]'"
+WRAPPERS = ("model_state_dict", "state_dict", "model")
+
+
+def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the tensors of a PyTorch or safetensors file by name.
+
+    A training checkpoint is searched for its state dict; the `module.` that
+    DataParallel puts before every name is taken off.
+
+    Raises:
+      InputError: no such file, a damaged one, one that wants to run code, one without
+        a state dict; PyTorch is missing.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; pass a checkpoint of the released code"
+        )
+    if path.suffix == ".safetensors":
+        state: Any = _read_safetensors(path)
+    else:
+        state = _read_torch(path)
+        for key in WRAPPERS:
+            if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+                state = state[key]
+        state = {name: _to_numpy(path, name, x) for name, x in _items(path, state)}
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): x for name, x in state.items()}
+    return state
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    import safetensors
+    import safetensors.numpy
+
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as e:
+        raise InputError(
+            f"{path}: not a whole safetensors file ({' '.join(str(e).split())}); fetch it again"
+        ) from None
+
+
+def _read_torch(path: pathlib.Path) -> Any:
+    """torch.load of weights only; whatever else it meets is an InputError."""
+    torch = import_torch(f"reading {path}")
+    # Training checkpoints of the released code keep their metric as a NumPy scalar:
+    # the three functions below make numbers and nothing else.
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *(type(np.dtype(t)) for t in (np.float32, np.float64)),
+    ]
+    try:
+        with torch.serialization.safe_globals(numbers):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # noqa: BLE001 - damage can raise anything
+        if wanted := re.search(r"GLOBAL ([\w.]+)", str(e)):
+            raise InputError(
+                f"{path}: refused, since loading it would run {wanted[1]}, which a file "
+                "of weights has no need of; nothing was run; ask for the state dict "
+                "alone (torch.save(model.state_dict(), FILE))"
+            ) from None
+        raise InputError(
+            f"{path}: damaged, or not a file that PyTorch saved; nothing in it was run; "
+            "compare its size with the download's and fetch it again"
+        ) from None
+
+
+def import_torch(purpose: str) -> Any:
+    """Returns the torch module; an InputError says how to install it."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise InputError(
+            f"{purpose} needs PyTorch, which isn't installed: {INSTALL_TORCH} (a "
+            ".safetensors file needs none)"
+        ) from None
+    return torch
+
+
+def _items(path: pathlib.Path, state: Any) -> Any:
+    if not isinstance(state, Mapping) or not state:
+        raise InputError(
+            f"{path}: found {_kind(state)}, expected a state dict, alone or under "
+            f"{', '.join(WRAPPERS)}"
+        )
+    return state.items()
+
+
+def _to_numpy(path: pathlib.Path, name: Any, tensor: Any) -> np.ndarray:
+    import ml_dtypes
+    import torch
+
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        raise InputError(
+            f"{path}: {name!r} is {_kind(tensor)}, expected a tensor; the state dict "
+            f"may be alone or under {', '.join(WRAPPERS)}"
+        )
+    if tensor.dtype == torch.bfloat16:  # which torch doesn't hand to NumPy
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.detach().numpy()
+
+
+def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> None:
+    """Writes tensors for PyTorch, or as safetensors if `path` ends so.
+
+    Raises:
+      InputError: PyTorch is missing.
+    """
+    path = pathlib.Path(path)
+    # DSANet names CLIP's tensors twice; one tensor is copied and written once.
+    arrays = {id(x): np.array(x, order="C") for x in state.values()}
+    if path.suffix == ".safetensors":
+        import safetensors.numpy
+
+        with atomic_path(path) as temporary:
+            safetensors.numpy.save_file(
+                {name: arrays[id(x)] for name, x in state.items()}, temporary
+            )
+        return
+    torch = import_torch(f"writing {path}")
+    tensors = {key: _to_torch(torch, x) for key, x in arrays.items()}
+    with atomic_path(path) as temporary:
+        torch.save({name: tensors[id(x)] for name, x in state.items()}, temporary)
+
+
+def _to_torch(torch: Any, array: np.ndarray) -> Any:
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _kind(value: Any) -> str:
+    if value is None or (isinstance(value, Mapping) and not value):
+        return "nothing"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
