@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any, Self
+from typing import Any
 
 LINE_EVERY = 10.0  # seconds between plain lines
 
@@ -23,7 +23,7 @@ class Progress:
                 desc=label, total=total, unit=unit, initial=initial, dynamic_ncols=True
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":  # noqa: PYI034 (beartype refuses Self here)
         return self
 
     def __exit__(self, *exc) -> None:
