@@ -149,10 +149,8 @@ class Model(nn.Module):
         s = nn.relu(self._dense(x.shape[-1] // 2, "hard_attention_scorer_fc1")(x))
         s = self._dense(1, "hard_attention_scorer_fc2")(s)[..., 0]
         s = jax.nn.sigmoid(s.astype(jnp.float32))
-        # k = ⌊κn⌋ in double precision: in single, some products round below an integer.
-        k = np.floor(self.kappa * np.arange(T + 1)).astype(np.int32)
-        k = jnp.asarray(np.clip(k, 1, T if train else self.max_selected))
-        k = jnp.repeat(k[length], crops)
+        k = selection_sizes(self.kappa, T, T if train else self.max_selected)
+        k = jnp.repeat(jnp.asarray(k)[length], crops)
         draws: Any = noise
         distinct = R
         if noise is None and (train or self.test_noise):
@@ -241,6 +239,14 @@ class BatchNorm(nn.Module):
         return (y * scale[None, None] + bias[None, None]).astype(self.dtype)
 
 
+def selection_sizes(kappa: float, T: int, most: int) -> Int[np.ndarray, "T1"]:
+    """k = ⌊κ n⌋ for n = 0 … T snippets, at least 1 and at most `most`.
+
+    In double precision, as Python computes it: single rounds other products down.
+    """
+    return np.clip(np.floor(kappa * np.arange(T + 1)), 1, most).astype(np.int32)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def perturbed_top_k(
     scores: Float[Array, "R T"],
@@ -306,7 +312,7 @@ def _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct):
     def step(total, m):
         epsilon = jax.vmap(draw)(m)
         values = jnp.where(where[None], scores[None] + sigma * epsilon, -jnp.inf)
-        top = _top_k(values, jnp.broadcast_to(k[None], values.shape[:2]))
+        top = _top_k(values, k)
         return total + jnp.sum(term(top & where[None], epsilon), 0), None
 
     sizes = [m for m in range(1, samples + 1) if samples % m == 0]
@@ -316,14 +322,12 @@ def _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct):
     return total / samples
 
 
-def _top_k(x: Float[Array, "*R T"], k: Int[Array, "*R"]) -> Bool[Array, "*R T"]:
+def _top_k(x: Float[Array, "M R T"], k: Int[Array, "R"]) -> Bool[Array, "M R T"]:
     """Marks the k largest of the last axis; the earlier of equal values wins."""
-    T = x.shape[-1]
-    k = k[..., None]
-    threshold = jnp.take_along_axis(jnp.sort(x, axis=-1), T - k, -1)
-    above, equal = x > threshold, x == threshold
-    spare = k - jnp.sum(above, -1, keepdims=True)
-    return above | (equal & (jnp.cumsum(equal, -1) <= spare))
+    # Not x ≥ its k-th largest: XLA may round x differently in the two places.
+    order = jnp.argsort(x, axis=-1, descending=True)
+    first = jax.lax.broadcasted_iota(k.dtype, x.shape, 2) < k[None, :, None]
+    return jnp.put_along_axis(jnp.zeros_like(first), order, first, -1, inplace=False)
 
 
 def loss_fn(
