@@ -110,7 +110,7 @@ def read_ucf(path: str | os.PathLike) -> dict[str, Truth]:
         numbers = _numbers(rest[1:], where, form)
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         events = [_event(s, e, rest[0], where) for s, e in pairs if (s, e) != (-1, -1)]
-        _add(truth, name, Truth(str(path), tuple(events)), where)
+        _add(truth, name, Truth(str(path), tuple(events), label=rest[0]), where)
     return truth
 
 

@@ -32,7 +32,7 @@ class Entry:
     segments: tuple[tuple[int, int, int], ...]  # (start, end, class), frames
 
 
-class Split(Sequence[Record]):
+class Split(Sequence):
     """The records of one split, read when asked for; picklable, not to be forked."""
 
     def __init__(self, path: pathlib.Path, name: str, entries: tuple[Entry, ...]):

@@ -199,7 +199,7 @@ def with_truth(
     for video in videos:
         item = truth.get(video.video)
         try:
-            if strict and item is not None and item.label is not None:
+            if item is not None and item.label is not None:
                 _same_label(item, video, card)
             segments, remark = annotations.settle(
                 item,

@@ -193,7 +193,7 @@ def holdout(
         take[order[: total - take.sum()]] += 1
         for c, count in zip(classes, take, strict=True):
             members = rows[strata[rows] == c]
-            out[_random(seed, c).permutation(members)[:count]] = True
+            out[_random(seed, int(c)).permutation(members)[:count]] = True
     return out
 
 
@@ -297,4 +297,4 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
 
 def _random(seed: int, part: int) -> np.random.RandomState:
     """A generator of its own for each (seed, part); its stream is frozen by NumPy."""
-    return np.random.RandomState([seed % 2**32, int(part)])
+    return np.random.RandomState([seed % 2**32, part])
