@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wsvad_jax import cli, convert, weights
 from wsvad_jax.checkpoint import load_params
@@ -17,6 +19,7 @@ from wsvad_jax.clip import load
 from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, write_random_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
+from wsvad_jax.sizes import check_sizes, expected_variables
 from wsvad_jax.torch_files import read_state, write_state
 
 torch = pytest.importorskip("torch")
@@ -91,7 +94,7 @@ def released(snapshot):
                     f"clip_adapter.text_adapter.{i}.fc.0.weight": np.zeros((64, 64))
                     for i in range(2)
                 }
-            want = convert.expected_variables(config, width)
+            want = expected_variables(config, width)
             r = np.random.RandomState(0)
             variables = jax.tree.map(
                 lambda x: r.standard_normal(x.shape).astype(np.float32), want
@@ -140,7 +143,7 @@ def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
         config, save(tmp_path / "m.pth", state), tmp_path / "m"
     )
     params, batch_stats, meta = load_params(output)
-    want = convert.expected_variables(config, state)
+    want = expected_variables(config, state)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, want["params"])
     assert batch_stats == {}
     assert (meta["model"], meta["dataset"], meta["checkpoint"]) == (
@@ -259,6 +262,27 @@ def test_damaged_files(released, tmp_path):
         assert "\n" not in str(e.value)
 
 
+@pytest.fixture(scope="module")
+def whole_files(released, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("m.pth", "m.safetensors"):
+        write_state(folder / name, {"a": released("mil_ranking")["fc3.weight"]})
+    return folder
+
+
+@given(
+    share=st.floats(0, 1, exclude_max=True),
+    ending=st.sampled_from(["pth", "safetensors"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_file_cut_anywhere_is_damaged(share, ending, whole_files):
+    content = (whole_files / f"m.{ending}").read_bytes()
+    path = whole_files / f"cut.{ending}"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"cut\..* (damaged|not a whole)"):
+        read_state(path)
+
+
 @pytest.mark.parametrize(
     "content, match",
     [
@@ -328,7 +352,7 @@ def test_another_datasets_file(recipe, released, tmp_path):
 def test_sizes_against_the_recipe(change, says, recipe, released, tmp_path):
     config = cli.load_config([f"--config={recipe('dsanet', **change)}"])
     with pytest.raises(InputError, match=says) as e:
-        convert.check_sizes(config, released("dsanet"), "m.pth")
+        check_sizes(config, released("dsanet"), "m.pth")
     assert str(e.value).startswith("m.pth ") and "\n" not in str(e.value)
 
 
@@ -336,7 +360,7 @@ def test_every_difference_is_named(recipe, released):
     recipe = recipe("dsanet", visual_layers=1, prototypes=5, length=24)
     config = cli.load_config([f"--config={recipe}"])
     with pytest.raises(InputError, match="temporal blocks.*prototypes.*windows are 16"):
-        convert.check_sizes(config, released("dsanet"), "m.pth")
+        check_sizes(config, released("dsanet"), "m.pth")
 
 
 def test_faulty_tensors_are_listed_with_the_file(recipe, released, tmp_path):
@@ -400,6 +424,17 @@ def test_converted_again_nothing_old_stays(recipe, released, tmp_path):
     convert.import_file(mil, save(tmp_path / "l.pth", released("mil_ranking")), output)
     assert not (output / "clip").exists()
     assert json.loads((output / "meta.json").read_text())["model"] == "mil_ranking"
+
+
+def test_a_folder_of_something_else_is_left_alone(recipe, released, tmp_path):
+    precious = tmp_path / "mine" / "clip" / "holiday.mp4"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    path = save(tmp_path / "m.pth", released("vadclip"))
+    with pytest.raises(InputError, match="is not empty and holds no model"):
+        convert.import_file(config, path, tmp_path / "mine")
+    assert precious.exists()
 
 
 def test_arguments_of_one_direction(recipe, capsys):

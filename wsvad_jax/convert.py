@@ -1,15 +1,15 @@
 """Program: released PyTorch checkpoints into our model folders, and back.
 
-`check_sizes` and `expected_variables` hold a state dict against a recipe; `import_file`
-and `export_file` are the two directions. The rules are in weights.py, the files in
+`import_file` and `export_file` are the two directions. The names are matched in
+weights.py, the sizes held against the recipe in sizes.py, the files read and written in
 torch_files.py.
 """
 
 import argparse
 import os
 import pathlib
-import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from wsvad_jax import cli, weights
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import atomic_path
+from wsvad_jax.sizes import check_sizes, expected_variables
 from wsvad_jax.torch_files import import_torch, read_state, write_state
 
 HELP = """\
@@ -39,159 +39,9 @@ examples
       --checkpoint runs/vadclip-ucf-0/model --to_torch mine.pth
 """
 TOKENIZER = (
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json",
-)
-
-# (what, field of the model, tensors that are counted, tensors beyond the field)
-COUNTED = (
-    ("temporal blocks", "visual_layers", r"temporal\.resblocks\.\d+\.ln_1\.weight", 0),
-    # The last adapter replaces the tower's projection.
-    ("text adapters", "text_adapt_until", r".*\.text_adapter\.\d+\.fc\.0\.weight", 1),
-    ("decoder blocks", "decoder_layers", r".*\.decoder\.\d+\.norm1\.weight", 0),
-)
-# (what, field of the model, tensor whose first axis has that size)
-REFINER = "video_anomaly_refiner."
-MEASURED = (
-    ("prototypes", "prototypes", REFINER + "video_prototypes"),
-    ("decoder heads", "decoder_heads", REFINER + "decoder.0.attn.learn_scale"),
-)
-# (what, field of the model that switches it, tensors that are there if it is on)
-SWITCHED = (
-    ("attention in windows", "use_local", "temporal."),
-    ("graph convolution", "use_graph", "gc1."),
-    ("C-branch", "classify", "classifier."),
-    ("A-branch", "align", "mlp1."),
-    ("learned prompt", "learn_prompt", "text_prompt_embeddings."),
-    ("text adapter", "adapter", "clip_adapter.text_adapter."),
-    ("SG-NM", "sgnm", REFINER),
-    ("temporal attention", "attention", "hard_attention."),
-)
-# Temporal blocks tell the two public checkpoints of VadCLIP and of DSANet apart.
-PUBLIC = {2: ("ucf", "UCF-Crime"), 1: ("xd", "XD-Violence")}
-
-
-def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> None:
-    """Holds the sizes that a state dict shows against the recipe's.
-
-    The attention window and the classes are not in the weights: any classes go with
-    them, and any window that divides the snippets.
-
-    Raises:
-      InputError: they differ; every difference is named.
-    """
-    from wsvad_jax.recipe import build_model
-
-    fields = vars(build_model(config))
-    found = [
-        f"its {what} is {'missing' if fields[field] else 'there'}, but "
-        f"config.model.{field} is {fields[field]}"
-        for what, field, mark in SWITCHED
-        if field in fields and fields[field] != any(n.startswith(mark) for n in state)
-    ]
-    sizes = {
-        (what, field): _count(state, pattern) - beyond
-        for what, field, pattern, beyond in COUNTED
-    }
-    sizes |= {(what, field): _size(state, name) for what, field, name in MEASURED}
-    found += [
-        f"it has {size} {what}, but config.model.{field} is {fields[field]}"
-        for (what, field), size in sizes.items()
-        if field in fields and size > 0 and size != fields[field]
-    ]
-    T = _size(state, "frame_position_embeddings.weight")
-    length, window = config.data.length, fields.get("attn_window", 1)
-    if T > 0 and length and T != length:
-        found.append(
-            f"its windows are {T} snippets, but config.data.length is {length}"
-        )
-    elif T > 0 and T % window:
-        found.append(
-            f"its windows are {T} snippets, which config.model.attn_window {window} "
-            "doesn't divide"
-        )
-    if found:
-        raise InputError(
-            f"{source} doesn't fit the recipe: {'; '.join(found)}"
-            f"{_public(config, state)}"
-        )
-
-
-def _model_name(config: Any) -> str:
-    if config.model_name in weights.TITLES:
-        return config.model_name
-    raise InputError(
-        f"model_name is {config.model_name!r}; the models are "
-        f"{', '.join(weights.TITLES)}"
-    )
-
-
-def _public(config: Any, state: Mapping[str, np.ndarray]) -> str:
-    """Names the public dataset that a checkpoint of other sizes is of."""
-    known = PUBLIC.get(_count(state, COUNTED[0][2]))
-    if known is None or known[0] == config.data.name:
-        return ""
-    return (
-        f"; these are the sizes of the checkpoint for {known[1]}: pass "
-        f"--config configs/{config.model_name}.py:{known[0]}"
-    )
-
-
-def _count(state: Mapping[str, np.ndarray], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in state)
-
-
-def _size(state: Mapping[str, np.ndarray], name: str, axis: int = 0) -> int:
-    """An axis of a tensor, 0 where it isn't there."""
-    array = state.get(name)
-    return array.shape[axis] if array is not None and array.ndim > axis else 0
-
-
-def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the shapes of the recipe's variables, at a state dict's own T and D."""
-    import jax
-    import jax.numpy as jnp
-
-    from wsvad_jax.recipe import build_model
-
-    model, own = build_model(config), config.model_name
-    T = _size(state, "frame_position_embeddings.weight") or config.data.length
-    T = T or vars(model).get("attn_window", 32)
-    entry = {"mil_ranking": "fc1.weight", "clip_tsa": "mlp.fc1.weight"}
-    D = _size(state, entry.get(own, "frame_position_embeddings.weight"), 1) or 512
-
-    def init():
-        rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
-        text = _stand_in_text(state, D) if own in weights.CLIP_PREFIXES else None
-        features, length = jnp.zeros((2, 1, T, D)), jnp.full(2, T)
-        return model.init(rngs, features, length, text, train=True)
-
-    return jax.eval_shape(init)
-
-
-def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
-    """Prompts and a text tower of the width and depth that the state dict asks for."""
-    import jax
-    import jax.numpy as jnp
-
-    from wsvad_jax.clip.prompts import TextInputs
-    from wsvad_jax.clip.towers import CLIPText, TextConfig
-
-    positions = _size(state, "text_prompt_embeddings.weight") or 77
-    width = _size(state, "text_prompt_embeddings.weight", 1)
-    width = width or _size(state, "clip_adapter.text_adapter.0.fc.0.weight", 1) or D
-    layers = max(_count(state, COUNTED[1][2]), 1)
-    config = TextConfig(2, width, width, layers, 1, positions, D, eos_token_id=1)
-    tokens = jnp.zeros((2, 2), jnp.int32)
-    params = dict(CLIPText(config).init(jax.random.key(0), tokens))
-    params = {
-        "text_model": params["params"],
-        "text_projection": {"kernel": jnp.zeros((width, D))},
-    }
-    return TextInputs(tokens, jnp.ones(2, jnp.int32), jnp.eye(2), params, config)
+)  # fmt: skip
 
 
 def import_file(
@@ -216,6 +66,7 @@ def import_file(
     from wsvad_jax.clip import load
 
     source, output = pathlib.Path(source), pathlib.Path(output)
+    _check_output(output)
     name, state = _model_name(config), read_state(source)
     adapter = config.model.get("adapter", True)
     weights.check_model(name, state, str(source), adapter=adapter)
@@ -225,32 +76,66 @@ def import_file(
     clip_params = _within(source, load.openai_to_flax, clip) if clip else None
     files = _tokenizer_files(tokenizer) if tokenizer and clip else {}
 
-    shutil.rmtree(output / "clip", ignore_errors=True)
-    (output / "unused.npz").unlink(missing_ok=True)
-    if clip_params:
-        text, vision = load.openai_configs(clip)
-        load.save_snapshot(output / "clip", text, vision, clip_params, tokenizer=files)
-    if unused := weights.flatten(variables["unused"]):
-        with atomic_path(output / "unused.npz") as temporary:
-            np.savez(temporary, **unused)
-    save_params(
-        output,
-        _float32(variables["params"]),
-        _float32(variables["batch_stats"]),
-        {
-            "model": name,
-            "dataset": config.data.name,
-            "step": None,
-            "selection": "converted",
-            "checkpoint": source.name,
-            "config": config.to_dict(),
-            # So that the way back gives the file's own types.
-            "torch_dtypes": {
-                k: x.dtype.name for k, x in state.items() if x.dtype != np.float32
-            },
-        },
-    )
+    params, batch_stats = (_float32(variables[k]) for k in ("params", "batch_stats"))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as made:
+        work = pathlib.Path(made)
+        if clip_params:
+            sizes = load.openai_configs(clip)
+            load.save_snapshot(work / "clip", *sizes, clip_params, tokenizer=files)
+        if unused := weights.flatten(variables["unused"]):
+            np.savez(work / "unused.npz", **unused)
+        save_params(work, params, batch_stats, _meta(config, state, source))
+        _replace(work, output)
     return output
+
+
+def _meta(
+    config: Any, state: Mapping[str, np.ndarray], source: pathlib.Path
+) -> dict[str, Any]:
+    return {
+        "model": config.model_name,
+        "dataset": config.data.name,
+        "step": None,
+        "selection": "converted",
+        "checkpoint": source.name,
+        "config": config.to_dict(),
+        # So that the way back gives the file's own types.
+        "torch_dtypes": {
+            k: x.dtype.name for k, x in state.items() if x.dtype != np.float32
+        },
+    }
+
+
+def _model_name(config: Any) -> str:
+    if config.model_name in weights.TITLES:
+        return config.model_name
+    raise InputError(
+        f"model_name is {config.model_name!r}; the models are "
+        f"{', '.join(weights.TITLES)}"
+    )
+
+
+def _check_output(output: pathlib.Path) -> None:
+    """Raises InputError rather than let a folder of something else be replaced."""
+    model = (output / "meta.json").is_file()
+    if output.exists() and not model and any(output.iterdir()):
+        raise InputError(
+            f"{output} is not empty and holds no model (no meta.json); pass a new "
+            "folder, or delete it"
+        )
+
+
+def _replace(work: pathlib.Path, output: pathlib.Path) -> None:
+    """Moves a model into place: without its meta.json, which is last, it is none."""
+    output.mkdir(exist_ok=True)
+    for name in ("meta.json", "unused.npz"):
+        (output / name).unlink(missing_ok=True)
+    for name in ("clip", "params"):
+        shutil.rmtree(output / name, ignore_errors=True)
+    for name in ("clip", "unused.npz", "params", "meta.json"):
+        if (work / name).exists():
+            (work / name).rename(output / name)
 
 
 def _within(source: pathlib.Path, function: Callable, *args: Any) -> Any:
@@ -313,7 +198,6 @@ def export_file(
       InputError: no such model, another recipe's, no CLIP model, PyTorch is missing.
     """
     from wsvad_jax.checkpoint import load_params
-    from wsvad_jax.clip import load
 
     folder, target = pathlib.Path(checkpoint), pathlib.Path(target)
     if not (folder / "meta.json").exists() and (folder / "model").is_dir():
@@ -331,21 +215,31 @@ def export_file(
     if (folder / "unused.npz").is_file():
         with np.load(folder / "unused.npz") as file:
             variables["unused"] = weights.nest(dict(file))
-    openai, dtypes = None, dict(meta.get("torch_dtypes", {}))
-    if prefixes := weights.CLIP_PREFIXES.get(name):
-        if clip is not None:  # whose tensors are not those that were converted
-            dtypes = {k: d for k, d in dtypes.items() if not k.startswith(prefixes)}
-        elif not (folder / "clip" / "config.json").is_file():
-            raise InputError(
-                f"{folder} has no CLIP model, which the files of {weights.TITLES[name]} "
-                "contain; pass the one it was trained with: --clip NAME|DIR"
-            )
-        openai = load.flax_to_openai(load.load(clip or folder / "clip").params)
+    dtypes = dict(meta.get("torch_dtypes", {}))
+    if clip is not None:  # another CLIP than the one that was converted
+        dtypes = {k: d for k, d in dtypes.items() if "clipmodel." not in k}
+    openai = _clip_tensors(name, folder, clip)
     state = weights.export_state(name, variables, openai)
     check_sizes(config, state, str(folder))
     kept = {id(x): x.astype(dtypes.get(k, x.dtype)) for k, x in state.items()}
     write_state(target, {k: kept[id(x)] for k, x in state.items()})
     return target
+
+
+def _clip_tensors(
+    name: str, folder: pathlib.Path, clip: str | None
+) -> dict[str, np.ndarray] | None:
+    """The CLIP model that a file of this model contains, by OpenAI's names."""
+    from wsvad_jax.clip import load
+
+    if name not in weights.CLIP_PREFIXES:
+        return None
+    if clip is None and not (folder / "clip" / "config.json").is_file():
+        raise InputError(
+            f"{folder} has no CLIP model, which the files of {weights.TITLES[name]} "
+            "contain; pass the one it was trained with: --clip NAME|DIR"
+        )
+    return load.flax_to_openai(load.load(clip or folder / "clip").params)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,152 @@
+"""Holds the sizes of a released state dict against a recipe.
+
+`check_sizes` says in words what differs, as far as the tensors tell it;
+`expected_variables` gives the shape of every variable that the recipe's model has.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsvad_jax import weights
+from wsvad_jax.errors import InputError
+
+# (what, field of the model, tensors that are counted, tensors beyond the field)
+COUNTED = (
+    ("temporal blocks", "visual_layers", r"temporal\.resblocks\.\d+\.ln_1\.weight", 0),
+    # The last adapter replaces the tower's projection.
+    ("text adapters", "text_adapt_until", r".*\.text_adapter\.\d+\.fc\.0\.weight", 1),
+    ("decoder blocks", "decoder_layers", r".*\.decoder\.\d+\.norm1\.weight", 0),
+)
+# (what, field of the model, tensor whose first axis has that size)
+REFINER = "video_anomaly_refiner."
+MEASURED = (
+    ("prototypes", "prototypes", REFINER + "video_prototypes"),
+    ("decoder heads", "decoder_heads", REFINER + "decoder.0.attn.learn_scale"),
+)
+# (what, field of the model that switches it, tensors that are there if it is on)
+SWITCHED = (
+    ("attention in windows", "use_local", "temporal."),
+    ("graph convolution", "use_graph", "gc1."),
+    ("C-branch", "classify", "classifier."),
+    ("A-branch", "align", "mlp1."),
+    ("learned prompt", "learn_prompt", "text_prompt_embeddings."),
+    ("text adapter", "adapter", "clip_adapter.text_adapter."),
+    ("SG-NM", "sgnm", REFINER),
+    ("temporal attention", "attention", "hard_attention."),
+)
+# Temporal blocks tell the two public checkpoints of VadCLIP and of DSANet apart.
+PUBLIC = {2: ("ucf", "UCF-Crime"), 1: ("xd", "XD-Violence")}
+
+
+def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> None:
+    """Holds the sizes that a state dict shows against the recipe's.
+
+    The attention window and the classes are not in the weights: any classes go with
+    them, and any window that divides the snippets.
+
+    Raises:
+      InputError: they differ; every difference is named.
+    """
+    from wsvad_jax.recipe import build_model
+
+    fields = vars(build_model(config))
+    found = [
+        f"its {what} is {'missing' if fields[field] else 'there'}, but "
+        f"config.model.{field} is {fields[field]}"
+        for what, field, mark in SWITCHED
+        if field in fields and fields[field] != any(n.startswith(mark) for n in state)
+    ]
+    sizes = {
+        (what, field): _count(state, pattern) - beyond
+        for what, field, pattern, beyond in COUNTED
+    }
+    sizes |= {(what, field): _size(state, name) for what, field, name in MEASURED}
+    found += [
+        f"it has {size} {what}, but config.model.{field} is {fields[field]}"
+        for (what, field), size in sizes.items()
+        if field in fields and size > 0 and size != fields[field]
+    ]
+    T = _size(state, "frame_position_embeddings.weight")
+    length, window = config.data.length, fields.get("attn_window", 1)
+    if T > 0 and length and T != length:
+        found.append(
+            f"its windows are {T} snippets, but config.data.length is {length}"
+        )
+    elif T > 0 and T % window:
+        found.append(
+            f"its windows are {T} snippets, which config.model.attn_window {window} "
+            "doesn't divide"
+        )
+    if found:
+        raise InputError(
+            f"{source} doesn't fit the recipe: {'; '.join(found)}"
+            f"{_public(config, state)}"
+        )
+
+
+def _public(config: Any, state: Mapping[str, np.ndarray]) -> str:
+    """Names the public dataset that a checkpoint of other sizes is of."""
+    known = PUBLIC.get(_count(state, COUNTED[0][2]))
+    if known is None or known[0] == config.data.name:
+        return ""
+    return (
+        f"; these are the sizes of the checkpoint for {known[1]}: pass "
+        f"--config configs/{config.model_name}.py:{known[0]}"
+    )
+
+
+def _count(state: Mapping[str, np.ndarray], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)
+
+
+def _size(state: Mapping[str, np.ndarray], name: str, axis: int = 0) -> int:
+    """An axis of a tensor, 0 where it isn't there."""
+    array = state.get(name)
+    return array.shape[axis] if array is not None and array.ndim > axis else 0
+
+
+def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the shapes of the recipe's variables, at a state dict's own T and D."""
+    import jax
+    import jax.numpy as jnp
+
+    from wsvad_jax.recipe import build_model
+
+    model, own = build_model(config), config.model_name
+    T = _size(state, "frame_position_embeddings.weight") or config.data.length
+    T = T or vars(model).get("attn_window", 32)
+    entry = {"mil_ranking": "fc1.weight", "clip_tsa": "mlp.fc1.weight"}
+    D = _size(state, entry.get(own, "frame_position_embeddings.weight"), 1) or 512
+
+    def init():
+        rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
+        text = _stand_in_text(state, D) if own in weights.CLIP_PREFIXES else None
+        features, length = jnp.zeros((2, 1, T, D)), jnp.full(2, T)
+        return model.init(rngs, features, length, text, train=True)
+
+    return jax.eval_shape(init)
+
+
+def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
+    """Prompts and a text tower of the width and depth that the state dict asks for."""
+    import jax
+    import jax.numpy as jnp
+
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.clip.towers import CLIPText, TextConfig
+
+    positions = _size(state, "text_prompt_embeddings.weight") or 77
+    width = _size(state, "text_prompt_embeddings.weight", 1)
+    width = width or _size(state, "clip_adapter.text_adapter.0.fc.0.weight", 1) or D
+    layers = max(_count(state, COUNTED[1][2]), 1)
+    config = TextConfig(2, width, width, layers, 1, positions, D, eos_token_id=1)
+    tokens = jnp.zeros((2, 2), jnp.int32)
+    params = dict(CLIPText(config).init(jax.random.key(0), tokens))
+    params = {
+        "text_model": params["params"],
+        "text_projection": {"kernel": jnp.zeros((width, D))},
+    }
+    return TextInputs(tokens, jnp.ones(2, jnp.int32), jnp.eye(2), params, config)
