@@ -152,6 +152,7 @@ def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
         "m.pth",
     )
     assert meta["config"]["model"]["prototypes"] == 4
+    assert meta["card"]["classes"][8]["prompts"] == ["roadaccidents"]
     np.testing.assert_array_equal(
         params["encoder"]["linear"]["kernel"], state["linear.weight"].T
     )

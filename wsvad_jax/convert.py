@@ -93,9 +93,15 @@ def import_file(
 def _meta(
     config: Any, state: Mapping[str, np.ndarray], source: pathlib.Path
 ) -> dict[str, Any]:
+    from wsvad_jax.data import cards
+
+    # The classes are not in the weights; of the public datasets they are known.
+    known = {card.name: card for card in (cards.UCF, cards.XD, cards.SHANGHAITECH)}
+    card = known.get(config.data.name)
     return {
         "model": config.model_name,
         "dataset": config.data.name,
+        "card": card and card.to_json(),
         "step": None,
         "selection": "converted",
         "checkpoint": source.name,
