@@ -123,7 +123,7 @@ def save_snapshot(
         import safetensors.numpy
 
         state = names.flax_to_torch(flat)
-        state = {name: np.ascontiguousarray(x) for name, x in state.items()}
+        state = {name: np.array(x, order="C") for name, x in state.items()}
         with files.atomic_path(directory / "model.safetensors") as temporary:
             safetensors.numpy.save_file(state, temporary, {"format": "pt"})
     # Last, so that a snapshot with a config.json is whole.
@@ -152,12 +152,27 @@ def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
             f"{file}: transformers can't read it as a CLIP config: {_one_line(e)}"
         ) from None
     # Each tower has a projection_dim of its own, but CLIPModel projects to this one.
-    width = {"projection_dim": whole.projection_dim}
-    text = {f.name: getattr(whole.text_config, f.name) for f in _fields(TextConfig)}
-    vision = {
-        f.name: getattr(whole.vision_config, f.name) for f in _fields(VisionConfig)
-    }
-    return TextConfig(**(text | width)), VisionConfig(**(vision | width))
+    text = _sizes(TextConfig, whole.text_config, whole.projection_dim, file)
+    vision = _sizes(VisionConfig, whole.vision_config, whole.projection_dim, file)
+    return text, vision
+
+
+def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> Any:
+    fields = dataclasses.fields(kind)
+    values: dict[str, Any] = {f.name: getattr(tower, f.name, None) for f in fields}
+    values["projection_dim"] = projection_dim
+    for field in fields:  # transformers 4 takes anything
+        value = values[field.name]
+        if field.type is int and not (isinstance(value, int) and value >= 0):
+            raise InputError(
+                f"{file}: {field.name} is {value!r}; expected a whole number"
+            )
+    heads, width = values["num_attention_heads"], values["hidden_size"]
+    if heads == 0 or width % heads:
+        raise InputError(
+            f"{file}: {heads} attention heads don't divide the hidden_size {width}"
+        )
+    return kind(**values)
 
 
 def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
@@ -167,10 +182,6 @@ def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{path} {flat[path].shape} ".encode())
         digest.update(np.ascontiguousarray(flat[path]).tobytes())
     return digest.hexdigest()
-
-
-def _fields(kind: type) -> tuple[dataclasses.Field, ...]:
-    return dataclasses.fields(kind)
 
 
 def _one_line(error: Exception) -> str:
