@@ -67,13 +67,14 @@ def write_dataset(
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     final = data_dir / name / VERSION
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(
             f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
         ) from None
     with building_dir(data_dir) as temporary:
         _write(name, card, protocol, splits, temporary, about or About(), source)
+        final.parent.mkdir(exist_ok=True)
         if final.exists():
             os.rename(final, temporary / "replaced")
         os.rename(temporary / name / VERSION, final)

@@ -86,10 +86,8 @@ def load(
     for split, rows in lists.items():
         crops = usual_crops(rows, found)
         videos[split] = _videos(rows, card, found, crops, root, problems)
-        if split == "test" and len(crops) == 1:
-            # Stored alone, so it is crop 0 of the dataset.
-            remarks.append("test features have one crop a file; the card tests crop 0")
-            card = dataclasses.replace(card, test_crop=0)
+        if split == "test":
+            card, remarks = _tested(card, crops)
     sized = survey(_layouts(videos), problems)
     if not sized:
         raise InputError(f"{root}: no features of the videos listed in {folder}")
@@ -246,6 +244,15 @@ def _videos(
         paths = tuple(files[c] for c in crops)
         videos.append(Video(row.video, label_of(row, card), paths))
     return videos
+
+
+def _tested(card: Card, crops: Sequence[int | None]) -> tuple[Card, list[str]]:
+    """Points the card's test crop at where the dataset will hold it."""
+    if len(crops) != 1 or not card.test_crop:
+        return card, []
+    told = "are one file a video" if crops[0] is None else f"have crop {crops[0]} only"
+    remark = f"the test features {told}: the card tests crop 0, not {card.test_crop}"
+    return dataclasses.replace(card, test_crop=0), [remark]
 
 
 def _layouts(videos: Mapping[str, Sequence[Video]]) -> list[Video]:

@@ -1,0 +1,139 @@
+"""The program: real features in seconds, reports, names and paths."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from wsvad_jax import prepare
+from wsvad_jax.data import catalog
+from wsvad_jax.data.builder import open_dataset
+from wsvad_jax.errors import InputError
+
+
+def run(own, data_dir, *more):
+    assert prepare.main([str(own.path), "--data_dir", str(data_dir), *more]) == 0
+    return open_dataset(data_dir / "own" / "1.0.0")
+
+
+def test_real_features(shared, tmp_path, capsys):
+    source = shared("data/ucf_r3d18")
+    start = time.perf_counter()
+    assert prepare.main([str(source), "--data_dir", str(tmp_path)]) == 0
+    assert time.perf_counter() - start < 60  # a few seconds on an idle machine
+    dataset = open_dataset(tmp_path / "ucf_r3d18" / "1.0.0")
+    train, test = dataset.split("train"), dataset.split("test")
+    assert (len(train), len(test), dataset.width) == (1087, 252, 512)
+    assert len(dataset.card.classes) == 14 and dataset.card.classes[0].name == "Normal"
+    assert dataset.card.classes[8].prompts == ("road accidents",)
+    record = test[0]
+    stored = np.load(source / "features" / "Abuse009_x264.npy")
+    assert record.video == "Abuse009_x264" and record.num_frames == 512
+    np.testing.assert_array_equal(record.features[0], stored.astype(np.float16))
+    abuse = dataset.card.index("Abuse")
+    assert record.segments == ((192, 304, abuse), (352, 432, abuse))
+    assert str(dataset.path) in capsys.readouterr().out
+
+
+def test_again_gives_the_same(own, tmp_path):
+    first = run(own, tmp_path / "data")
+    assert run(own, tmp_path / "data").content == first.content
+    assert (
+        (first.path / "report.txt").read_text().startswith("train: 5 videos (2 normal")
+    )
+
+
+def test_skip_bad_reports(own, tmp_path, capsys):
+    own.feature("f0").unlink()
+    own.write_features("n1", np.full((4, 6), np.nan, np.float32))
+    with pytest.raises(InputError, match="f0.npy"):
+        run(own, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    dataset = run(own, tmp_path / "data", "--skip-bad")
+    assert [r.video for r in dataset.split("train")] == ["n0", "f1", "m0"]
+    report = (dataset.path / "report.txt").read_text()
+    assert (
+        "left out: 2 problems" in report and "f0.npy" in report and "n1.npy" in report
+    )
+    assert "f0.npy" in capsys.readouterr().out
+
+
+def test_all_bad_is_an_error_even_then(own, tmp_path):
+    for video, _ in own.rows["test"]:
+        own.feature(video).unlink()
+    with pytest.raises(InputError, match="the test split has no videos"):
+        run(own, tmp_path / "data", "--skip-bad")
+
+
+def test_another_folder_of_the_same_name_is_not_replaced(own, tmp_path):
+    run(own, tmp_path / "data")
+    other = type(own)(tmp_path / "elsewhere" / "own")
+    with pytest.raises(InputError, match="already holds the dataset made from"):
+        run(other, tmp_path / "data")
+    other.write_card(name="another")
+    prepare.prepare(str(other.path), data_dir=str(tmp_path / "data"))
+    assert (tmp_path / "data" / "another").is_dir()
+    other.write_card(name="UCF")
+    with pytest.raises(InputError, match="is the name of a built-in dataset"):
+        prepare.prepare(str(other.path), data_dir=str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "no folder 'nosuch' and no public dataset of that name"),
+        (["ucf"], "ucf needs --features DIR"),
+        (["xd", "--features", "."], "xd needs --features DIR"),
+        (
+            ["ucf", "--features", "nosuch", "--annotations", "."],
+            "--features nosuch: no",
+        ),
+        ([".", "--features", "."], "--features and --annotations belong to public"),
+        ([".", "--slack", "3"], "--slack 3: expected 0 or 1"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prepare.main([*arguments, "--data_dir", str(tmp_path)])
+
+
+def test_the_program_ends_with_one_line(own, tmp_path):
+    own.feature("f0").write_bytes(b"")
+    command = [sys.executable, "-m", "wsvad_jax.prepare", str(own.path)]
+    command += ["--data_dir", str(tmp_path / "data")]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "f0.npy: the file is empty" in last
+
+
+def test_help_is_light():
+    code = (
+        "import sys\nfrom wsvad_jax import prepare\n"
+        "try: prepare.main(['--help'])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'jax', 'flax', 'tensorflow_datasets', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "--skip-bad" in result.stdout and "ucf --features DIR" in result.stdout
+
+
+def test_names_and_paths(own, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    path = run(own, data).path
+    for name in (str(path), str(path.parent), "own"):
+        assert open_dataset(catalog.resolve(name, data)).path == path
+    monkeypatch.setenv("WSVAD_JAX_CACHE", str(tmp_path))
+    assert catalog.resolve("own") == path  # the cache's data folder is the default
+    with pytest.raises(InputError, match=r"first run python -m wsvad_jax.prepare"):
+        catalog.resolve(str(own.path), data)
+    with pytest.raises(InputError, match="wsvad_jax.prepare ucf --features DIR"):
+        catalog.resolve("ucf", data)
+    with pytest.raises(InputError, match="no dataset 'dmeo'; expected demo, ucf, xd, "):
+        catalog.resolve("dmeo", data)
+    with pytest.raises(InputError, match="shanghaitech, own, or the path"):
+        catalog.resolve("/no/such/folder", data)
