@@ -8,7 +8,7 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class Progress:
-    """Counts `total` units of work labelled `label`; use as a context manager."""
+    """Counts `total` units of work (0: unknown), shown as `label`; use with `with`."""
 
     def __init__(self, label: str, total: int, *, unit: str = "it", initial: int = 0):
         self.label, self.total, self.unit = label, total, unit
@@ -20,7 +20,11 @@ class Progress:
             from tqdm import tqdm
 
             self.bar = tqdm(
-                desc=label, total=total, unit=unit, initial=initial, dynamic_ncols=True
+                desc=label,
+                total=total or None,
+                unit=unit,
+                initial=initial,
+                dynamic_ncols=True,
             )
 
     def __enter__(self) -> "Progress":  # noqa: PYI034 (beartype refuses Self here)
@@ -61,9 +65,9 @@ class Progress:
         rate = done / max(self.last_line - self.start, 1e-9)
         left = (self.total - self.count) / rate if rate else float("inf")
         parts = [
-            f"{self.label} {self.count}/{self.total}",
+            f"{self.label} {self.count}" + (f"/{self.total}" if self.total else ""),
             f"{rate:.1f} {self.unit}/s",
-            f"{left:.0f} s left",
+            *([f"{left:.0f} s left"] if self.total else []),
             *(f"{k} {v}" for k, v in self._texts().items()),
         ]
         print(", ".join(parts), file=sys.stderr, flush=True)
