@@ -62,11 +62,16 @@ def features():
     return jnp.asarray(draws, jnp.float32)
 
 
+@pytest.fixture(scope="module")
+def variables(features):
+    model = mil_ranking.Model()
+    return jax.jit(lambda: model.init(KEY, features, jnp.full(6, 90), train=False))()
+
+
 @pytest.mark.parametrize("relu_hidden", [True, False])
-def test_scores_of_videos_of_any_length(features, relu_hidden):
+def test_scores_of_videos_of_any_length(features, variables, relu_hidden):
     model = mil_ranking.Model(relu_hidden=relu_hidden)
     length = jnp.array([90, 1, 2, 31, 33, 64])
-    variables = model.init(KEY, features, length, train=False)
     outputs = jax.jit(model.apply, static_argnames="train")(
         variables, features, length, train=False
     )
@@ -137,13 +142,14 @@ def test_training_segments_are_taken_as_they_are(features):
     np.testing.assert_array_equal(pooled, x)
 
 
-def test_training_learns_to_rank(features):
+def test_training_learns_to_rank(features, variables):
     """A step lowers the loss and moves every parameter, zero features included."""
     model = mil_ranking.Model(dropout=0.0)
     x = features[:, :, :32].at[3:].add(1.0).at[0].set(0.0)
     length = jnp.full(6, 32)
-    params = model.init(KEY, x, length, train=False)["params"]
+    params = variables["params"]
 
+    @jax.jit
     def loss(params):
         outputs = model.apply({"params": params}, x, length, train=True)
         return objective(outputs.segment_scores, "pairs")[0]
@@ -154,10 +160,9 @@ def test_training_learns_to_rank(features):
     assert after < before
 
 
-def test_dropout_needs_and_uses_its_rng(features):
+def test_dropout_uses_its_rng(features, variables):
     model = mil_ranking.Model()
     length = jnp.full(6, 90)
-    variables = model.init(KEY, features, length, train=False)
     apply = jax.jit(
         lambda key: (
             model.apply(

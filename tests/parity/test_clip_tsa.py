@@ -24,7 +24,7 @@ def inputs(width, crops):
         x = x + 0.3 * r.standard_normal((videos, crops, T, width))
         return jnp.asarray(x, jnp.float32)
 
-    return draw(6, 32), draw
+    return draw(6, 32), draw(1, 90)
 
 
 def gaussian(rows, T):
@@ -36,7 +36,7 @@ def gaussian(rows, T):
 def run(request):
     """One training step of a golden case: values, gradients, statistics."""
     width, crops = CASES[request.param]
-    x, draw = inputs(width, crops)
+    x, test_video = inputs(width, crops)
     imported, _ = weights.import_state("clip_tsa", state_dict(request.param))
     variables = {name: imported[name] for name in ("params", "batch_stats")}
     model = clip_tsa.Model(kappa=0.7, dropout=0.0)
@@ -71,7 +71,7 @@ def run(request):
         after=weights.export_state("clip_tsa", after),
         grad_input=grads[1],
         crops=crops,
-        draw=draw,
+        test_video=test_video,
     )
 
 
@@ -133,11 +133,16 @@ def test_running_statistics(run):
             )
 
 
-def test_evaluation(run):
+@pytest.mark.parametrize("padding", [0, 38])
+def test_evaluation(run, padding):
     T = run.golden["eval/scores"].shape[1]
-    x = run.draw(1, T)
     noise = jnp.concatenate([gaussian(1, T)] * run.crops)
-    score = jax.jit(run.model.apply, static_argnames="train")
-    outputs = score(run.variables, x, jnp.array([T]), train=False, noise=noise)
+    outputs = jax.jit(run.model.apply, static_argnames="train")(
+        run.variables,
+        jnp.pad(run.test_video, ((0, 0), (0, 0), (0, padding), (0, 0))),
+        jnp.array([T]),
+        train=False,
+        noise=jnp.pad(noise, ((0, 0), (0, 0), (0, padding))),
+    )
     want = run.golden["eval/scores"][..., 0]
-    np.testing.assert_allclose(outputs.scores, want, rtol=1e-5)
+    np.testing.assert_allclose(outputs.scores[:, :T], want, rtol=1e-5)

@@ -11,6 +11,11 @@ Each model file exports
   scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
 """
 
-from wsvad_jax.models import dsanet, vadclip
+from wsvad_jax.models import clip_tsa, dsanet, mil_ranking, vadclip
 
-MODELS = {"vadclip": vadclip, "dsanet": dsanet}
+MODELS = {
+    "mil_ranking": mil_ranking,
+    "clip_tsa": clip_tsa,
+    "vadclip": vadclip,
+    "dsanet": dsanet,
+}

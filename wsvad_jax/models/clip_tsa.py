@@ -10,7 +10,10 @@ Temporal self-attention over CLIP snippets, then RTFM's temporal network and obj
   inference                           -> scores
 Submodules carry the names of the released checkpoint, '.' replaced by '_'. Snippets
 past a video's length influence nothing, so that test videos of any length share a
-padded batch. Nothing here is larger than S·T (noise samples × snippets) a video.
+padded batch. Memory is linear in T: neither T×T nor S·k·T values are ever built.
+
+Beside the package's letters: R = B·N rows (each crop of each video is one), M noise
+draws at a time, k snippets selected by the attention.
 """
 
 import functools
@@ -235,7 +238,7 @@ class BatchNorm(nn.Module):
                 m = self.momentum
                 running_mean.value = (1 - m) * running_mean.value + m * mean[0, 0]
                 running_var.value = (1 - m) * running_var.value + m * unbiased[0, 0]
-        y = (x - mean) * jax.lax.rsqrt(var + self.epsilon)
+        y = (x - mean) / jnp.sqrt(var + self.epsilon)
         return (y * scale[None, None] + bias[None, None]).astype(self.dtype)
 
 

@@ -10,6 +10,8 @@ above the highest of a normal one. From top to bottom:
 Paper and released code differ in the 32-unit layer (`relu_hidden`) and in which bags
 meet in the hinge (weights["pairing"]); the defaults are the paper's.
 
+Beside the package's letters: I segments (instances of a bag).
+
 The L2 penalty on the dense kernels, λ Σ w² with λ = 0.001, is left to the optimiser: its
 gradient is 2λ w, the same as weight decay of 0.002 added to the kernels' gradient.
 """
