@@ -71,6 +71,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.data.placement = "host"  # or device: the packed split lies on it
 
     config.eval = ConfigDict()
+    config.eval.mode = "windows"  # of data.length snippets, the card's crop
     config.eval.batch_size = 32
     config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
 
@@ -84,18 +85,18 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.paper.reload_best = True
     config.paper.optim = ConfigDict()
     config.paper.optim.default = ConfigDict(
-        dict(name="adamw", lr=7e-5, weight_decay=0.01, schedule="cosine_epochs")
+        {"name": "adamw", "lr": 7e-5, "weight_decay": 0.01, "schedule": "cosine_epochs"}
     )
     config.paper.optim.video_anomaly_refiner = ConfigDict(
-        dict(
-            name="stable_adamw",
-            lr=7e-5,
-            weight_decay=1e-4,
-            schedule="warmup_cosine",
-            warmup=100,
-            final=0.1,
-            count_loaders=True,
-        )
+        {
+            "name": "stable_adamw",
+            "lr": 7e-5,
+            "weight_decay": 1e-4,
+            "schedule": "warmup_cosine",
+            "warmup": 100,
+            "final": 0.1,
+            "count_loaders": True,
+        }
     )
 
     config.clean = config.paper.copy_and_resolve_references()

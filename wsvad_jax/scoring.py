@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Float16, Int, Num
 
+from wsvad_jax.errors import InputError
 from wsvad_jax.metrics import EvalVideo
 from wsvad_jax.progress import Progress
 from wsvad_jax.state import check_batch, replicated, split
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from wsvad_jax.data.builder import Entry
     from wsvad_jax.recipe import Recipe
 
+MODES = ("windows", "whole")
+SHORTEST = 32  # snippets that a whole video is padded to at least
 Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], float32
 
 
@@ -48,14 +51,21 @@ class Scorer:
         if recipe.text is not None:
             self._encode_text = jax.jit(recipe.model.encode_text)
 
+    def batch_of(self, L: int) -> int:
+        """Videos of L snippets that hold no more than a batch of windows does."""
+        devices = self.recipe.mesh.size
+        rows = self.batch_size * self.recipe.T // L
+        return max(rows // devices, 1) * devices
+
     def __call__(
         self,
         params: Any,
         batch_stats: Any,
-        features: Num[np.ndarray, "W N T D"],
+        features: "Num[np.ndarray, 'W N T D'] | PaddedVideos",
         length: Int[np.ndarray, "W"],
         *,
         label: str = "score",
+        batch_size: int = 0,
     ) -> Scores:
         """Scores windows.
 
@@ -65,13 +75,14 @@ class Scorer:
           features: windows, in memory or memory-mapped.
           length: valid snippets of each.
           label: of the progress shown.
+          batch_size: windows at a time; 0 takes the recipe's.
         """
         text = None
         if self._encode_text is not None:
             text = self._encode_text(params, self.recipe.text)
         variables = {"params": params, "batch_stats": batch_stats}
         found: dict[str, list[np.ndarray]] = {}
-        W, B = len(length), self.batch_size
+        W, B = len(length), batch_size or self.batch_size
         with Progress(label, W, unit="window") as progress:
             for start in range(0, W, B):
                 part = slice(start, min(start + B, W))
@@ -112,9 +123,25 @@ def score_split(
 ) -> list[EvalVideo]:
     """Scores every video of split `name` as the released test scripts do.
 
-    Consecutive windows of T snippets, each scored on its own with positions starting
-    anew, the last one padded; the card's crop.
+    With `config.eval.mode` 'windows': consecutive windows of T snippets, each scored on
+    its own with positions starting anew, the last one padded; the card's crop. With
+    'whole': every video at its own length and with all its crops.
+
+    Raises:
+      InputError: another mode.
     """
+    mode = recipe.config.eval.mode
+    if mode not in MODES:
+        raise InputError(f"config.eval.mode is {mode!r}; expected {' or '.join(MODES)}")
+    entries = recipe.dataset.split(name).entries
+    if mode == "windows":
+        scores = _score_windows(recipe, scorer, params, batch_stats, name)
+    else:
+        scores = _score_whole(recipe, scorer, params, batch_stats, name)
+    return eval_videos(entries, scores)
+
+
+def _score_windows(recipe, scorer, params, batch_stats, name):
     from wsvad_jax.data import pipeline
 
     windows = pipeline.windows(
@@ -123,9 +150,52 @@ def score_split(
     scores = scorer(
         params, batch_stats, windows.features, windows.length, label=f"score {name}"
     )
-    entries = recipe.dataset.split(name).entries
-    num_snippets = np.array([e.num_snippets for e in entries])
-    return eval_videos(entries, per_video(scores, windows.length, num_snippets))
+    return per_video(scores, windows.length, windows.num_snippets)
+
+
+def _score_whole(recipe, scorer, params, batch_stats, name):
+    split = recipe.dataset.split(name)
+    num_snippets = np.array([e.num_snippets for e in split.entries], np.int32)
+    buckets = bucket_lengths(num_snippets)
+    found: list[dict[str, np.ndarray]] = [{} for _ in num_snippets]
+    for L in np.unique(buckets):
+        chosen = np.flatnonzero(buckets == L)
+        length = num_snippets[chosen]
+        scores = scorer(
+            params,
+            batch_stats,
+            PaddedVideos(split, chosen, int(L)),
+            length,
+            label=f"score {name}, up to {L} snippets",
+            batch_size=scorer.batch_of(int(L)),
+        )
+        for i, video in zip(chosen, per_video(scores, length, length), strict=True):
+            found[i] = video
+    return found
+
+
+def bucket_lengths(num_snippets: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
+    """The lengths that videos are padded to: powers of two, at least 32.
+
+    A program is compiled for each, so a split of any lengths needs a handful.
+    """
+    exponent = np.ceil(np.log2(np.maximum(num_snippets, SHORTEST)))
+    return (2**exponent).astype(np.int64)
+
+
+class PaddedVideos:
+    """Videos of a split padded to L snippets, read a slice at a time."""
+
+    def __init__(self, split: Any, chosen: Int[np.ndarray, "V"], L: int):
+        self.split, self.chosen, self.L = split, chosen, L
+
+    def __getitem__(self, part: slice) -> Float16[np.ndarray, "V N L D"]:
+        features = [self.split[int(i)].features for i in self.chosen[part]]
+        N, _, D = features[0].shape
+        x = np.zeros((len(features), N, self.L, D), np.float16)
+        for row, value in zip(x, features, strict=True):
+            row[:, : value.shape[1]] = value
+        return x
 
 
 def eval_videos(

@@ -101,7 +101,8 @@ def fit(
     config, plan = recipe.config, recipe.plan
     feed = open_feed(recipe)
     validate = open_validation(recipe, feed, scorer)
-    per_epoch, total = feed.steps_per_epoch, plan.epochs * feed.steps_per_epoch
+    per_epoch = feed.steps_per_epoch
+    total = plan.get("steps", 0) or plan.epochs * per_epoch
     optimiser = optim.from_plan(
         plan,
         epochs=plan.epochs,
