@@ -39,7 +39,8 @@ def prepare(
 
     Args:
       name: a folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
-      features: folder of a public dataset's released features.
+      features: folder of a public dataset's released features, or of one's own where
+        it is not NAME/features.
       annotations: folder of a public dataset's lists and truth.
       data_dir: where the dataset is to lie; None is the cache's folder.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
@@ -67,8 +68,8 @@ def prepare(
         found = public.load(name, features, annotations, problems, slack=slack)
         source = str(pathlib.Path(features).absolute())
     else:
-        source = _own_folder(name, features, annotations)
-        found = folder.load(source, problems, slack=slack)
+        source = _own_folder(name, annotations)
+        found = folder.load(source, problems, features=features, slack=slack)
         _check_place(base / dataset_folder(found.name), found.name, source)
     path = write_dataset(
         found.name, found.card, found.protocol, found.splits, base, found.about, source
@@ -77,17 +78,17 @@ def prepare(
     return path
 
 
-def _own_folder(name: str, features: str | None, annotations: str | None) -> str:
+def _own_folder(name: str, annotations: str | None) -> str:
     path = pathlib.Path(name).expanduser()
     if not path.is_dir():
         raise InputError(
             f"no folder {name!r} and no public dataset of that name; expected a folder, "
             "ucf, xd, shanghaitech or demo"
         )
-    if features or annotations:
+    if annotations:
         raise InputError(
-            f"--features and --annotations belong to public datasets; {name} holds its "
-            "own in features/ and test_segments.json"
+            f"--annotations belongs to public datasets; {name} holds its own truth in "
+            "test_segments.json"
         )
     return str(path.resolve())
 
@@ -142,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", help="a folder, or ucf, xd, shanghaitech, demo")
-    parser.add_argument("--features", help="folder of a public set's released features")
+    parser.add_argument(
+        "--features", help="folder of the features (default: NAME/features)"
+    )
     parser.add_argument(
         "--annotations", help="folder of a public set's lists and truth"
     )

@@ -45,6 +45,18 @@ def test_again_gives_the_same(own, tmp_path):
     )
 
 
+def test_features_may_lie_elsewhere(own, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (own.path / "features").rename(tmp_path / "disk" / "extracted")
+    (tmp_path / "linked").symlink_to(tmp_path / "disk")
+    dataset = run(
+        own, tmp_path / "data", "--features", str(tmp_path / "linked" / "extracted")
+    )
+    assert len(dataset.split("train")) == 5
+    with pytest.raises(InputError, match="features: no such folder"):
+        run(own, tmp_path / "data")
+
+
 def test_skip_bad_reports(own, tmp_path, capsys):
     own.feature("f0").unlink()
     own.write_features("n1", np.full((4, 6), np.nan, np.float32))
@@ -90,7 +102,7 @@ def test_another_folder_of_the_same_name_is_not_replaced(own, tmp_path):
             ["ucf", "--features", "nosuch", "--annotations", "."],
             "--features nosuch: no",
         ),
-        ([".", "--features", "."], "--features and --annotations belong to public"),
+        ([".", "--annotations", "."], "--annotations belongs to public datasets"),
         ([".", "--slack", "3"], "--slack 3: expected 0 or 1"),
     ],
 )

@@ -197,22 +197,11 @@ def settle(
     where = f"{truth.source}: video {video}"
     remarks = _check_length(truth, where, num_snippets, card.stride, slack, strict)
     events = []
-    for start, end, name in truth.events:
-        c = _class_of(name, label, where, card, strict)
-        whole = start == 0 and end > frames - card.stride
-        if c == 0 and not any(label) and not name and not whole:
-            raise InputError(
-                f"{where} is labelled {card.class_names[0]}, but has the event "
-                f"[{start}, {end}]; correct its label or take the event out"
-            )
-        if c and c not in label:
-            text = f"{where} is labelled {_names(label, card)}, but has an event of "
-            text += f"class {card.class_names[c]}"
-            if strict or not any(label):
-                raise InputError(f"{text}; correct one of them")
-            remarks.append(text)
-        if c and start < frames:
-            events.append((start, min(end, frames), c))
+    for event in truth.events:
+        c, remark = _class_in(event, label, where, frames, card, strict)
+        remarks += remark
+        if c and event[0] < frames:
+            events.append((event[0], min(event[1], frames), c))
     if any(label) and not events:
         raise InputError(
             f"{where} is labelled {_names(label, card)}, but has no event within its "
@@ -227,6 +216,33 @@ def settle(
             f"{where} has several labels and events without class, which take the first"
         )
     return tuple(events), remarks
+
+
+def _class_in(
+    event: tuple[int, int, str],
+    label: Sequence[int],
+    where: str,
+    frames: int,
+    card: Card,
+    strict: bool,
+) -> tuple[int, list[str]]:
+    """Returns an event's class, held against the video's labels, and remarks."""
+    start, end, name = event
+    c = _class_of(name, label, where, card, strict)
+    # Released files give a normal video one segment, the whole of it.
+    whole = start == 0 and end > frames - card.stride
+    if not (c or any(label) or name or whole):
+        raise InputError(
+            f"{where} is labelled {card.class_names[0]}, but has the event "
+            f"[{start}, {end}]; correct its label or take the event out"
+        )
+    if not c or c in label:
+        return c, []
+    text = f"{where} is labelled {_names(label, card)}, but has an event of class "
+    text += card.class_names[c]
+    if strict or not any(label):
+        raise InputError(f"{text}; correct one of them")
+    return c, [text]
 
 
 def _check_length(

@@ -6,6 +6,7 @@ file is read (`Records`). A file that fails is one `InputError` that names it.
 
 import dataclasses
 import math
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,14 @@ class Video:
     num_crops: int = 1
     width: int = 0
     segments: tuple[tuple[int, int, int], ...] = ()
+
+
+def npy_files(root: pathlib.Path) -> list[pathlib.Path]:
+    """Returns all `.npy` files under a folder, in order, through linked folders too."""
+    found = []
+    for folder, _, names in os.walk(root, followlinks=True):
+        found += [pathlib.Path(folder, n) for n in names if n.endswith(".npy")]
+    return sorted(found)
 
 
 def shape_of(path: pathlib.Path) -> tuple[int, ...]:

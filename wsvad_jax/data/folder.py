@@ -19,7 +19,14 @@ from wsvad_jax import files
 from wsvad_jax.data import annotations, cards
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.features import Problems, Records, Video, same_crops, survey
+from wsvad_jax.data.features import (
+    Problems,
+    Records,
+    Video,
+    npy_files,
+    same_crops,
+    survey,
+)
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
@@ -48,12 +55,17 @@ class Row:
 
 
 def load(
-    folder: str | os.PathLike, problems: Problems | None = None, *, slack: int = 0
+    folder: str | os.PathLike,
+    problems: Problems | None = None,
+    *,
+    features: str | os.PathLike | None = None,
+    slack: int = 0,
 ) -> Collection:
     """Opens a folder: everything but the features' values is checked here.
 
     Args:
       folder: see the module.
+      features: folder of the features where it is another than FOLDER/features.
       problems: takes errors of single videos; the default raises the first.
       slack: snippets by which a test video's features may be shorter or longer than
         its truth says; each such video is remarked.
@@ -62,14 +74,15 @@ def load(
       InputError: a file that is missing or is not what it should be.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
+    root = pathlib.Path(features or folder / "features").expanduser().absolute()
     problems = problems or Problems()
     lists = {split: read_list(folder / f"{split}.csv") for split in SPLITS}
-    protocol, clip = read_protocol(folder / "features" / "protocol.json")
-    card = _card(folder, lists["train"], protocol, clip)
+    protocol, clip = read_protocol(root / "protocol.json")
+    card = _card(folder, root, lists["train"], protocol, clip)
     lists = without_doubles(lists, problems)
-    index = _feature_files(folder)
+    index = _feature_files(folder, root)
     videos = {
-        split: _videos(rows, card, index, folder / "features", problems)
+        split: _videos(rows, card, index, root, problems)
         for split, rows in lists.items()
     }
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
@@ -228,7 +241,11 @@ def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
 
 
 def _card(
-    folder: pathlib.Path, rows: Sequence[Row], protocol: FeatureProtocol, clip: str
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    rows: Sequence[Row],
+    protocol: FeatureProtocol,
+    clip: str,
 ) -> Card:
     path = folder / "card.json"
     if not path.exists():
@@ -237,7 +254,7 @@ def _card(
         )
         return dataclasses.replace(card, stride=protocol.stride, clip=clip)
     card = Card.from_json(files.read_json(path), str(path))
-    made = folder / "features" / "protocol.json"
+    made = root / "protocol.json"
     if made.exists() and protocol.stride != card.stride:
         raise InputError(
             f"{path}: stride {card.stride}, but {made} says {protocol.stride} frames a "
@@ -246,9 +263,8 @@ def _card(
     return card if card.clip else dataclasses.replace(card, clip=clip)
 
 
-def _feature_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Maps names, relative to FOLDER/features and without .npy, to files."""
-    root = folder / "features"
+def _feature_files(folder: pathlib.Path, root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Maps names, relative to the features' folder and without .npy, to files."""
     if not root.is_dir():
         hint = "add one .npy file a video"
         if (folder / "videos").is_dir():
@@ -257,7 +273,7 @@ def _feature_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
                 f"--output {root}"
             )
         raise InputError(f"{root}: no such folder; {hint}")
-    found = (p for p in root.rglob("*.npy"))
+    found = npy_files(root)
     return {p.relative_to(root).as_posix().removesuffix(".npy"): p for p in found}
 
 

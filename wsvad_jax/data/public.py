@@ -24,6 +24,7 @@ from wsvad_jax.data.features import (
     Problems,
     Records,
     Video,
+    npy_files,
     same_crops,
     shape_of,
     survey,
@@ -188,7 +189,7 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
 def feature_files(root: pathlib.Path) -> Files:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
     found: Files = {}
-    for path in sorted(root.rglob("*.npy")):
+    for path in npy_files(root):
         base, crop = path.name.removesuffix(".npy"), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
