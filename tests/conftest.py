@@ -23,3 +23,31 @@ def shared() -> Callable[[str], pathlib.Path]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def tiny_text():
+    """Five class prompts, one class with two, with a small random text tower."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.clip.random import random_params
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    text = TextConfig(64, 32, 64, 2, 2, 40, 32, eos_token_id=63)
+    params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, 32), seed=0)
+    tokens = np.random.RandomState(1).randint(1, 60, (6, 5))
+    tokens[:, 0] = 62
+    eos = np.array([2, 3, 4, 3, 2, 4])
+    tokens[np.arange(6), eos] = 63
+    owner = np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 4]].T.copy()
+    owner[4] /= 2
+    frozen = {k: params[k] for k in ("text_model", "text_projection")}
+    return TextInputs(
+        tokens=jnp.asarray(tokens, jnp.int32),
+        eos=jnp.asarray(eos, jnp.int32),
+        owner=jnp.asarray(owner),
+        params=jax.tree.map(jnp.asarray, frozen),
+        config=text,
+    )

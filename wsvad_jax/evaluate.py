@@ -52,6 +52,10 @@ def evaluate_model(
             f"{checkpoint} holds a {meta['model']} model, but the recipe is for "
             f"{config.model_name}; pass the recipe that it was trained with"
         )
+    own_clip = checkpoint / "clip"
+    if "clip" in config and (own_clip / "vocab.json").is_file():
+        # A converted file brings the text tower that it was trained with.
+        config.clip = str(own_clip)
     recipe = open_recipe(config, data_dir)
     check_params(recipe, params, str(checkpoint))
     videos = score_split(recipe, Scorer(recipe), params, batch_stats)

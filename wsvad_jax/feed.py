@@ -3,6 +3,7 @@
 Order is a pure function of (seed, epoch), so a run resumes from the step alone.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ class Feed:
                 f"{' or '.join(PLACEMENTS)}"
             )
         self.is_normal = packed.label[rows, 0] > 0
-        self.steps_per_epoch = len(self.order(0))
+        # Asked from here and, for the epoch ahead, from the thread that gathers.
+        self._order = functools.lru_cache(maxsize=2)(self.order)
+        self.steps_per_epoch = len(self._order(0))
         # Batches that all loaders of the release hold together (optim.learning_rate).
         self.loader_steps = self.steps_per_epoch
         if config.data.pairing == "halves":
@@ -48,7 +51,6 @@ class Feed:
         self.to_batch: Callable | None = None
         self._resident: Batch | None = None
         self._ahead: Iterator[Batch] | None = None
-        self._epoch = (-1, np.zeros((0, 0), np.int32))
         self._next = -1
         if config.data.placement == "device":
             self._place()
@@ -64,9 +66,7 @@ class Feed:
     def rows_of(self, step: int) -> np.ndarray:
         """Rows of the packed split in the batch of `step`, int32 [B]."""
         epoch, i = divmod(step, self.steps_per_epoch)
-        if self._epoch[0] != epoch:
-            self._epoch = epoch, self.order(epoch)
-        return self._epoch[1][i]
+        return self._order(epoch)[i]
 
     def inputs(self, step: int) -> Any:
         """What the compiled step takes for `step`: a batch, or rows of a resident one.

@@ -119,10 +119,8 @@ def open_text(config: "ConfigDict", dataset: "Dataset") -> "TextInputs":
             )
     if name == "random":
         name = str(random_snapshot(dataset.width))
-    elif dataset.card.clip == name and not pathlib.PurePath(name).is_absolute():
-        # A card may name a folder beside its dataset.
-        if (dataset.path / name).is_dir():
-            name = str(dataset.path / name)
+    elif dataset.card.clip == name and (dataset.path / name).is_dir():
+        name = str(dataset.path / name)  # a card may name a folder in its dataset
     return text_inputs(load(name), dataset.card.prompts)
 
 
@@ -132,7 +130,7 @@ def random_snapshot(width: int) -> pathlib.Path:
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
     directory = cache_dir() / "clip" / f"random-{width}"
-    if not (directory / "flax_model.msgpack").is_file():
+    if not (directory / "config.json").is_file():  # which is written last
         text = TextConfig(514, 128, 512, 4, 2, 77, width, eos_token_id=513)
         vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
         write_random_snapshot(directory, text=text, vision=vision, seed=0)

@@ -24,6 +24,7 @@ MODELS = {
     ),
 }
 TERMS = ("mil", "align", "text", "event", "background", "consistency", "gather")
+CANCELLING = ("classifier.bias", "mlp2.c_proj.bias")
 LEARNING_RATES = {"dsanet_ucf": 7e-5, "dsanet_xd": 1e-5}
 
 
@@ -100,14 +101,15 @@ def test_gradients(golden, result):
     names = [key[10:] for key in wanted if key.startswith("grad_norm/")]
     assert len(names) > 40
     for name in names:
-        norm = wanted[f"grad_norm/{name}"]
-        # Biases behind the alignment logits are sums of terms a thousand times their
-        # size that nearly cancel: float32 leaves them about 2e-5 in absolute terms.
+        norm = float(wanted[f"grad_norm/{name}"])
+        # The biases behind the visual prompt get a sum over classes whose parts nearly
+        # cancel; float32 leaves it uncertain by 2e-5 (float64 lies between the two).
+        floor = 2e-5 if name in CANCELLING else 1e-12
         np.testing.assert_allclose(
             np.linalg.norm(found[name].astype(np.float64)),
             norm,
             rtol=1e-4,
-            atol=2e-5 if name.endswith("bias") else 1e-12,
+            atol=floor,
             err_msg=name,
         )
         head = wanted[f"grad_head/{name}"].ravel()
@@ -115,7 +117,7 @@ def test_gradients(golden, result):
             found[name].ravel()[: len(head)],
             head,
             rtol=1e-4,
-            atol=1e-4 * float(norm),
+            atol=max(1e-4 * norm, floor),
             err_msg=name,
         )
 
@@ -150,7 +152,11 @@ def test_six_steps(golden):
     for i in range(6):
         params, state, terms = step(params, state)
         np.testing.assert_allclose(
-            [terms[n] for n in names], wanted["run/losses"][i], rtol=1e-4, err_msg=str(i)
+            [terms[n] for n in names],
+            wanted["run/losses"][i],
+            rtol=1e-4,
+            atol=1e-6,  # consistency is 1e-4: the square of a difference of 1e-2
+            err_msg=str(i),
         )
     outputs = jax.jit(golden.outputs)(params)
     assert (
