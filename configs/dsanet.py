@@ -30,6 +30,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config = ConfigDict()
     config.model_name = "dsanet"
     config.seed = 0
+    config.seeds = (0, 1, 2)  # of --seeds without a list
     config.protocol = "clean"
     config.checkpoint_every = 0  # steps; 0 is each epoch
 

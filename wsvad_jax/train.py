@@ -3,12 +3,19 @@
   python -m wsvad_jax.train --config configs/dsanet.py
   python -m wsvad_jax.train --config configs/dsanet.py:ucf --data_dir DIR \\
       --workdir runs/ucf --config.seed=1 --config.protocol=paper
+  python -m wsvad_jax.train --config configs/dsanet.py --seeds 0,1,2
 
 Input: a recipe, FILE[:DATASET], where DATASET is demo (made on the spot), ucf, xd,
 shanghaitech or the folder of a prepared dataset. Outputs, in the workdir (default
-runs/MODEL-DATASET-SEED): config.json, checkpoints/, metrics.jsonl, TensorBoard events,
-model/ (the selected weights), results.json, scores.npz and report.png. The same command
-again resumes where the last checkpoint is, or shows the results of a finished run.
+runs/MODEL-DATASET-SEED, under protocol paper with -paper behind it): config.json,
+checkpoints/, metrics.jsonl, TensorBoard events, model/ (the selected weights),
+results.json, scores.npz and report.png. The same command again resumes where the last
+checkpoint is, or shows the results of a finished run.
+
+With --seeds, a run for each seed (in WORKDIR/seed0 … where --workdir is given), then
+mean ± standard deviation and bootstrap intervals over test videos, printed and written
+to runs/MODEL-DATASET-PROTOCOL-seeds.json (WORKDIR/summary.json). Finished seeds are
+skipped.
 """
 
 import argparse
@@ -20,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
+from wsvad_jax.runs import flatten
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -43,7 +51,7 @@ def train_and_evaluate(
     from wsvad_jax.scoring import Scorer, score_split
     from wsvad_jax.writer import results_table
 
-    claim(workdir, config)
+    check_workdir(workdir, config)
     if (workdir / "results.json").is_file():
         results = read_json(workdir / "results.json")
         print(results_table(results))
@@ -51,10 +59,12 @@ def train_and_evaluate(
         return results
     recipe = open_recipe(config, data_dir)
     scorer = Scorer(recipe)
+    # Only now: a recipe that can't be opened leaves nothing behind.
+    write_json(workdir / "config.json", settings(config))
     best, history = fit(recipe, scorer, workdir)
     meta = {
         "model": config.model_name,
-        "config": config.to_dict(),
+        "config": settings(config),
         "card": recipe.dataset.card.to_json(),
         "features": dataclasses.asdict(recipe.dataset.protocol),
         "step": best.step,
@@ -104,7 +114,7 @@ def fit(
     per_epoch = feed.steps_per_epoch
     total = plan.get("steps", 0) or plan.epochs * per_epoch
     optimiser = optim.from_plan(
-        plan,
+        plan.to_dict(),
         epochs=plan.epochs,
         steps_per_epoch=per_epoch,
         loader_steps=feed.loader_steps,
@@ -158,8 +168,8 @@ def fit(
                     )
             if step > start and epoch_end and plan.get("reload_best") and best.step:
                 # The release goes on from the best weights, optimiser as it was.
-                state = state.replace(
-                    params=copy(best.params), batch_stats=copy(best.batch_stats)
+                state = dataclasses.replace(
+                    state, params=copy(best.params), batch_stats=copy(best.batch_stats)
                 )
             if step > start and (step % save_every == 0 or step == total):
                 log()
@@ -223,20 +233,20 @@ def selection_note(recipe: "Recipe") -> str:
     plan = recipe.plan
     if plan.select == "last":
         return "last weights"
-    where = "test" if plan.select_on == "test" else "held-out training videos"
-    return f"best {plan.metric} on {where}"
+    paper = recipe.config.protocol == "paper"
+    return f"best {plan.metric} on {'test' if paper else 'held-out training videos'}"
 
 
-def claim(workdir: pathlib.Path, config: "ConfigDict") -> None:
-    """Marks `workdir` as this recipe's.
+def settings(config: "ConfigDict") -> dict[str, Any]:
+    """Returns what a run depends on: all of the recipe but a study's list of seeds."""
+    return {k: v for k, v in config.to_dict().items() if k != "seeds"}
 
-    Raises:
-      InputError: it belongs to a run of another recipe.
-    """
+
+def check_workdir(workdir: pathlib.Path, config: "ConfigDict") -> None:
+    """Raises InputError if `workdir` belongs to something else than this recipe."""
     path = workdir / "config.json"
-    wanted = config.to_dict()
     if path.is_file():
-        found, now = _flat(read_json(path)), _flat(wanted)
+        found, now = flatten(read_json(path)), flatten(settings(config))
         for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
             if found.get(key) != now.get(key):
                 raise InputError(
@@ -249,18 +259,6 @@ def claim(workdir: pathlib.Path, config: "ConfigDict") -> None:
             f"{workdir} is not empty and holds no run (config.json is missing); choose "
             "another --workdir"
         )
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -274,21 +272,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="a recipe, FILE[:DATASET]")
     parser.add_argument("--workdir", type=pathlib.Path, help="where results go")
     parser.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    parser.add_argument(
+        "--seeds",
+        nargs="?",
+        const="",
+        help="a run for each: 0,1,2 or 0..4; without a value, the recipe's list",
+    )
     known, rest = parser.parse_known_args(argv)
     config = cli.load_config([f"--config={known.config}", *rest])
-    workdir = known.workdir or default_workdir(config)
-    train_and_evaluate(config, workdir, known.data_dir)
+    if known.seeds is None:
+        workdir = known.workdir or default_workdir(config)
+        train_and_evaluate(config, workdir, known.data_dir)
+        return 0
+    if any(a.split("=")[0] == "--config.seed" for a in rest):
+        raise InputError("--seeds and --config.seed both choose the seed; pass one")
+    train_seeds(config, known.seeds, known.workdir, known.data_dir)
     return 0
 
 
-def default_workdir(config: "ConfigDict") -> pathlib.Path:
-    """runs/MODEL-DATASET-SEED, with the folder's name for a dataset given by path."""
+def train_seeds(
+    config: "ConfigDict",
+    seeds: str,
+    workdir: pathlib.Path | None = None,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Runs the recipe once a seed; writes and returns the summary.
+
+    Args:
+      config: the recipe, whose own seed doesn't count.
+      seeds: as '0,1,2' or '0..4'; '' takes the recipe's list, `config.seeds`.
+      workdir: holds seed0, seed1 … and summary.json; None takes each run's default.
+      data_dir: where prepared datasets lie or are made.
+    """
+    from wsvad_jax import study
+
+    chosen = study.parse_seeds(seeds or ",".join(map(str, config.get("seeds", ()))))
+    if workdir is not None and (workdir / "config.json").is_file():
+        raise InputError(f"{workdir} is a single run; give --seeds another --workdir")
+    summary = pathlib.Path("runs") / f"{run_name(config)}-{config.protocol}-seeds.json"
+    if workdir is not None:
+        summary = workdir / "summary.json"
+    places = {}
+    for seed in chosen:
+        one = config.copy_and_resolve_references()
+        one.seed = seed
+        place = workdir / f"seed{seed}" if workdir else default_workdir(one)
+        check_workdir(place, one)  # of all seeds, before any is trained
+        places[place] = one
+    for i, (place, one) in enumerate(places.items(), 1):
+        print(f"seed {one.seed}, {i} of {len(places)}: {place}", flush=True)
+        train_and_evaluate(one, place, data_dir)
+    return study.write_summary(summary, list(places), data_dir)
+
+
+def run_name(config: "ConfigDict") -> str:
+    """MODEL-DATASET, with the folder's name for a dataset given by path."""
     path = pathlib.PurePath(config.data.name)
     # A prepared dataset's folder is NAME/VERSION.
     name = (
         path.parent.name if path.name[:1].isdigit() and path.parent.name else path.name
     )
-    return pathlib.Path("runs") / f"{config.model_name}-{name}-{config.seed}"
+    return f"{config.model_name}-{name}"
+
+
+def default_workdir(config: "ConfigDict") -> pathlib.Path:
+    """runs/MODEL-DATASET-SEED, and -paper behind it where the test set selects."""
+    name = f"{run_name(config)}-{config.seed}"
+    if config.protocol == "paper":
+        name += "-paper"
+    return pathlib.Path("runs") / name
 
 
 if __name__ == "__main__":

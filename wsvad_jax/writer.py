@@ -185,7 +185,7 @@ def results_table(results: Mapping[str, Any]) -> str:
                 for _, end, text in columns
             ]
             rows.append([name, *cells])
-    return "\n".join([*_title(results), *_aligned(rows)])
+    return "\n".join([*_title(results), *aligned(rows)])
 
 
 def _curves(results):
@@ -206,12 +206,15 @@ def _interval(pair):
     return "-" if pair is None else f"{_percent(pair[0])} to {_percent(pair[1])}"
 
 
-def _aligned(rows):
-    """Returns lines: names to the left, numbers to the right of their columns."""
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Returns lines: names to the left, numbers to the right of their columns.
+
+    The first row is the head; a rule goes below it.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
+    rule = ["-" * width for width in widths]
     lines = []
-    for name, *cells in rows:
+    for name, *cells in [rows[0], rule, *rows[1:]]:
         numbers = [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
     return lines

@@ -1,0 +1,322 @@
+"""Tables of finished runs, generated from their results.
+
+  python -m wsvad_jax.report runs --output report
+  python -m wsvad_jax.report runs --collect results
+  python -m wsvad_jax.report results --readme README.md --published
+  python -m wsvad_jax.report results --readme README.md --published --check
+
+Inputs: workdirs that training left, folders of them, or what --collect wrote. Outputs:
+DIR/report.md and DIR/report.csv, a row for each dataset, model and protocol with mean ±
+standard deviation over its seeds; with --readme, the same tables between the lines
+<!-- results:begin --> and <!-- results:end --> of FILE; with --collect, copies of the
+runs' results.json and config.json in one file each,
+DIR/DATASET/MODEL/PROTOCOL/seedN.json, without paths of this machine.
+"""
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsvad_jax import cli
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import atomic_path
+from wsvad_jax.published import PUBLISHED, Published
+from wsvad_jax.runs import Run, collect, find_runs, percent, spread
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")  # the order of rows
+BENCHMARKS = ("ucf", "xd", "shanghaitech")
+COLUMNS = {
+    "auc": "frame AUC",
+    "ano_auc": "Ano-AUC",
+    "ap": "AP",
+    "ap_trapezoid": "AP, trapezoidal",
+    "ap_align": "AP, alignment branch",
+    "video_auc": "video AUC",
+    "map_avg": "mAP AVG",
+    "map_avg_clean": "mAP AVG, clean",
+}
+OPTIONAL = ("ap_trapezoid", "ap_align")  # shown where a published number is of them
+NOTE = (
+    "In %, mean ± sample standard deviation over the seeds; the interval is a 95 % "
+    "bootstrap interval of that mean over test videos. *clean*: the test set is scored "
+    "once, after training; *selected on test*: the test set picked the weights, as in "
+    "the released code, so such a row doesn't compare with a clean one. mAP AVG is the "
+    "released procedure, *clean* its mean over the anomaly classes alone."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ by seed alone: one row."""
+
+    runs: tuple[Run, ...]  # by seed
+    variant: str = ""  # what sets its recipe apart from another row's
+    intervals: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.seed for run in self.runs]
+
+    def spread(self, key: str) -> tuple[float | None, float | None]:
+        """Returns mean and standard deviation of a metric."""
+        return spread([run.values().get(key) for run in self.runs])
+
+    def steps(self) -> str:
+        """Returns '1000', or '600–1000' where seeds stopped at different ones."""
+        steps = sorted({s for r in self.runs if (s := r.results.get("step"))})
+        return "–".join(map(str, dict.fromkeys([steps[0], steps[-1]]))) if steps else ""
+
+    def devices(self) -> str:
+        return "; ".join(dict.fromkeys(str(r.results.get("device")) for r in self.runs))
+
+
+def group(
+    runs: Sequence[Run], summaries: Sequence[Mapping[str, Any]] = ()
+) -> list[Group]:
+    """Puts runs that differ by seed alone together, in the order of the tables.
+
+    Runs of one dataset, model and protocol with different recipes stay apart, and their
+    rows say by what they differ.
+
+    Raises:
+      InputError: two runs of one recipe have one seed.
+    """
+    kinds: dict[tuple[str, ...], dict[str, list[Run]]] = {}
+    for run in sorted(runs, key=_order):
+        kind = (run.dataset, run.model, run.weights)
+        recipe = json.dumps(run.settings(), sort_keys=True)
+        same = kinds.setdefault(kind, {}).setdefault(recipe, [])
+        if same and same[-1].seed == run.seed:
+            raise InputError(
+                f"{same[-1].source} and {run.source} are both seed {run.seed} of one "
+                "recipe; pass one of them"
+            )
+        same.append(run)
+    groups = []
+    for recipes in kinds.values():
+        settings = [json.loads(recipe) for recipe in recipes]
+        differing = [
+            key
+            for key in sorted({k for s in settings for k in s})
+            if any(s.get(key) != settings[0].get(key) for s in settings)
+        ]
+        for each, members in zip(settings, recipes.values(), strict=True):
+            variant = ", ".join(f"{k}={each.get(k)}" for k in differing)
+            intervals = _intervals(members, summaries)
+            groups.append(Group(tuple(members), variant, intervals))
+    return groups
+
+
+def _order(run: Run) -> tuple:
+    return (*_place(run.dataset, run.model), run.weights, run.seed)
+
+
+def _place(dataset: str, model: str) -> tuple:
+    """Sorts own datasets first, then benchmarks; models as they were published."""
+    rank = BENCHMARKS.index(dataset) + 1 if dataset in BENCHMARKS else 0
+    return rank, dataset, MODELS.index(model) if model in MODELS else len(MODELS), model
+
+
+def _intervals(runs: Sequence[Run], summaries) -> dict[str, Sequence[float]]:
+    """Returns the intervals of the summary that is of these very runs, if any is."""
+    for summary in summaries:
+        if not isinstance(summary, dict) or "metrics" not in summary:
+            continue
+        seeds, metrics = summary.get("seeds", []), summary["metrics"]
+        if sorted(seeds) != [r.seed for r in runs] or "auc" not in metrics:
+            continue
+        values = dict(zip(seeds, metrics["auc"]["seeds"], strict=True))
+        if all(values[r.seed] == r.results["auc"] for r in runs):
+            return {k: m["interval"] for k, m in metrics.items() if m.get("interval")}
+    return {}
+
+
+Row = dict[str, str]
+
+
+def tables(groups: Sequence[Group], published: bool = False) -> dict[str, list[Row]]:
+    """Returns the rows of each dataset, as {column: text}; published rows first.
+
+    Args:
+      groups: of `group`.
+      published: whether benchmarks that no run is of are listed, too.
+    """
+    found: dict[str, list[Row]] = {g.first.dataset: [] for g in groups}
+    if published:
+        found |= {name: [] for name in BENCHMARKS if name not in found}
+    for dataset, rows in found.items():
+        numbers = [p for p in PUBLISHED if p.dataset == dataset]
+        here = [g for g in groups if g.first.dataset == dataset]
+        optional = {k for p in numbers for k in p.values} & set(OPTIONAL)
+        keys = [k for k in COLUMNS if k not in OPTIONAL or k in optional]
+        models = {x.model for x in numbers} | {g.first.model for g in here}
+        for model in sorted(models, key=lambda m: _place(dataset, m)):
+            rows += [published_row(p) for p in numbers if p.model == model]
+            ours = [g for g in here if g.first.model == model]
+            rows += [trained_row(g, keys) for g in ours]
+            if not ours:
+                rows.append({"model": model, "weights": "trained here: not run"})
+    return dict(sorted(found.items(), key=lambda item: _place(item[0], "")))
+
+
+def trained_row(group: Group, keys: Sequence[str]) -> Row:
+    """Returns the cells of runs; `keys` are the metrics."""
+    first = group.first
+    headline = "ap" if first.dataset == "xd" else "auc"
+    row = {
+        "model": first.model + (f" ({group.variant})" if group.variant else ""),
+        "weights": first.weights,
+        "seeds": str(len(group.runs)),
+    }
+    for key in keys:
+        row[COLUMNS[key]] = percent(*group.spread(key))
+        if key == headline:
+            interval = group.intervals.get(key, ())
+            row["95 % interval"] = "–".join(f"{100 * x:.2f}" for x in interval)
+    return row | {"steps": group.steps(), "device": group.devices()}
+
+
+def published_row(numbers: Published) -> Row:
+    """Returns the cells of published numbers."""
+    words, source = numbers.weights, numbers.source
+    row = {"model": numbers.model, "weights": f"[{words}]({source})"}
+    return row | {COLUMNS[k]: f"{v:.2f}" for k, v in numbers.values.items()}
+
+
+def markdown(found: Mapping[str, Sequence[Row]]) -> str:
+    """Returns the tables as Markdown, a heading in bold above each."""
+    parts = [NOTE]
+    for dataset, rows in found.items():
+        widest = max(rows, key=len)  # the row of a run has every column
+        columns = [c for c in widest if any(row.get(c) for row in rows)]
+        lines = [
+            columns,
+            ["---" if c in ("model", "weights") else "---:" for c in columns],
+        ]
+        lines += [[row.get(c, "").replace("|", "\\|") for c in columns] for row in rows]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        parts.append(f"**{dataset}**\n\n{table}")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:
+    """Writes a line for each group and published row, every metric as a fraction.
+
+    Columns KEY and KEY_std hold mean and standard deviation, KEY_low and KEY_high the
+    interval where a study's summary gives one.
+    """
+    rows: list[dict[str, Any]] = []
+    for g in groups:
+        run = g.first
+        row: dict[str, Any] = {"dataset": run.dataset, "model": run.model}
+        row |= {"variant": g.variant, "weights": run.weights, "protocol": run.protocol}
+        row |= {"n": len(g.runs), "seeds": " ".join(map(str, g.seeds))}
+        row |= {"step": g.steps(), "device": g.devices()}
+        for key in run.values():
+            row[key], row[f"{key}_std"] = g.spread(key)
+            if key in g.intervals:
+                row[f"{key}_low"], row[f"{key}_high"] = g.intervals[key]
+        rows.append(row)
+    for p in PUBLISHED:
+        if p.dataset in {g.first.dataset for g in groups}:
+            row = {"dataset": p.dataset, "model": p.model, "weights": p.weights}
+            values = {k: round(v / 100, 6) for k, v in p.values.items()}
+            rows.append(row | values | {"source": p.source})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def with_table(text: str, table: str, path: str) -> str:
+    """Returns `text` with what lies between the two markers replaced.
+
+    Raises:
+      InputError: `text`, from the file `path`, doesn't have each marker once, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in before + after:
+        raise InputError(
+            f"{path}: expected one line {BEGIN} and below it one line {END}; the table "
+            "goes between them"
+        )
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="a workdir, or a folder of them")
+    add("--output", metavar="DIR", type=pathlib.Path, help="for report.md, report.csv")
+    add("--readme", metavar="FILE", type=pathlib.Path, help="gets the tables, too")
+    add("--collect", metavar="DIR", type=pathlib.Path, help="for copies of the results")
+    add("--published", action="store_true", help="list benchmarks without a run, too")
+    add(
+        "--check", action="store_true", help="write nothing; exit 1 if --readme differs"
+    )
+    known = parser.parse_args(argv)
+    if not (known.output or known.readme or known.collect):
+        parser.error("pass --output DIR, --readme FILE or --collect DIR")
+    if known.check and (known.output or known.collect or not known.readme):
+        parser.error("--check goes with --readme alone, as it writes nothing")
+    runs, summaries, unfinished = find_runs(known.runs)
+    for path in unfinished:
+        print(f"{path} is not finished and left out", file=sys.stderr)
+    groups = group(runs, summaries)
+    return write(groups, summaries, known)
+
+
+def write(groups: Sequence[Group], summaries, known: argparse.Namespace) -> int:
+    """Writes what was asked for; returns the exit code."""
+    text = markdown(tables(groups, known.published))
+    if known.readme:
+        try:
+            old = known.readme.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{known.readme}: expected a text file in UTF-8") from None
+        new = with_table(old, text, str(known.readme))
+        if known.check:
+            if new == old:
+                return 0
+            print(
+                f"{known.readme}: its table of results differs from what the runs "
+                "give; run the same command without --check",
+                file=sys.stderr,
+            )
+            return 1
+        if new != old:
+            with atomic_path(known.readme) as temporary:
+                temporary.write_text(new, encoding="utf-8")
+    if known.output:
+        with atomic_path(known.output / "report.md") as temporary:
+            temporary.write_text(f"# Results\n\n{text}", encoding="utf-8")
+        write_csv(known.output / "report.csv", groups)
+        print(f"report.md and report.csv are in {known.output}")
+    if known.collect:
+        used = [s for s in summaries if any(_intervals(g.runs, [s]) for g in groups)]
+        runs = [run for g in groups for run in g.runs]
+        for path in collect(runs, known.collect, used):
+            print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

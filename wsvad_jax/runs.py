@@ -1,0 +1,288 @@
+"""Finished runs on disk: found, read, told apart, freed of machine paths.
+
+A run is a workdir with results.json and config.json; a collected run is both in one
+file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without the paths of the machine that it
+ran on, so that it can be committed. What `evaluate --checkpoint` left has no
+config.json: its weights came from elsewhere.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json, write_json
+
+REQUIRED = ("model", "dataset", "seed", "protocol", "auc")
+IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+# Keys of a recipe that don't change what its numbers mean.
+IRRELEVANT = (
+    "seed",
+    "seeds",
+    "checkpoint_every",
+    "data.name",
+    "data.placement",
+    "eval.batch_size",
+)
+COLLECTED = re.compile(r"seed\d+\.json")
+SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The numbers of one run and the recipe that gave them."""
+
+    source: pathlib.Path  # its folder, or its file where it is a collected one
+    results: Mapping[str, Any]
+    config: Mapping[str, Any] | None  # None: scored here, not trained here
+
+    @property
+    def model(self) -> str:
+        return self.results["model"]
+
+    @property
+    def dataset(self) -> str:
+        return self.results["dataset"]
+
+    @property
+    def seed(self) -> int:
+        return self.results["seed"]
+
+    @property
+    def protocol(self) -> str:
+        """'clean' or 'paper'; '' for weights that were not trained here."""
+        return self.results["protocol"] if self.config else ""
+
+    @property
+    def weights(self) -> str:
+        """Says in words where the weights came from and what picked them."""
+        selection = self.results.get("selection") or "selection unknown"
+        if not self.config:
+            return f"scored here: {self.results.get('checkpoint')}, {selection}"
+        if self.protocol == "paper" and selection != "last weights":
+            selection = "selected on test"
+        return f"trained here, {self.protocol}: {selection}"
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the recipe's keys that bear on the numbers, as {'a.b': value}."""
+        if not self.config:
+            return {"checkpoint": self.results.get("checkpoint")}
+        unused = {"clean": "paper.", "paper": "clean."}[self.protocol]
+        flat = flatten(portable(self)["config"])
+        return {
+            k: v
+            for k, v in flat.items()
+            if k not in IRRELEVANT and not k.startswith(unused)
+        }
+
+    def values(self) -> dict[str, float | None]:
+        """Returns the metrics, `map` as map@0.1 … map@0.5."""
+        found: dict[str, float | None] = {}
+        for key, value in self.results.items():
+            if key == "map":
+                each = value or [None] * len(IOUS)
+                found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
+            elif key not in ("seed", "step") and (
+                value is None or isinstance(value, int | float)
+            ):
+                found[key] = value
+        return found
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a nested dict as {'a.b': value}, tuples as lists."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def read_run(path: str | os.PathLike) -> Run:
+    """Reads a workdir, or a file that `collect` wrote.
+
+    Raises:
+      InputError: nothing finished is there, or not what training and scoring write.
+    """
+    path = pathlib.Path(path)
+    config = None
+    if path.is_dir():
+        if not (path / "results.json").is_file():
+            raise InputError(
+                f"{path}: no results.json here, so this run is not finished; give the "
+                "command that started it again"
+            )
+        results = read_json(path / "results.json")
+        if (path / "config.json").is_file():
+            config = read_json(path / "config.json")
+    else:
+        content = read_json(path)
+        if not isinstance(content, dict) or "results" not in content:
+            raise InputError(
+                f"{path}: expected a run that report --collect wrote, with the keys "
+                "results and config"
+            )
+        results, config = content["results"], content.get("config")
+    return _checked(path, results, config)
+
+
+def _checked(path, results, config) -> Run:
+    missing = [k for k in REQUIRED if not isinstance(results, dict) or k not in results]
+    if missing:
+        raise InputError(
+            f"{path}: its results lack the key {missing[0]!r}; score again"
+        )
+    if results.get("selection") == "converted":
+        return Run(path, results, None)
+    if config is not None:
+        pairs = {"model": "model_name", "seed": "seed", "protocol": "protocol"}
+        for key, name in pairs.items():
+            if config.get(name) != results[key]:
+                raise InputError(
+                    f"{path}: its results are of {key} {results[key]!r}, its recipe "
+                    f"says {config.get(name)!r}; score the workdir's own model again"
+                )
+        if results["protocol"] not in ("clean", "paper"):
+            raise InputError(
+                f"{path}: protocol {results['protocol']!r}, expected clean or paper"
+            )
+    return Run(path, results, config)
+
+
+def find_runs(
+    paths: Iterable[str | os.PathLike],
+) -> tuple[list[Run], list[dict[str, Any]], list[pathlib.Path]]:
+    """Finds runs in folders, and in folders of folders.
+
+    Returns:
+      The finished runs, each once; the summaries of seed studies that lie beside them
+      (`wsvad_jax.study`); the workdirs that are not finished.
+
+    Raises:
+      InputError: a path that is missing, not finished, or holds no run.
+    """
+    runs: dict[pathlib.Path, Run] = {}
+    summaries: list[dict[str, Any]] = []
+    unfinished: list[pathlib.Path] = []
+    for given in map(pathlib.Path, paths):
+        if not given.exists():
+            raise InputError(f"{given}: no such run or folder of runs")
+        if given.is_file() and given.name == "results.json":
+            given = given.parent
+        if given.is_file() or _is_workdir(given):
+            runs.setdefault(given.resolve(), read_run(given))
+            continue
+        empty = True
+        for found in _walk(given):
+            if SUMMARY.fullmatch(found.name):
+                summaries.append(read_json(found))
+            elif found.is_dir() and not (found / "results.json").is_file():
+                unfinished.append(found)
+            else:
+                runs.setdefault(found.resolve(), read_run(found))
+                empty = False
+        if empty:
+            raise InputError(f"{given}: found no finished run in this folder")
+    return list(runs.values()), summaries, unfinished
+
+
+def _is_workdir(path: pathlib.Path) -> bool:
+    return any((path / n).is_file() for n in ("results.json", "config.json"))
+
+
+def _walk(top: pathlib.Path) -> Iterable[pathlib.Path]:
+    for folder, subfolders, names in os.walk(top):
+        here = pathlib.Path(folder)
+        subfolders.sort()
+        if _is_workdir(here):
+            subfolders.clear()  # checkpoints hold thousands of files
+            yield here
+            continue
+        for name in sorted(names):
+            scored = here.name == "scored" and name.endswith(".json")
+            if scored or COLLECTED.fullmatch(name) or SUMMARY.fullmatch(name):
+                yield here / name
+
+
+def portable(run: Run) -> dict[str, Any]:
+    """Returns {'results', 'config'} of a run without paths of this machine."""
+    results = _without_paths(dict(run.results))
+    config = _without_paths(dict(run.config)) if run.config else None
+    if config:
+        config.pop("seeds", None)
+        config["data"] = {**config["data"], "name": run.dataset}
+    return {"results": results, "config": config}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_paths(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(v) for v in value]
+    if isinstance(value, str) and (
+        value.startswith(("/", "~", "./", "../"))
+        or pathlib.PureWindowsPath(value).is_absolute()
+    ):
+        return pathlib.PureWindowsPath(value).name  # it parses both kinds of slashes
+    return value
+
+
+def collect(
+    runs: Sequence[Run], folder: str | os.PathLike, summaries: Sequence[dict] = ()
+) -> list[pathlib.Path]:
+    """Writes runs to FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths.
+
+    A study's summary lies beside its seeds, as summary.json. What was collected
+    earlier under the same name is replaced.
+
+    Raises:
+      InputError: two of the runs would have one name.
+    """
+    files: dict[pathlib.Path, dict[str, Any]] = {}
+    sources: dict[pathlib.Path, pathlib.Path] = {}
+    for run in runs:
+        name = f"seed{run.seed}"
+        if not run.protocol:
+            name = pathlib.PurePath(str(run.results.get("checkpoint"))).stem
+        path = _place(folder, run.dataset, run.model, run.protocol or "scored", name)
+        if path in files:
+            raise InputError(
+                f"{sources[path]} and {run.source} are both seed {run.seed} of "
+                f"{run.model} on {run.dataset}; collect one of them"
+            )
+        files[path], sources[path] = portable(run), run.source
+    for summary in summaries:
+        names = (summary["dataset"], summary["model"], summary["protocol"])
+        path = _place(folder, *names, "summary")
+        if any(p.parent == path.parent for p in files):
+            files[path] = summary
+    for path, content in files.items():
+        write_json(path, content)
+    return list(files)
+
+
+def _place(folder, *names: str) -> pathlib.Path:
+    safe = [re.sub(r"[^\w.+-]|^\.+", "_", str(name)) for name in names]
+    return pathlib.Path(folder).joinpath(*safe[:-1], f"{safe[-1]}.json")
+
+
+def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Returns mean and sample standard deviation (n − 1), None where undefined."""
+    numbers = [v for v in values if v is not None]
+    if not numbers or len(numbers) < len(values):
+        return None, None
+    deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return statistics.fmean(numbers), deviation
+
+
+def percent(mean: float | None, std: float | None = None) -> str:
+    """Returns '72.29 ± 0.07' of fractions, '' where undefined."""
+    if mean is None:
+        return ""
+    return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")

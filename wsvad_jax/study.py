@@ -1,0 +1,249 @@
+"""Several seeds of one recipe, and what they say together.
+
+Two things vary: training (over seeds) and the choice of test videos. The first is given
+as mean ± sample standard deviation over the seeds. The second as the 95 % percentile
+interval of the seeds' mean under a bootstrap over test videos: a resample draws whole
+videos, normal and abnormal ones apart; the same resample is applied to every seed, and
+its value is the mean of the seeds' metrics on it.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import write_json
+from wsvad_jax.runs import Run, percent, read_run, spread
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.dataset import Dataset
+    from wsvad_jax.metrics import EvalVideo
+
+HEADLINE = ("auc", "ap", "video_auc")  # with an interval; of every anomaly curve
+RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # of the bootstrap
+METHOD = (
+    "percentile interval of the seeds' mean over resampled test videos, normal and "
+    "abnormal ones drawn apart, the same videos for every seed"
+)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Returns the seeds in '0,1,2' or '0..4' (4 included), or a mixture of both.
+
+    Raises:
+      InputError: something else, or a seed that is there twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+        if not match:
+            raise InputError(
+                f"--seeds {text}: found {part!r}; expected whole numbers as 0,1,2 or a "
+                "range as 0..4"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise InputError(f"--seeds {text}: the range {part} ends before it begins")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {text}: a seed is there twice; give each once")
+    return tuple(seeds)
+
+
+def summarise(
+    workdirs: Sequence[str | os.PathLike], data_dir: str | None = None
+) -> dict[str, Any]:
+    """Returns mean, deviation and intervals of finished runs that differ by seed.
+
+    Args:
+      workdirs: of the runs, with results.json, config.json and scores.npz.
+      data_dir: where prepared datasets lie.
+
+    Raises:
+      InputError: the runs differ by more than the seed (a study mixes no protocols), a
+        seed is there twice, or scores don't fit the dataset.
+    """
+    runs = [read_run(w) for w in workdirs]
+    check_alike(runs)
+    first = runs[0]
+    metrics: dict[str, dict[str, Any]] = {}
+    for key in first.values():
+        values = [run.values().get(key) for run in runs]
+        mean, std = spread(values)
+        metrics[key] = {"mean": mean, "std": std, "seeds": values}
+    dataset = _open(first, data_dir)
+    videos = [scored_videos(run, dataset) for run in runs]
+    names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
+    for name in names:
+        if name in metrics:
+            metrics[name]["interval"] = mean_interval(
+                videos, name, stride=dataset.card.stride
+            )
+    return {
+        "model": first.model,
+        "dataset": first.dataset,
+        "protocol": first.protocol,
+        "weights": first.weights,
+        "seeds": [run.seed for run in runs],
+        "step": [run.results.get("step") for run in runs],
+        "device": first.results.get("device"),
+        "metrics": metrics,
+        "bootstrap": {
+            "resamples": RESAMPLES,
+            "level": LEVEL,
+            "seed": SEED,
+            "method": METHOD,
+        },
+    }
+
+
+def check_alike(runs: Sequence[Run]) -> None:
+    """Raises InputError unless runs are one recipe's, each of another seed."""
+    first, seen = runs[0], {}
+    for run in runs:
+        for key in ("model", "dataset", "protocol", "weights"):
+            found, wanted = getattr(run, key), getattr(first, key)
+            if found != wanted:
+                raise InputError(
+                    f"{run.source}: {key} is {found!r}, but {wanted!r} in "
+                    f"{first.source}; a study of seeds mixes no recipes or protocols"
+                )
+        found, wanted = run.settings(), first.settings()
+        for key in sorted(found.keys() | wanted.keys()):
+            if found.get(key) != wanted.get(key):
+                raise InputError(
+                    f"{run.source}: {key} is {found.get(key)!r}, but "
+                    f"{wanted.get(key)!r} in {first.source}; runs of a study differ by "
+                    "seed alone"
+                )
+        if run.seed in seen:
+            raise InputError(
+                f"{seen[run.seed]} and {run.source} are both seed {run.seed}; give one"
+            )
+        seen[run.seed] = run.source
+
+
+def _open(run: Run, data_dir: str | None) -> "Dataset":
+    from wsvad_jax.data import catalog
+    from wsvad_jax.data.dataset import open_dataset
+
+    if run.config is None:
+        raise InputError(f"{run.source}: no config.json here; give what training left")
+    return open_dataset(catalog.resolve(run.config["data"]["name"], data_dir))
+
+
+def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
+    """Returns the run's scores with the dataset's truth, video by video.
+
+    Raises:
+      InputError: scores.npz is missing, or of other videos.
+    """
+    from wsvad_jax.metrics import EvalVideo, check
+
+    path = pathlib.Path(run.source) / "scores.npz"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; score again with evaluate --workdir")
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            video, _, curve = name.rpartition("/")
+            if curve != "classes":  # intervals are of anomaly curves
+                scores.setdefault(video, {})[curve] = arrays[name]
+    entries = dataset.split("test").entries
+    missing = {e.video for e in entries} ^ scores.keys()
+    if missing:
+        raise InputError(
+            f"{path}: its test videos are not those of {dataset.path} "
+            f"({min(missing)} is in one of them only); score again with evaluate "
+            "--workdir"
+        )
+    videos = []
+    for e in entries:
+        curves = scores[e.video]
+        extra = {
+            k.removeprefix("anomaly_"): v for k, v in curves.items() if k != "anomaly"
+        }
+        videos.append(
+            EvalVideo(
+                video=e.video,
+                anomaly=curves["anomaly"],
+                classes=None,
+                segments=e.segments,
+                num_frames=e.num_frames,
+                label=e.label,
+                extra=extra,
+            )
+        )
+    check(videos, dataset.card.class_names, stride=dataset.card.stride)
+    return videos
+
+
+def _suffixes(videos: "Sequence[EvalVideo]") -> list[str]:
+    return ["", *(f"_{name}" for name in videos[0].extra)]
+
+
+def mean_interval(
+    runs: "Sequence[Sequence[EvalVideo]]",
+    metric: str,
+    *,
+    n: int = RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+    stride: int = 16,
+) -> list[float] | None:
+    """Returns the bootstrap interval [low, high] of a metric's mean over runs.
+
+    Args:
+      runs: the same test set in the same order, as each run scored it.
+      metric: as `bootstrap.bootstrap_interval` takes.
+      n: resamples.
+      level: share of the resamples inside the interval.
+
+    For one run this is `bootstrap_interval`. None where no resample is defined.
+    """
+    from wsvad_jax.bootstrap import resample_weights, resampled
+
+    abnormal = np.array([v.abnormal for v in runs[0]])
+    weights = resample_weights(abnormal, n, np.random.default_rng(seed))
+    values = [resampled(videos, metric, weights, stride=stride) for videos in runs]
+    mean = np.mean(values, axis=0)
+    mean = mean[np.isfinite(mean)]
+    if not len(mean):
+        return None
+    tail = (1 - level) / 2
+    return np.quantile(mean, [tail, 1 - tail]).tolist()
+
+
+def write_summary(
+    path: str | os.PathLike,
+    workdirs: Sequence[str | os.PathLike],
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Summarises runs, prints the table and writes the summary as JSON."""
+    summary = summarise(workdirs, data_dir)
+    print(summary_table(summary))
+    write_json(path, summary)
+    print(f"the summary is in {path}")
+    return summary
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+    """Returns a summary as a plain text table, in %."""
+    from wsvad_jax.writer import aligned
+
+    seeds = summary["seeds"]
+    rows = [["%", "mean ± std", "95 % interval", *(f"seed {s}" for s in seeds)]]
+    for name, m in summary["metrics"].items():
+        if m["mean"] is None:
+            continue
+        low_high = m.get("interval") or ()
+        interval = " to ".join(f"{100 * x:.2f}" for x in low_high) or "-"
+        each = ["-" if v is None else f"{100 * v:.2f}" for v in m["seeds"]]
+        rows.append([name, percent(m["mean"], m["std"]), interval, *each])
+    count = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    title = f"{summary['model']} on {summary['dataset']}, {count}; {summary['weights']}"
+    return "\n".join([title, *aligned(rows)])
