@@ -48,10 +48,12 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
 
     # A private FlagValues: nothing is registered globally, so tests and notebooks can
     # call this as often as they like.
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
+    config_flags.DEFINE_config_file(
+        "config", flag_values=values, lock_config=True, sys_argv=argv
+    )
     try:
-        rest = values(["wsvad_jax", *arguments])[1:]
+        rest = values(argv)[1:]
         config = values.config if values["config"].present else None
     except OSError as e:
         raise InputError(f"--config {e.filename}: {e.strerror}") from None
