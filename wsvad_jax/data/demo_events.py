@@ -1,0 +1,320 @@
+"""What goes wrong in the demo world: four kinds of anomaly, each with known times.
+
+Every function adds people, cars and effects to a scene for the frames [start, stop) and
+returns nothing; `strength` in [0, 1] sets size and brightness, so that some events are
+plain and some are small, far or dim.
+"""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from wsvad_jax.data.demo_figures import FPS, Car, Drive, Motion, Person, walk
+from wsvad_jax.data.demo_scenes import Camera, Light, blend, shine
+
+SMOKE, SOOT, DUST = (128, 126, 124), (46, 44, 44), (150, 138, 120)
+FLAMES = ((255, 90, 20), (255, 150, 40), (255, 215, 110))
+
+
+class Scene(Protocol):
+    """What an event needs of the video that it happens in."""
+
+    camera: Camera
+    frames: int
+    night: bool
+    rng: np.random.Generator
+    actors: list
+    effects: list
+
+
+def pulse(n: int, start: float, rise: float, hold: float, fall: float) -> np.ndarray:
+    """0, up to 1 within `rise`, there for `hold`, back within `fall`; in frames."""
+    ends = np.cumsum([start, max(rise, 1e-3), hold, max(fall, 1e-3)])
+    return np.interp(np.arange(n), ends, [0, 1, 1, 0])
+
+
+@dataclasses.dataclass
+class Puffs:
+    """Soft blobs that rise, spread and fade: smoke, steam, dust."""
+
+    start: int
+    stop: int
+    x: np.ndarray
+    y: np.ndarray
+    born: np.ndarray  # frame
+    life: np.ndarray  # frames
+    size: np.ndarray  # pixels when it fades
+    rise: np.ndarray  # pixels a frame
+    drift: np.ndarray
+    colour: tuple
+    alpha: float
+
+    def glow(self, light: Light, sources: Light, frame: int) -> None:
+        """Smoke doesn't shine."""
+
+    def cover(self, picture: Light, light: Light, frame: int) -> None:
+        age = (frame - self.born) / self.life
+        for k in np.flatnonzero((age >= 0) & (age < 1)):
+            a, t = age[k], frame - self.born[k]
+            x, y = self.x[k] + self.drift[k] * t, self.y[k] - self.rise[k] * t
+            r = self.size[k] * (0.25 + 0.75 * a)
+            row = light[int(np.clip(y, 0, 95)), int(np.clip(x, 0, 127))]
+            colour = np.asarray(self.colour) * (0.25 + 0.75 * np.minimum(row, 1.2))
+            blend(picture, x, y, r, colour, self.alpha * (1 - a) * min(1, 6 * a))
+
+
+def puffs(
+    scene: Scene,
+    spot: tuple[float, float],
+    start: int,
+    stop: int,
+    *,
+    rate: float,
+    size: float,
+    colour: tuple = SMOKE,
+    alpha: float = 0.6,
+    rise: float = 0.5,
+    spread: float = 2.0,
+    life: float = 2.2,
+) -> Puffs:
+    """A plume of `rate` puffs a second from `spot`, gone by frame `stop`."""
+    rng = scene.rng
+    n = max(int(rate * (stop - start) / FPS), 1)
+    lives = life * FPS * rng.uniform(0.7, 1.3, n)
+    born = start + rng.uniform(0, 1, n) * np.maximum(stop - start - lives, 1)
+    plume = Puffs(
+        start=start,
+        stop=stop,
+        x=spot[0] + rng.normal(0, spread, n),
+        y=spot[1] + rng.normal(0, spread / 2, n),
+        born=born,
+        life=np.minimum(lives, stop - born),
+        size=size * rng.uniform(0.6, 1.3, n),
+        rise=rise * rng.uniform(0.6, 1.4, n),
+        drift=rng.normal(0.12, 0.12, n),
+        colour=colour,
+        alpha=alpha,
+    )
+    scene.effects.append(plume)
+    return plume
+
+
+@dataclasses.dataclass
+class Fire:
+    """Flames that flicker on a spot and light what is around."""
+
+    start: int
+    stop: int
+    x: float
+    y: float
+    size: np.ndarray  # pixels, for each frame
+    seed: int
+
+    def glow(self, light: Light, sources: Light, frame: int) -> None:
+        s = float(self.size[frame - self.start])
+        if s < 0.5:
+            return
+        rng = np.random.default_rng([self.seed, frame])
+        flicker = rng.uniform(0.75, 1.15)
+        shine(light, self.x, self.y, 4.2 * s, np.array((1.1, 0.5, 0.16)) * flicker, 0.7)
+        for k in range(9):
+            up = rng.uniform(0, 1.5) * s
+            wide = 0.55 * s * (1.2 - up / (1.6 * s))
+            x = self.x + rng.normal(0, 0.5) * wide
+            colour = np.asarray(FLAMES[k % 3]) * rng.uniform(0.55, 1.0)
+            shine(sources, x, self.y - up, max(1.0, 0.75 * wide), colour, 1.5)
+
+    def cover(self, picture: Light, light: Light, frame: int) -> None:
+        """Flames shine; they cover nothing."""
+
+
+@dataclasses.dataclass
+class Blast:
+    """A flash, a fireball that swells and cools, and debris."""
+
+    start: int
+    stop: int
+    x: float
+    y: float
+    size: float
+    debris: np.ndarray  # [pieces, 2] velocity, pixels a frame
+
+    def glow(self, light: Light, sources: Light, frame: int) -> None:
+        t = frame - self.start
+        flash = np.exp(-t / 4.0)
+        heat = np.exp(-t / 18.0)
+        r = self.size * (1 - np.exp(-(t + 1) / 5.0))
+        light += np.float32(0.9 * flash * min(self.size / 22, 1))
+        shine(light, self.x, self.y, 3.5 * r, np.array((1.6, 0.8, 0.3)) * heat, 0.8)
+        lift = 0.25 * t
+        for dx, dy, k in (
+            (0, 0, 1.0),
+            (-0.4, 0.1, 0.7),
+            (0.4, 0.05, 0.7),
+            (0, -0.5, 0.8),
+        ):
+            x, y = self.x + dx * r, self.y - 0.4 * r - lift + dy * r
+            for colour, part in zip(FLAMES, (1.0, 0.75, 0.45), strict=True):
+                shine(sources, x, y, part * k * r, np.asarray(colour) * heat * 0.8)
+
+    def cover(self, picture: Light, light: Light, frame: int) -> None:
+        t = frame - self.start
+        if t > 2.5 * FPS:
+            return
+        for vx, vy in self.debris:
+            x, y = self.x + vx * t, self.y + vy * t + 0.045 * t * t
+            if y < self.y + 8:
+                blend(picture, x, y, 1, (30, 26, 24), 0.9)
+
+
+def explosion(scene: Scene, start: int, stop: int, strength: float) -> None:
+    """A flash, a fireball, smoke; people run."""
+    rng, camera = scene.rng, scene.camera
+    x, y = camera.fires[rng.integers(len(camera.fires))]
+    size = 9 + 20 * strength
+    angle = rng.uniform(-2.8, -0.3, 14)
+    speed = rng.uniform(0.6, 2.6, 14) * (0.6 + 0.6 * strength)
+    debris = np.stack([np.cos(angle) * speed, np.sin(angle) * speed], 1)
+    scene.effects.append(Blast(start, stop, x, y, size, debris))
+    n = stop - start
+    burning = size * 0.45 * pulse(n, 2, 6, 0.45 * n, 0.4 * n)
+    scene.effects.append(Fire(start, stop, x, y, burning, int(rng.integers(1 << 30))))
+    puffs(
+        scene, (x, y - 4), start + 3, stop, rate=5 + 5 * strength, size=8 + 9 * strength,
+        colour=SOOT, alpha=0.55, rise=0.75, spread=4, life=2.8,
+    )  # fmt: skip
+    for _ in range(int(rng.integers(1, 4))):
+        runner(scene, x + rng.uniform(-14, 14), start + 4, stop)
+
+
+def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
+    """Somebody sets something on fire; it grows, smokes, and is put out."""
+    rng, camera = scene.rng, scene.camera
+    x, y = camera.fires[rng.integers(len(camera.fires))]
+    n = stop - start
+    size = (4.5 + 8.5 * strength) * pulse(n, 0, 0.3 * n, 0.5 * n, 0.2 * n)
+    scene.effects.append(Fire(start, stop, x, y, size, int(rng.integers(1 << 30))))
+    puffs(
+        scene, (x, y - 6), start + 6, stop, rate=3 + 4 * strength, size=6 + 7 * strength,
+        colour=SOOT, alpha=0.5, rise=0.7, spread=2.5, life=2.6,
+    )  # fmt: skip
+    ground = min(y + 3, 93.0)
+    side = rng.choice([-1.0, 1.0])
+    away = x + side * np.interp(np.arange(n), [0, 0.25 * n, n], [7, 9, 95])
+    motion = walk(away, np.full(n, ground), np.full(n, camera.height(ground)), rng)
+    motion.arms[: n // 4, 1] = 1.1  # reaching towards it
+    scene.actors.append(Person(motion, start, rng))
+
+
+def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
+    """Two to six people strike, kick, fall and get up again."""
+    rng, camera = scene.rng, scene.camera
+    low, high = camera.walkways[-1 if rng.random() < 0.35 + 0.65 * strength else 0]
+    y = rng.uniform(low, high)
+    x = rng.uniform(40, 88)
+    height = camera.height(y)
+    pairs = 1 + int(rng.random() < strength) + int(rng.random() < strength - 0.4)
+    for k in range(pairs):
+        middle = x + (k - (pairs - 1) / 2) * 0.95 * height + rng.normal(0, 1)
+        ground = float(np.clip(y + rng.normal(0, 2), low, high))
+        down = rng.integers(2)
+        for side in (0, 1):
+            motion = brawl(scene, middle, ground, stop - start, side, side == down)
+            scene.actors.append(Person(motion, start, rng))
+    if strength > 0.4:
+        puffs(
+            scene, (x, y - 2), start + 8, stop, rate=3, size=0.4 * height,
+            colour=DUST, alpha=0.35, rise=0.1, spread=0.4 * height, life=1.2,
+        )  # fmt: skip
+
+
+def brawl(scene: Scene, x: float, y: float, n: int, side: int, falls: bool) -> Motion:
+    """One of two who fight, facing the other."""
+    rng = scene.rng
+    height, t = scene.camera.height(y), np.arange(n) / FPS
+    facing = 1.0 if side == 0 else -1.0
+    phase, rate = rng.uniform(0, 6.28, 3), rng.uniform(1.6, 2.4, 3)
+    beat = np.sin(2 * np.pi * rate[:, None] * t + phase[:, None])
+    lunge = 0.12 * height * np.clip(beat[0], -0.2, 1)
+    motion = walk(np.full(n, x), np.full(n, y), np.full(n, height), rng)
+    motion.x = x - facing * 0.3 * height + facing * lunge
+    motion.facing = np.full(n, facing)
+    motion.arms = np.stack([1.5 + 0.9 * beat[1], 1.7 - 0.9 * beat[1]], 1)
+    motion.elbows = np.stack([0.5 - 0.5 * beat[1], 0.5 + 0.5 * beat[1]], 1)
+    motion.legs = np.stack(
+        [-0.45 + 0.2 * beat[2], 0.5 + 0.8 * np.clip(beat[2], 0, 1)], 1
+    )
+    motion.knees = np.stack([0.3 + 0 * t, 0.5 - 0.5 * np.clip(beat[2], 0, 1)], 1)
+    motion.lean = 0.25 + 0.3 * beat[0]
+    if falls:
+        fall = pulse(n, rng.uniform(0.25, 0.5) * n, 6, 0.3 * n, 10)
+        motion.roll = -1.45 * fall
+        motion.arms *= (1 - 0.6 * fall)[:, None]
+    return motion
+
+
+def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
+    """A car runs into one that has stopped; both are thrown about and smoke.
+
+    They stand or lie there until the end of the video, or limp away.
+    """
+    rng, camera = scene.rng, scene.camera
+    lane = camera.lanes[rng.integers(len(camera.lanes))]
+    y, length, way = lane
+    middle = 64 + rng.uniform(-16, 16)
+    stays = stop >= scene.frames - 1
+    lead = min(start, 3 * FPS)  # frames seen before the crash
+    n = stop - start + lead
+    t = np.arange(n) - lead
+    # Before: one brakes and waits, the other comes on at speed.
+    wait = middle + way * np.interp(t, [-lead, -lead * 0.45, 0], [-95, 8, 10])
+    wait += way * 9 * (1 - np.exp(-np.clip(t, 0, None) / 5)) * (t > 0)
+    speed = 2.4 + 1.4 * strength
+    come = middle - way * 0.92 * length + way * np.minimum(t, 0) * speed
+    come += way * 6 * (1 - np.exp(-np.clip(t, 0, None) / 6))
+    over = rng.random() < 0.3 + 0.5 * strength and stays
+    tilt = np.clip(t, 0, 11) / 11
+    turns = (np.pi if over else 0.3 + 0.25 * strength) * tilt * rng.choice([-1.0, 1.0])
+    nudge = -0.22 * tilt * (0.4 + 0.6 * strength)
+    if not stays:
+        leave = np.clip((t - (n - lead) * 0.72) / (n - lead) * 3.6, 0, 1)
+        turns, nudge = turns * (1 - leave), nudge * (1 - leave)
+        gone = way * 150 * np.clip((t - (n - lead) * 0.75) / (n - lead) * 4, 0, 1) ** 2
+        come, wait = come + gone, wait + gone
+    for x, angle, brake in ((wait, nudge, t < 0), (come, turns, t > -4)):
+        drive = Drive(x, np.full(n, float(y)), angle, np.broadcast_to(brake, n))
+        scene.actors.append(Car(drive, start - lead, length, way, scene.night, rng))
+    spot = (middle, y - 0.25 * length)
+    sparks = pulse(stop - start, 0, 1, 3, 6) * length * 0.22
+    seed = int(rng.integers(1 << 30))
+    scene.effects.append(Fire(start, stop, middle, y - 4, sparks, seed))
+    end = stop if stays else start + int(0.8 * (stop - start))
+    puffs(
+        scene, spot, start + 2, end, rate=4 + 4 * strength, size=7 + 7 * strength,
+        colour=(176, 176, 178), alpha=0.55, rise=0.45, spread=4,
+    )  # fmt: skip
+    puffs(
+        scene, (middle, y - 1), start, min(start + 2 * FPS, end), rate=6, size=10,
+        colour=DUST, alpha=0.5, rise=0.15, spread=6, life=1.0,
+    )  # fmt: skip
+
+
+def runner(scene: Scene, x: float, start: int, stop: int) -> None:
+    """Adds somebody who runs out of the picture."""
+    rng, camera = scene.rng, scene.camera
+    low, high = camera.walkways[-1]
+    y = rng.uniform(low, high)
+    n, height = stop - start, camera.height(y)
+    step = rng.choice([-1.0, 1.0]) * height * 1.9 / FPS
+    path = x + step * np.arange(n)
+    motion = walk(path, np.full(n, y), np.full(n, height), rng)
+    scene.actors.append(Person(motion, start, rng))
+
+
+EVENTS = {
+    "Arson": arson,
+    "Explosion": explosion,
+    "Fighting": fighting,
+    "RoadAccidents": road_accident,
+}
