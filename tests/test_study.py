@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import statistics
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -203,9 +205,10 @@ def test_seeds_train_and_go_on_where_one_stopped(small, tmp_path):
         "--config.data.length=8",
         "--config.model.segments=8",
     ]
-    train.main([*arguments, "--seeds=0"])
+    program = [sys.executable, "-m", "wsvad_jax.train", *arguments]
+    subprocess.run([*program, "--seeds=0"], check=True)
     first = (tmp_path / "seed0" / "results.json").read_bytes()
-    train.main([*arguments, "--seeds=0,1"])
+    subprocess.run([*program, "--seeds=0,1"], check=True)
     assert (tmp_path / "seed0" / "results.json").read_bytes() == first
     summary = read_json(tmp_path / "summary.json")
     assert summary["seeds"] == [0, 1] and summary["step"] == [6, 6]

@@ -83,13 +83,15 @@ class Run:
         """Returns the metrics, `map` as map@0.1 … map@0.5."""
         found: dict[str, float | None] = {}
         for key, value in self.results.items():
+            if key in ("seed", "step"):
+                continue
             if key == "map":
                 each = value or [None] * len(IOUS)
                 found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
-            elif key not in ("seed", "step") and (
-                value is None or isinstance(value, int | float)
-            ):
-                found[key] = value
+            elif value is None:
+                found[key] = None
+            elif isinstance(value, int | float):
+                found[key] = float(value)
         return found
 
 
