@@ -42,13 +42,16 @@ COLUMNS = {
     "map_avg": "mAP AVG",
     "map_avg_clean": "mAP AVG, clean",
 }
+INTERVAL = "95 % interval"  # of the dataset's headline metric
+HEADS = ("model", "weights", "seeds", *COLUMNS.values(), INTERVAL, "steps", "device")
 OPTIONAL = ("ap_trapezoid", "ap_align")  # shown where a published number is of them
 NOTE = (
-    "In %, mean ± sample standard deviation over the seeds; the interval is a 95 % "
-    "bootstrap interval of that mean over test videos. *clean*: the test set is scored "
-    "once, after training; *selected on test*: the test set picked the weights, as in "
-    "the released code, so such a row doesn't compare with a clean one. mAP AVG is the "
-    "released procedure, *clean* its mean over the anomaly classes alone."
+    "In %, mean ± sample standard deviation over the seeds; the interval, of frame AUC "
+    "(xd: AP), is a 95 % bootstrap interval of that mean over test videos. *clean*: the "
+    "test set is scored once, after training; *selected on test*: the test set picked "
+    "the weights, as it did for the published numbers, so that such a row doesn't "
+    "compare with a clean one. mAP AVG is the released procedure, *clean* its mean over "
+    "the anomaly classes alone."
 )
 
 
@@ -183,7 +186,7 @@ def trained_row(group: Group, keys: Sequence[str]) -> Row:
         row[COLUMNS[key]] = percent(*group.spread(key))
         if key == headline:
             interval = group.intervals.get(key, ())
-            row["95 % interval"] = "–".join(f"{100 * x:.2f}" for x in interval)
+            row[INTERVAL] = "–".join(f"{100 * x:.2f}" for x in interval)
     return row | {"steps": group.steps(), "device": group.devices()}
 
 
@@ -198,8 +201,7 @@ def markdown(found: Mapping[str, Sequence[Row]]) -> str:
     """Returns the tables as Markdown, a heading in bold above each."""
     parts = [NOTE]
     for dataset, rows in found.items():
-        widest = max(rows, key=len)  # the row of a run has every column
-        columns = [c for c in widest if any(row.get(c) for row in rows)]
+        columns = [c for c in HEADS if any(row.get(c) for row in rows)]
         lines = [
             columns,
             ["---" if c in ("model", "weights") else "---:" for c in columns],
