@@ -1,7 +1,7 @@
 """Switches and fixtures for every test."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import pytest
@@ -10,6 +10,15 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(request) -> Iterator[None]:
+    """Compiles with little optimisation, in half the time; parity tests with all."""
+    parity = request.path.parent.name == "parity"
+    jax.config.update("jax_disable_most_optimizations", not parity)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ Each switch gives a row of the paper's ablation. With adapter=False the prompts 
 learned as in VadCLIP. SG-NM exists in training only.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,11 @@ from wsvad_jax.models import layers
 from wsvad_jax.models.layers import layer_norm
 
 SHARPNESS = 10.0  # of DCSA's event and background weights
+SATURATED = 30.0  # DCSA tells logits beyond these apart no more
 LABEL_SMOOTHING = 0.1
 EPSILON = 1e-8  # of SG-NM's layer norms
 BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
+GELU = functools.partial(jax.nn.gelu, approximate=False)  # x Φ(x)
 # SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
 SMALL = {
     "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
@@ -106,19 +109,12 @@ class Model(nn.Module):
             name="encoder",
         )(x, length, where)
         a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
-        if isinstance(text, TextInputs):
-            text = self._text_encoder(v.shape[-1], name="clip_adapter")(text)
-        branch = layers.AlignBranch(dtype, name="align_branch")
-        outputs = Outputs(
-            anomaly_logits=a,
-            align_logits=branch(v, a, text, where),
-            text=text,
-            visual=v,
-            temperature=self.temperature,
-        )
+        encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
+        classes = encoder(text) if isinstance(text, TextInputs) else text
+        m = layers.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
+        event = background = v_hat = gather = None
         if train and self.dcsa:
-            event, background = decoupled_logits(v, a, text, where)
-            outputs = outputs.replace(event_logits=event, background_logits=background)
+            event, background = decoupled_logits(v, a, classes, where)
         if train and self.sgnm:
             normality = Normality(
                 self.prototypes,
@@ -129,8 +125,9 @@ class Model(nn.Module):
                 name="video_anomaly_refiner",
             )
             v_hat, gather = normality(v, jax.nn.sigmoid(a), where)
-            outputs = outputs.replace(reconstructed=v_hat, gather_distance=gather)
-        return outputs
+        return Outputs(
+            a, m, classes, v, event, background, v_hat, gather, self.temperature
+        )
 
     def encode_text(
         self, params: Mapping[str, Any], text: TextInputs
@@ -180,7 +177,7 @@ class TextAdapter(nn.Module):
             {"params": text.params["text_model"]}, text.tokens, adapt=adapt
         )
         x = nn.leaky_relu(projection(end_token(hidden, text.eos)), 0.01)
-        return losses.normalise(text.owner @ x)
+        return losses.normalise(jnp.asarray(text.owner) @ x)
 
 
 def decoupled_logits(
@@ -194,17 +191,17 @@ def decoupled_logits(
     Snippets are pooled by exp(10 σ) − 1 and exp(10 (1 − σ)) − 1, each L1-normalised
     over time (the released form; the paper writes softmax and 1 − softmax).
     """
-    score = jax.nn.sigmoid(anomaly_logits)
+    # Where all of a video's scores round to 0 or 1 the release divides 0 by 0; within
+    # these bounds the sum of the weights and its gradient stay finite.
+    a = jnp.clip(anomaly_logits, -SATURATED, SATURATED)
 
-    def logits(weight):
-        weight = jnp.where(where, jnp.expm1(SHARPNESS * weight), 0)
-        total = jnp.sum(weight, -1, keepdims=True)
-        # All scores exactly 0 or 1 leave nothing to pool; the release divides 0 by 0.
-        weight = weight / jnp.where(total > 0, total, 1)
+    def logits(score):
+        weight = jnp.where(where, jnp.expm1(SHARPNESS * score), 0)
+        weight = weight / jnp.sum(weight, -1, keepdims=True)
         pooled = jnp.einsum("bt,btd->bd", weight, v.astype(jnp.float32))
         return losses.normalise(pooled) @ losses.normalise(text).T / layers.TEMPERATURE
 
-    return logits(score), logits(1 - score)
+    return logits(jax.nn.sigmoid(a)), logits(jax.nn.sigmoid(-a))
 
 
 class Normality(nn.Module):
@@ -258,16 +255,6 @@ def least_anomalous(
     return jax.lax.stop_gradient(u), jnp.arange(M)[None] < counts[:, None]
 
 
-def fine_linear(features: int, name: str, dtype: Any) -> nn.Dense:
-    """SG-NM's dense layer."""
-    return nn.Dense(features, name=name, dtype=dtype, **SMALL)
-
-
-def exact_gelu(x: Array) -> Array:
-    """x Φ(x)."""
-    return jax.nn.gelu(x, approximate=False)
-
-
 class Attention(nn.Module):
     """Cross-attention: softmax over the keys, or ReLU of scaled cosines."""
 
@@ -283,8 +270,9 @@ class Attention(nn.Module):
         where: Bool[Array, "B K"] | None = None,
     ) -> Float[Array, "B Q D"]:
         D, H = queries.shape[-1], self.heads
-        q = fine_linear(D, "q", self.dtype)(queries)
-        kv = fine_linear(2 * D, "kv", self.dtype)(keys)
+        dense = functools.partial(nn.Dense, dtype=self.dtype, **SMALL)
+        q = dense(D, name="q")(queries)
+        kv = dense(2 * D, name="kv")(keys)
         # Heads stay an axis of the matrix products; nothing is transposed in memory.
         q = q.reshape(*q.shape[:2], H, D // H)
         k, v = jnp.split(kv.reshape(*kv.shape[:2], 2 * H, D // H), 2, axis=2)
@@ -301,7 +289,7 @@ class Attention(nn.Module):
                 logits = jnp.where(where[:, None, None], logits, -1e9)
             weights = jax.nn.softmax(logits).astype(self.dtype)
         x = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return fine_linear(D, "proj", self.dtype)(x.reshape(*x.shape[:2], D))
+        return dense(D, name="proj")(x.reshape(*x.shape[:2], D))
 
 
 class CrossBlock(nn.Module):
@@ -329,7 +317,7 @@ class CrossBlock(nn.Module):
         )
         x = y if self.rebuild else x + y
         y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), exact_gelu, SMALL, name="mlp")
+        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), GELU, SMALL, name="mlp")
         return x + mlp(y)
 
 
@@ -359,7 +347,7 @@ def loss_fn(
     if outputs.reconstructed is None or outputs.gather_distance is None:
         weights["align"] = 1.0
     else:
-        terms["consistency"] = consistency(outputs, length)
+        terms["consistency"] = consistency(outputs, outputs.reconstructed, length)
         terms["gather"] = outputs.gather_distance
     total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
     return total, terms
@@ -377,11 +365,12 @@ def decoupled_targets(
     )
 
 
-def consistency(outputs: Outputs, length: Int[Array, "B"]) -> Float[Array, ""]:
+def consistency(
+    outputs: Outputs, v_hat: Float[Array, "B T D"], length: Int[Array, "B"]
+) -> Float[Array, ""]:
     """Mean over valid snippets of (σ(a) − (1 − cos(v, v̂)) / 2)²."""
     v, v_hat = (
-        losses.normalise(x.astype(jnp.float32))
-        for x in (outputs.visual, outputs.reconstructed)
+        losses.normalise(x.astype(jnp.float32)) for x in (outputs.visual, v_hat)
     )
     error = (1 - jnp.sum(v * v_hat, -1)) / 2
     valid = jnp.arange(v.shape[1])[None] < length[:, None]

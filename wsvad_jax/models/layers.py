@@ -295,5 +295,6 @@ class PromptLearner(nn.Module):
             jnp.take_along_axis(tokens, source, axis=1),
             embed=embed,
         )
-        x = text.owner @ text_features(text.params, hidden, eos[:, 0] + 2 * CONTEXT)
+        x = text_features(text.params, hidden, eos[:, 0] + 2 * CONTEXT)
+        x = jnp.asarray(text.owner) @ x
         return normalise(x) if self.normalised else x

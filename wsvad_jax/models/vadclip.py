@@ -108,7 +108,7 @@ class Model(nn.Module):
         if self.learn_prompt:
             return layers.PromptLearner(**kwargs)(text)
         plain = towers.encode_text(text.params, text.config, text.tokens, text.eos)
-        return text.owner @ plain
+        return jnp.asarray(text.owner) @ plain
 
 
 def loss_fn(
