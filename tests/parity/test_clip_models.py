@@ -37,9 +37,7 @@ class Golden:
         self.model = self.paper.Model(**fields)
         self.weights = dict.fromkeys(TERMS, 1.0) | weights
         self.wanted, self.params, self.x, self.text, self.batch = case(name, dataset)
-        self.value_and_grad = jax.jit(
-            jax.value_and_grad(self.objective, has_aux=True)
-        )
+        self.value_and_grad = jax.jit(jax.value_and_grad(self.objective, has_aux=True))
 
     def outputs(self, params):
         return self.model.apply(
@@ -99,7 +97,7 @@ def test_gradients(golden, result):
     found = export_state(golden.name, {"params": jax.device_get(grads)})
     wanted = golden.wanted
     names = [key[10:] for key in wanted if key.startswith("grad_norm/")]
-    assert len(names) > 40
+    assert found.keys() - set(names) == {"disAdj.sigma"}  # which no one trains
     for name in names:
         norm = float(wanted[f"grad_norm/{name}"])
         # The biases behind the visual prompt get a sum over classes whose parts nearly
@@ -144,13 +142,13 @@ def test_six_steps(golden):
     names = [str(name) for name in wanted["run/loss_names"]]
 
     @jax.jit
-    def step(params, state):
-        (_, (terms, _)), grads = golden.value_and_grad(params)
+    def update(grads, state, params):
         updates, state = tx.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, terms
+        return optax.apply_updates(params, updates), state
 
     for i in range(6):
-        params, state, terms = step(params, state)
+        (_, (terms, _)), grads = golden.value_and_grad(params)
+        params, state = update(grads, state, params)
         np.testing.assert_allclose(
             [terms[n] for n in names],
             wanted["run/losses"][i],
@@ -158,7 +156,7 @@ def test_six_steps(golden):
             atol=1e-6,  # consistency is 1e-4: the square of a difference of 1e-2
             err_msg=str(i),
         )
-    outputs = jax.jit(golden.outputs)(params)
+    _, (_, outputs) = golden.value_and_grad(params)[0]
     assert (
         relative(outputs.anomaly_logits, wanted["run/anomaly_logits_after"][..., 0])
         < 1e-4
