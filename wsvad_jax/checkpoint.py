@@ -57,7 +57,7 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                found = self.manager.restore(
+                found: Any = self.manager.restore(
                     step,
                     args=ocp.args.Composite(
                         tree=ocp.args.StandardRestore(abstract),
@@ -67,7 +67,7 @@ class Checkpoints:
                 record = dict(found.record)
                 if record.pop("digest") != digest(found.tree):
                     raise ValueError("its arrays differ from those that were saved")
-            except Exception as e:  # orbax and tensorstore raise many kinds
+            except Exception as e:  # noqa: BLE001 orbax raises many kinds
                 reason = " ".join(str(e).split())[:200]
                 print(
                     f"checkpoint {step} in {self.manager.directory} is damaged "
@@ -134,7 +134,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
             )
         if digest(tree) != meta.pop("digest"):
             raise ValueError("its arrays differ from those that were saved")
-    except Exception as e:  # orbax and tensorstore raise many kinds
+    except Exception as e:  # noqa: BLE001 orbax raises many kinds
         reason = " ".join(str(e).split())[:200]
         raise InputError(
             f"{directory}: the model is damaged ({reason}); make it again"
