@@ -78,8 +78,6 @@ def write_results(
       meta: of the model: `step`, `selection`.
       history: lines of metrics.jsonl, for the loss curves.
     """
-    import numpy as np
-
     from wsvad_jax import metrics, plots
     from wsvad_jax.writer import results_table
 
@@ -101,6 +99,25 @@ def write_results(
         "versions": versions(),
         "device": device(),
     }
+    write_scores(workdir / "scores.npz", videos)
+    plots.report_png(
+        workdir / "report.png",
+        videos,
+        history,
+        title=f"{config.model_name} on {card.name}, seed {config.seed}",
+        class_names=card.class_names,
+        stride=card.stride,
+    )
+    write_json(workdir / "results.json", results)
+    print(results_table(results))
+    print(f"results.json, scores.npz and report.png are in {workdir}")
+    return results
+
+
+def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
+    """Writes each video's curves: VIDEO/anomaly, VIDEO/classes and those of branches."""
+    import numpy as np
+
     arrays = {}
     for v in videos:
         arrays[f"{v.video}/anomaly"] = v.anomaly
@@ -108,20 +125,8 @@ def write_results(
             arrays[f"{v.video}/classes"] = v.classes
         for name, curve in v.extra.items():
             arrays[f"{v.video}/anomaly_{name}"] = curve
-    with atomic_path(workdir / "scores.npz") as temporary:
+    with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)
-    title = f"{config.model_name} on {card.name}, seed {config.seed}"
-    plots.report_png(
-        workdir / "report.png",
-        videos,
-        history,
-        title=title,
-        class_names=card.class_names,
-    )
-    write_json(workdir / "results.json", results)
-    print(results_table(results))
-    print(f"results.json, scores.npz and report.png are in {workdir}")
-    return results
 
 
 def versions() -> dict[str, str]:

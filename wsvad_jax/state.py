@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 
 from wsvad_jax.errors import InputError
 
+LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 Step = Callable[..., tuple["State", dict[str, Array]]]
 
 
@@ -85,9 +86,28 @@ def init_state(
     return jax.jit(init, out_shardings=replicated(mesh))(example)
 
 
+def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
+    """Returns (params, batch_stats, batch, text, rngs) → loss, (terms, batch_stats)."""
+
+    def loss(params, batch_stats, batch, text, rngs):
+        outputs, changed = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch.features.astype(jnp.float32),
+            batch.length,
+            text,
+            train=True,
+            rngs=rngs,
+            mutable=["batch_stats"],
+        )
+        loss, terms = loss_fn(outputs, batch, weights)
+        return loss, (terms, changed.get("batch_stats", {}))
+
+    return loss
+
+
 def make_step(
     model: Any,
-    loss_fn: Callable[..., tuple[Array, dict[str, Array]]],
+    loss_fn: LossFn,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
     seed: int,
@@ -102,27 +122,15 @@ def make_step(
     `grad_norm`, still on the device.
     """
 
+    gradient = jax.value_and_grad(objective(model, loss_fn, weights), has_aux=True)
+
     def step(state: State, inputs: Any, text: Any) -> tuple[State, dict[str, Array]]:
         batch = to_batch(inputs) if to_batch else inputs
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        dropout, noise = jax.random.split(key)
-
-        def objective(params):
-            outputs, changed = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch.features.astype(jnp.float32),
-                batch.length,
-                text,
-                train=True,
-                rngs={"dropout": dropout, "noise": noise},
-                mutable=["batch_stats"],
-            )
-            loss, terms = loss_fn(outputs, batch, weights)
-            return loss, (terms, changed.get("batch_stats", {}))
-
-        (loss, (terms, batch_stats)), grads = jax.value_and_grad(
-            objective, has_aux=True
-        )(state.params)
+        rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+        (loss, (terms, batch_stats)), grads = gradient(
+            state.params, state.batch_stats, batch, text, rngs
+        )
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         state = State(
             step=state.step + 1,

@@ -207,11 +207,8 @@ def settle(
             f"{where} is labelled {_names(label, card)}, but has no event within its "
             f"{frames} frames; add its segments"
         )
-    if (
-        not strict
-        and sum(map(bool, label)) > 1
-        and not all(n for *_, n in truth.events)
-    ):
+    several = sum(map(bool, label)) > 1
+    if not strict and several and not all(n for *_, n in truth.events):
         remarks.append(
             f"{where} has several labels and events without class, which take the first"
         )

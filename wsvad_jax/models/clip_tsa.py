@@ -106,15 +106,10 @@ class Model(nn.Module):
         if self.attention:
             p = self._attend(x, length, rows, N, train, noise)
         x = self._aggregate(p.astype(x.dtype)[..., None] * x, rows, train)
-
         drop = nn.Dropout(self.dropout, deterministic=not train)
         f = drop(x)
-        y = drop(nn.relu(self._dense(128, "fc1")(f)))
-        y = drop(nn.relu(self._dense(32, "fc2")(y)))
-        y = self._dense(1, "fc3")(y)[..., 0].astype(jnp.float32)
-        scores = jnp.mean(jax.nn.sigmoid(y).reshape(B, N, T), 1)
+        scores = jnp.mean(self._classify(f, drop).reshape(B, N, T), 1)
         scores = jnp.where(where, scores, 0)
-
         f = f.reshape(B, N, T, -1).astype(jnp.float32)
         magnitudes = jnp.where(where, jnp.mean(losses.norm(f)[..., 0], 1), 0)
         # Training hides most magnitudes, so that not the same snippets win each time.
@@ -137,6 +132,13 @@ class Model(nn.Module):
             return x
         x = nn.relu(self._dense(2 * WIDTH, "mlp_fc1")(x))
         return jax.nn.sigmoid(self._dense(WIDTH, "mlp_fc2")(x))
+
+    def _classify(self, f: Float[Array, "R T D"], drop: nn.Dropout) -> Array:
+        """The snippet classifier's scores."""
+        y = drop(nn.relu(self._dense(128, "fc1")(f)))
+        y = drop(nn.relu(self._dense(32, "fc2")(y)))
+        y = self._dense(1, "fc3")(y)[..., 0]
+        return jax.nn.sigmoid(y.astype(jnp.float32))
 
     def _attend(
         self,
