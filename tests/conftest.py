@@ -1,5 +1,6 @@
 """Switches and fixtures for every test."""
 
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,42 @@ def quick_compilation(request) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", not parity)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> Iterator[None]:
+    """Nothing is written to the user's cache, by this process or those it starts."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSVAD_JAX_CACHE", str(cache))
+        # Processes that a test starts compile as quickly as this one, and only once.
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "programs"))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def kept_programs() -> Iterator[None]:
+    """Compiled programs are kept, for runs of one recipe that are compared."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    def switch(directory: str | None, seconds: float) -> None:
+        jax.config.update("jax_compilation_cache_dir", directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+        compilation_cache.reset_cache()
+
+    switch(os.environ["JAX_COMPILATION_CACHE_DIR"], 0.1)
+    yield
+    switch(None, 1.0)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, own_cache):
+    """A prepared dataset of a dozen videos with two kinds of anomalies."""
+    from tiny import Tiny
+
+    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -46,6 +47,11 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
     from absl import flags
     from ml_collections import config_flags
 
+    for argument in arguments:
+        file = argument.removeprefix("--config=").partition(":")[0]
+        # ml_collections keeps this error back until the config is used.
+        if argument.startswith("--config=") and not pathlib.Path(file).is_file():
+            raise InputError(f"--config {file}: no such file; pass a recipe of configs/")
     # A private FlagValues: nothing is registered globally, so tests and notebooks can
     # call this as often as they like.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]

@@ -3,6 +3,7 @@
 Order is a pure function of (seed, epoch), so a run resumes from the step alone.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from wsvad_jax.errors import InputError
 from wsvad_jax.state import State, check_batch, replicated, split
 
 if TYPE_CHECKING:
+    from wsvad_jax.metrics import EvalVideo
     from wsvad_jax.recipe import Recipe
     from wsvad_jax.scoring import Scorer
 
@@ -140,42 +142,65 @@ def open_validation(
     Under `clean`: video-level AUC of the held-out training videos, which needs no
     frame labels; each is scored as packed, its first crop. Under `paper`: the plan's
     metric on the test set, as the releases do.
+
+    Raises:
+      InputError: the plan's metric is none that these videos have.
     """
     from wsvad_jax import metrics, scoring
 
-    plan, card = recipe.plan, recipe.dataset.card
-    packed = feed.packed
-    _, first = np.unique(packed.index, return_index=True)
-    if recipe.config.protocol == "clean":
-        chosen = np.flatnonzero(held_out(recipe, packed))
-        entries = [recipe.dataset.split("train").entries[i] for i in chosen]
-        rows = first[chosen]
+    config, card = recipe.config, recipe.dataset.card
+    metric, key = recipe.plan.metric, f"config.{config.protocol}.metric"
+    on_test = config.protocol == "paper"
+    if not on_test and not metric.startswith("video_auc"):
+        raise InputError(
+            f"{key} is {metric!r}, but held-out training videos have no frame truth; "
+            "choose video_auc"
+        )
 
     def validate(state: State) -> tuple[float | None, dict[str, float]]:
-        params, batch_stats = state.params, state.batch_stats
-        if recipe.config.protocol == "paper":
-            videos = scoring.score_split(recipe, scorer, params, batch_stats)
-            prefix = "test"
+        weights = state.params, state.batch_stats
+        if on_test:
+            videos = scoring.score_split(recipe, scorer, *weights)
         else:
-            scores = scorer(
-                params,
-                batch_stats,
-                packed.features[rows],
-                packed.length[rows],
-                label="score held-out",
-            )
-            videos = scoring.eval_videos(
-                entries,
-                scoring.per_video(scores, packed.length[rows], packed.length[rows]),
-            )
-            prefix = "heldout"
+            videos = score_held_out(recipe, feed.packed, scorer, *weights)
         found = metrics.evaluate(
             videos,
             card.class_names,
-            normal_truth=recipe.config.eval.normal_truth,
+            normal_truth=config.eval.normal_truth,
             stride=card.stride,
+            slack=0 if on_test else None,
         )
-        shown = {f"{prefix}/{k}": v for k, v in found.items() if isinstance(v, float)}
-        return found[plan.metric], shown
+        numbers = {k: v for k, v in found.items() if isinstance(v, float)}
+        if metric not in found:
+            raise InputError(f"{key} is {metric!r}; expected one of {', '.join(found)}")
+        prefix = "test" if on_test else "heldout"
+        return found[metric], {f"{prefix}/{k}": v for k, v in numbers.items()}
 
     return validate
+
+
+def score_held_out(
+    recipe: "Recipe",
+    packed: "pipeline.Packed",
+    scorer: "Scorer",
+    params: Any,
+    batch_stats: Any,
+) -> list["EvalVideo"]:
+    """Scores the held-out videos as packed, at a length that is not their own."""
+    from wsvad_jax import scoring
+
+    _, first = np.unique(packed.index, return_index=True)
+    chosen = np.flatnonzero(held_out(recipe, packed))
+    rows = first[chosen]
+    entries = [recipe.dataset.split("train").entries[i] for i in chosen]
+    scores = scorer(
+        params,
+        batch_stats,
+        packed.features[rows],
+        packed.length[rows],
+        label="score held-out",
+    )
+    per_video = scoring.per_video(scores, packed.length[rows], packed.length[rows])
+    # What truth there is counts other frames than the resampled ones.
+    bare = [dataclasses.replace(e, segments=()) for e in entries]
+    return scoring.eval_videos(bare, per_video)

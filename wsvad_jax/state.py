@@ -24,7 +24,8 @@ Step = Callable[..., tuple["State", dict[str, Array]]]
 class State:
     """Everything that training changes."""
 
-    step: Int[Array, ""]
+    # Any, since JAX puts shardings and shapes in the places of a tree's arrays.
+    step: Int[Array, ""] | Any
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -138,7 +139,7 @@ def make_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, {**terms, "loss": loss, "grad_norm": optax.global_norm(grads)}
+        return state, {**terms, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     batch_sharding = split(mesh)
     # Where a whole split lies on the devices, only the rows of it are divided.

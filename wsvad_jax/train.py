@@ -59,8 +59,6 @@ def train_and_evaluate(
         return results
     recipe = open_recipe(config, data_dir)
     scorer = Scorer(recipe)
-    # Only now: a recipe that can't be opened leaves nothing behind.
-    write_json(workdir / "config.json", settings(config))
     best, history = fit(recipe, scorer, workdir)
     meta = {
         "model": config.model_name,
@@ -122,7 +120,11 @@ def fit(
     state = init_state(
         recipe.model, optimiser, feed.example(), config.seed, recipe.mesh
     )
-    best = Best(state.params, state.batch_stats)
+    # A step takes its state's memory over: weights that are to stay are copies.
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+    best = Best(copy(state.params), copy(state.batch_stats))
+    # Only now: a recipe that can't be trained leaves nothing behind.
+    write_json(workdir / "config.json", settings(config))
     checkpoints = Checkpoints(workdir / "checkpoints")
     start = evaluated = 0
     if found := checkpoints.restore({"state": state, "best": best.arrays()}):
@@ -141,7 +143,6 @@ def fit(
     )
     writer = Writer(workdir, resume_step=start)
     pending: tuple[int, dict[str, jax.Array]] | None = None
-    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
     save_every = config.get("checkpoint_every", 0) or per_epoch
 
     def log() -> None:

@@ -194,8 +194,11 @@ def _curves(results):
 
 
 def _title(results):
-    keys = [k for k in ("model", "dataset", "seed", "protocol", "step") if k in results]
-    return [", ".join(f"{k} {results[k]}" for k in keys)] if keys else []
+    keys = ("model", "dataset", "seed", "protocol", "step")
+    parts = [f"{k} {results[k]}" for k in keys if k in results]
+    # Which weights these are: a number selected on the test set says so.
+    parts += filter(None, [results.get("selection")])
+    return [", ".join(parts)] if parts else []
 
 
 def _percent(value):

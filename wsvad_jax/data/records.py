@@ -4,11 +4,13 @@ Letters: B videos, N crops, T snippets, D feature width, C classes (0 is normal)
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from flax import struct
-from jaxtyping import Bool, Float, Float16, Int, Num
+from jaxtyping import Array, Bool, Float, Float16, Int, Num
 
+AnyArray = Array | np.ndarray
 FRAMES_PER_SNIPPET = 16
 
 
@@ -41,7 +43,8 @@ class Record:
 class Batch:
     """Videos padded to one length; normal videos first where the recipe pairs them."""
 
-    features: Num[np.ndarray, "B N T D"]
-    length: Int[np.ndarray, "B"]  # valid snippets
-    label: Float[np.ndarray, "B C"]  # multi-hot
-    mask: Bool[np.ndarray, "B"]  # False for rows that only fill an evaluation batch
+    # Any, since JAX puts shardings and shapes in the places of a tree's arrays.
+    features: Num[AnyArray, "B N T D"] | Any
+    length: Int[AnyArray, "B"] | Any  # valid snippets
+    label: Float[AnyArray, "B C"] | Any  # multi-hot
+    mask: Bool[AnyArray, "B"] | Any  # False: only fills an evaluation batch

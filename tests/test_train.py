@@ -1,0 +1,397 @@
+"""Training runs: what they leave, how they resume, what stops them."""
+
+import gc
+import json
+import pathlib
+import random
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from wsvad_jax import cli, feed, train
+from wsvad_jax.checkpoint import load_params
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json
+from wsvad_jax.train import train_and_evaluate
+from wsvad_jax.writer import read_history
+
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
+KEYS = ("auc", "ano_auc", "ap", "ap_trapezoid", "far", "video_auc")
+ABOUT = ("model", "dataset", "seed", "protocol", "checkpoint", "step")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    """The workdir of a finished DSANet run."""
+    workdir = tmp_path_factory.mktemp("runs") / "dsanet"
+    train_and_evaluate(tiny.config(), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def straight(tiny, tmp_path_factory):
+    """`straight(model, **changes)`: the workdir of a run that was never stopped."""
+    runs = {}
+
+    def run(model, **changes):
+        key = (model, *sorted(changes.items()))
+        if key not in runs:
+            runs[key] = tmp_path_factory.mktemp("straight") / "run"
+            train_and_evaluate(tiny.config(model, **changes), runs[key])
+        return runs[key]
+
+    return run
+
+
+def stopped(monkeypatch, step, config, workdir):
+    """Runs until the batch of `step` is asked for, and no further."""
+    inputs = feed.Feed.inputs
+
+    def until(self, asked):
+        if asked == step:
+            raise KeyboardInterrupt
+        return inputs(self, asked)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(feed.Feed, "inputs", until)
+        train_and_evaluate(config, workdir)
+
+
+def assert_same(found: pathlib.Path, wanted: pathlib.Path):
+    """Weights, metrics and results of two runs are equal to the last bit."""
+    a, b = (load_params(workdir / "model") for workdir in (found, wanted))
+    jax.tree.map(np.testing.assert_array_equal, a[:2], b[:2])
+    for name in ("metrics.jsonl", "results.json", "config.json"):
+        assert (found / name).read_text() == (wanted / name).read_text(), name
+
+
+def saved_steps(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_run_leaves_numbers_and_pictures(tiny, finished):
+    results = read_json(finished / "results.json")
+    for key in KEYS:
+        assert 0 <= results[key] <= 1 and 0 <= results[f"{key}_align"] <= 1
+    assert len(results["map"]) == 5 and {"map_avg", "map_avg_clean"} <= results.keys()
+    assert [results[k] for k in ABOUT] == ["dsanet", "own", 0, "clean", "model", 6]
+    assert results["selection"] == "last weights"
+    assert {"jax", "flax", "python"} <= results["versions"].keys()
+    assert results["device"].startswith("cpu")
+
+    with np.load(finished / "scores.npz") as scores:
+        assert len(scores.files) == 6 * 3
+        for i in range(6):
+            T = len(np.load(tiny.root / f"own/features/test{i}.npy"))
+            assert scores[f"test{i}/anomaly"].shape == (T,)
+            assert scores[f"test{i}/classes"].shape == (T, 3)
+    assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert list((finished / "tensorboard").glob("events.out.*"))
+    assert saved_steps(finished) == [4, 6]
+    assert read_json(finished / "config.json")["model"]["decoder_layers"] == 1
+
+
+def test_a_run_writes_each_step_and_each_evaluation(finished):
+    rows = read_history(finished)
+    steps = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    terms = {"mil", "align", "text", "event", "background", "consistency", "gather"}
+    assert all({*terms, "grad_norm"} <= row.keys() for row in steps)
+    evaluated = [row["step"] for row in rows if "heldout/video_auc" in row]
+    assert evaluated == [2, 4, 6]  # 10 videos, 2 batches an epoch
+
+
+def test_a_finished_run_shows_its_results(tiny, finished, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    results = train_and_evaluate(tiny.config(), finished)
+    assert results == read_json(finished / "results.json")
+    shown = capsys.readouterr().out
+    assert "frame AUC" in shown and "is finished" in shown
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("clip_tsa", {}),  # running statistics, dropout and noise
+        (
+            "mil_ranking",
+            {
+                "protocol": "paper",
+                "paper__reload_best": True,
+                "paper__eval_every": 1,
+            },
+        ),
+        ("mil_ranking", {"data__placement": "device", "clean__eval_every": 1}),
+    ],
+    ids=["clip_tsa", "paper", "device"],
+)
+def test_a_stopped_run_goes_on(
+    tiny, straight, tmp_path, monkeypatch, capsys, model, changes, step
+):
+    config = tiny.config(model, **changes)
+    stopped(monkeypatch, step, config, tmp_path / "run")
+    train_and_evaluate(config, tmp_path / "run")
+    if step > 2:
+        assert f"at step {step - 1} of 6" in capsys.readouterr().out
+    assert_same(tmp_path / "run", straight(model, **changes))
+
+
+def test_dsanet_goes_on_in_the_paper_protocol(
+    tiny, finished, tmp_path, monkeypatch, capsys
+):
+    """Training goes on from the best weights of each epoch, stopped or not."""
+    config = tiny.config(protocol="paper", paper__eval_every=1)
+    train_and_evaluate(config, tmp_path / "straight")
+    stopped(monkeypatch, 5, config, tmp_path / "run")
+    capsys.readouterr()
+    train_and_evaluate(config, tmp_path / "run")
+    assert_same(tmp_path / "run", tmp_path / "straight")
+
+    # A number that the test set has chosen can't be taken for another.
+    out = capsys.readouterr().out
+    paper, clean = (
+        read_json(path / "results.json") for path in (tmp_path / "run", finished)
+    )
+    assert (paper["protocol"], clean["protocol"]) == ("paper", "clean")
+    assert paper["selection"] == "best auc on test"
+    assert "protocol paper" in out and "best auc on test" in out
+    rows = [r for r in read_history(tmp_path / "run") if "test/auc" in r]
+    assert paper["step"] == max(rows, key=lambda r: r["test/auc"])["step"]
+    assert paper["auc"] == max(r["test/auc"] for r in rows)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tiny, straight, tmp_path):
+    """SIGKILL and the same command again, until the run is done."""
+    seed = random.randrange(1000)
+    draws, workdir = random.Random(seed), tmp_path / "run"
+    wanted = straight("dsanet", clean__epochs=10)
+    command = (*tiny.flags(clean__epochs=10), "--workdir", workdir)
+    for _ in range(3):
+        process = tiny.start(*command)
+        lines = len(read_history(workdir)) + draws.randrange(1, 6)
+        while process.poll() is None and len(read_history(workdir)) < lines:
+            time.sleep(0.01)
+        time.sleep(draws.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not (workdir / "results.json").exists()
+    process = tiny.start(*command)
+    out, err = process.communicate()
+    assert process.returncode == 0, (seed, err[-2000:])
+    assert "resuming" in out
+    assert_same(workdir, wanted)
+
+
+# What orbax leaves behind of a read that failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "both"])
+def test_a_damaged_checkpoint_is_left_out(
+    tiny, straight, tmp_path, monkeypatch, capsys, damage
+):
+    config, workdir = tiny.config("mil_ranking"), tmp_path / "run"
+    stopped(monkeypatch, 5, config, workdir)
+    assert saved_steps(workdir) == [2, 4]
+    for step in (2, 4) if damage == "both" else (4,):
+        files = (workdir / f"checkpoints/{step}/tree").rglob("*")
+        largest = max((f for f in files if f.is_file()), key=lambda f: f.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        if damage == "delete":
+            largest.unlink()
+        elif damage == "cut":
+            largest.write_bytes(data[: len(data) // 2])
+        else:
+            data[len(data) // 2] ^= 1
+            largest.write_bytes(data)
+    capsys.readouterr()
+    train_and_evaluate(config, workdir)
+    out, err = capsys.readouterr()
+    assert "checkpoint 4 in" in err and "is damaged" in err
+    assert ("at step 2 of 6" in out) == (damage != "both")
+    gc.collect()
+    assert_same(workdir, straight("mil_ranking"))
+
+
+def test_the_device_holds_what_the_host_gathers(straight):
+    """Both placements see the same batches."""
+    host, device = (
+        straight("mil_ranking", clean__eval_every=1, data__placement=placement)
+        for placement in ("host", "device")
+    )
+    for a, b in zip(read_history(host), read_history(device), strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_clean_runs_do_not_read_the_test_set_before_the_end(tiny, tmp_path):
+    """Test features that can't be read stop a clean run when all is trained."""
+    shutil.copytree(tiny.path, tmp_path / "data", ignore=lambda *_: ["packed"])
+    for shard in (tmp_path / "data").glob("*test.array_record*"):
+        shard.write_bytes(bytes(len(shard.read_bytes())))
+    changes = {"data__name": tmp_path / "data"}
+    clean = tiny.config("mil_ranking", **changes)
+    with pytest.raises(InputError, match=r"of test \(test\d\) cannot be read"):
+        train_and_evaluate(clean, tmp_path / "clean")
+    assert read_history(tmp_path / "clean")[-1]["step"] == 6
+    assert (tmp_path / "clean/model/meta.json").is_file()
+    paper = tiny.config("mil_ranking", protocol="paper", **changes)
+    with pytest.raises(InputError, match="cannot be read"):
+        train_and_evaluate(paper, tmp_path / "paper")
+    assert read_history(tmp_path / "paper")[-1]["step"] == 3
+
+
+def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
+    config = tiny.config("mil_ranking", clean__select="best", clean__eval_every=1)
+    results = train_and_evaluate(config, tmp_path / "run")
+    rows = [r for r in read_history(tmp_path / "run") if "heldout/video_auc" in r]
+    best = max(rows, key=lambda r: (r["heldout/video_auc"], r["step"]))
+    assert results["step"] == best["step"]  # of equals the later
+    assert results["selection"] == "best video_auc on held-out training videos"
+    assert not any(k.startswith("test/") for row in rows for k in row)
+
+
+def test_videos_longer_than_the_window(tiny, tmp_path):
+    """Training averages them down to T; held out, they are scored like that."""
+    config = tiny.config("mil_ranking", data__length=16)
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert results["step"] == 6
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path):
+    config = tiny.config("mil_ranking", clean__optim__default__lr=1e38)
+    with pytest.raises(InputError) as e:
+        train_and_evaluate(config, tmp_path / "run")
+    words = str(e.value)
+    assert words.startswith("step ") and " is nan; " in words or " is inf; " in words
+    assert words.count("train") >= 4  # the videos of the batch
+    step = int(words.split()[1].rstrip(":"))
+    assert read_history(tmp_path / "run")[-1]["step"] == step - 1
+
+
+def test_the_loss_falls(tiny, tmp_path):
+    train_and_evaluate(tiny.config("mil_ranking", clean__steps=60), tmp_path / "run")
+    losses = [row["loss"] for row in read_history(tmp_path / "run") if "loss" in row]
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def program(capsys, main, *arguments) -> str:
+    """Runs a program that fails; returns its one line of complaint."""
+    with pytest.raises(SystemExit) as e:
+        cli.run(lambda: main([str(a) for a in arguments]))
+    assert e.value.code == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert err.endswith(lines[0] + "\n") and len(lines) == 1
+    return lines[0]
+
+
+def test_workdirs_of_something_else(tiny, finished, tmp_path, capsys):
+    other = program(
+        capsys, train.main, *tiny.flags("mil_ranking"), "--workdir", finished
+    )
+    assert "its model_name is 'dsanet', yours 'mil_ranking'" in other
+    seed = program(capsys, train.main, *tiny.flags(seed=1), "--workdir", finished)
+    assert "its seed is 0, yours 1" in seed
+    (tmp_path / "letter.txt").write_text("dear reader")
+    foreign = program(capsys, train.main, *tiny.flags(), "--workdir", tmp_path)
+    assert "is not empty and holds no run" in foreign
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
+    """So that the mended recipe may use the same workdir."""
+    where = ("--workdir", tmp_path / "run")
+    flags = tiny.flags("mil_ranking", clean__batch_size=12)
+    line = program(capsys, train.main, *flags, *where)
+    assert "batch_size 12 asks for 6 normal and abnormal training samples" in line
+    assert "there are 5 and 5" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "wanted"),
+    [
+        ("dsanet", {"data__name": "nowhere"}, "no dataset 'nowhere'; expected demo"),
+        ("dsanet", {"data__name": "ucf"}, "dataset ucf is not prepared there"),
+        ("dsanet", {"lrr": 1}, "lrr"),
+        ("dsanet", {"model__windows": 1}, "windows"),
+        ("dsanet", {"clean__batch_size": "many"}, "batch_size"),
+        (
+            "dsanet",
+            {"data__length": 20},
+            "config.model.attn_window 8 doesn't divide the 20 snippets",
+        ),
+        ("dsanet", {"clip": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ("mil_ranking", {"protocol": "dirty"}, "expected clean or paper"),
+        ("mil_ranking", {"data__placement": "disk"}, "expected host or device"),
+        ("mil_ranking", {"data__pairing": "thirds"}, "'halves' or 'mixed'"),
+        ("mil_ranking", {"eval__mode": "parts"}, "expected windows or whole"),
+        ("mil_ranking", {"clean__batch_size": 5}, "need an even number"),
+        ("mil_ranking", {"clean__metric": "auc"}, "choose video_auc"),
+        (
+            "mil_ranking",
+            {"protocol": "paper", "paper__metric": "accuracy"},
+            "config.paper.metric is 'accuracy'; expected one of auc",
+        ),
+        (
+            "mil_ranking",
+            {"clean__optim__default__schedule": "linear"},
+            "schedule is 'linear'",
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_recipes(tiny, tmp_path, capsys, model, changes, wanted):
+    flags = tiny.flags(model, **changes)
+    line = program(capsys, train.main, *flags, "--workdir", tmp_path / "run")
+    assert wanted in line
+
+
+def test_missing_recipe(capsys, tmp_path):
+    flags = (f"--config={tmp_path}/none.py:demo", "--config.seed=1")
+    line = program(capsys, train.main, *flags)
+    assert f"{tmp_path}/none.py: no such file" in line
+
+
+def test_default_workdir(tiny):
+    config = tiny.config(seed=3)
+    assert str(train.default_workdir(config)) == "runs/dsanet-own-3"
+
+
+def test_devices_that_do_not_divide_the_batch(tiny, tmp_path):
+    """Three devices, in a process of its own; one sentence and exit code 2."""
+    process = tiny.start(
+        *tiny.flags("mil_ranking"),
+        "--workdir",
+        tmp_path / "run",
+        XLA_FLAGS="--xla_force_host_platform_device_count=3",
+    )
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    assert "batch_size is 8, which 3 devices don't divide" in err
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one(tiny, finished, tmp_path):
+    process = tiny.start(
+        *tiny.flags(),
+        "--workdir",
+        tmp_path / "run",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+    _, err = process.communicate()
+    assert process.returncode == 0, err[-2000:]
+    found, wanted = read_history(tmp_path / "run"), read_history(finished)
+    for a, b in zip(found, wanted, strict=True):
+        assert a == pytest.approx(b, rel=1e-3)
+    device = json.loads((tmp_path / "run/results.json").read_text())["device"]
+    assert device == "cpu (2 × cpu)"
