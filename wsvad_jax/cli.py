@@ -51,7 +51,9 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
         file = argument.removeprefix("--config=").partition(":")[0]
         # ml_collections keeps this error back until the config is used.
         if argument.startswith("--config=") and not pathlib.Path(file).is_file():
-            raise InputError(f"--config {file}: no such file; pass a recipe of configs/")
+            raise InputError(
+                f"--config {file}: no such file; pass a recipe of configs/"
+            )
     # A private FlagValues: nothing is registered globally, so tests and notebooks can
     # call this as often as they like.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
@@ -65,7 +67,9 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
         raise InputError(f"--config {e.filename}: {e.strerror}") from None
     except InputError:
         raise
-    except (flags.Error, ValueError, KeyError, AttributeError, TypeError) as e:
+    except (KeyError, AttributeError) as e:
+        raise InputError(_unknown_key(arguments) or f"--config: {e!r}") from None
+    except (flags.Error, ValueError, TypeError) as e:
         raise InputError(f"--config: {' '.join(str(e).split())}") from None
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
@@ -74,3 +78,22 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
             "--config is missing; pass a recipe: --config configs/dsanet.py"
         )
     return config
+
+
+def _unknown_key(arguments: Sequence[str]) -> str:
+    """Says which `--config.KEY=VALUE` names a key that the recipe doesn't have."""
+    recipe = load_config([a for a in arguments if a.startswith("--config=")])
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if not argument.startswith("--config."):
+            continue
+        node, path = recipe, "config"
+        for key in name.split(".")[1:]:
+            keys = node.keys() if hasattr(node, "keys") else ()
+            if key not in keys:
+                return (
+                    f"--{name}: the recipe has no such key; {path} has "
+                    f"{', '.join(keys) or 'none'}"
+                )
+            node, path = node[key], f"{path}.{key}"
+    return ""

@@ -1,0 +1,111 @@
+"""What every program shares: exit codes, one sentence, recipes from the command line."""
+
+import errno
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from wsvad_jax import cli
+from wsvad_jax.errors import InputError
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+RECIPE = f"--config={REPOSITORY}/configs/dsanet.py"
+
+
+def ended(main) -> int:
+    with pytest.raises(SystemExit) as e:
+        cli.run(main)
+    assert isinstance(e.value.code, int)
+    return e.value.code
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("a.npy: empty"), 2, "error: a.npy: empty\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/a"),
+            2,
+            "error: runs/a: No space left on device\n",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; the same command goes on from here\n",
+        ),
+    ],
+)
+def test_what_a_user_can_cause_is_one_line(capsys, error, code, line):
+    assert ended(raising(error)) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.run(raising(ZeroDivisionError()))
+    with pytest.raises(OSError, match="orbax"):  # of a library, not the system's
+        cli.run(raising(OSError("orbax")))
+
+
+def test_the_exit_code_of_main():
+    assert ended(lambda: 0) == 0
+
+
+def test_recipes_and_changes():
+    config = cli.load_config(
+        [
+            f"{RECIPE}:xd",
+            "--config.seed=3",
+            "--config.clean.optim.default.lr=1",
+            "--config.model.adapter=False",
+        ]
+    )
+    assert config.data.name == "xd" and config.model.attn_window == 64
+    assert config.seed == 3 and config.model.adapter is False
+    assert config.clean.optim.default.lr == 1.0
+    assert config.paper.optim.default.lr == 1e-5
+    assert cli.load_config([RECIPE]).data.name == "demo"
+
+
+def test_a_dataset_may_have_a_colon_in_its_path():
+    assert cli.load_config([f"{RECIPE}:/data/a:b"]).data.name == "/data/a:b"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], "--config is missing"),
+        (["--config=none.py:ucf", "--config.seed=1"], "--config none.py: no such file"),
+        ([RECIPE, "--config.sed=1"], "--config.sed: the recipe has no such key"),
+        ([RECIPE, "--config.model.window=8"], "config.model has adapter, attn_window"),
+        ([RECIPE, "--config.seed.x=8"], "config.seed has none"),
+        ([RECIPE, "--config.seed=one"], "seed"),
+        ([RECIPE, "--confg.seed=1"], "confg"),
+        ([RECIPE, "seed=1"], "unexpected argument 'seed=1'"),
+    ],
+)
+def test_bad_arguments(arguments, wanted):
+    with pytest.raises(InputError) as e:
+        cli.load_config(arguments)
+    assert wanted in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_program_ends_with_one_sentence():
+    command = [sys.executable, "-m", "wsvad_jax.train", "--config=none.py"]
+    run = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2 and run.stdout == ""
+    assert (
+        run.stderr == "error: --config none.py: no such file; pass a recipe of "
+        "configs/\n"
+    )
