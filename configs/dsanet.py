@@ -130,4 +130,11 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.epochs = 20
         config.clean.select = "last"
+        if dataset == "demo":  # 40 steps of 32 videos, twice a minute on two cores
+            config.data.length = 32
+            config.clean.epochs = 50
+            config.clean.eval_every = 10
+            config.clean.optim.default.lr = 5e-4
+            config.clean.optim.video_anomaly_refiner.lr = 5e-4
+            config.clean.optim.video_anomaly_refiner.warmup = 10
     return config

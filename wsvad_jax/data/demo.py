@@ -17,8 +17,13 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from wsvad_jax.data.demo_events import EVENTS
+from wsvad_jax.data.demo_figures import SCALE
+from wsvad_jax.data.demo_scenes import CAMERAS, HEIGHT, WIDTH, background
 from wsvad_jax.data.demo_world import NORMAL, Plan, plan_video, record
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, read_json, write_json
@@ -30,6 +35,7 @@ SEED = 0
 VIDEOS = (90, 45)  # training, test
 NORMAL_SHARE = 0.5
 CLIP = "../world/clip"  # the snapshot, seen from the prepared dataset
+GAIN = 3.0  # makes the features' deviation about 1
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
@@ -180,10 +186,12 @@ def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
 
 def _snapshot(directory: pathlib.Path, good: Iterable[str], seed: int) -> bool:
     """Writes the CLIP snapshot unless it is whole; returns whether it did."""
+    from wsvad_jax.clip.load import save_snapshot
     from wsvad_jax.clip.random import (
         EOS_TOKEN_ID,
         VOCAB_SIZE,
-        write_random_snapshot,
+        random_params,
+        tokenizer_files,
     )
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
@@ -191,21 +199,49 @@ def _snapshot(directory: pathlib.Path, good: Iterable[str], seed: int) -> bool:
     if clip.is_dir() and {f"clip/{p.name}" for p in clip.iterdir()} <= set(good):
         return False
     shutil.rmtree(clip, ignore_errors=True)
-    text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 128, eos_token_id=EOS_TOKEN_ID)
-    vision = VisionConfig(96, 16, 256, 1024, 2, 4, 128)
-    write_random_snapshot(clip, text=text, vision=vision, seed=seed)
+    text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 256, eos_token_id=EOS_TOKEN_ID)
+    vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
+    params = random_params(text, vision, seed)
+    params = centred(params, vision)
+    tokenizer = tokenizer_files(text.max_position_embeddings)
+    save_snapshot(clip, text, vision, params, tokenizer=tokenizer)
     return True
 
 
-def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
-    import numpy as np
+def centred(params: dict, vision: Any) -> dict:
+    """Shifts the image tower so that the feature of the empty street is zero.
 
+    A tower with random weights says of every picture mostly the same; what people and
+    fire change is a small part of it. Trained towers don't need this.
+    """
+    import jax.numpy as jnp
+
+    from wsvad_jax.clip.load import IMAGE_MEAN, IMAGE_STD
+    from wsvad_jax.clip.towers import CLIPVision
+
+    empty = np.asarray(background(CAMERAS[0]).reduce(SCALE), np.float32) / 255
+    side = (WIDTH - HEIGHT) // 2
+    pixels = (empty[None, :, side : side + HEIGHT] - IMAGE_MEAN) / IMAGE_STD
+    tower: Any = CLIPVision(vision)
+    model = params["vision_model"]
+    pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))[0]
+    norm = model["post_layernorm"]
+    norm = {**norm, "bias": norm["bias"] - np.asarray(pooled)}
+    kernel = GAIN * params["visual_projection"]["kernel"]
+    return {
+        **params,
+        "vision_model": {**model, "post_layernorm": norm},
+        "visual_projection": {"kernel": kernel},
+    }
+
+
+def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
     from wsvad_jax.clip.load import load
     from wsvad_jax.data.extraction import Extractor
 
     if not plans:
         return
-    extractor = Extractor(load(directory / "clip"), frame="middle", resize="clip")
+    extractor = Extractor(load(directory / "clip"), frame="mean", resize="clip")
     paths = [directory / _video(p) for p in plans]
     with Progress("extracting features", len(plans), unit="video") as progress:
         for plan, found in zip(plans, extractor.stream(paths), strict=True):

@@ -172,16 +172,16 @@ def explosion(scene: Scene, start: int, stop: int, strength: float) -> None:
     """A flash, a fireball, smoke; people run."""
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
-    size = 9 + 20 * strength
+    size = 14 + 20 * strength
     angle = rng.uniform(-2.8, -0.3, 14)
     speed = rng.uniform(0.6, 2.6, 14) * (0.6 + 0.6 * strength)
     debris = np.stack([np.cos(angle) * speed, np.sin(angle) * speed], 1)
     scene.effects.append(Blast(start, stop, x, y, size, debris))
     n = stop - start
-    burning = size * 0.45 * pulse(n, 2, 6, 0.45 * n, 0.4 * n)
+    burning = size * 0.5 * pulse(n, 2, 6, 0.9 * n, 0.05 * n)
     scene.effects.append(Fire(start, stop, x, y, burning, int(rng.integers(1 << 30))))
     puffs(
-        scene, (x, y - 4), start + 3, stop, rate=5 + 5 * strength, size=8 + 9 * strength,
+        scene, (x, y - 4), start + 3, stop, rate=8 + 6 * strength, size=12 + 10 * strength,
         colour=SOOT, alpha=0.55, rise=0.75, spread=4, life=2.8,
     )  # fmt: skip
     for _ in range(int(rng.integers(1, 4))):
@@ -193,10 +193,10 @@ def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
     n = stop - start
-    size = (4.5 + 8.5 * strength) * pulse(n, 0, 0.3 * n, 0.5 * n, 0.2 * n)
+    size = (6 + 10 * strength) * pulse(n, 0, 0.1 * n, 0.85 * n, 0.05 * n)
     scene.effects.append(Fire(start, stop, x, y, size, int(rng.integers(1 << 30))))
     puffs(
-        scene, (x, y - 6), start + 6, stop, rate=3 + 4 * strength, size=6 + 7 * strength,
+        scene, (x, y - 6), start + 6, stop, rate=5 + 4 * strength, size=9 + 9 * strength,
         colour=SOOT, alpha=0.5, rise=0.7, spread=2.5, life=2.6,
     )  # fmt: skip
     ground = min(y + 3, 93.0)
@@ -210,11 +210,11 @@ def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
 def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
     """Two to six people strike, kick, fall and get up again."""
     rng, camera = scene.rng, scene.camera
-    low, high = camera.walkways[-1 if rng.random() < 0.35 + 0.65 * strength else 0]
+    low, high = camera.walkways[-1 if rng.random() < 0.4 + strength else 0]
     y = rng.uniform(low, high)
     x = rng.uniform(40, 88)
     height = camera.height(y)
-    pairs = 1 + int(rng.random() < strength) + int(rng.random() < strength - 0.4)
+    pairs = 2 + int(rng.random() < 1.3 * strength)
     for k in range(pairs):
         middle = x + (k - (pairs - 1) / 2) * 0.95 * height + rng.normal(0, 1)
         ground = float(np.clip(y + rng.normal(0, 2), low, high))
@@ -224,7 +224,7 @@ def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
             scene.actors.append(Person(motion, start, rng))
     if strength > 0.4:
         puffs(
-            scene, (x, y - 2), start + 8, stop, rate=3, size=0.4 * height,
+            scene, (x, y - 2), start + 8, stop, rate=5, size=0.5 * height,
             colour=DUST, alpha=0.35, rise=0.1, spread=0.4 * height, life=1.2,
         )  # fmt: skip
 
@@ -278,9 +278,11 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
     turns = (np.pi if over else 0.3 + 0.25 * strength) * tilt * rng.choice([-1.0, 1.0])
     nudge = -0.22 * tilt * (0.4 + 0.6 * strength)
     if not stays:
-        leave = np.clip((t - (n - lead) * 0.72) / (n - lead) * 3.6, 0, 1)
+        leave = np.clip((t - (n - lead) * 0.85) / (n - lead) * 9, 0, 1)
         turns, nudge = turns * (1 - leave), nudge * (1 - leave)
-        gone = way * 150 * np.clip((t - (n - lead) * 0.75) / (n - lead) * 4, 0, 1) ** 2
+        gone = (
+            way * 150 * np.clip((t - (n - lead) * 0.88) / (n - lead) * 8.3, 0, 1) ** 2
+        )
         come, wait = come + gone, wait + gone
     for x, angle, brake in ((wait, nudge, t < 0), (come, turns, t > -4)):
         drive = Drive(x, np.full(n, float(y)), angle, np.broadcast_to(brake, n))
@@ -289,9 +291,9 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
     sparks = pulse(stop - start, 0, 1, 3, 6) * length * 0.22
     seed = int(rng.integers(1 << 30))
     scene.effects.append(Fire(start, stop, middle, y - 4, sparks, seed))
-    end = stop if stays else start + int(0.8 * (stop - start))
+    end = stop if stays else start + int(0.95 * (stop - start))
     puffs(
-        scene, spot, start + 2, end, rate=4 + 4 * strength, size=7 + 7 * strength,
+        scene, spot, start + 2, end, rate=10 + 5 * strength, size=13 + 9 * strength,
         colour=(176, 176, 178), alpha=0.55, rise=0.45, spread=4,
     )  # fmt: skip
     puffs(

@@ -76,8 +76,8 @@ def plan_video(split: str, number: int, category: str, seed: int) -> Plan:
             if rng.random() < 0.5:
                 second = sorted(EVENTS)[rng.integers(len(EVENTS))]
             events.append(_event(second, frames, events[0].stop + 2 * FPS, rng))
-    hour = HOURS[rng.choice(3, p=(0.55, 0.2, 0.25))]
-    return Plan(video, int(rng.integers(len(CAMERAS))), hour, frames, tuple(events))
+    hour = HOURS[rng.choice(3, p=(0.88, 0.12, 0.0))]
+    return Plan(video, 0, hour, frames, tuple(events))
 
 
 def _event(category: str, frames: int, earliest: int, rng) -> Event:
@@ -89,7 +89,7 @@ def _event(category: str, frames: int, earliest: int, rng) -> Event:
     if category == "RoadAccidents" and frames - stop < 4 * FPS:
         stop = frames  # the wreck stays until the video ends
         start = max(start, stop - EVENT_SECONDS[1] * FPS)
-    return Event(category, start, stop, float(rng.uniform(0.15, 1)))
+    return Event(category, start, stop, float(rng.uniform(0.5, 1)))
 
 
 class Scene:
@@ -116,11 +116,11 @@ class Scene:
         """Exposure over time: clouds, the camera's own drift, a lamp switched."""
         t = np.arange(self.frames)
         slow = np.sin(2 * np.pi * t / (self.rng.uniform(15, 50) * FPS))
-        gain = 1 + self.rng.uniform(0.02, 0.09) * slow
-        if self.rng.random() < 0.3:  # the sun comes out, or a light goes on
+        gain = 1 + self.rng.uniform(0.01, 0.04) * slow
+        if self.rng.random() < 0.1:  # the sun comes out, or a light goes on
             start = self.rng.uniform(0, 0.8) * self.frames
             hold = self.rng.uniform(2, 6) * FPS
-            gain = gain + self.rng.uniform(0.1, 0.3) * pulse(
+            gain = gain + self.rng.uniform(0.05, 0.15) * pulse(
                 self.frames, start, 4, hold, 8
             )
         return gain.astype(np.float32)
@@ -178,7 +178,7 @@ def _life(scene: Scene) -> None:
     """Fills a scene with normal life."""
     rng, camera = scene.rng, scene.camera
     seconds = scene.frames / FPS
-    busy = rng.uniform(0.4, 1.3)
+    busy = rng.uniform(0.2, 0.6)
     for _ in range(rng.poisson(busy * seconds / 5) + 1):
         _walker(scene, WALK * rng.uniform(0.6, 1.25))
     for _ in range(rng.poisson(busy * seconds / 25)):
