@@ -159,12 +159,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
     known, rest = parser.parse_known_args(argv)
+    if bool(known.config) != bool(known.checkpoint):
+        parser.error("pass --config and --checkpoint, the folder of a model, together")
     if known.config:
         config = cli.load_config([f"--config={known.config}", *rest])
     else:
         config = saved_config(known.workdir, rest)
-    if known.config and not known.checkpoint:
-        parser.error("--config needs --checkpoint, the folder of a model")
+    if known.config and (known.workdir / "config.json").is_file():
+        raise InputError(
+            f"{known.workdir} holds a training, whose results would be replaced; "
+            "choose another --workdir"
+        )
     checkpoint = known.checkpoint or known.workdir / "model"
     evaluate_model(config, checkpoint, known.workdir, known.data_dir)
     return 0
