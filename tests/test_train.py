@@ -115,7 +115,7 @@ def test_a_finished_run_shows_its_results(tiny, finished, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", [1, 4, 5])
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
@@ -139,8 +139,18 @@ def test_a_stopped_run_goes_on(
     stopped(monkeypatch, step, config, tmp_path / "run")
     train_and_evaluate(config, tmp_path / "run")
     if step > 2:
-        assert f"at step {step - 1} of 6" in capsys.readouterr().out
+        assert "at step 4 of 6" in capsys.readouterr().out
     assert_same(tmp_path / "run", straight(model, **changes))
+
+
+def test_a_run_stopped_after_its_last_step(tiny, straight, tmp_path):
+    """Before the test set was scored, or amid it."""
+    wanted = straight("mil_ranking")
+    workdir = shutil.copytree(wanted, tmp_path / "run")
+    (workdir / "results.json").unlink()
+    shutil.rmtree(workdir / "model/params")
+    train_and_evaluate(tiny.config("mil_ranking"), workdir)
+    assert_same(workdir, wanted)
 
 
 def test_dsanet_goes_on_in_the_paper_protocol(
