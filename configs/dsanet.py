@@ -128,13 +128,13 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     else:  # the demo world or a folder of your own: far fewer videos
         config.data.length = 0
         config.paper.batch_size = config.clean.batch_size = 32
-        config.clean.epochs = 20
         config.clean.select = "last"
-        if dataset == "demo":  # 40 steps of 32 videos, twice a minute on two cores
+        config.clean.steps = 120  # instead of epochs
+        config.clean.optim.default.lr = 2e-4
+        config.clean.optim.video_anomaly_refiner.lr = 2e-4
+        config.clean.optim.video_anomaly_refiner.warmup = 20
+        if dataset == "demo":
             config.data.length = 32
-            config.clean.epochs = 50
-            config.clean.eval_every = 10
-            config.clean.optim.default.lr = 5e-4
-            config.clean.optim.video_anomaly_refiner.lr = 5e-4
-            config.clean.optim.video_anomaly_refiner.warmup = 10
+            config.clean.steps = 80
+            config.clean.eval_every = 20
     return config

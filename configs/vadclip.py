@@ -113,6 +113,10 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     else:  # the demo world or a folder of your own: far fewer videos
         config.data.length = 0
         config.paper.batch_size = config.clean.batch_size = 32
-        config.clean.epochs = 20
         config.clean.select = "last"
+        config.clean.steps = 150  # instead of epochs
+        if dataset == "demo":
+            config.data.length = 32
+            config.clean.eval_every = 30
+            config.clean.optim.default.lr = 1e-4
     return config

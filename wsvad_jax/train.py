@@ -113,7 +113,7 @@ def fit(
     total = plan.get("steps", 0) or plan.epochs * per_epoch
     optimiser = optim.from_plan(
         plan.to_dict(),
-        epochs=plan.epochs,
+        epochs=-(-total // per_epoch),
         steps_per_epoch=per_epoch,
         loader_steps=feed.loader_steps,
     )

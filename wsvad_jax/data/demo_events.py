@@ -210,11 +210,11 @@ def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
 def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
     """Two to six people strike, kick, fall and get up again."""
     rng, camera = scene.rng, scene.camera
-    low, high = camera.walkways[-1 if rng.random() < 0.4 + strength else 0]
+    low, high = camera.walkways[-1 if rng.random() < 0.5 + strength else 0]
     y = rng.uniform(low, high)
     x = rng.uniform(40, 88)
     height = camera.height(y)
-    pairs = 2 + int(rng.random() < 1.3 * strength)
+    pairs = 2 + int(rng.random() < 1.5 * strength)
     for k in range(pairs):
         middle = x + (k - (pairs - 1) / 2) * 0.95 * height + rng.normal(0, 1)
         ground = float(np.clip(y + rng.normal(0, 2), low, high))
@@ -260,8 +260,8 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
     They stand or lie there until the end of the video, or limp away.
     """
     rng, camera = scene.rng, scene.camera
-    lane = camera.lanes[rng.integers(len(camera.lanes))]
-    y, length, way = lane
+    near = rng.random() < 0.75
+    y, length, way = camera.lanes[-1 if near else 0]
     middle = 64 + rng.uniform(-16, 16)
     stays = stop >= scene.frames - 1
     lead = min(start, 3 * FPS)  # frames seen before the crash
@@ -275,7 +275,7 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
     come += way * 6 * (1 - np.exp(-np.clip(t, 0, None) / 6))
     over = rng.random() < 0.3 + 0.5 * strength and stays
     tilt = np.clip(t, 0, 11) / 11
-    turns = (np.pi if over else 0.3 + 0.25 * strength) * tilt * rng.choice([-1.0, 1.0])
+    turns = (np.pi if over else 0.45 + 0.3 * strength) * tilt * rng.choice([-1.0, 1.0])
     nudge = -0.22 * tilt * (0.4 + 0.6 * strength)
     if not stays:
         leave = np.clip((t - (n - lead) * 0.85) / (n - lead) * 9, 0, 1)
@@ -289,12 +289,16 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
         scene.actors.append(Car(drive, start - lead, length, way, scene.night, rng))
     spot = (middle, y - 0.25 * length)
     sparks = pulse(stop - start, 0, 1, 3, 6) * length * 0.22
+    if strength > 0.65:  # the engine burns
+        sparks = np.maximum(
+            sparks, 0.14 * length * pulse(stop - start, 4, 20, 0.8 * n, 10)
+        )
     seed = int(rng.integers(1 << 30))
     scene.effects.append(Fire(start, stop, middle, y - 4, sparks, seed))
     end = stop if stays else start + int(0.95 * (stop - start))
     puffs(
         scene, spot, start + 2, end, rate=10 + 5 * strength, size=13 + 9 * strength,
-        colour=(176, 176, 178), alpha=0.55, rise=0.45, spread=4,
+        colour=(70, 70, 74), alpha=0.6, rise=0.5, spread=5,
     )  # fmt: skip
     puffs(
         scene, (middle, y - 1), start, min(start + 2 * FPS, end), rate=6, size=10,

@@ -89,7 +89,7 @@ def _event(category: str, frames: int, earliest: int, rng) -> Event:
     if category == "RoadAccidents" and frames - stop < 4 * FPS:
         stop = frames  # the wreck stays until the video ends
         start = max(start, stop - EVENT_SECONDS[1] * FPS)
-    return Event(category, start, stop, float(rng.uniform(0.5, 1)))
+    return Event(category, start, stop, float(rng.uniform(0.6, 1)))
 
 
 class Scene:
