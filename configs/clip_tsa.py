@@ -62,7 +62,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.paper.epochs = 0
     config.paper.steps = 4000
     config.paper.batch_size = 32
-    config.paper.select_on = "test"
     config.paper.select = "best"
     config.paper.metric = "auc"
     config.paper.eval_every = 50  # steps
@@ -73,7 +72,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     )
 
     config.clean = config.paper.copy_and_resolve_references()
-    config.clean.select_on = "heldout"
     config.clean.metric = "video_auc"
     config.clean.later_of_equals = True
 

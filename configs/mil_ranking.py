@@ -55,7 +55,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.paper.epochs = 0
     config.paper.steps = 20_000
     config.paper.batch_size = 60
-    config.paper.select_on = "test"
     config.paper.select = "best"
     config.paper.metric = "auc"
     config.paper.eval_every = 500  # steps
@@ -72,7 +71,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     )
 
     config.clean = config.paper.copy_and_resolve_references()
-    config.clean.select_on = "heldout"
     config.clean.metric = "video_auc"
     config.clean.later_of_equals = True
 

@@ -72,7 +72,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.paper = ConfigDict()
     config.paper.epochs = 10
     config.paper.batch_size = 128
-    config.paper.select_on = "test"
     config.paper.select = "best"
     config.paper.metric = "auc"
     config.paper.eval_every = 10  # steps: 1280 videos
@@ -89,7 +88,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     )
 
     config.clean = config.paper.copy_and_resolve_references()
-    config.clean.select_on = "heldout"
     config.clean.metric = "video_auc"
     config.clean.eval_every = 0  # each epoch
     config.clean.reload_best = False

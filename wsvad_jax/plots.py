@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCORE, TRUTH = "#0072B2", "#D55E00"
 LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 INK, PALE = "#262626", "#6E6E6E"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": "#B5B5B5",
@@ -252,7 +252,7 @@ def _handles(ax, videos=()):
 
     curves, labels = ax.get_legend_handles_labels()
     curves, labels = curves[::-1], labels[::-1]  # the score first
-    handles = [Line2D([], [], color=c.get_edgecolor()) for c in curves]
+    handles: list[Any] = [Line2D([], [], color=c.get_edgecolor()) for c in curves]
     handles.append(Patch(color=TRUTH, alpha=0.2))
     handles.append(Line2D([], [], color=PALE, linestyle=(0, (4, 3)), linewidth=0.8))
     return handles, [*labels, "true anomaly", f"threshold {THRESHOLD}"]
@@ -263,9 +263,9 @@ def _losses(history):
     found = {}
     for row in history:
         for name, value in row.items():
-            if "/" not in name and (name == "loss" or name not in NO_TERMS):
-                if isinstance(value, int | float):
-                    found.setdefault(name, []).append((row["step"], value))
+            term = name == "loss" or name not in NO_TERMS
+            if "/" not in name and term and isinstance(value, int | float):
+                found.setdefault(name, []).append((row["step"], value))
     return {name: np.array(points, float).T for name, points in found.items()}
 
 

@@ -6,17 +6,18 @@ plain and some are small, far or dim.
 """
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from wsvad_jax.data.demo_figures import FPS, Car, Drive, Motion, Person, walk
+from wsvad_jax.data.demo_figures import FPS, Car, Drive, Motion, Number, Person, walk
 from wsvad_jax.data.demo_scenes import Camera, Light, blend, shine
 
 SMOKE, SOOT, DUST = (128, 126, 124), (46, 44, 44), (150, 138, 120)
 FLAMES = ((255, 90, 20), (255, 150, 40), (255, 215, 110))
 
 
+@runtime_checkable
 class Scene(Protocol):
     """What an event needs of the video that it happens in."""
 
@@ -28,7 +29,9 @@ class Scene(Protocol):
     effects: list
 
 
-def pulse(n: int, start: float, rise: float, hold: float, fall: float) -> np.ndarray:
+def pulse(
+    n: int, start: Number, rise: Number, hold: Number, fall: Number
+) -> np.ndarray:
     """0, up to 1 within `rise`, there for `hold`, back within `fall`; in frames."""
     ends = np.cumsum([start, max(rise, 1e-3), hold, max(fall, 1e-3)])
     return np.interp(np.arange(n), ends, [0, 1, 1, 0])
@@ -48,7 +51,7 @@ class Puffs:
     rise: np.ndarray  # pixels a frame
     drift: np.ndarray
     colour: tuple
-    alpha: float
+    alpha: Number
 
     def glow(self, light: Light, sources: Light, frame: int) -> None:
         """Smoke doesn't shine."""
@@ -66,17 +69,17 @@ class Puffs:
 
 def puffs(
     scene: Scene,
-    spot: tuple[float, float],
+    spot: tuple[Number, Number],
     start: int,
     stop: int,
     *,
-    rate: float,
-    size: float,
+    rate: Number,
+    size: Number,
     colour: tuple = SMOKE,
-    alpha: float = 0.6,
-    rise: float = 0.5,
-    spread: float = 2.0,
-    life: float = 2.2,
+    alpha: Number = 0.6,
+    rise: Number = 0.5,
+    spread: Number = 2.0,
+    life: Number = 2.2,
 ) -> Puffs:
     """A plume of `rate` puffs a second from `spot`, gone by frame `stop`."""
     rng = scene.rng
@@ -106,8 +109,8 @@ class Fire:
 
     start: int
     stop: int
-    x: float
-    y: float
+    x: Number
+    y: Number
     size: np.ndarray  # pixels, for each frame
     seed: int
 
@@ -135,9 +138,9 @@ class Blast:
 
     start: int
     stop: int
-    x: float
-    y: float
-    size: float
+    x: Number
+    y: Number
+    size: Number
     debris: np.ndarray  # [pieces, 2] velocity, pixels a frame
 
     def glow(self, light: Light, sources: Light, frame: int) -> None:
@@ -168,7 +171,7 @@ class Blast:
                 blend(picture, x, y, 1, (30, 26, 24), 0.9)
 
 
-def explosion(scene: Scene, start: int, stop: int, strength: float) -> None:
+def explosion(scene: Scene, start: int, stop: int, strength: Number) -> None:
     """A flash, a fireball, smoke; people run."""
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
@@ -188,7 +191,7 @@ def explosion(scene: Scene, start: int, stop: int, strength: float) -> None:
         runner(scene, x + rng.uniform(-14, 14), start + 4, stop)
 
 
-def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
+def arson(scene: Scene, start: int, stop: int, strength: Number) -> None:
     """Somebody sets something on fire; it grows, smokes, and is put out."""
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
@@ -207,8 +210,8 @@ def arson(scene: Scene, start: int, stop: int, strength: float) -> None:
     scene.actors.append(Person(motion, start, rng))
 
 
-def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
-    """Two to six people strike, kick, fall and get up again."""
+def fighting(scene: Scene, start: int, stop: int, strength: Number) -> None:
+    """Four to six people strike, kick, fall and get up again."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[-1 if rng.random() < 0.5 + strength else 0]
     y = rng.uniform(low, high)
@@ -218,7 +221,7 @@ def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
     for k in range(pairs):
         middle = x + (k - (pairs - 1) / 2) * 0.95 * height + rng.normal(0, 1)
         ground = float(np.clip(y + rng.normal(0, 2), low, high))
-        down = rng.integers(2)
+        down = int(rng.integers(2))
         for side in (0, 1):
             motion = brawl(scene, middle, ground, stop - start, side, side == down)
             scene.actors.append(Person(motion, start, rng))
@@ -229,7 +232,7 @@ def fighting(scene: Scene, start: int, stop: int, strength: float) -> None:
         )  # fmt: skip
 
 
-def brawl(scene: Scene, x: float, y: float, n: int, side: int, falls: bool) -> Motion:
+def brawl(scene: Scene, x: Number, y: Number, n: int, side: int, falls: bool) -> Motion:
     """One of two who fight, facing the other."""
     rng = scene.rng
     height, t = scene.camera.height(y), np.arange(n) / FPS
@@ -254,7 +257,7 @@ def brawl(scene: Scene, x: float, y: float, n: int, side: int, falls: bool) -> M
     return motion
 
 
-def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
+def road_accident(scene: Scene, start: int, stop: int, strength: Number) -> None:
     """A car runs into one that has stopped; both are thrown about and smoke.
 
     They stand or lie there until the end of the video, or limp away.
@@ -306,7 +309,7 @@ def road_accident(scene: Scene, start: int, stop: int, strength: float) -> None:
     )  # fmt: skip
 
 
-def runner(scene: Scene, x: float, start: int, stop: int) -> None:
+def runner(scene: Scene, x: Number, start: int, stop: int) -> None:
     """Adds somebody who runs out of the picture."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[-1]

@@ -8,7 +8,7 @@ hanging straight down, positive towards where the figure faces.
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +33,8 @@ THIGH, SHIN, TORSO, UPPER_ARM, FORE_ARM = 0.25, 0.23, 0.32, 0.17, 0.16
 WALK = 0.8 / FPS  # heights a frame
 RUN = 1.9 / FPS
 
+# A number of any kind, Python's or NumPy's.
+Number: TypeAlias = Any
 Track = Float[np.ndarray, "n"]
 
 
@@ -98,7 +100,7 @@ def joints(m: Motion) -> Float[np.ndarray, "n 11 2"]:
     """Neck, hip, head, then knee and foot, elbow and hand of either side."""
     f, h = m.facing, m.height
 
-    def limb(angle: Any, length: float) -> np.ndarray:  # [n, 2], y upwards
+    def limb(angle: Any, length: Number) -> np.ndarray:  # [n, 2], y upwards
         return length * np.stack([np.sin(angle) * f, -np.cos(angle)], -1)
 
     thighs = [limb(m.legs[:, s], THIGH) for s in (0, 1)]
@@ -163,7 +165,7 @@ class Person:
             canvas.ellipse((x - w / 2, y - w / 2, x + w / 2, y + w / 2), self.skin)
 
 
-def shade(colour: tuple, factor: float) -> tuple:
+def shade(colour: tuple, factor: Number) -> tuple:
     """Darkens a colour."""
     return tuple(int(c * factor) for c in colour)
 
@@ -207,7 +209,7 @@ class Car:
         self,
         drive: Drive,
         start: int,
-        length: float,
+        length: Number,
         facing: int,
         lights: bool,
         rng: np.random.Generator,
@@ -262,7 +264,7 @@ class Car:
         for (x, y), colour in zip(p[-2:], colours, strict=True):
             canvas.ellipse((x - r, y - r, x + r, y + r), colour)
 
-    def lamp(self, frame: int) -> tuple[float, float]:
+    def lamp(self, frame: int) -> tuple[Number, Number]:
         """The headlight's place in the video, in pixels."""
         x, y = self.points[frame - self.start][-2]
         return x / SCALE, y / SCALE

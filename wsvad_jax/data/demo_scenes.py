@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageDraw
 
-from wsvad_jax.data.demo_figures import SCALE, shade
+from wsvad_jax.data.demo_figures import SCALE, Number, shade
 
 WIDTH, HEIGHT = 128, 96
 HOURS = ("day", "dusk", "night")
@@ -28,14 +28,16 @@ class Camera:
 
     name: str
     paint: Callable[["Sheet"], None]
-    scale: tuple[float, float, float]  # a person at ground y is a + b (y - c) tall
-    walkways: tuple[tuple[float, float], ...]  # ranges of ground y
-    lanes: tuple[tuple[float, float, int], ...]  # ground y, car length, direction
-    parked: tuple[tuple[float, float, float], ...]  # x, ground y, length of bays
-    lamps: tuple[tuple[float, float, float], ...]  # x, y of the lamp, y of the ground
+    scale: tuple[Number, Number, Number]  # a person at ground y is a + b (y - c) tall
+    walkways: tuple[tuple[Number, Number], ...]  # ranges of ground y
+    lanes: tuple[tuple[Number, Number, int], ...]  # ground y, car length, direction
+    parked: tuple[tuple[Number, Number, Number], ...]  # x, ground y, length of bays
+    lamps: tuple[
+        tuple[Number, Number, Number], ...
+    ]  # x, y of the lamp, y of the ground
     windows: tuple[tuple[int, int, int, int], ...]  # x0, y0, x1, y1
-    fires: tuple[tuple[float, float], ...]  # things that burn
-    vent: tuple[float, float]  # where steam may rise
+    fires: tuple[tuple[Number, Number], ...]  # things that burn
+    vent: tuple[Number, Number]  # where steam may rise
     sky: int  # rows of sky
 
     def height(self, y: Any) -> Any:
@@ -50,20 +52,22 @@ class Sheet:
     def __init__(self, image: Image.Image):
         self.image, self.canvas = image, ImageDraw.Draw(image)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: tuple) -> None:
+    def box(
+        self, x0: Number, y0: Number, x1: Number, y1: Number, colour: tuple
+    ) -> None:
         s = SCALE
         corners = (s * x0, s * y0, s * x1 - 1, s * y1 - 1)
         self.canvas.rectangle(corners, colour)
 
-    def disc(self, x: float, y: float, rx: float, ry: float, colour: tuple) -> None:
+    def disc(self, x: Number, y: Number, rx: Number, ry: Number, colour: tuple) -> None:
         s = SCALE
         corners = (s * (x - rx), s * (y - ry), s * (x + rx), s * (y + ry))
         self.canvas.ellipse(corners, colour)
 
-    def shape(self, colour: tuple, *points: tuple[float, float]) -> None:
+    def shape(self, colour: tuple, *points: tuple[Number, Number]) -> None:
         self.canvas.polygon([(SCALE * x, SCALE * y) for x, y in points], colour)
 
-    def line(self, colour: tuple, width: int, *points: tuple[float, float]) -> None:
+    def line(self, colour: tuple, width: int, *points: tuple[Number, Number]) -> None:
         self.canvas.line([(SCALE * x, SCALE * y) for x, y in points], colour, width)
 
     def slope(self, y0: int, y1: int, top: tuple, bottom: tuple) -> None:
@@ -75,13 +79,13 @@ class Sheet:
             )
             self.canvas.line((0, y, SCALE * WIDTH, y), colour)
 
-    def tree(self, x: float, y: float, size: float) -> None:
+    def tree(self, x: Number, y: Number, size: Number) -> None:
         self.line((92, 70, 50), max(2, int(size / 4)), (x, y), (x, y - 0.6 * size))
         for dx, dy, r in ((0, 0.85, 0.34), (-0.25, 0.7, 0.26), (0.25, 0.72, 0.27)):
             green = (62, 104, 58) if dx == 0 else (74, 118, 66)
             self.disc(x + dx * size, y - dy * size, r * size, r * size, green)
 
-    def post(self, x: float, y0: float, y1: float) -> None:
+    def post(self, x: Number, y0: Number, y1: Number) -> None:
         self.line((70, 72, 78), 3, (x, y1), (x, y0))
         self.line((70, 72, 78), 3, (x, y0), (x + 4, y0))
         self.box(x + 2, y0, x + 6, y0 + 1.5, (235, 232, 215))
@@ -228,7 +232,7 @@ def background(camera: Camera) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=64)
-def halo(radius: int, squash: float = 1.0) -> Float32[np.ndarray, "h w"]:
+def halo(radius: int, squash: Number = 1.0) -> Float32[np.ndarray, "h w"]:
     """A soft disc, 1 in its middle and 0 at `radius` pixels."""
     rows = max(1, round(radius * squash))
     y, x = np.mgrid[-rows : rows + 1, -radius : radius + 1]
@@ -237,7 +241,7 @@ def halo(radius: int, squash: float = 1.0) -> Float32[np.ndarray, "h w"]:
 
 
 def window(
-    x: float, y: float, kernel: Float32[np.ndarray, "h w"]
+    x: Number, y: Number, kernel: Float32[np.ndarray, "h w"]
 ) -> tuple[tuple[slice, slice], Float32[np.ndarray, "a b"]] | None:
     """Returns where a kernel centred at (x, y) lies in a frame, and its part there."""
     h, w = kernel.shape
@@ -251,7 +255,12 @@ def window(
 
 
 def shine(
-    light: Light, x: float, y: float, radius: float, colour: Any, squash: float = 1.0
+    light: Light,
+    x: Number,
+    y: Number,
+    radius: Number,
+    colour: Any,
+    squash: Number = 1.0,
 ) -> None:
     """Adds a round pool of light."""
     place = window(x, y, halo(max(1, round(radius)), squash))
@@ -261,7 +270,7 @@ def shine(
 
 
 def blend(
-    frame: Light, x: float, y: float, radius: float, colour: Any, alpha: float
+    frame: Light, x: Number, y: Number, radius: Number, colour: Any, alpha: Number
 ) -> None:
     """Covers a round part with a colour, softly (smoke, steam, dust)."""
     place = window(x, y, halo(max(1, round(radius))))

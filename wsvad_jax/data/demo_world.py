@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import ImageDraw
 
 from wsvad_jax.data.demo_events import EVENTS, puffs, pulse
-from wsvad_jax.data.demo_figures import FPS, RUN, WALK, Car, Drive, Person, walk
+from wsvad_jax.data.demo_figures import FPS, RUN, WALK, Car, Drive, Number, Person, walk
 from wsvad_jax.data.demo_scenes import (
     CAMERAS,
     HEIGHT,
@@ -42,7 +42,7 @@ class Event:
     category: str
     start: int
     stop: int
-    strength: float
+    strength: Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _life(scene: Scene) -> None:
         )  # fmt: skip
 
 
-def _walker(scene: Scene, speed: float) -> None:
+def _walker(scene: Scene, speed: Number) -> None:
     """Somebody crosses the view, and may stop on the way."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[rng.integers(len(camera.walkways))]
@@ -256,7 +256,7 @@ def _meeting(scene: Scene) -> None:
         scene.actors.append(Person(motion, start, rng))
 
 
-def _passing_car(scene: Scene, start: int, y: float, length: float, way: int) -> int:
+def _passing_car(scene: Scene, start: int, y: Number, length: Number, way: int) -> int:
     """A car drives through, and may brake and wait. Returns the frames it needs."""
     rng = scene.rng
     speed = rng.uniform(1.0, 2.4)
