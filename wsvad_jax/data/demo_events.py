@@ -202,7 +202,7 @@ def arson(scene: Scene, start: int, stop: int, strength: Number) -> None:
         scene, (x, y - 6), start + 6, stop, rate=5 + 4 * strength, size=9 + 9 * strength,
         colour=SOOT, alpha=0.5, rise=0.7, spread=2.5, life=2.6,
     )  # fmt: skip
-    ground = min(y + 3, 93.0)
+    ground = min(y + 3.0, 93.0)
     side = rng.choice([-1.0, 1.0])
     away = x + side * np.interp(np.arange(n), [0, 0.25 * n, n], [7, 9, 95])
     motion = walk(away, np.full(n, ground), np.full(n, camera.height(ground)), rng)
