@@ -133,6 +133,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.clean.optim.video_anomaly_refiner.warmup = 20
         if dataset == "demo":
             config.data.length = 32
-            config.clean.steps = 80
+            config.clean.steps = 60
             config.clean.eval_every = 20
     return config

@@ -20,10 +20,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from wsvad_jax.data.demo_events import EVENTS
-from wsvad_jax.data.demo_figures import SCALE
-from wsvad_jax.data.demo_scenes import CAMERAS, HEIGHT, WIDTH, background
+from wsvad_jax.data.demo_figures import FPS
+from wsvad_jax.data.demo_scenes import HEIGHT, WIDTH
 from wsvad_jax.data.demo_world import NORMAL, Plan, plan_video, record
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, read_json, write_json
@@ -35,7 +36,7 @@ SEED = 0
 VIDEOS = (90, 45)  # training, test
 NORMAL_SHARE = 0.5
 CLIP = "../world/clip"  # the snapshot, seen from the prepared dataset
-GAIN = 3.0  # makes the features' deviation about 1
+CALIBRATION = 10  # normal videos that the image tower's output is scaled by
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
@@ -94,7 +95,7 @@ def make(
         return False
     directory.mkdir(parents=True, exist_ok=True)
     _render([p for p in everything if _video(p) not in good], directory, seed)
-    fresh = _snapshot(directory, good, seed)
+    fresh = _snapshot(plans["train"], directory, good, seed)
     stale = [p for p in everything if fresh or not {_video(p), _features(p)} <= good]
     _extract(stale, directory)
     for name, text in _lists(plans).items():
@@ -184,7 +185,9 @@ def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
             raise
 
 
-def _snapshot(directory: pathlib.Path, good: Iterable[str], seed: int) -> bool:
+def _snapshot(
+    plans: Iterable[Plan], directory: pathlib.Path, good: Iterable[str], seed: int
+) -> bool:
     """Writes the CLIP snapshot unless it is whole; returns whether it did."""
     from wsvad_jax.clip.load import save_snapshot
     from wsvad_jax.clip.random import (
@@ -202,14 +205,16 @@ def _snapshot(directory: pathlib.Path, good: Iterable[str], seed: int) -> bool:
     text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 256, eos_token_id=EOS_TOKEN_ID)
     vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
     params = random_params(text, vision, seed)
-    params = centred(params, vision)
+    params = calibrated(params, vision, _normal_life(plans, directory))
     tokenizer = tokenizer_files(text.max_position_embeddings)
     save_snapshot(clip, text, vision, params, tokenizer=tokenizer)
     return True
 
 
-def centred(params: dict, vision: Any) -> dict:
-    """Shifts the image tower so that the feature of the empty street is zero.
+def calibrated(
+    params: dict, vision: Any, pictures: UInt8[np.ndarray, "B S S 3"]
+) -> dict:
+    """Shifts and scales the image tower's output to mean 0, deviation 1 on `pictures`.
 
     A tower with random weights says of every picture mostly the same; what people and
     fire change is a small part of it. Trained towers don't need this.
@@ -219,20 +224,36 @@ def centred(params: dict, vision: Any) -> dict:
     from wsvad_jax.clip.load import IMAGE_MEAN, IMAGE_STD
     from wsvad_jax.clip.towers import CLIPVision
 
-    empty = np.asarray(background(CAMERAS[0]).reduce(SCALE), np.float32) / 255
-    side = (WIDTH - HEIGHT) // 2
-    pixels = (empty[None, :, side : side + HEIGHT] - IMAGE_MEAN) / IMAGE_STD
+    pixels = (pictures.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
     tower: Any = CLIPVision(vision)
-    model = params["vision_model"]
-    pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))[0]
+    model, kernel = params["vision_model"], params["visual_projection"]["kernel"]
+    pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))
+    pooled = np.asarray(pooled)
+    mean = pooled.mean(0)
+    deviation = ((pooled - mean) @ kernel).std(0)
     norm = model["post_layernorm"]
-    norm = {**norm, "bias": norm["bias"] - np.asarray(pooled)}
-    kernel = GAIN * params["visual_projection"]["kernel"]
+    norm = {**norm, "bias": norm["bias"] - mean}
     return {
         **params,
         "vision_model": {**model, "post_layernorm": norm},
-        "visual_projection": {"kernel": kernel},
+        "visual_projection": {"kernel": (kernel / deviation).astype(np.float32)},
     }
+
+
+def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
+    """A picture a second of the first normal videos, as the image tower sees them."""
+    from wsvad_jax.data.video import Video, rgb
+
+    normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
+    side = (WIDTH - HEIGHT) // 2
+    return np.stack(
+        [
+            rgb(frame)[:, side : side + HEIGHT]
+            for plan in normal
+            for i, frame in enumerate(Video(directory / _video(plan)).frames())
+            if i % FPS == FPS // 2
+        ]
+    )
 
 
 def _extract(plans: list[Plan], directory: pathlib.Path) -> None:

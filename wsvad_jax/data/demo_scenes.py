@@ -289,7 +289,7 @@ def daylight(
     tint = {
         "day": (1.0, 1.0, 0.98), "dusk": (0.74, 0.58, 0.52), "night": (0.2, 0.22, 0.3)
     }[hour]  # fmt: skip
-    light[:] = np.array(tint, np.float32) * rng.uniform(0.88, 1.06)
+    light[:] = np.array(tint, np.float32) * rng.uniform(0.97, 1.03)
     light *= 1 + 0.06 * np.linspace(-1, 1, WIDTH, dtype=np.float32)[None, :, None]
     if hour == "day":
         return light, sources

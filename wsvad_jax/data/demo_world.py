@@ -76,7 +76,7 @@ def plan_video(split: str, number: int, category: str, seed: int) -> Plan:
             if rng.random() < 0.5:
                 second = sorted(EVENTS)[rng.integers(len(EVENTS))]
             events.append(_event(second, frames, events[0].stop + 2 * FPS, rng))
-    hour = HOURS[rng.choice(3, p=(0.88, 0.12, 0.0))]
+    hour = HOURS[rng.choice(3, p=(0.95, 0.05, 0.0))]
     return Plan(video, 0, hour, frames, tuple(events))
 
 
@@ -191,7 +191,7 @@ def _life(scene: Scene) -> None:
             start += _passing_car(scene, start, y, length, way)
             start += int(rng.exponential(7 / busy) * FPS) + FPS
     for x, y, length in camera.parked:
-        if rng.random() < 0.5:
+        if rng.random() < 0.9:
             still = np.full(scene.frames, float(x) + rng.normal(0, 1))
             drive = Drive(still, np.full(scene.frames, float(y)), 0 * still, still < 0)
             way = int(rng.choice([-1, 1]))
