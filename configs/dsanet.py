@@ -132,6 +132,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.clean.optim.video_anomaly_refiner.lr = 2e-4
         config.clean.optim.video_anomaly_refiner.warmup = 20
         if dataset == "demo":
+            config.checkpoint_every = 20
             config.data.length = 32
             config.clean.steps = 60
             config.clean.eval_every = 20

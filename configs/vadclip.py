@@ -114,6 +114,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.clean.select = "last"
         config.clean.steps = 150  # instead of epochs
         if dataset == "demo":
+            config.checkpoint_every = 30
             config.data.length = 32
             config.clean.eval_every = 30
             config.clean.optim.default.lr = 1e-4
