@@ -200,7 +200,7 @@ def test_collected_runs_give_the_same_tables_without_paths(tmp_path, capsys):
         assert str(tmp_path) not in (results / file).read_text()
         assert read_json(results / file)["config"]["data"]["name"] == "small"
     config = read_json(results / files[1])["config"]
-    assert config["clip"] == "snapshot" and config["clean"]["epochs"] == 20
+    assert config["clip"] == "snapshot" and config["clean"]["epochs"] == 10
     before = report.markdown(report.tables(read_groups(tmp_path / "runs")))
     assert report.markdown(report.tables(read_groups(results))) == before
     capsys.readouterr()

@@ -80,6 +80,8 @@ class Tiny:
             keys |= {f"{protocol}.batch_size": 4, f"{protocol}.eval_every": 0}
             how_long = {"epochs": 3} if keys.get("clip") else {"steps": 6}
             keys |= {f"{protocol}.{key}": value for key, value in how_long.items()}
+        if keys.get("clip"):
+            keys["clean.steps"] = 0  # epochs count
         keys |= {"eval.batch_size": 8, "checkpoint_every": 2}
         keys |= {key.replace("__", "."): value for key, value in changes.items()}
         recipe = f"--config={REPOSITORY}/configs/{model}.py:{self.path}"
