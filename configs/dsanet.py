@@ -128,9 +128,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
         config.clean.steps = 120  # instead of epochs
-        config.clean.optim.default.lr = 2e-4
-        config.clean.optim.video_anomaly_refiner.lr = 2e-4
-        config.clean.optim.video_anomaly_refiner.warmup = 20
+        for group in config.clean.optim.values():
+            # Without a rise the first steps of this rate can saturate every score.
+            group.update(lr=2e-4, schedule="warmup_cosine", warmup=20, final=0.1)
         if dataset == "demo":
             config.checkpoint_every = 20
             config.data.length = 32
