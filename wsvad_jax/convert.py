@@ -17,7 +17,7 @@ import numpy as np
 
 from wsvad_jax import cli, weights
 from wsvad_jax.errors import InputError
-from wsvad_jax.sizes import check_sizes, expected_variables
+from wsvad_jax.sizes import check_sizes, expected_variables, lengths
 from wsvad_jax.torch_files import import_torch, read_state, write_state
 
 HELP = """\
@@ -98,6 +98,7 @@ def _meta(
     # The classes are not in the weights; of the public datasets they are known.
     known = {card.name: card for card in (cards.UCF, cards.XD, cards.SHANGHAITECH)}
     card = known.get(config.data.name)
+    T, D = lengths(config, state)
     return {
         "model": config.model_name,
         "dataset": config.data.name,
@@ -106,6 +107,8 @@ def _meta(
         "selection": "converted",
         "checkpoint": source.name,
         "config": config.to_dict(),
+        "length": T,
+        "width": D,
         # So that the way back gives the file's own types.
         "torch_dtypes": {
             k: x.dtype.name for k, x in state.items() if x.dtype != np.float32

@@ -25,16 +25,24 @@ PROTOCOLS = ("clean", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a config names, ready to train or to score."""
+class Network:
+    """A recipe's model with all that it reads beside features: enough to score."""
 
     config: "ConfigDict"
-    dataset: "Dataset"
     paper: ModuleType  # a module of wsvad_jax.models
     model: Any  # its linen module
     text: "TextInputs | None"  # None: the model reads no prompts
+    tower: dict[str, str] | None  # whose text tower: clip (a name) and hash
     T: int  # snippets a window
+    width: int  # of the features
     mesh: "Mesh"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Network):
+    """What a config names, ready to train or to score a dataset."""
+
+    dataset: "Dataset"
 
     @property
     def plan(self) -> "ConfigDict":
@@ -51,8 +59,25 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
     """
     from wsvad_jax.data import catalog
     from wsvad_jax.data.builder import open_dataset
-    from wsvad_jax.models import MODELS
     from wsvad_jax.state import make_mesh
+
+    paper = paper_of(config)
+    model = build_model(config)
+    dataset = open_dataset(catalog.resolve(config.data.name, data_dir))
+    T = window_length(config, dataset)
+    text, tower = open_text(config, dataset) if "clip" in config else (None, None)
+    return Recipe(
+        config, paper, model, text, tower, T, dataset.width, make_mesh(), dataset
+    )
+
+
+def paper_of(config: "ConfigDict") -> ModuleType:
+    """Returns the module of the recipe's model.
+
+    Raises:
+      InputError: an unknown model or protocol.
+    """
+    from wsvad_jax.models import MODELS
 
     if config.model_name not in MODELS:
         raise InputError(
@@ -62,12 +87,7 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
         raise InputError(
             f"protocol is {config.protocol!r}; expected {' or '.join(PROTOCOLS)}"
         )
-    paper = MODELS[config.model_name]
-    model = build_model(config)
-    dataset = open_dataset(catalog.resolve(config.data.name, data_dir))
-    T = window_length(config, dataset)
-    text = open_text(config, dataset) if "clip" in config else None
-    return Recipe(config, dataset, paper, model, text, T, make_mesh())
+    return MODELS[config.model_name]
 
 
 def build_model(config: "ConfigDict") -> Any:
@@ -99,8 +119,10 @@ def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
     return T
 
 
-def open_text(config: "ConfigDict", dataset: "Dataset") -> "TextInputs":
-    """Returns the card's prompts with the text tower that the recipe names.
+def open_text(
+    config: "ConfigDict", dataset: "Dataset"
+) -> tuple["TextInputs", dict[str, str]]:
+    """Returns the card's prompts with the text tower that the recipe names, and whose.
 
     `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
     that the dataset's features came from, where its card names one, else 'random'.
@@ -117,11 +139,15 @@ def open_text(config: "ConfigDict", dataset: "Dataset") -> "TextInputs":
                 "tower of random weights (--config.clip=NAME takes a real one)",
                 file=sys.stderr,
             )
+    place = name
     if name == "random":
-        name = str(random_snapshot(dataset.width))
+        place = str(random_snapshot(dataset.width))
     elif dataset.card.clip == name and (dataset.path / name).is_dir():
-        name = str(dataset.path / name)  # a card may name a folder in its dataset
-    return text_inputs(load(name), dataset.card.prompts)
+        # A card may name a folder in its dataset.
+        name = place = str((dataset.path / name).resolve())
+    snapshot = load(place)
+    tower = {"clip": name, "hash": snapshot.weights_hash}
+    return text_inputs(snapshot, dataset.card.prompts), tower
 
 
 def random_snapshot(width: int) -> pathlib.Path:
@@ -137,14 +163,14 @@ def random_snapshot(width: int) -> pathlib.Path:
     return directory
 
 
-def check_params(recipe: Recipe, params: Any, source: str) -> None:
+def check_params(recipe: Network, params: Any, source: str) -> None:
     """Raises InputError unless `params` have the names and shapes of the recipe's."""
     import jax
     import jax.numpy as jnp
 
     def init(text):
         rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        x = jnp.zeros((2, 1, recipe.T, recipe.dataset.width))
+        x = jnp.zeros((2, 1, recipe.T, recipe.width))
         n = jnp.ones(2, jnp.int32)
         return recipe.model.init(rngs, x, n, text, train=True)["params"]
 

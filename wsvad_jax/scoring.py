@@ -19,7 +19,7 @@ from wsvad_jax.state import check_batch, replicated, split
 
 if TYPE_CHECKING:
     from wsvad_jax.data.builder import Entry
-    from wsvad_jax.recipe import Recipe
+    from wsvad_jax.recipe import Network, Recipe
 
 MODES = ("windows", "whole")
 SHORTEST = 32  # snippets that a whole video is padded to at least
@@ -29,7 +29,7 @@ Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], floa
 class Scorer:
     """Scores windows with a recipe's model; compiled once, used for any weights."""
 
-    def __init__(self, recipe: "Recipe"):
+    def __init__(self, recipe: "Network"):
         self.recipe = recipe
         self.batch_size = recipe.config.eval.batch_size
         check_batch(self.batch_size, recipe.mesh, "config.eval.batch_size")
@@ -77,21 +77,49 @@ class Scorer:
           label: of the progress shown.
           batch_size: windows at a time; 0 takes the recipe's.
         """
-        text = None
-        if self._encode_text is not None:
-            text = self._encode_text(params, self.recipe.text)
         variables = {"params": params, "batch_stats": batch_stats}
-        found: dict[str, list[np.ndarray]] = {}
-        W, B = len(length), batch_size or self.batch_size
+        text, W, B = (
+            self.encode_text(params),
+            len(length),
+            batch_size or self.batch_size,
+        )
+        found = []
         with Progress(label, W, unit="window") as progress:
             for start in range(0, W, B):
                 part = slice(start, min(start + B, W))
-                x, n = _fill(features[part], length[part], B)
-                out = jax.device_get(self._score(variables, x, n, text))
-                for name, value in out.items():
-                    found.setdefault(name, []).append(value[: part.stop - start])
+                found.append(
+                    self.batch(variables, text, features[part], length[part], B)
+                )
                 progress.update(part.stop - start)
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+        return {k: np.concatenate([scores[k] for scores in found]) for k in found[0]}
+
+    def encode_text(self, params: Any) -> Any:
+        """Returns the features of the class prompts; None of a model without."""
+        if self._encode_text is None:
+            return None
+        return self._encode_text(params, self.recipe.text)
+
+    def batch(
+        self,
+        variables: dict[str, Any],
+        text: Any,
+        features: Num[np.ndarray, "W N T D"],
+        length: Int[np.ndarray, "W"],
+        batch_size: int,
+    ) -> Scores:
+        """Scores W windows at once, filled up to `batch_size`, W or more.
+
+        Args:
+          variables: the model's `params` and `batch_stats`.
+          text: of `encode_text`.
+          features: windows.
+          length: valid snippets of each.
+          batch_size: what the program is compiled for.
+        """
+        W = len(length)
+        x, n = _fill(features, length, batch_size)
+        scores = jax.device_get(self._score(variables, x, n, text))
+        return {name: value[:W] for name, value in scores.items()}
 
 
 def _fill(features, length, B):

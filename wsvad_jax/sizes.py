@@ -116,10 +116,7 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
     from wsvad_jax.recipe import build_model
 
     model, own = build_model(config), config.model_name
-    T = _size(state, "frame_position_embeddings.weight") or config.data.length
-    T = T or vars(model).get("attn_window", 32)
-    entry = {"mil_ranking": "fc1.weight", "clip_tsa": "mlp.fc1.weight"}
-    D = _size(state, entry.get(own, "frame_position_embeddings.weight"), 1) or 512
+    T, D = lengths(config, state)
 
     def init():
         rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
@@ -128,6 +125,15 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
         return model.init(rngs, features, length, text, train=True)
 
     return jax.eval_shape(init)
+
+
+def lengths(config: Any, state: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """Returns the snippets of a window and the width of features, as far as known."""
+    T = _size(state, "frame_position_embeddings.weight") or config.data.length
+    T = T or config.model.get("attn_window", 32)
+    entry = {"mil_ranking": "fc1.weight", "clip_tsa": "mlp.fc1.weight"}
+    position = "frame_position_embeddings.weight"
+    return T, _size(state, entry.get(config.model_name, position), 1) or 512
 
 
 def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
