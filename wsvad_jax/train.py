@@ -68,6 +68,10 @@ def train_and_evaluate(
         "step": best.step,
         "selection": selection_note(recipe),
         "checkpoint": "model",
+        # What scoring needs of the dataset, which may be gone by then.
+        "length": recipe.T,
+        "width": recipe.width,
+        "tower": recipe.tower,
     }
     save_params(workdir / "model", best.params, best.batch_stats, meta)
     videos = score_split(recipe, scorer, best.params, best.batch_stats)
@@ -162,7 +166,8 @@ def fit(
                 log()
                 metric, metrics = validate(state)
                 evaluated = step
-                writer.write(step, metrics)
+                if metrics:
+                    writer.write(step, metrics)
                 if better(metric, best.metric, plan):
                     best = Best(
                         copy(state.params), copy(state.batch_stats), step, metric
