@@ -171,22 +171,22 @@ def settle(
     num_snippets: int,
     card: Card,
     *,
+    num_frames: int = 0,
     slack: int = 0,
     strict: bool = True,
 ) -> tuple[tuple[tuple[int, int, int], ...], list[str]]:
     """Returns a test video's events (start, end, class), clipped, and remarks.
 
-    The video has `num_snippets * card.stride` frames. With `strict`, events keep within
-    them (or within the length that the file gives) and have the video's labels, as a
-    file made for these features should. Without, as for public files made for videos,
-    an event may end in the snippet that features cut off, and a class that the labels
-    lack, or that the file does not tell, is remarked. `slack` snippets more may be
-    missing, which is remarked.
+    The video has `num_snippets * card.stride` frames, or `num_frames` where known (not
+    0). With `strict`, events keep within the snippets (or the length that the file
+    gives) and have the video's labels, as a file made for these features should.
+    Without, as for public files made for videos, an event may end in the snippet that
+    features cut off, and a class that the labels lack, or that the file does not tell,
+    is remarked. `slack` snippets more may be missing, which is remarked.
 
-    Raises:
-      InputError: lengths, classes or labels that disagree; names the video.
+    Raises InputError, naming the video, where lengths, classes or labels disagree.
     """
-    frames = num_snippets * card.stride
+    frames = num_frames or num_snippets * card.stride
     if truth is None:
         if any(label):
             raise InputError(
@@ -194,21 +194,22 @@ def settle(
                 "has it; add its segments"
             )
         return (), []
-    where = f"{truth.source}: video {video}"
-    remarks = _check_length(truth, where, num_snippets, card.stride, slack, strict)
-    events = []
+    where, T, events = f"{truth.source}: video {video}", num_snippets, []
+    remarks = _check_length(truth, where, T, card.stride, slack, strict)
     for event in truth.events:
         c, remark = _class_in(event, label, where, frames, card, strict)
         remarks += remark
         if c and event[0] < frames:
             events.append((event[0], min(event[1], frames), c))
+        if frames < event[1] <= T * card.stride:
+            remarks.append(f"{where} has an event past its {frames} frames; clipped")
     if any(label) and not events:
         raise InputError(
             f"{where} is labelled {_names(label, card)}, but has no event within its "
             f"{frames} frames; add its segments"
         )
-    several = sum(map(bool, label)) > 1
-    if not strict and several and not all(n for *_, n in truth.events):
+    untold = not all(name for *_, name in truth.events)
+    if not strict and untold and sum(map(bool, label)) > 1:
         remarks.append(
             f"{where} has several labels and events without class, which take the first"
         )

@@ -20,6 +20,7 @@ from wsvad_jax.progress import Progress
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
+OWN = "TD or NTD"  # told apart by the number of axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Video:
     num_snippets: int = 0
     num_crops: int = 1
     width: int = 0
+    num_frames: int = 0  # 0 unknown: all snippets are whole
     segments: tuple[tuple[int, int, int], ...] = ()
 
 
@@ -164,6 +166,8 @@ def _sized(video: Video) -> Video:
                 f"{list(shape)}; extract all crops of the video again"
             )
     axes = video.layout
+    if axes == OWN:
+        axes = "NTD" if len(shape) == 3 and len(video.paths) == 1 else "TD"
     if len(shape) != len(axes) or not all(shape):
         names = {"T": "snippets", "N": "crops", "D": "width"}
         expected = ", ".join(names[a] for a in axes)
@@ -172,7 +176,7 @@ def _sized(video: Video) -> Video:
         )
     N = shape[axes.index("N")] if "N" in axes else len(video.paths)
     T, D = shape[axes.index("T")], shape[axes.index("D")]
-    return dataclasses.replace(video, num_snippets=T, num_crops=N, width=D)
+    return dataclasses.replace(video, layout=axes, num_snippets=T, num_crops=N, width=D)
 
 
 def _alike(
@@ -221,7 +225,7 @@ class Records:
             except InputError as e:
                 self.problems(e)
                 continue
-            frames = video.num_snippets * self.stride
+            frames = video.num_frames or video.num_snippets * self.stride
             yield Record(video.video, features, video.label, frames, video.segments)
 
 

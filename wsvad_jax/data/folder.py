@@ -1,7 +1,8 @@
 """A folder of one's own: lists, features, truth and card to a dataset.
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
-  FOLDER/features/VIDEO.npy          [T, D], or VIDEO__0.npy, VIDEO__1.npy ... crops
+  FOLDER/features/VIDEO.npy          [T, D] or [N, T, D], or VIDEO__0.npy ... crops
+  FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
   FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol)
   FOLDER/test_segments.json          optional: true events of the test videos, in frames
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
@@ -9,17 +10,17 @@
 Without a card the classes are the training labels, normal first.
 """
 
-import csv
 import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from wsvad_jax import files
-from wsvad_jax.data import annotations, cards
+from wsvad_jax.data import annotations, cards, sidecar
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import (
+    OWN,
     Problems,
     Records,
     Video,
@@ -27,10 +28,18 @@ from wsvad_jax.data.features import (
     same_crops,
     survey,
 )
+from wsvad_jax.data.lists import (
+    SPLITS,
+    Row,
+    label_of,
+    read_lists,
+    video_id,
+    without_doubles,
+)
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
-SPLITS = ("train", "test")
+TRUTH = "test_segments.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +52,6 @@ class Collection:
     splits: Mapping[str, Records]
     remarks: Sequence[str] = ()
     about: About = dataclasses.field(default_factory=About)
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A line of a list."""
-
-    where: str
-    video: str
-    labels: tuple[str, ...]
 
 
 def load(
@@ -76,7 +76,7 @@ def load(
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
     problems = problems or Problems()
-    lists = {split: read_list(folder / f"{split}.csv") for split in SPLITS}
+    lists = read_lists(folder)
     protocol, clip = read_protocol(root / "protocol.json")
     card = _card(folder, root, lists["train"], protocol, clip)
     lists = without_doubles(lists, problems)
@@ -86,58 +86,24 @@ def load(
         for split, rows in lists.items()
     }
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
+    sized, remarks = with_sidecars(sized, card, problems)
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
         videos[split] = same_crops(kept, problems)
     _check_sides(folder, videos["train"])
     _check_crop(folder, card, videos["test"])
-    path, remarks = folder / "test_segments.json", []
+    path = folder / TRUTH
     if path.exists():
-        truth = annotations.read_json(path)
-        videos["test"], remarks = with_truth(
+        truth = read_truth(path)
+        videos["test"], said = with_truth(
             videos["test"], lists["test"], truth, card, problems, slack=slack
         )
+        remarks += said
     crops = videos["train"][0].num_crops
     protocol = dataclasses.replace(protocol, stride=card.stride, crops=crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
     return Collection(card.name, card, protocol, splits, remarks)
-
-
-def read_list(path: pathlib.Path) -> list[Row]:
-    """Reads `video,label` lines.
-
-    Raises:
-      InputError: no such file, no header, or a line of another form.
-    """
-    try:
-        lines = list(csv.reader(annotations.files_text(path).splitlines()))
-    except csv.Error as e:
-        raise InputError(f"{path}: cannot be read as CSV ({e})") from None
-    header = [word.strip() for word in lines[0]] if lines else []
-    if header != ["video", "label"]:
-        found = f"it begins with {','.join(header)!r:.60}" if header else "it is empty"
-        raise InputError(
-            f"{path}: expected the header video,label in line 1, but {found}"
-        )
-    rows = []
-    for i, words in enumerate(lines[1:], 2):
-        words = [word.strip() for word in words]
-        if not any(words):
-            continue
-        if len(words) != 2 or not all(words):
-            raise InputError(
-                f"{path}:{i}: expected video,label, found {','.join(words)!r:.80}"
-            )
-        video, label = words
-        parts = pathlib.PurePosixPath(video).parts
-        if ".." in parts or video.startswith("/"):
-            raise InputError(f"{path}:{i}: {video!r} is a path out of the folder")
-        labels = tuple(dict.fromkeys(part.strip() for part in label.split("+")))
-        rows.append(Row(f"{path}:{i}", video, labels))
-    if not rows:
-        raise InputError(f"{path}: the list names no video")
-    return rows
 
 
 def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
@@ -164,25 +130,70 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
     return FeatureProtocol(**{k: v for k, v in value.items() if k in known}), clip
 
 
-def without_doubles(
-    lists: Mapping[str, Sequence[Row]], problems: Problems
-) -> dict[str, list[Row]]:
-    """Reports videos that are named twice, in one list or in both; the first stays."""
-    seen: dict[str, str] = {}
-    kept: dict[str, list[Row]] = {split: [] for split in lists}
-    for split, rows in lists.items():
-        for row in rows:
-            if row.video not in seen:
-                seen[row.video] = row.where
-                kept[split].append(row)
-                continue
-            problems(
-                InputError(
-                    f"{row.where}: video {row.video} is already in {seen[row.video]}; "
-                    "keep it in one place"
+def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
+    """Reads a folder's truth file by the videos' names, extensions dropped.
+
+    Raises:
+      InputError: as `annotations.read_json`.
+    """
+    truth: dict[str, annotations.Truth] = {}
+    for name, item in annotations.read_json(path).items():
+        if video_id(name) in truth:
+            raise InputError(f"{path}: video {video_id(name)} is there twice; keep one")
+        truth[video_id(name)] = item
+    return truth
+
+
+def with_sidecars(
+    videos: Sequence[Video], card: Card, problems: Problems
+) -> tuple[list[Video], list[str]]:
+    """Gives videos their exact length where a sidecar tells it; returns remarks too.
+
+    Features that sidecars say were made in different ways are problems.
+    """
+    good, remarks, first = [], [], None
+    for video in videos:
+        path = sidecar.sidecar_path(video.paths[0])
+        if not path.is_file():
+            good.append(video)
+            continue
+        try:
+            side = sidecar.read(path)
+            _check_sidecar(side, path, video, card)
+            made = (side.encoder, side.stride, side.crops, side.frame, side.resize)
+            first = first or (made, path)
+            if made != first[0]:
+                raise InputError(
+                    f"{path}: features made by {_made(made)}, those of {first[1].name} "
+                    f"by {_made(first[0])}; extract all videos in one way"
                 )
-            )
-    return kept
+        except InputError as e:
+            problems(e)
+            continue
+        good.append(dataclasses.replace(video, num_frames=side.num_frames))
+        if side.damage:
+            remarks.append(f"video {video.video} is damaged: {side.damage}")
+    return good, remarks
+
+
+def _check_sidecar(
+    side: sidecar.Sidecar, path: pathlib.Path, video: Video, card: Card
+) -> None:
+    if side.stride != card.stride:
+        raise InputError(
+            f"{path}: features of {side.stride} frames a snippet, but the card's stride "
+            f"is {card.stride}; correct the card or extract the video again"
+        )
+    if -(-side.num_frames // side.stride) != video.num_snippets:
+        raise InputError(
+            f"{path}: {side.num_frames} frames are not the {video.num_snippets} snippets "
+            f"of {video.paths[0].name}; extract the video again"
+        )
+
+
+def _made(made: tuple) -> str:
+    encoder, stride, crops, frame, resize = made
+    return f"{encoder} (stride {stride}, {crops} crops, frame {frame}, resize {resize})"
 
 
 def with_truth(
@@ -220,6 +231,7 @@ def with_truth(
                 video.label,
                 video.num_snippets,
                 card,
+                num_frames=video.num_frames,
                 slack=slack,
                 strict=strict,
             )
@@ -273,8 +285,11 @@ def _feature_files(folder: pathlib.Path, root: pathlib.Path) -> dict[str, pathli
                 f"--output {root}"
             )
         raise InputError(f"{root}: no such folder; {hint}")
-    found = npy_files(root)
-    return {p.relative_to(root).as_posix().removesuffix(".npy"): p for p in found}
+    names = {
+        p.relative_to(root).as_posix().removesuffix(".npy"): p for p in npy_files(root)
+    }
+    # Some extractors keep the video's extension: a.mp4.npy.
+    return {video_id(name): path for name, path in names.items()} | names
 
 
 def _videos(
@@ -292,26 +307,8 @@ def _videos(
         except InputError as e:
             problems(e)
             continue
-        videos.setdefault(row.video, Video(row.video, label, paths))
+        videos.setdefault(row.video, Video(row.video, label, paths, OWN))
     return list(videos.values())
-
-
-def label_of(row: Row, card: Card) -> tuple[int, ...]:
-    """Returns a row's classes.
-
-    Raises:
-      InputError: a label that no class has, or normal beside another.
-    """
-    try:
-        label = tuple(sorted(card.index(name) for name in row.labels))
-    except InputError as e:
-        raise InputError(f"{row.where}: video {row.video} has the {e}") from None
-    if 0 in label and len(label) > 1:
-        raise InputError(
-            f"{row.where}: video {row.video} is labelled {'+'.join(row.labels)}, normal "
-            "and not; keep one"
-        )
-    return label
 
 
 def crop_files(

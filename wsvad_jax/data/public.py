@@ -29,13 +29,8 @@ from wsvad_jax.data.features import (
     shape_of,
     survey,
 )
-from wsvad_jax.data.folder import (
-    Collection,
-    Row,
-    label_of,
-    with_truth,
-    without_doubles,
-)
+from wsvad_jax.data.folder import Collection, with_truth
+from wsvad_jax.data.lists import Row, label_of, without_doubles
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
