@@ -13,9 +13,9 @@ from jaxtyping import Float
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
 LOW = 0.35  # fixed levels only: where an event ends
 RISE = 0.2  # above the video's usual level: what is an event below HIGH, too
-SHARE = 0.6  # of a peak's height above the usual level, down to which its event lasts
+SHARE = 0.5  # of a peak's height above the usual level, down to which its event lasts
 USUAL = 0.25  # quantile of a video's scores that is its usual level
-MIN_LENGTH = 1.0  # seconds; what is shorter is no event
+MIN_LENGTH = 1.5  # seconds; what is shorter is no event
 MAX_GAP = 0.0  # seconds between events that become one
 UNNAMED = "anomaly"  # the category where a model knows no classes
 
@@ -97,18 +97,19 @@ def peaks(
 ) -> list[tuple[int, int]]:
     """Stretches (first, stop) of snippets around peaks, the highest taken first.
 
-    The lower quartile of the scores is the video's usual level u. A snippet is a peak
-    with a score of at least `high` or u + `rise`. Its stretch lasts while the score is
-    at least u + `share` · (peak − u). Its slopes, as far as they fall, belong to no
+    The lower quartile of the scores is the video's usual level u, which counts as
+    `high` − `rise` at most, so that a video that is anomalous throughout is one event.
+    A snippet is a peak with a score of at least u + `rise` or `high`. Its stretch lasts while the
+    score is at least u + `share` · (peak − u). Its slopes, as far as they fall, belong to no
     other peak, so that two peaks have a valley between them.
     """
     if not len(score):
         return []
-    usual = float(np.quantile(score, USUAL))
+    usual = min(float(np.quantile(score, USUAL)), max(high - rise, 0.0))
     taken = np.zeros(len(score), bool)
     found = []
     for k in np.argsort(-score, kind="stable").tolist():
-        if score[k] < high and score[k] - usual < rise:
+        if score[k] < min(high, usual + rise):
             break
         if taken[k]:
             continue
