@@ -73,6 +73,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.clean = config.paper.copy_and_resolve_references()
     config.clean.metric = "video_auc"
+    config.clean.held_out = 0.1  # of the training videos
     config.clean.later_of_equals = True
 
     if dataset == "ucf":
@@ -86,4 +87,5 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     else:  # the demo world or a folder of your own: far fewer videos
         config.paper.steps = config.clean.steps = 400
         config.clean.select = "last"
+        config.clean.held_out = 0.0
     return config

@@ -101,6 +101,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.clean = config.paper.copy_and_resolve_references()
     config.clean.metric = "video_auc"
+    config.clean.held_out = 0.1  # of the training videos
     config.clean.eval_every = 0  # each epoch
     config.clean.reload_best = False
     config.clean.later_of_equals = True
@@ -127,6 +128,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.data.length = 0
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
+        config.clean.held_out = 0.0
         config.clean.steps = 120  # instead of epochs
         for group in config.clean.optim.values():
             # Without a rise the first steps of this rate can saturate every score.

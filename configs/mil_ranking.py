@@ -72,6 +72,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.clean = config.paper.copy_and_resolve_references()
     config.clean.metric = "video_auc"
+    config.clean.held_out = 0.1  # of the training videos
     config.clean.later_of_equals = True
 
     if dataset == "xd":
@@ -82,4 +83,5 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.eval_every = config.clean.eval_every = 100
         config.clean.optim.default.lr = 0.01
         config.clean.select = "last"
+        config.clean.held_out = 0.0
     return config

@@ -89,6 +89,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.clean = config.paper.copy_and_resolve_references()
     config.clean.metric = "video_auc"
+    config.clean.held_out = 0.1  # of the training videos
     config.clean.eval_every = 0  # each epoch
     config.clean.reload_best = False
     config.clean.later_of_equals = True
@@ -112,6 +113,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.data.length = 0
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
+        config.clean.held_out = 0.0
         config.clean.steps = 150  # instead of epochs
         if dataset == "demo":
             config.checkpoint_every = 30

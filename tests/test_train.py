@@ -16,6 +16,7 @@ from wsvad_jax import cli, feed, train
 from wsvad_jax.checkpoint import load_params
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
+from wsvad_jax.recipe import open_recipe
 from wsvad_jax.train import train_and_evaluate
 from wsvad_jax.writer import read_history
 
@@ -264,6 +265,18 @@ def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
     assert results["step"] == best["step"]  # of equals the later
     assert results["selection"] == "best video_auc on held-out training videos"
     assert not any(k.startswith("test/") for row in rows for k in row)
+
+
+def test_all_videos_train_where_none_is_held_out(tiny, tmp_path):
+    config = tiny.config("mil_ranking", clean__held_out=0.0, clean__steps=2)
+    assert len(feed.open_feed(open_recipe(config)).rows) == 12
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert results["step"] == 2
+    assert not any("heldout" in k for r in read_history(tmp_path / "run") for k in r)
+    config = tiny.config("mil_ranking", clean__held_out=0.0, clean__select="best")
+    with pytest.raises(InputError, match="clean.held_out is 0"):
+        train_and_evaluate(config, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_videos_longer_than_the_window(tiny, tmp_path):

@@ -82,6 +82,7 @@ class Tiny:
             keys |= {f"{protocol}.{key}": value for key, value in how_long.items()}
         if keys.get("clip"):
             keys["clean.steps"] = 0  # epochs count
+        keys["clean.held_out"] = 0.1
         keys |= {"eval.batch_size": 8, "checkpoint_every": 2}
         keys |= {key.replace("__", "."): value for key, value in changes.items()}
         recipe = f"--config={REPOSITORY}/configs/{model}.py:{self.path}"

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from wsvad_jax.recipe import Recipe
     from wsvad_jax.scoring import Scorer
 
-HELD_OUT = 0.1  # of the training videos, under protocol `clean`
 PLACEMENTS = ("host", "device")
 
 
@@ -129,9 +128,12 @@ def open_feed(recipe: "Recipe") -> Feed:
 
 
 def held_out(recipe: "Recipe", packed: "pipeline.Packed") -> np.ndarray:
-    """Which training videos are held out, bool [V]."""
+    """Which training videos are held out under `clean`, bool [V]."""
     _, first = np.unique(packed.index, return_index=True)
-    return pipeline.holdout(packed.label[first], HELD_OUT, recipe.config.seed)
+    share = recipe.plan.held_out
+    if not share:
+        return np.zeros(len(first), bool)
+    return pipeline.holdout(packed.label[first], share, recipe.config.seed)
 
 
 def open_validation(
@@ -140,11 +142,12 @@ def open_validation(
     """Returns the function that scores weights for selection.
 
     Under `clean`: video-level AUC of the held-out training videos, which needs no
-    frame labels; each is scored as packed, its first crop. Under `paper`: the plan's
-    metric on the test set, as the releases do.
+    frame labels; each is scored as packed, its first crop; nothing where none are held
+    out. Under `paper`: the plan's metric on the test set, as the releases do.
 
     Raises:
-      InputError: the plan's metric is none that these videos have.
+      InputError: the plan's metric is none that these videos have, or the best weights
+        are asked for with nothing held out.
     """
     from wsvad_jax import metrics, scoring
 
@@ -156,6 +159,13 @@ def open_validation(
             f"{key} is {metric!r}, but held-out training videos have no frame truth; "
             "choose video_auc"
         )
+    if not on_test and not recipe.plan.held_out:
+        if recipe.plan.select == "best":
+            raise InputError(
+                "config.clean.held_out is 0, but config.clean.select is 'best'; hold a "
+                "share of the training videos out (0.1), or select the 'last' weights"
+            )
+        return lambda state: (None, {})
 
     def validate(state: State) -> tuple[float | None, dict[str, float]]:
         weights = state.params, state.batch_stats
