@@ -1,0 +1,185 @@
+"use strict";
+// Seeking on the timeline, the playhead, and the list's filter. Without a video that the
+// browser plays, the timeline keeps a time of its own and everything else works.
+
+const clock = (seconds) => {
+  const whole = Math.floor(seconds + 1e-6);
+  const two = (n) => String(n).padStart(2, "0");
+  const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60);
+};
+const percent = (share) => Math.round(100 * share) + " %";
+
+function setUp(root) {
+  const data = JSON.parse(root.querySelector("script.data").textContent);
+  const end = data.edges[data.edges.length - 1] || 0;
+  const video = root.querySelector("video");
+  const scrub = root.querySelector(".scrub");
+  const head = scrub.querySelector(".playhead");
+  const tip = scrub.querySelector(".tip");
+  const readout = root.querySelector(".readout");
+  const events = Array.from(root.querySelectorAll("li.event"), (item) => ({
+    item,
+    start: Number(item.dataset.start),
+    end: Number(item.dataset.end),
+  }));
+  let own = 0;
+
+  const broken = () => !video || video.error !== null;
+  const now = () => (broken() ? own : video.currentTime);
+  const snippet = (t) => {
+    let low = 0, high = data.anomaly.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (data.edges[middle] <= t) low = middle; else high = middle - 1;
+    }
+    return low;
+  };
+  const told = (t) => {
+    const i = snippet(t);
+    if (!(i in data.anomaly)) return "no score";
+    const text = "score " + percent(data.anomaly[i]);
+    if (!data.top || data.sure[i] < 0.1) return text;
+    return text + ", " + data.names[data.top[i]] + " " + percent(data.sure[i]);
+  };
+
+  let last = -1;
+  function show() {
+    const t = Math.min(now(), end);
+    if (t === last) return;
+    last = t;
+    head.style.left = (end ? (100 * t) / end : 0) + "%";
+    scrub.setAttribute("aria-valuenow", t.toFixed(2));
+    const words = told(t);
+    scrub.setAttribute("aria-valuetext", clock(t) + " of " + clock(end) + ", " + words);
+    readout.textContent = clock(t) + " of " + clock(end) + " · " + words;
+    for (const event of events) {
+      const inside = event.start <= t && t < event.end;
+      if (inside) event.item.setAttribute("aria-current", "true");
+      else event.item.removeAttribute("aria-current");
+    }
+  }
+  function seek(t) {
+    own = Math.min(Math.max(t, 0), end);
+    if (!broken()) {
+      // A video may be shorter than its scores by a frame.
+      const most = Number.isFinite(video.duration) ? video.duration : end;
+      video.currentTime = Math.min(own, most);
+    }
+    show();
+  }
+  function play() {
+    if (!broken()) video.play().catch(() => {});  // a refusal leaves the player still
+  }
+  function jump(step) {
+    const t = now();
+    const later = events.filter((e) => e.start > t + 0.05);
+    const before = events.filter((e) => e.start < t - 0.5);
+    const to = step > 0 ? later[0] : before[before.length - 1];
+    if (to) seek(to.start);
+  }
+
+  const at = (event) => {
+    const box = scrub.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  };
+  scrub.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    // A finger that moves up or down scrolls the page, so it seeks when it is lifted.
+    if (event.pointerType === "touch") return;
+    scrub.setPointerCapture(event.pointerId);
+    seek(at(event) * end);
+  });
+  scrub.addEventListener("click", (event) => seek(at(event) * end));
+  scrub.addEventListener("pointermove", (event) => {
+    if (event.buttons & 1 && scrub.hasPointerCapture(event.pointerId)) {
+      seek(at(event) * end);
+    }
+    if (event.pointerType === "touch") return;
+    const share = at(event);
+    tip.hidden = false;
+    tip.textContent = clock(share * end) + " · " + told(share * end);
+    const half = tip.offsetWidth / 2, width = scrub.offsetWidth;
+    const middle = Math.max(half, Math.min(share * width, width - half));
+    tip.style.left = middle + "px";
+  });
+  scrub.addEventListener("pointerleave", () => { tip.hidden = true; });
+  scrub.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(10, end / 20);
+    const keys = {
+      ArrowRight: () => seek(now() + 1),
+      ArrowUp: () => seek(now() + 1),
+      ArrowLeft: () => seek(now() - 1),
+      ArrowDown: () => seek(now() - 1),
+      PageUp: () => seek(now() + page),
+      PageDown: () => seek(now() - page),
+      Home: () => seek(0),
+      End: () => seek(end),
+      n: () => jump(1),
+      p: () => jump(-1),
+      " ": () => { if (broken() || video.paused) play(); else video.pause(); },
+    };
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (!Object.hasOwn(keys, key)) return;
+    event.preventDefault();
+    keys[key]();
+  });
+
+  for (const button of root.querySelectorAll("[data-seek]")) {
+    button.addEventListener("click", () => {
+      seek(Number(button.dataset.seek));
+      play();
+      root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  if (video) {
+    const complain = () => {
+      video.hidden = true;
+      root.querySelector(".unplayable").hidden = false;
+    };
+    video.addEventListener("error", complain);
+    if (video.error) complain();
+    for (const name of ["timeupdate", "seeking", "seeked", "loadedmetadata"]) {
+      video.addEventListener(name, show);
+    }
+    const follow = () => {
+      show();
+      if (!video.paused && !video.ended) requestAnimationFrame(follow);
+    };
+    video.addEventListener("play", () => {
+      for (const other of document.querySelectorAll("video")) {
+        if (other !== video) other.pause();
+      }
+      requestAnimationFrame(follow);
+    });
+  }
+
+  const hint = root.querySelector(".hint[id]");
+  readout.hidden = hint.hidden = false;
+  for (const [name, value] of Object.entries({
+    role: "slider", tabindex: "0", "aria-label": scrub.dataset.label,
+    "aria-describedby": hint.id, "aria-valuemin": "0", "aria-valuemax": end.toFixed(2),
+  })) scrub.setAttribute(name, value);
+  show();
+}
+
+function setUpFilter(filter) {
+  const input = filter.querySelector("input"), status = filter.querySelector("span");
+  const rows = Array.from(document.querySelectorAll(".overview li"));
+  filter.hidden = false;
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.dataset.words.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      if (!row.hidden) shown += 1;
+    }
+    status.textContent = words.length ? shown + " of " + rows.length : "";
+  });
+}
+
+document.querySelectorAll("article.video").forEach(setUp);
+document.querySelectorAll(".filter").forEach(setUpFilter);

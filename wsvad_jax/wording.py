@@ -1,0 +1,121 @@
+"""Answers in words that need no background: what happened, when, how sure."""
+
+from collections.abc import Sequence
+
+from wsvad_jax.answer import Answer
+from wsvad_jax.events import Event
+from wsvad_jax.timeline import clock
+
+SHORT = 2.0  # seconds below which an event's times need tenths
+
+
+def percent(share: float) -> str:
+    """Returns "87 %"; a score is never called 100 % nor, unless it is, 0 %."""
+    if share >= 0.995:
+        return "over 99 %"
+    if 0 < share < 0.005:
+        return "under 1 %"
+    return f"{100 * share:.0f} %"
+
+
+def span(event: Event) -> str:
+    """Returns an event's times, such as 0:12–0:19."""
+    tenths = event.end - event.start < SHORT
+    start, end = clock(event.start, tenths=tenths), clock(event.end, tenths=tenths)
+    return f"{start}–{end}"
+
+
+def describe(event: Event) -> str:
+    """Returns "Fighting, 0:12–0:19, 87 % sure"; truth has no score to tell."""
+    what = f"{event.category}, {span(event)}"
+    return what if event.score != event.score else f"{what}, {percent(event.score)} sure"
+
+
+def strongest(answer: Answer) -> Event | None:
+    """Returns the event of the highest score, or None."""
+    return max(answer.events, key=lambda e: e.score, default=None)
+
+
+def order(answer: Answer) -> tuple[float, float, str]:
+    """A sort key: the strongest event first, then the highest score without event."""
+    event = strongest(answer)
+    top = float(answer.anomaly.max(initial=0))
+    return (-event.score if event else 1.0, -top, answer.name)
+
+
+def sentence(answer: Answer) -> str:
+    """Returns what was found in one video, the strongest event first."""
+    event = strongest(answer)
+    if event:
+        rest = len(answer.events) - 1
+        return describe(event) + (f", and {count(rest, 'more event')}" if rest else "")
+    if not len(answer.anomaly):
+        return "Nothing could be scored"
+    at = int(answer.anomaly.argmax())
+    top, when = float(answer.anomaly[at]), clock(float(answer.edges[at]))
+    return f"Nothing found; the score is highest at {when}, {percent(top)}"
+
+
+def headline(answers: Sequence[Answer]) -> str:
+    """Returns what was found in all videos together."""
+    if len(answers) == 1:
+        return sentence(answers[0])
+    events = sum(len(a.events) for a in answers)
+    videos = sum(bool(a.events) for a in answers)
+    if not events:
+        return f"No events in {count(len(answers), 'video')}"
+    where = f"{videos} of {len(answers)}" if videos < len(answers) else f"all {videos}"
+    return f"{count(events, 'event')} in {where} videos"
+
+
+def classes(answers: Sequence[Answer]) -> str:
+    """Returns how many events of each class, the most frequent first."""
+    found: dict[str, int] = {}
+    for answer in answers:
+        for event in answer.events:
+            found[event.category] = found.get(event.category, 0) + 1
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {n}" for name, n in ranked)
+
+
+def overlaps(event: Event, others: Sequence[Event]) -> bool:
+    """Tells whether an event shares time with one of the others."""
+    return any(event.start < o.end and o.start < event.end for o in others)
+
+
+def compared(answers: Sequence[Answer]) -> str:
+    """Returns how the events agree with the truth, or "" where none is known."""
+    known = [a for a in answers if a.truth is not None]
+    if not known:
+        return ""
+    true = [(e, a.events) for a in known for e in a.truth or ()]
+    false = sum(not overlaps(e, a.truth or ()) for a in known for e in a.events)
+    hits = sum(overlaps(e, found) for e, found in true)
+    if len(true) == 1:
+        first = f"The one true event is {'found' if hits else 'missed'}"
+    elif true:
+        first = f"{hits} of {len(true)} true events are found, at least in part"
+    else:
+        first = "No event is known to be true"
+    wrong = (
+        f"{count(false, 'event')} found where none is true" if false else "no false one"
+    )
+    return f"{first}; {wrong}."
+
+
+def count(n: int, what: str) -> str:
+    """Returns "1 event" or "3 events"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def setting(value: object) -> str:
+    """Returns a setting's value as a person would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(v) for v in value) or "none"
+    return str(value)
