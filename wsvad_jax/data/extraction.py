@@ -5,31 +5,37 @@ is encoded was never stated for the released features, so it is a choice that is
 with the features: the `first`, the `middle`, or the `mean` of the features of all.
 Features are CLIP's projected image features without L2 normalisation.
 
-Decoding runs in a thread ahead of the tower. The tower sees batches of one fixed size,
-filled across videos, so that it is compiled once.
+Decoding runs in threads ahead of the tower. The tower sees batches of one fixed size,
+filled across videos, so that it is compiled once. Of a video only the finished
+features are kept, in float16, so its length is bounded by them alone.
 """
 
+import collections
 import contextlib
 import dataclasses
 import pathlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float, Float16, Float32, UInt8
 
+from wsvad_jax.clip.load import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data import video as videos
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.errors import InputError
 
 # CLIP's normalisation, in units of a full channel.
-MEAN = np.array([[[[0.48145466, 0.4578275, 0.40821073]]]], np.float32)
-STD = np.array([[[[0.26862954, 0.26130258, 0.27577711]]]], np.float32)
+MEAN = np.array(IMAGE_MEAN, np.float32).reshape(1, 1, 1, 3)
+STD = np.array(IMAGE_STD, np.float32).reshape(1, 1, 1, 3)
+# A larger batch fills an accelerator; on a CPU it only makes the last one dearer.
+BATCH_SIZE = {"cpu": 16}
+ACCELERATOR_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Extracted:
     features: Float16[np.ndarray, "N T D"]
     num_frames: int  # decoded; T is num_frames / stride, rounded up
     seconds: Float[np.ndarray, "T"]  # presentation time of each snippet's first frame
+    duration: float  # when the last frame ends, seconds
     fps: float  # average rate that the container states, 0 unknown
     damage: str  # what could not be read, "" when all could
 
@@ -55,7 +62,8 @@ class Extractor:
         frame: str = "middle",
         resize: str = "stretch",
         stride: int = FRAMES_PER_SNIPPET,
-        batch_size: int = 64,
+        batch_size: int | None = None,
+        decoders: int = 1,
     ):
         """Puts the image tower on the default device.
 
@@ -65,19 +73,23 @@ class Extractor:
           frame: `first`, `middle` or `mean`.
           resize: `stretch` (the released geometry) or `clip`.
           stride: frames a snippet.
-          batch_size: pictures that the tower sees at once.
+          batch_size: pictures that the tower sees at once; None is 64, 16 on a CPU.
+          decoders: videos that are decoded at the same time.
 
         Raises:
           InputError: a choice that does not exist.
         """
         videos.check_crops(crops, resize)
-        if frame not in videos.FRAMES:
-            raise InputError(
-                f"frame must be one of {', '.join(videos.FRAMES)}, found {frame!r}"
-            )
+        videos.check_cut(frame, stride)
+        default = BATCH_SIZE.get(jax.default_backend(), ACCELERATOR_BATCH_SIZE)
+        self.batch_size = default if batch_size is None else batch_size
+        for name, value in (("batch_size", self.batch_size), ("decoders", decoders)):
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, found {value}")
         self.crops, self.frame, self.resize = crops, frame, resize
-        self.stride, self.batch_size = stride, batch_size
+        self.stride, self.decoders = stride, decoders
         self.config = snapshot.vision
+        self.weights_hash = snapshot.weights_hash
         self.encoder = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
@@ -96,122 +108,212 @@ class Extractor:
         """
         return next(self.stream([path]))
 
+    def images(
+        self, pictures: UInt8[np.ndarray, "B S S 3"]
+    ) -> Float32[np.ndarray, "B D"]:
+        """Returns the features of pictures that are cut already, in fixed batches."""
+        B = self.batch_size
+        parts = [
+            np.asarray(self._send(pictures[i : i + B]))[: len(pictures) - i]
+            for i in range(0, len(pictures), B)
+        ]
+        D = self.config.projection_dim
+        return np.concatenate(parts) if parts else np.zeros((0, D), np.float32)
+
+    def see(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
+        """Returns the pictures of an `av.VideoFrame` that the tower gets."""
+        return videos.crop(
+            videos.rgb(frame),
+            self.config.image_size,
+            crops=self.crops,
+            resize=self.resize,
+        )
+
     def stream(
         self,
         paths: Iterable[str | pathlib.Path],
         *,
         errors: list[InputError] | None = None,
+        tick: Callable[[int], None] = lambda frames: None,
     ) -> Iterator[Extracted]:
-        """Extracts many videos, yielded in order as they are done.
+        """Extracts many videos, yielded as they are done: in order with one decoder.
 
         Args:
           paths: video files.
           errors: takes the errors of videos that can't be read, which are then left
             out; without it the first one is raised.
+          tick: called now and then with the number of frames decoded since.
         """
         jobs: list[_Job] = []  # begun and not yet yielded
-        rows: list[tuple[_Job, tuple[int, int], np.ndarray]] = []
-        with _ahead(self._pictures(paths), depth=2 * self.batch_size) as pictures:
-            for job, key, picture in pictures:
-                if not jobs or jobs[-1] is not job:
+        rows: list[_Row] = []
+        # One batch is on the device while the next is put together.
+        flying: collections.deque[tuple[list[_Row], jax.Array]] = collections.deque()
+        with _ahead(self._decoders(paths), depth=2 * self.batch_size) as items:
+            for job, row in items:
+                if job not in jobs:
                     jobs.append(job)
-                job.decoded = picture is None
-                if picture is not None:
-                    rows.append((job, key, picture))
-                elif job.error and errors is None:
+                if row is not None:
+                    rows.append(row)
+                else:
+                    job.decoded = True
+                if job.error and errors is None:
                     raise job.error
-                elif job.error:
-                    errors.append(job.error)  # pyright: ignore[reportOptionalMemberAccess]
-                    jobs.pop()
                 if len(rows) == self.batch_size:
-                    self._flush(rows)
-                    yield from _finished(jobs)
-        self._flush(rows)
-        yield from _finished(jobs)
+                    flying.append((rows, self._send([row.picture for row in rows])))
+                    rows = []
+                    if len(flying) > 1:
+                        _land(*flying.popleft())
+                    yield from _finished(jobs, errors, tick)
+        if rows:
+            flying.append((rows, self._send([row.picture for row in rows])))
+        while flying:
+            _land(*flying.popleft())
+        yield from _finished(jobs, errors, tick)
 
-    def _pictures(self, paths: Iterable[str | pathlib.Path]) -> Iterator[tuple]:
-        """Yields (job, (crop, snippet), picture), and a None picture at each end."""
+    def _decoders(
+        self, paths: Iterable[str | pathlib.Path]
+    ) -> list[Iterator[tuple["_Job", "_Row | None"]]]:
+        """Returns iterators, one a thread, that share the paths."""
+        shared = _Shared(paths)
+        return [self._rows(shared) for _ in range(self.decoders)]
+
+    def _rows(
+        self, paths: Iterable[str | pathlib.Path]
+    ) -> Iterator[tuple["_Job", "_Row | None"]]:
+        """Yields each video's pictures, snippet by snippet, and None at its end."""
         for path in paths:
-            job = _Job(videos.Video(path))
+            job = _Job(videos.Video(path), self.crops, self.config.projection_dim)
             try:
-                cut = videos.snippets(job.video, frame=self.frame, stride=self.stride)
-                for snippet in cut:
+                for snippet in videos.snippets(
+                    job.video, frame=self.frame, stride=self.stride, see=self.see
+                ):
                     job.seconds.append(snippet.seconds)
-                    for picture in snippet.pictures:
-                        crops = videos.crop(
-                            picture,
-                            self.config.image_size,
-                            crops=self.crops,
-                            resize=self.resize,
-                        )
-                        for n, part in enumerate(crops):
+                    for pictures in snippet.pictures:
+                        for n, picture in enumerate(pictures):
                             job.rows += 1
-                            yield job, (n, snippet.index), part
+                            yield job, _Row(job, snippet.index, n, picture)
             except InputError as e:
                 job.error = e
-            yield job, (0, 0), None
+            yield job, None
 
-    def _flush(self, rows: list) -> None:
-        if not rows:
-            return
+    def _send(self, pictures: Any) -> jax.Array:
+        """Starts the tower on at most a batch; the result has the rows of a batch."""
         S = self.config.image_size
         batch = np.zeros((self.batch_size, S, S, 3), np.uint8)
-        batch[: len(rows)] = [picture for _, _, picture in rows]
-        features = np.asarray(self.encode(self.params, batch))
-        for (job, key, _), feature in zip(rows, features, strict=False):
-            job.add(key, feature)
-        rows.clear()
+        batch[: len(pictures)] = pictures
+        return self.encode(self.params, batch)
 
     def _encode(self, params: dict, pictures: UInt8[jax.Array, "B S S 3"]) -> jax.Array:
         pixels = (pictures.astype(jnp.float32) / 255 - MEAN) / STD
-        return encode_image(params, self.config, pixels)
+        # Features are stored and compared across machines; accelerators would round
+        # the factors of a product to ten bits and fewer.
+        with jax.default_matmul_precision("float32"):
+            return encode_image(params, self.config, pixels)
 
 
 class _Job:
     """A video on its way through decoder and tower."""
 
-    def __init__(self, video: videos.Video):
+    def __init__(self, video: videos.Video, crops: int, width: int):
         self.video = video
         self.seconds: list[float] = []
-        self.sums: dict[tuple[int, int], np.ndarray] = {}  # (crop, snippet): features
-        self.counts: dict[tuple[int, int], int] = {}
+        self.snippets: list[Float16[np.ndarray, "N D"]] = []  # finished
+        self.total = np.zeros((crops, width), np.float32)  # of the snippet begun
+        self.count = 0  # pictures in it, of all crops
+        self.index = 0  # its number
         self.rows = self.done = 0  # pictures decoded, encoded
+        self.frames = 0  # reported
         self.decoded = False
         self.error: InputError | None = None
 
-    def add(self, key: tuple[int, int], feature: Float[np.ndarray, "D"]) -> None:
-        self.done += 1
-        self.counts[key] = self.counts.get(key, 0) + 1
-        self.sums[key] = self.sums[key] + feature if key in self.sums else feature
+    @property
+    def whole(self) -> bool:
+        return self.decoded and self.done == self.rows
+
+    def add(self, index: int, crop: int, feature: Float32[np.ndarray, "D"]) -> None:
+        """Takes a picture's feature; they come in the order of the pictures."""
+        if index != self.index:
+            self._close()
+        self.total[crop] += feature
+        self.index, self.count, self.done = index, self.count + 1, self.done + 1
+
+    def _close(self) -> None:
+        frames = self.count // len(self.total)
+        self.snippets.append((self.total / frames).astype(np.float16))
+        self.total[:], self.count = 0, 0
 
     def result(self) -> Extracted:
-        N, T = max(n for n, _ in self.sums) + 1, len(self.seconds)
-        features = [
-            [self.sums[n, t] / self.counts[n, t] for t in range(T)] for n in range(N)
-        ]
+        self._close()
+        (N, D), T = self.total.shape, len(self.snippets)
+        features = np.empty((N, T, D), np.float16)
+        self.snippets.reverse()
+        for t in range(T):
+            features[:, t] = self.snippets.pop()  # so that they never exist twice
         return Extracted(
             path=self.video.path,
-            features=np.array(features, np.float32).astype(np.float16),
+            features=features,
             num_frames=self.video.num_frames,
             seconds=np.array(self.seconds),
+            duration=self.video.end,
             fps=self.video.fps,
             damage=self.video.damage,
         )
 
 
-def _finished(jobs: list[_Job]) -> Iterator[Extracted]:
-    """Takes the leading jobs off the list whose pictures are all encoded."""
-    while jobs and jobs[0].decoded and jobs[0].done == jobs[0].rows:
-        yield jobs.pop(0).result()
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One picture of a batch, and where its feature goes."""
+
+    job: _Job
+    snippet: int
+    crop: int
+    picture: UInt8[np.ndarray, "S S 3"]
+
+
+def _land(rows: list[_Row], features: jax.Array) -> None:
+    """Waits for a batch and hands the features to their videos."""
+    for row, feature in zip(rows, np.asarray(features), strict=False):
+        row.job.add(row.snippet, row.crop, feature)
+
+
+def _finished(
+    jobs: list[_Job], errors: list[InputError] | None, tick: Callable[[int], None]
+) -> Iterator[Extracted]:
+    """Takes the videos off the list whose pictures are all encoded."""
+    frames = 0
+    for job in jobs:
+        now = job.video.num_frames
+        frames, job.frames = frames + now - job.frames, now
+    tick(frames)
+    for job in [job for job in jobs if job.whole]:
+        jobs.remove(job)
+        if not job.error:
+            yield job.result()
+        elif errors is not None:
+            errors.append(job.error)
+
+
+class _Shared:
+    """An iterator that several threads draw from."""
+
+    def __init__(self, items: Iterable):
+        self.items, self.lock = iter(items), threading.Lock()
+
+    def __iter__(self) -> "_Shared":
+        return self
+
+    def __next__(self) -> Any:
+        with self.lock:
+            return next(self.items)
 
 
 @contextlib.contextmanager
-def _ahead(items: Iterator[tuple], depth: int) -> Iterator[Iterator[tuple]]:
-    """Runs `items` in a thread, at most `depth` items ahead of the consumer."""
+def _ahead(sources: list[Iterator[tuple]], depth: int) -> Iterator[Iterator[tuple]]:
+    """Runs each source in a thread, together at most `depth` items ahead."""
     waiting: queue.Queue = queue.Queue(depth)
     stopped = threading.Event()
 
-    def produce() -> None:
+    def produce(items: Iterator[tuple]) -> None:
         last: Any = None  # an exception, or None at the end
         try:
             for item in items:
@@ -229,15 +331,23 @@ def _ahead(items: Iterator[tuple], depth: int) -> Iterator[Iterator[tuple]]:
         return False
 
     def consume() -> Iterator[tuple]:
-        while isinstance(item := waiting.get(), tuple):
-            yield item[0]
-        if item is not None:
-            raise item
+        running = len(sources)
+        while running:
+            if isinstance(item := waiting.get(), tuple):
+                yield item[0]
+            elif item is None:
+                running -= 1
+            else:
+                raise item
 
-    thread = threading.Thread(target=produce, daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=produce, args=(s,), daemon=True) for s in sources
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield consume()
     finally:
         stopped.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

@@ -20,7 +20,7 @@ preprocessing instead: Pillow's bicubic to S on the shorter side, centre crop.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,15 @@ class Video:
         self.num_frames = 0  # decoded so far
         self.announced = 0  # frames that the container promises, 0 unknown
         self.fps = 0.0  # average rate that the container states, 0 unknown
+        self.seconds = 0.0  # presentation time of the frame that was yielded last
+        self.end = 0.0  # when that frame ends
         self.damage = ""  # what could not be read, for a message
 
     def frames(self) -> Iterator[Any]:
         """Yields `av.VideoFrame`s in presentation order.
 
-        What is damaged is left out and noted in `damage`; the rest is yielded.
+        What is damaged is left out and noted in `damage`; the rest is yielded. Times
+        count from the container's start, as a player's do, and never go back.
 
         Raises:
           InputError: no file, not a video, no video stream, or not one frame.
@@ -59,6 +62,7 @@ class Video:
 
         with self._open() as container:
             stream = self._stream(container)
+            start = (container.start_time or 0) / 1e6
             packets = container.demux(stream)
             while True:
                 try:
@@ -74,10 +78,22 @@ class Video:
                     continue
                 for frame in decoded:
                     self.num_frames += 1
+                    self._tick(frame, start)
                     if frame.is_corrupt:
                         self.damage = self.damage or "corrupt frames"
                     yield frame
         self._close()
+
+    def _tick(self, frame: Any, start: float) -> None:
+        """Takes a frame's time; one that is missing or goes back is made up."""
+        time = None if frame.time is None else frame.time - start
+        if time is None or (self.num_frames > 1 and time < self.seconds):
+            time = self.end
+        step = 1 / self.fps if self.fps else 0.0
+        if frame.duration and frame.time_base:
+            step = float(frame.duration * frame.time_base)
+        self.seconds = max(float(time), 0.0)
+        self.end = self.seconds + step
 
     def _open(self) -> Any:
         import av.error
@@ -141,11 +157,15 @@ class Snippet:
     index: int
     seconds: float  # presentation time of the first frame
     num_frames: int  # fewer than the stride only for a video's last snippet
-    pictures: tuple[UInt8[np.ndarray, "H W 3"], ...]
+    pictures: tuple[UInt8[np.ndarray, "..."], ...]  # as `see` made them
 
 
 def snippets(
-    video: Video, *, frame: str = "middle", stride: int = FRAMES_PER_SNIPPET
+    video: Video,
+    *,
+    frame: str = "middle",
+    stride: int = FRAMES_PER_SNIPPET,
+    see: Callable[[Any], np.ndarray] | None = None,
 ) -> Iterator[Snippet]:
     """Cuts a video into snippets of `stride` frames; the last one may be shorter.
 
@@ -154,33 +174,44 @@ def snippets(
       frame: which frames of a snippet are converted to pictures: the `first`, the
         `middle` (number n // 2 of n), or all of them for `mean` (of their features).
       stride: frames a snippet.
+      see: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
+        that no more full frames are held than it takes; None is `rgb`.
 
     Raises:
-      InputError: unknown `frame`, or as `Video.frames`.
+      InputError: unknown `frame`, a stride below 1, or as `Video.frames`.
     """
-    if frame not in FRAMES:
-        raise InputError(f"frame must be one of {', '.join(FRAMES)}, found {frame!r}")
+    check_cut(frame, stride)
+    see = see or rgb
     held, first, number, count = [], 0.0, 0, 0
     for decoded in video.frames():
         if count == 0:
-            first = _seconds(decoded, number * stride, video.fps)
+            first = video.seconds
         if frame == "mean":
-            held.append(rgb(decoded))
+            held.append(see(decoded))
         elif count <= (stride // 2 if frame == "middle" else 0):
             held.append(decoded)  # which is the middle is known at the end only
         count += 1
         if count == stride:
-            yield _snippet(number, first, count, held, frame)
+            yield Snippet(number, first, count, _chosen(held, count, frame, see))
             held, number, count = [], number + 1, 0
     if count:
-        yield _snippet(number, first, count, held, frame)
+        yield Snippet(number, first, count, _chosen(held, count, frame, see))
 
 
-def _snippet(number: int, first: float, count: int, held: list, frame: str) -> Snippet:
+def check_cut(frame: str, stride: int) -> None:
+    """Raises InputError for a choice of frames that `snippets` does not have."""
+    if frame not in FRAMES:
+        raise InputError(f"frame must be one of {', '.join(FRAMES)}, found {frame!r}")
+    if stride < 1:
+        raise InputError(f"stride must be at least 1 frame a snippet, found {stride}")
+
+
+def _chosen(
+    held: list, count: int, frame: str, see: Callable[[Any], np.ndarray]
+) -> tuple[np.ndarray, ...]:
     if frame == "mean":
-        return Snippet(number, first, count, tuple(held))
-    chosen = held[count // 2 if frame == "middle" else 0]
-    return Snippet(number, first, count, (rgb(chosen),))
+        return tuple(held)
+    return (see(held[count // 2 if frame == "middle" else 0]),)
 
 
 def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
@@ -189,12 +220,6 @@ def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     if turns := round(frame.rotation / 90) % 4:
         picture = np.ascontiguousarray(np.rot90(picture, turns))
     return picture
-
-
-def _seconds(frame: Any, number: int, fps: float) -> float:
-    if frame.time is not None:
-        return float(frame.time)
-    return number / fps if fps else 0.0
 
 
 def crop(
