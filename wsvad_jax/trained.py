@@ -1,0 +1,222 @@
+"""A trained model folder as it scores: without the dataset that it was trained on.
+
+`meta.json` holds the recipe, the card, the window's length, the features' width and
+protocol, and whose text tower the prompts went through. What is missing in folders of
+older versions is read off the weights.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.data.cards import Card
+from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.clip.load import Snapshot
+    from wsvad_jax.recipe import Network
+
+TOKENIZERS = ("vocab.json", "tokenizer.json")
+POSITIONS = "encoder/frame_position_embeddings"
+ENTRIES = {"mil_ranking": "fc1/kernel", "clip_tsa": "Aggregate_conv_1_0/kernel"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model folder, opened."""
+
+    folder: pathlib.Path
+    network: "Network"
+    params: Any
+    batch_stats: Any
+    meta: dict[str, Any]
+    card: Card
+
+
+def model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
+    """Returns the model folder that is meant: itself, or `model` in a workdir."""
+    folder = pathlib.Path(checkpoint)
+    if not (folder / "meta.json").is_file() and (folder / "model").is_dir():
+        return folder / "model"
+    return folder
+
+
+def open_trained(
+    checkpoint: str | os.PathLike, *, clip: str | None = None, force: bool = False
+) -> Trained:
+    """Opens a model for scoring.
+
+    Args:
+      checkpoint: a model folder, or a workdir of training with one in it.
+      clip: hub name or folder of a CLIP snapshot, whose text tower is used if it is the
+        one of the training.
+      force: takes the text tower of another CLIP model, too.
+
+    Raises:
+      InputError: no model or no card there, or not its text tower.
+    """
+    from ml_collections import ConfigDict
+
+    from wsvad_jax import recipe
+    from wsvad_jax.checkpoint import load_params
+    from wsvad_jax.clip.prompts import text_inputs
+    from wsvad_jax.state import make_mesh
+
+    folder = model_folder(checkpoint)
+    params, batch_stats, meta = load_params(folder)
+    if not meta.get("card"):
+        raise InputError(
+            f"{folder}/meta.json names no classes (key card), since it was converted "
+            "for a dataset of one's own; add the content of the dataset's card.json "
+            "there as card"
+        )
+    card = Card.from_json(meta["card"], f"{folder}/meta.json: card")
+    config = ConfigDict(meta["config"])
+    T, width = sizes(meta, params, folder)
+    text = tower = None
+    if "clip" in config:
+        snapshot = text_snapshot(folder, meta, width, clip, force)
+        text = text_inputs(snapshot, card.prompts)
+        tower = {"clip": str(snapshot.path), "hash": snapshot.weights_hash}
+    network = recipe.Network(
+        config=config,
+        paper=recipe.paper_of(config),
+        model=recipe.build_model(config),
+        text=text,
+        tower=tower,
+        T=T,
+        width=width,
+        mesh=make_mesh(),
+    )
+    if text is not None and (force or not tower_of(meta)[1]):
+        # Only the text tower can be another one; the rest was written together.
+        recipe.check_params(network, params, str(folder))
+    return Trained(folder, network, params, batch_stats, meta, card)
+
+
+def sizes(meta: dict[str, Any], params: Any, folder: pathlib.Path) -> tuple[int, int]:
+    """Returns the snippets of a window and the width of features."""
+    positions = _leaf(params, POSITIONS)
+    entry = _leaf(params, ENTRIES.get(meta["model"], POSITIONS))
+    T = meta.get("length") or meta["config"]["data"]["length"]
+    T = T or (positions.shape[0] if positions is not None else 0)
+    width = meta.get("width")
+    if not width and entry is not None:
+        width = entry.shape[-2]  # of a kernel's inputs
+        width = entry.shape[1] if entry is positions else width
+    if not T or not width:
+        raise InputError(
+            f"{folder}/meta.json doesn't say the length of a window or the width of "
+            "features; train or convert the model again"
+        )
+    return int(T), int(width)
+
+
+def _leaf(params: Any, path: str) -> Any:
+    for name in path.split("/"):
+        params = params.get(name) if isinstance(params, dict) else None
+    return params
+
+
+def text_snapshot(
+    folder: pathlib.Path,
+    meta: dict[str, Any],
+    width: int,
+    clip: str | None = None,
+    force: bool = False,
+) -> "Snapshot":
+    """Returns the CLIP model whose text tower the model was trained with.
+
+    The first that there is: the model folder's own `clip`, the random tower, `clip`,
+    what `meta` names.
+    """
+    from wsvad_jax.clip.load import load
+    from wsvad_jax.recipe import random_snapshot
+
+    own = folder / "clip"
+    if any((own / name).is_file() for name in TOKENIZERS):
+        return load(own)
+    name, wanted = tower_of(meta)
+    if name == "random":
+        return load(random_snapshot(width))
+    if clip is not None:
+        snapshot = load(clip)
+        if force or not wanted or snapshot.weights_hash.startswith(wanted):
+            return snapshot
+        if not _there(name):
+            raise InputError(
+                f"--clip {clip} holds the weights {snapshot.weights_hash[:12]}, but the "
+                f"model's text tower was of {wanted[:12]} ({name or 'unknown'}); pass "
+                "that one, or --force"
+            )
+    if not _there(name):
+        raise InputError(
+            f"{folder}: its text tower was that of {name or 'a CLIP model'}, which is "
+            "not here; pass --clip NAME|DIR"
+        )
+    return load(name)
+
+
+def image_snapshot(
+    folder: pathlib.Path,
+    meta: dict[str, Any],
+    clip: str | None = None,
+    force: bool = False,
+) -> "Snapshot":
+    """Returns the CLIP model whose image tower made the features of the training.
+
+    Raises:
+      InputError: `clip` is another one, or none is given and none is known.
+    """
+    from wsvad_jax.clip.load import load
+
+    encoder = (meta.get("features") or {}).get("encoder", "unknown")
+    own = meta["card"].get("clip", "")
+    # Training and its features nearly always share one CLIP model.
+    names = [own, tower_of(meta)[0]]
+    name = clip or next((n for n in names if _there(n)), "")
+    if not name:
+        raise InputError(
+            f"{folder}: videos need the image tower that made the model's features "
+            f"({own or encoder}); pass --clip NAME|DIR"
+        )
+    snapshot = load(name)
+    found = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
+    if not force and not same_encoder(found, encoder):
+        raise InputError(
+            f"{name} is {found}, but the model was trained on features of {encoder}; "
+            "pass that one as --clip, or --force to go on"
+        )
+    return snapshot
+
+
+def same_encoder(found: str, wanted: str) -> bool:
+    """Whether two names NAME@HASH are of one encoder; unknown is any.
+
+    Weights tell, since one model has many names.
+    """
+    if "unknown" in (found, wanted) or not found or not wanted:
+        return True
+    if "@" in found and "@" in wanted:
+        return found.rpartition("@")[2] == wanted.rpartition("@")[2]
+    return found.partition("@")[0] == wanted.partition("@")[0]
+
+
+def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
+    """Returns the text tower's name and (the start of) its hash, "" for the unknown."""
+    if tower := meta.get("tower"):
+        return tower["clip"], tower["hash"]
+    name = meta["config"].get("clip", "")
+    if name != "auto":
+        return name, ""
+    encoder = (meta.get("features") or {}).get("encoder", "")
+    # What older versions took: the features' own model where the card named one.
+    name = (meta.get("card") or {}).get("clip") or "random"
+    return name, encoder.partition("@")[2] if name != "random" else ""
+
+
+def _there(name: str) -> bool:
+    """Whether `name` is a folder, or could be a name of the hub."""
+    hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return bool(name) and (os.path.isdir(name) or hub)
