@@ -1,20 +1,23 @@
 """Makes a dataset on disk from features, labels and truth.
 
-  python -m wsvad_jax.prepare my_videos                     a folder of your own
+  python -m wsvad_jax.prepare my_videos --clip openai/clip-vit-base-patch16
+  python -m wsvad_jax.prepare my_videos --check     says what is wrong, writes nothing
   python -m wsvad_jax.prepare ucf --features DIR --annotations DIR --data_dir DIR
 
-Input: a folder (train.csv, test.csv, features/, optionally test_segments.json and
-card.json), or the name of a public dataset with the folders of its released features
-and annotations (ucf, xd, shanghaitech), or demo. Output: DATA_DIR/NAME/1.0.0, a TFDS
-dataset whose path `configs/dsanet.py:PATH` takes; the program prints it. A file that is
-missing or bad is an error that names it; with --skip-bad its video is left out and
-named in report.txt beside the data.
+Input: a folder of your own (train.csv, test.csv, videos/ or features/, optionally
+test_segments.json and card.json), or the name of a public dataset with the folders of
+its released features and annotations (ucf, xd, shanghaitech), or demo. Features of
+videos/ are extracted with the CLIP model that --clip names, into features/; run again,
+only new and changed videos are. Output: DATA_DIR/NAME/1.0.0, a TFDS dataset whose path
+`configs/dsanet.py:PATH` takes; the program prints it. A file that is missing or bad is
+an error that names it; with --skip-bad its video is left out and named in report.txt
+beside the data.
 """
 
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli, files
 from wsvad_jax.errors import InputError
@@ -22,6 +25,7 @@ from wsvad_jax.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.data.features import Problems
     from wsvad_jax.data.folder import Collection
+    from wsvad_jax.data.own_videos import Way
 
 REPORT = "report.txt"
 
@@ -34,6 +38,7 @@ def prepare(
     data_dir: str | None = None,
     skip_bad: bool = False,
     slack: int = 0,
+    **way: Any,
 ) -> pathlib.Path:
     """Makes a dataset and returns its version folder.
 
@@ -45,37 +50,71 @@ def prepare(
       data_dir: where the dataset is to lie; None is the cache's folder.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
       slack: snippets by which a test video's features and truth may differ in length.
+      way: clip, crops, frame, resize: how features of an own folder's videos are to
+        be extracted, see `own_videos.Way`.
 
     Raises:
       InputError: what is wrong with the first bad file, or with the arguments.
     """
-    from wsvad_jax.data import catalog, folder, public
+    from wsvad_jax.data import catalog, own_videos
     from wsvad_jax.data.builder import dataset_folder, write_dataset
     from wsvad_jax.data.features import Problems
 
     base = catalog.data_dir_of(data_dir)
+    built_in = name in (catalog.DEMO, *catalog.PUBLIC)
+    _check_arguments(name, built_in and own_videos.Way(**way).told, slack)
     if name == catalog.DEMO:
         return catalog.resolve(name, data_dir)
-    if slack not in (0, 1):
-        raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
     problems = Problems(skip_bad)
-    if name in catalog.PUBLIC:
-        if features is None or annotations is None:
-            raise InputError(
-                f"{name} needs --features DIR, its released features, and --annotations "
-                "DIR, its lists and truth"
-            )
-        found = public.load(name, features, annotations, problems, slack=slack)
-        source = str(pathlib.Path(features).absolute())
+    if built_in:
+        found, source = _public(name, features, annotations, problems, slack)
     else:
         source = _own_folder(name, annotations)
-        found = folder.load(source, problems, features=features, slack=slack)
+        found = _own(source, features, own_videos.Way(**way), problems, slack)
         _check_place(base / dataset_folder(found.name), found.name, source)
     path = write_dataset(
         found.name, found.card, found.protocol, found.splits, base, found.about, source
     )
     _report(path, found, problems)
     return path
+
+
+def _check_arguments(name: str, unfit: bool, slack: int) -> None:
+    if unfit:
+        raise InputError(
+            "--clip, --crops, --frame and --resize belong to a folder of your own with "
+            f"videos; {name} brings its features"
+        )
+    if slack not in (0, 1):
+        raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
+
+
+def _public(
+    name: str,
+    features: str | None,
+    annotations: str | None,
+    problems: "Problems",
+    slack: int,
+) -> tuple["Collection", str]:
+    from wsvad_jax.data import public
+
+    if features is None or annotations is None:
+        raise InputError(
+            f"{name} needs --features DIR, its released features, and --annotations "
+            "DIR, its lists and truth"
+        )
+    found = public.load(name, features, annotations, problems, slack=slack)
+    return found, str(pathlib.Path(features).absolute())
+
+
+def _own(
+    source: str, features: str | None, way: "Way", problems: "Problems", slack: int
+) -> "Collection":
+    from wsvad_jax.data import folder, own_videos
+
+    root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
+    unusable = own_videos.update(pathlib.Path(source), root, way, problems)
+    return folder.load(source, problems, features=root, slack=slack, without=unusable)
 
 
 def _own_folder(name: str, annotations: str | None) -> str:
@@ -91,6 +130,15 @@ def _own_folder(name: str, annotations: str | None) -> str:
             "test_segments.json"
         )
     return str(path.resolve())
+
+
+def check_folder(name: str, features: str | None = None) -> int:
+    """Prints what there is to say about a folder of one's own; returns the exit code."""
+    from wsvad_jax.data import check
+
+    found = check.check(_own_folder(name, None), features)
+    print(found.text())
+    return 0 if found.usable else cli.EXIT_INPUT
 
 
 def _check_place(place: pathlib.Path, name: str, source: str) -> None:
@@ -159,8 +207,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=0,
         help="snippets by which features and truth may differ in length (0 or 1)",
     )
-    args = parser.parse_args(argv)
-    path = prepare(**vars(args))
+    videos = parser.add_argument_group("features of your own folder's videos")
+    videos.add_argument(
+        "--clip", help="CLIP model: name on the Hugging Face hub, or its folder"
+    )
+    videos.add_argument("--crops", type=int, help="1 (default), 5 or 10 a frame")
+    videos.add_argument(
+        "--frame", help="of a snippet: first, middle (default) or mean of all"
+    )
+    videos.add_argument(
+        "--resize", help="stretch (default; the released geometry) or clip (CLIP's own)"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="look through a folder of your own and say what is wrong; exit code 0 if "
+        "it can be used, else 2",
+    )
+    args = vars(parser.parse_args(argv))
+    if args.pop("check"):
+        return check_folder(args["name"], args["features"])
+    path = prepare(**args)
     print(f"{path}\ntrain: python -m wsvad_jax.train --config configs/dsanet.py:{path}")
     return 0
 

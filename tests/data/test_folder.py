@@ -330,8 +330,14 @@ def bad_protocol(own):
         (no_abnormal, "train.csv: no abnormal videos to train with"),
         (out_of_the_folder, "is a path out of the folder"),
         (no_list, "test.csv: no such file"),
-        (no_features, "features: no such folder; add one .npy file a video"),
-        (only_videos, "first run python -m wsvad_jax.extract .*videos --clip"),
+        (
+            no_features,
+            "features: no such folder; add one .npy file a video, or the videos",
+        ),
+        (
+            only_videos,
+            "features: no such folder; python -m wsvad_jax.prepare .* --clip NAME",
+        ),
         (past_the_end, "video tf has an event that ends at frame 65, .* 64 frames"),
         (
             reversed_segment,

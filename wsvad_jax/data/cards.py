@@ -116,15 +116,20 @@ def prompt_of(name: str) -> str:
 def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> Card:
     """Makes a card from the labels that occur: normal first, the others by name.
 
+    Where no label is `normal`, one that is but for capitals takes its place.
+
     Raises:
       InputError: no label is `normal`, or there is no other.
     """
-    others = sorted(set(labels) - {normal})
-    if not others or normal not in set(labels):
-        found = ", ".join(sorted(set(labels))) or "no label"
+    found = sorted(set(labels))
+    if normal not in found:
+        normal = next((c for c in found if c.lower() == normal.lower()), normal)
+    others = [c for c in found if c != normal]
+    if not others or normal not in found:
         raise InputError(
             f"{name}: expected videos labelled {normal!r} and at least one other class, "
-            f"found {found}; a card.json can give the normal class another name"
+            f"found {', '.join(found) or 'no label'}; a card.json can give the normal "
+            "class another name"
         )
     classes = tuple(ClassCard(c, (prompt_of(c),)) for c in (normal, *others))
     return Card(name, classes)

@@ -1,6 +1,7 @@
 """A folder of one's own: lists, features, truth and card to a dataset.
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
+  FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D], or VIDEO__0.npy ... crops
   FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
   FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol)
@@ -13,7 +14,8 @@ Without a card the classes are the training labels, normal first.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 from wsvad_jax import files
 from wsvad_jax.data import annotations, cards, sidecar
@@ -39,7 +41,7 @@ from wsvad_jax.data.lists import (
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
-TRUTH = "test_segments.json"
+TRUTH, VIDEOS = "test_segments.json", "videos"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ def load(
     *,
     features: str | os.PathLike | None = None,
     slack: int = 0,
+    without: Container[str] = (),
 ) -> Collection:
     """Opens a folder: everything but the features' values is checked here.
 
@@ -69,6 +72,7 @@ def load(
       problems: takes errors of single videos; the default raises the first.
       slack: snippets by which a test video's features may be shorter or longer than
         its truth says; each such video is remarked.
+      without: names of listed videos that are left out.
 
     Raises:
       InputError: a file that is missing or is not what it should be.
@@ -80,7 +84,11 @@ def load(
     protocol, clip = read_protocol(root / "protocol.json")
     card = _card(folder, root, lists["train"], protocol, clip)
     lists = without_doubles(lists, problems)
-    index = _feature_files(folder, root)
+    lists = {
+        s: [r for r in rows if r.video not in without] for s, rows in lists.items()
+    }
+    _check_place(folder, root)
+    index = feature_files(root)
     videos = {
         split: _videos(rows, card, index, root, problems)
         for split, rows in lists.items()
@@ -160,12 +168,11 @@ def with_sidecars(
         try:
             side = sidecar.read(path)
             _check_sidecar(side, path, video, card)
-            made = (side.encoder, side.stride, side.crops, side.frame, side.resize)
-            first = first or (made, path)
-            if made != first[0]:
+            first = first or side
+            if way_of(side) != way_of(first):
                 raise InputError(
-                    f"{path}: features made by {_made(made)}, those of {first[1].name} "
-                    f"by {_made(first[0])}; extract all videos in one way"
+                    f"{path}: features made by {made_by(side)}, those of {first.video} "
+                    f"by {made_by(first)}; extract all videos in one way"
                 )
         except InputError as e:
             problems(e)
@@ -191,9 +198,17 @@ def _check_sidecar(
         )
 
 
-def _made(made: tuple) -> str:
-    encoder, stride, crops, frame, resize = made
-    return f"{encoder} (stride {stride}, {crops} crops, frame {frame}, resize {resize})"
+def way_of(made: sidecar.Sidecar) -> tuple:
+    """Returns what the features of one dataset have in common."""
+    return made.encoder, made.stride, made.crops, made.frame, made.resize
+
+
+def made_by(made: Any) -> str:
+    """Says in words how a sidecar's features were made, or an extractor's are."""
+    return (
+        f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
+        f"resize {made.resize})"
+    )
 
 
 def with_truth(
@@ -275,16 +290,16 @@ def _card(
     return card if card.clip else dataclasses.replace(card, clip=clip)
 
 
-def _feature_files(folder: pathlib.Path, root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Maps names, relative to the features' folder and without .npy, to files."""
+def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
     if not root.is_dir():
-        hint = "add one .npy file a video"
-        if (folder / "videos").is_dir():
-            hint = (
-                f"first run python -m wsvad_jax.extract {folder / 'videos'} --clip NAME "
-                f"--output {root}"
-            )
+        hint = f"add one .npy file a video, or the videos in {folder / VIDEOS}"
+        if (folder / VIDEOS).is_dir():
+            hint = f"python -m wsvad_jax.prepare {folder} --clip NAME extracts them"
         raise InputError(f"{root}: no such folder; {hint}")
+
+
+def feature_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Maps names, relative to the features' folder and without .npy, to files."""
     names = {
         p.relative_to(root).as_posix().removesuffix(".npy"): p for p in npy_files(root)
     }
