@@ -74,11 +74,12 @@ def section(
         if answer.damage
         else ""
     )
+    sub = f"h{level + 1}"
     return (
         f'<article class="video" id="{anchor}" aria-label="{name}">'
         f'<header>{heading}{damage}</header><div class="columns">'
         f'<div class="stage">{player}{_timeline(answer, anchor, settings)}</div>'
-        f'<div class="found">{_events(answer, pictures)}{_truth(answer)}</div>'
+        f'<div class="found">{_events(answer, pictures, sub)}{_truth(answer, sub)}</div>'
         f"</div>{_data(answer)}</article>"
     ), cover
 
@@ -238,15 +239,19 @@ def _hidden(answer: Answer, shown: Sequence[int]) -> str:
     return f'<p class="hint">Classes not shown, for they are unlikely: {names}.</p>'
 
 
-def _events(answer: Answer, pictures: Mapping[float, bytes | None]) -> str:
+def _events(
+    answer: Answer, pictures: Mapping[float, bytes | None], heading: str
+) -> str:
     if not answer.events:
-        return '<h3>Events</h3><p class="nothing">No event in this video.</p>'
+        nothing = '<p class="nothing">No event in this video.</p>'
+        return f"<{heading}>Events</{heading}>{nothing}"
     items = "".join(_event(e, pictures) for e in answer.events)
     fewer = ""
     if len(answer.events) > PICTURED:
         fewer = f'<p class="hint">Key frames of the {PICTURED} strongest events.</p>'
     title = wording.count(len(answer.events), "event")
-    return f'<h3>{title}</h3><ol class="events">{items}</ol>{fewer}'
+    listed = f'<ol class="events">{items}</ol>{fewer}'
+    return f"<{heading}>{title}</{heading}>{listed}"
 
 
 def _event(event: Event, pictures: Mapping[float, bytes | None]) -> str:
@@ -276,7 +281,7 @@ def _event(event: Event, pictures: Mapping[float, bytes | None]) -> str:
     )
 
 
-def _truth(answer: Answer) -> str:
+def _truth(answer: Answer, heading: str) -> str:
     if answer.truth is None:
         return ""
     items = []
@@ -288,9 +293,10 @@ def _truth(answer: Answer) -> str:
             f'<span class="when">{wording.span(e)}</span> <span class="sure">'
             f"{'found' if hit else 'missed'}</span></button></li>"
         )
-    listed = f'<ol class="true">{"".join(items)}</ol>' if items else ""
-    text = wording.compared([answer])
-    return f'<h3>Known truth</h3><p class="nothing">{html.escape(text)}</p>{listed}'
+    listed = f'<ol class="truths">{"".join(items)}</ol>' if items else ""
+    text = html.escape(wording.compared([answer]))
+    title = f"<{heading}>Known truth</{heading}>"
+    return f'{title}<p class="nothing">{text}</p>{listed}'
 
 
 def _data(answer: Answer) -> str:

@@ -51,12 +51,8 @@ def curve(
       label: what the drawing says, for those who can't see it.
     """
     end = _end(edges)
-    shades = [
-        f'<rect class="{kind}" x="{_number(WIDE * e.start / end)}" y="0" '
-        f'width="{_number(WIDE * (e.end - e.start) / end)}" height="100"/>'
-        for kind, found in (("shade-truth", truth), ("shade-event", events))
-        for e in found
-    ]
+    events_shade = [_shade("shade-event", e, end) for e in events]
+    truth_shade = [_shade("shade-truth", e, end) for e in truth]
     lines = [_rule("grid", y) for y in (0, 50, 100)]
     if threshold is not None:
         lines.append(_rule("threshold", 100 - 100 * threshold))
@@ -66,7 +62,7 @@ def curve(
     return (
         f'<svg class="curve" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
         f'role="img" aria-label="{html.escape(label)}">'
-        f"{''.join(shades)}{''.join(lines)}{area}{line}</svg>"
+        f"{''.join(events_shade)}{area}{''.join(truth_shade)}{''.join(lines)}{line}</svg>"
     )
 
 
@@ -172,6 +168,12 @@ def _steps(bounds: np.ndarray, values: np.ndarray, end: float) -> str:
     parts = [f"{xs[0]} {ys[0]}H{xs[1]}"]
     parts += [f"V{y}H{x}" for y, x in zip(ys[1:], xs[2:], strict=True)]
     return "".join(parts)
+
+
+def _shade(kind: str, event: Event, end: float) -> str:
+    start, stop = WIDE * event.start / end, WIDE * min(event.end / end, 1)
+    x, width = _number(start), _number(stop - start)
+    return f'<rect class="{kind}" x="{x}" y="0" width="{width}" height="100"/>'
 
 
 def _rule(kind: str, y: float) -> str:

@@ -75,7 +75,7 @@ def classes(answers: Sequence[Answer]) -> str:
         for event in answer.events:
             found[event.category] = found.get(event.category, 0) + 1
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {n}" for name, n in ranked)
+    return ", ".join(f"{name} ({n})" for name, n in ranked)
 
 
 def overlaps(event: Event, others: Sequence[Event]) -> bool:
