@@ -1,50 +1,14 @@
 """Decoding real files, and the geometry of crops."""
 
-import fractions
-
 import av
 import numpy as np
 import pytest
+from films import write_sound
+from films import write_video as write
 from PIL import Image
 
 from wsvad_jax.data import video
 from wsvad_jax.errors import InputError
-
-
-def write(path, count=40, size=(64, 48), *, times=None, rotation=0, audio=False):
-    """Writes an mp4 whose frame i is grey of level 4 i, with a bright top left."""
-    W, H = size
-    # The index in front makes a cut file readable up to the cut.
-    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=16)
-        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
-        stream.options = {"crf": "10", "g": "8"}
-        stream.codec_context.time_base = fractions.Fraction(1, 1600)
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for i in range(count):
-            picture = np.full((H, W, 3), 4 * i, np.uint8)
-            picture[: H // 4, : W // 4] = 255
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts = 100 * i if times is None else round(1600 * times[i])
-            frame.time_base = fractions.Fraction(1, 1600)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def write_sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        for i in range(20):
-            frame = av.AudioFrame.from_ndarray(
-                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts = 16000, 1024 * i
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def level(picture):

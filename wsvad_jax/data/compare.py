@@ -1,0 +1,169 @@
+"""Are these the features that somebody else has? Lengths and cosines, in words."""
+
+import dataclasses
+import os
+import pathlib
+import re
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from wsvad_jax.data.features import read
+from wsvad_jax.errors import InputError
+
+SAME = 0.999  # a cosine above it is rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Features of one video, ours and theirs; cosines are None where widths differ."""
+
+    shape: tuple[int, int, int]  # crops, snippets, width
+    theirs: tuple[int, int, int]
+    crops: tuple[int, int] = (0, 0)  # the pair that is compared where N differ
+    cosine: Float32[np.ndarray, "n"] | None = None  # of snippet i with their snippet i
+    unrelated: float = 0.0  # mean cosine of ours with theirs of half a video away
+
+    def sentences(self, stride: int) -> list[str]:
+        """Says it to a person; `stride` is the number of frames of our snippets."""
+        (N, T, D), (M, S, E) = self.shape, self.theirs
+        said = [_lengths(T, S, stride)]
+        if self.cosine is None:
+            said.append(
+                f"Ours are {D} wide, theirs {E}: another encoder made them, so there is "
+                "nothing to compare."
+            )
+            return said
+        if N != M:
+            said.append(
+                f"Crops: {N} here, {M} there; our crop {self.crops[0]} is closest to "
+                f"their crop {self.crops[1]}, and those two are compared."
+            )
+        elif N > 1:
+            said.append(f"{N} crops, each compared with theirs of the same number.")
+        mean, worst = float(self.cosine.mean()), int(self.cosine.argmin())
+        said.append(
+            f"Cosine of each snippet with theirs, over {len(self.cosine)} snippets: mean "
+            f"{mean:.4f}, lowest {self.cosine[worst]:.4f} (snippet {worst}, frame "
+            f"{worst * stride}). With their snippet of half a video away: mean "
+            f"{self.unrelated:.4f}."
+        )
+        said.append(self._verdict(mean))
+        return said
+
+    def _verdict(self, mean: float) -> str:
+        assert self.cosine is not None
+        if self.cosine.min() >= SAME:
+            return "These are the same features."
+        if mean >= SAME:
+            return "The same features but for a few snippets."
+        if mean > (1 + self.unrelated) / 2:
+            return (
+                "Probably the same encoder and video, but another choice of frames, "
+                "crop, resize or decoder."
+            )
+        return (
+            "They have little in common: probably another encoder, another video, or "
+            "snippets that begin elsewhere."
+        )
+
+
+def compare(
+    features: Float[np.ndarray, "N T D"], theirs: Float[np.ndarray, "M S E"]
+) -> Comparison:
+    """Compares snippet i with snippet i, over the shorter of both lengths."""
+    found = Comparison(features.shape, theirs.shape)
+    if features.shape[2] != theirs.shape[2]:
+        return found
+    n = min(features.shape[1], theirs.shape[1])
+    a, b = (_unit(x[:, :n]) for x in (features, theirs))
+    crops = (0, 0)
+    if len(a) != len(b):
+        means = np.einsum("ntd,mtd->nm", a, b) / n
+        n_best, m_best = np.unravel_index(means.argmax(), means.shape)
+        crops = (int(n_best), int(m_best))
+        a, b = a[n_best : n_best + 1], b[m_best : m_best + 1]
+    cosine = np.einsum("ntd,ntd->t", a, b) / len(a)
+    away = np.roll(b, n // 2, axis=1)
+    return dataclasses.replace(
+        found,
+        crops=crops,
+        cosine=cosine.astype(np.float32),
+        unrelated=float(np.einsum("ntd,ntd->", a, away) / (len(a) * n)),
+    )
+
+
+def read_features(
+    path: str | os.PathLike, snippets: int | None = None
+) -> Float32[np.ndarray, "N T D"]:
+    """Reads features of one video in any of the layouts that are about.
+
+    Args:
+      path: [T, D], [N, T, D] or [T, N, D]; or one of VIDEO__0.npy, VIDEO__1.npy ...,
+        of which all are read.
+      snippets: T as expected, to tell crops from snippets; None: fewer are crops.
+
+    Raises:
+      InputError: no such file, or not features.
+    """
+    path = pathlib.Path(path)
+    crop = re.fullmatch(r"(.+)__\d+\.npy", path.name)
+    if crop:
+        paths = []
+        while (part := path.with_name(f"{crop[1]}__{len(paths)}.npy")).exists():
+            paths.append(part)
+        parts = [read(p).astype(np.float32) for p in paths or [path]]
+        if any(p.shape != parts[0].shape for p in parts):
+            raise InputError(f"{path}: the crops of this video differ in shape")
+        features = np.stack(parts) if parts[0].ndim == 2 else parts[0]
+    else:
+        features = read(path).astype(np.float32)
+    if features.ndim == 2:
+        features = features[None]
+    if features.ndim != 3 or not features.size:
+        raise InputError(
+            f"{path}: features of shape {list(features.shape)}; expected [T, D], "
+            "[N, T, D] or [T, N, D]"
+        )
+    a, b = features.shape[:2]
+    flipped = a > b if snippets is None else abs(a - snippets) < abs(b - snippets)
+    return np.swapaxes(features, 0, 1) if flipped and not crop else features
+
+
+def find(path: str | os.PathLike, name: str) -> pathlib.Path:
+    """Returns the feature file of a video: `path` itself, or in the folder `path`.
+
+    Raises:
+      InputError: the folder holds no features of this name.
+    """
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        return path
+    for candidate in (f"{name}.npy", f"{name}__0.npy"):
+        if (path / candidate).exists():
+            return path / candidate
+    raise InputError(
+        f"{path / name}.npy: no such file, nor {name}__0.npy; nothing to compare with"
+    )
+
+
+def _lengths(T: int, S: int, stride: int) -> str:
+    if T == S:
+        return f"Both have {T} snippets."
+    ratio = S / T
+    for k in range(2, 33):
+        for guess, frames in ((k, stride / k), (1 / k, stride * k)):
+            if abs(ratio / guess - 1) < 0.5 / max(T, S) + 0.01:
+                return (
+                    f"{T} snippets here, {S} there: theirs are probably of "
+                    f"{frames:g} frames, ours of {stride}."
+                )
+    return (
+        f"{T} snippets here, {S} there: the {abs(T - S)} at the end of the longer are "
+        "not compared."
+    )
+
+
+def _unit(x: np.ndarray) -> Float32[np.ndarray, "..."]:
+    x = x.astype(np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,360 @@
+"""Features of many videos to files: each is whole or absent, and made only once.
+
+  OUTPUT/VIDEO.npy                  [N, T, D] float16 (`layout="one"`), or
+  OUTPUT/VIDEO__0.npy, ...          [T, D], one file a crop (`layout="crops"`)
+  OUTPUT/VIDEO.json                 its sidecar (`data.sidecar`), written last
+  OUTPUT/protocol.json              how all of them were made, written first
+
+VIDEO is the file's path below the folder that it was found in, without its suffix.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16
+
+from wsvad_jax import files
+from wsvad_jax.data import sidecar
+from wsvad_jax.data.extraction import Extracted, Extractor
+from wsvad_jax.data.features import read, shape_of
+from wsvad_jax.data.sidecar import Sidecar
+from wsvad_jax.errors import InputError
+from wsvad_jax.progress import Progress
+
+LAYOUTS = ("one", "crops")
+PROTOCOL = "protocol.json"
+# Files of other kinds are taken too when they are named themselves.
+SUFFIXES = (
+    ".3gp", ".asf", ".avi", ".flv", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+)  # fmt: skip
+Paths = Sequence[str | os.PathLike]
+
+
+@dataclasses.dataclass
+class Summary:
+    """What became of the videos, and how fast."""
+
+    done: list[str] = dataclasses.field(default_factory=list)  # names
+    skipped: list[str] = dataclasses.field(default_factory=list)  # were there already
+    damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
+    failed: list[InputError] = dataclasses.field(default_factory=list)
+    frames: int = 0  # decoded
+    seconds_of_video: float = 0.0
+    wall: float = 0.0  # seconds
+
+    def __str__(self) -> str:
+        counts = f"{len(self.done)} extracted"
+        if self.damaged:
+            counts += f" ({len(self.damaged)} of them damaged)"
+        counts += f", {len(self.skipped)} already there"
+        if self.failed:
+            counts += f", {len(self.failed)} unreadable"
+        if not self.frames:
+            return f"videos: {counts}"
+        return (
+            f"videos: {counts}; {self.frames} frames in {self.wall:.1f} s: "
+            f"{self.frames / self.wall:.1f} frames/s, "
+            f"{self.seconds_of_video / self.wall:.2f} x real time"
+        )
+
+
+def find_videos(paths: Paths) -> list[pathlib.Path]:
+    """Returns the videos: files as they are, folders searched through and through.
+
+    Hidden files are left out, and so are doubles.
+
+    Raises:
+      InputError: a path that is not there, or no video at all.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in map(pathlib.Path, paths):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; expected videos")
+        inside = _below(path) if path.is_dir() else [path]
+        for video in inside:
+            found.setdefault(os.path.realpath(video), video)
+    if not found:
+        raise InputError(
+            f"{', '.join(map(str, paths)) or 'no path'}: holds no video files "
+            f"({' '.join(SUFFIXES)}); name the files themselves if they have "
+            "other endings"
+        )
+    return list(found.values())
+
+
+def _below(folder: pathlib.Path) -> list[pathlib.Path]:
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        found += [
+            pathlib.Path(parent, name)
+            for name in names
+            if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."
+        ]
+    return sorted(found)
+
+
+def name_videos(videos: Paths, roots: Paths = ()) -> dict[str, pathlib.Path]:
+    """Returns the videos by the names of their features.
+
+    Args:
+      videos: files.
+      roots: folders; a video in one is named by its path below it, others by their
+        file names, all without suffix.
+
+    Raises:
+      InputError: two videos of one name.
+    """
+    named: dict[str, pathlib.Path] = {}
+    for video in map(pathlib.Path, videos):
+        root = next((r for r in roots if video.is_relative_to(r)), video.parent)
+        name = os.path.splitext(video.relative_to(root).as_posix())[0]
+        if name in named:
+            raise InputError(
+                f"{named[name]} and {video} would both be {name}.npy; rename one, or "
+                "extract them into two folders"
+            )
+        if f"{name}.json" == PROTOCOL:
+            raise InputError(
+                f"{video}: its notes would be {PROTOCOL}; rename the video"
+            )
+        named[name] = video
+    return named
+
+
+def extract_files(
+    videos: Paths,
+    output: str | os.PathLike,
+    extractor: Extractor,
+    *,
+    layout: str = "one",
+    shard: tuple[int, int] = (0, 1),
+    root: str | os.PathLike | Paths | None = None,
+    clip: str = "",
+) -> Summary:
+    """Extracts videos into a folder; what is there and whole is left as it is.
+
+    Args:
+      videos: files, see `find_videos`.
+      output: made if missing.
+      extractor: what makes the features.
+      layout: `one` file a video, or one of each of its `crops`.
+      shard: (i, n): only every n-th video, beginning with number i, counted from 0.
+      root: the folder or folders that videos are named relative to; None: file names.
+      clip: where the CLIP model is, for protocol.json.
+
+    Returns:
+      what was done; videos that can't be read are in its `failed`.
+
+    Raises:
+      InputError: two videos of one name, a shard that there is not, features in the
+        folder that were made in another way or are of unknown origin, no folder.
+    """
+    start = time.monotonic()
+    if not 0 <= shard[0] < shard[1]:
+        raise InputError(
+            f"shard {shard[0]}/{shard[1]}: expected i/n with i from 0 to n - 1"
+        )
+    roots = (
+        [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
+    )
+    named = name_videos(videos, roots)
+    target = Target(output, extractor, layout, clip)
+    target.claim(named)
+    part = dict(list(named.items())[shard[0] :: shard[1]])
+    summary, left = Summary(), {}
+    for name, video in part.items():
+        if target.has(name, video):
+            summary.skipped.append(name)
+        else:
+            left[video] = name
+    _extract(left, target, extractor, summary)
+    summary.wall = time.monotonic() - start
+    return summary
+
+
+def _extract(
+    left: Mapping[pathlib.Path, str],
+    target: "Target",
+    extractor: Extractor,
+    summary: Summary,
+) -> None:
+    if not left:
+        return
+    with Progress("extracting", len(left), unit="video") as progress:
+
+        def tick(frames: int) -> None:
+            summary.frames += frames
+            progress.update(0, frames=summary.frames)
+
+        target.clean(left.values())
+        for found in extractor.stream(left, errors=summary.failed, tick=tick):
+            name = left[found.path]
+            target.write(name, found)
+            summary.done.append(name)
+            summary.seconds_of_video += found.duration
+            if found.damage:
+                summary.damaged[name] = found.damage
+            progress.update(unreadable=len(summary.failed))
+
+
+class Target:
+    """A folder of features that are all made in one way."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        extractor: Extractor,
+        layout: str = "one",
+        clip: str = "",
+    ):
+        """Writes nothing yet.
+
+        Raises:
+          InputError: a layout that does not exist, or no folder.
+        """
+        if layout not in LAYOUTS:
+            raise InputError(f"layout must be one or crops, found {layout!r}")
+        self.folder, self.layout, self.clip = make_folder(folder), layout, clip
+        self.settings = {
+            "encoder": extractor.encoder,
+            "weights_hash": extractor.weights_hash,
+            "stride": extractor.stride,
+            "frame": extractor.frame,
+            "crops": extractor.crops,
+            "resize": extractor.resize,
+            "image_size": extractor.config.image_size,
+        }
+        self.width = extractor.config.projection_dim
+
+    def claim(self, names: Iterable[str]) -> None:
+        """Notes how the folder's features are made, before the first is written.
+
+        Raises:
+          InputError: they are made in another way, or nobody knows how.
+        """
+        path = self.folder / PROTOCOL
+        if path.exists():
+            self._compare(path, files.read_json(path), {"layout": self.layout})
+            return
+        for name in names:
+            for file in self.feature_files(name):
+                if file.exists():
+                    raise InputError(
+                        f"{file}: is there already, without a {PROTOCOL} that says how "
+                        "it was made; choose another output folder"
+                    )
+        found = self.settings | {"layout": self.layout, "clip": self.clip}
+        files.write_json(path, found)
+
+    def _compare(self, path: pathlib.Path, found: Any, more: Mapping[str, Any]) -> None:
+        wanted = self.settings | dict(more)
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: expected a JSON object, found {found!r:.60}")
+        wrong = [key for key in wanted if found.get(key) != wanted[key]]
+        if wrong:
+            differ = ", ".join(
+                f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
+                for key in wrong
+            )
+            raise InputError(
+                f"{path}: the features there were made in another way ({differ}); "
+                "choose another output folder"
+            )
+
+    def feature_files(self, name: str) -> list[pathlib.Path]:
+        """Returns a video's feature files, whether or not they are there."""
+        if self.layout == "one":
+            return [self.folder / f"{name}.npy"]
+        crops = range(self.settings["crops"])
+        return [self.folder / f"{name}__{n}.npy" for n in crops]
+
+    def has(self, name: str, video: pathlib.Path) -> bool:
+        """Says whether a video's features are there, whole, and of this very video.
+
+        Raises:
+          InputError: they were made in another way.
+        """
+        path = self.folder / f"{name}.json"
+        try:
+            side = sidecar.read(path)
+            shapes = {shape_of(file) for file in self.feature_files(name)}
+        except InputError:
+            return False
+        self._compare(path, dataclasses.asdict(side), {})
+        N, T, D = side.crops, len(side.seconds), self.width
+        expected = (N, T, D) if self.layout == "one" else (T, D)
+        try:
+            same = side.source == sidecar.fingerprint(video)
+        except OSError:  # the decoder will say what is wrong
+            same = False
+        return same and shapes == {expected}
+
+    def write(self, name: str, found: Extracted) -> None:
+        """Writes a video's features, then its sidecar, which says that they are whole."""
+        path = self.folder / f"{name}.json"
+        path.unlink(missing_ok=True)  # of an older version of the video
+        for file, part in zip(
+            self.feature_files(name),
+            [found.features] if self.layout == "one" else found.features,
+            strict=True,
+        ):
+            with files.atomic_path(file) as temporary:
+                np.save(temporary, part)
+        self.describe(found).write(path)
+
+    def read(self, name: str) -> Float16[np.ndarray, "N T D"]:
+        """Reads a video's features back."""
+        parts = [read(file) for file in self.feature_files(name)]
+        return parts[0] if self.layout == "one" else np.stack(parts)
+
+    def clean(self, names: Iterable[str]) -> None:
+        """Removes what a killed process left of these videos (`files.atomic_path`)."""
+        ours = set()
+        for name in names:
+            written = [*self.feature_files(name), self.folder / f"{name}.json"]
+            ours |= {file.with_suffix("") for file in written}
+        for parent in {file.parent for file in ours}:
+            for path in parent.glob(".*-????????.*"):
+                stem = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}\.(npy|json)", path.name)
+                if stem and parent / stem[1] in ours:
+                    path.unlink(missing_ok=True)
+
+    def describe(self, found: Extracted) -> Sidecar:
+        """Returns the sidecar of a video's features."""
+        return Sidecar(
+            video=found.path.name,
+            fps=found.fps,
+            num_frames=found.num_frames,
+            seconds=tuple(round(float(s), 6) for s in found.seconds),
+            duration=round(found.duration, 6),
+            damage=found.damage,
+            source=sidecar.fingerprint(found.path),
+            **self.settings,
+        )
+
+
+def make_folder(path: str | os.PathLike) -> pathlib.Path:
+    """Makes a folder that can be written to.
+
+    Raises:
+      InputError: it can't be made or written.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise InputError(
+            f"{path}: can't be written ({e.strerror}); choose another output folder"
+        ) from None
+    return path

@@ -1,0 +1,184 @@
+"""Makes features from videos: decoded, cut into snippets, seen by a CLIP image tower.
+
+  python -m wsvad_jax.extract videos --clip openai/clip-vit-base-patch16 --output features
+  python -m wsvad_jax.extract a.mp4 --clip CLIP_DIR --output features --compare a.npy
+
+Input: video files, and folders that are searched for them. Output: OUTPUT/VIDEO.npy,
+float16 [crops, snippets, width], or with --layout crops VIDEO__0.npy ... as released
+features are; beside it VIDEO.json, which says how they were made and when each snippet
+is. Run again, the same command goes on where it stopped. A damaged video gives what is
+readable, with a warning; one that can't be read at all is named and left out, and the
+exit code is 3.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax import cli
+from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.extract_files import Summary, Target
+
+EXIT_SOME_FAILED = 3
+
+
+def extract(
+    videos: Sequence[str],
+    *,
+    clip: str,
+    output: str,
+    crops: int = 1,
+    frame: str = "middle",
+    resize: str = "stretch",
+    stride: int = 16,
+    layout: str = "one",
+    shard: tuple[int, int] = (0, 1),
+    batch_size: int | None = None,
+    decoders: int = 1,
+    compare: str | None = None,
+) -> "Summary":
+    """Extracts videos into a folder and returns what was done.
+
+    Args:
+      videos: files and folders.
+      clip: hub name or folder of a CLIP snapshot.
+      output: the features' folder.
+      crops: see `Extractor`, as `frame`, `resize`, `stride`, `batch_size`, `decoders`.
+      layout: `one` file a video or one of each of its `crops`.
+      shard: (i, n): every n-th video only, beginning with number i, counted from 0.
+      compare: features, or a folder of them, that the new ones are held against.
+
+    Raises:
+      InputError: what is wrong with the arguments or the folder.
+    """
+    from wsvad_jax.data import extract_files as files
+    from wsvad_jax.data.video import check_crops, check_cut
+
+    # What takes no model is checked before it is loaded.
+    check_crops(crops, resize)
+    check_cut(frame, stride)
+    found = files.find_videos(videos)
+    roots = [path for path in videos if os.path.isdir(path)]
+    named = files.name_videos(found, roots)
+    if compare and not os.path.exists(compare):
+        raise InputError(f"--compare {compare}: no such file or folder")
+    if compare and len(named) > 1 and not os.path.isdir(compare):
+        raise InputError(
+            f"--compare {compare}: is one file, but there are {len(named)} videos; "
+            "expected a folder of features"
+        )
+    files.make_folder(output)
+
+    from wsvad_jax.clip.load import load
+    from wsvad_jax.data.extraction import Extractor
+
+    extractor = Extractor(
+        load(clip),
+        crops=crops,
+        frame=frame,
+        resize=resize,
+        stride=stride,
+        batch_size=batch_size,
+        decoders=decoders,
+    )
+    where = str(pathlib.Path(clip).resolve()) if os.path.isdir(clip) else clip
+    summary = files.extract_files(
+        found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
+    )
+    if compare:
+        target = files.Target(output, extractor, layout)
+        for name in (n for n in named if n in {*summary.done, *summary.skipped}):
+            print(compare_one(name, target, compare))
+    return summary
+
+
+def compare_one(name: str, target: "Target", theirs: str) -> str:
+    """Says how a video's features in a folder differ from others."""
+    from wsvad_jax.data import compare
+
+    ours = target.read(name)
+    try:
+        path = compare.find(theirs, name)
+        other = compare.read_features(path, ours.shape[1])
+    except InputError as e:
+        return f"{name}: {e}"
+    found = compare.compare(ours, other)
+    return f"{name} and {path}:\n  " + "\n  ".join(
+        found.sentences(target.settings["stride"])
+    )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Reads `i/n`; raises argparse's error where it is not that."""
+    i, slash, n = text.partition("/")
+    if not (slash and i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected i/n, from 0/n to {'n-1'}/n"
+        )
+    return int(i), int(n)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.extract",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("videos", nargs="+", metavar="VIDEO|FOLDER")
+    add(
+        "--clip", required=True, metavar="NAME|DIR", help="hub name or folder of a CLIP"
+    )
+    add("--output", required=True, metavar="DIR", help="where the features go")
+    add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures a frame")
+    add(
+        "--frame",
+        default="middle",
+        choices=("first", "middle", "mean"),
+        help="which frame of a snippet is seen; mean: all, and their features averaged",
+    )
+    add(
+        "--resize",
+        default="stretch",
+        choices=("stretch", "clip"),
+        help="stretch: 340 x 256 whatever the aspect, as released features; clip: "
+        "CLIP's own, bicubic shorter side and centre crop",
+    )
+    add("--stride", type=int, default=16, help="frames a snippet (16)")
+    add(
+        "--layout",
+        default="one",
+        choices=("one", "crops"),
+        help="one [crops, snippets, width] file a video, or a [snippets, width] a crop",
+    )
+    add(
+        "--shard",
+        type=parse_shard,
+        default=(0, 1),
+        metavar="i/n",
+        help="every n-th video from number i (0 to n-1), for n processes or machines",
+    )
+    add("--batch_size", type=int, help="pictures at once (64; 16 on a CPU)")
+    add("--decoders", type=int, default=1, help="videos decoded at the same time (1)")
+    add(
+        "--compare",
+        metavar="FILE|DIR",
+        help="existing features: prints how long both are, and their cosines",
+    )
+    summary = extract(**vars(parser.parse_args(argv)))
+    print(summary)
+    for name, damage in summary.damaged.items():
+        print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
+    for error in summary.failed:
+        print(f"left out: {error}", file=sys.stderr)
+    return EXIT_SOME_FAILED if summary.failed else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
