@@ -82,7 +82,7 @@ def load(
     problems = problems or Problems()
     lists = read_lists(folder)
     protocol, clip = read_protocol(root / "protocol.json")
-    card = _card(folder, root, lists["train"], protocol, clip)
+    card = card_of(folder, root, lists["train"], protocol, clip)
     lists = without_doubles(lists, problems)
     lists = {
         s: [r for r in rows if r.video not in without] for s, rows in lists.items()
@@ -100,7 +100,7 @@ def load(
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
         videos[split] = same_crops(kept, problems)
     _check_sides(folder, videos["train"])
-    _check_crop(folder, card, videos["test"])
+    check_crop(folder, card, videos["test"])
     path = folder / TRUTH
     if path.exists():
         truth = read_truth(path)
@@ -267,13 +267,18 @@ def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
         )
 
 
-def _card(
+def card_of(
     folder: pathlib.Path,
     root: pathlib.Path,
     rows: Sequence[Row],
     protocol: FeatureProtocol,
     clip: str,
 ) -> Card:
+    """Returns the folder's card, or one made from the labels of its training list.
+
+    Raises:
+      InputError: a card that is none, or that the features' protocol contradicts.
+    """
     path = folder / "card.json"
     if not path.exists():
         card = cards.infer(
@@ -363,7 +368,8 @@ def _check_sides(folder: pathlib.Path, train: Sequence[Video]) -> None:
             )
 
 
-def _check_crop(folder: pathlib.Path, card: Card, test: Sequence[Video]) -> None:
+def check_crop(folder: pathlib.Path, card: Card, test: Sequence[Video]) -> None:
+    """Raises InputError where test videos lack the crop that the card tests."""
     if test and card.test_crop >= test[0].num_crops:
         raise InputError(
             f"{folder / 'card.json'}: test_crop {card.test_crop}, but the test features "

@@ -154,7 +154,7 @@ def update(
     rows = {r.video: r for part in read_lists(folder).values() for r in part}
     found = plan(folder, root, rows)
     for video in found.lost:
-        problems(_lost(videos, root, rows[video]))
+        problems(lost(folder, root, rows[video]))
     for error in found.double.values():
         problems(error)
     if found.sources and (way.told or found.missing or found.changed):
@@ -168,7 +168,14 @@ def update(
     return {*found.lost, *found.double, *found.missing, *found.changed}
 
 
-def _lost(videos: pathlib.Path, root: pathlib.Path, row: Row) -> InputError:
+def lost(folder: pathlib.Path, root: pathlib.Path, row: Row) -> InputError:
+    """Returns the error of a video that is not there, with a name that it may be."""
+    videos = folder / folders.VIDEOS
+    if not videos.is_dir():
+        return InputError(
+            f"{row.where}: video {row.video} is not in {root}; correct its name, add "
+            "it or take it off the list"
+        )
     near = difflib.get_close_matches(row.video, video_files(videos), 1)
     hint = f" ({near[0]} is there)" if near else ""
     return InputError(

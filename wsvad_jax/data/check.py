@@ -1,0 +1,272 @@
+"""Looks through a folder of one's own and says what is wrong with it; writes nothing.
+
+Problems stop `prepare`, or would make the numbers of a test wrong; remarks are what a
+training will suffer from. Both say what to do.
+"""
+
+import hashlib
+import os
+import pathlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from wsvad_jax.data import advice, features, own_videos
+from wsvad_jax.data import folder as folders
+from wsvad_jax.data.features import Problems, Video
+from wsvad_jax.data.findings import Findings, Item, some
+from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data.video import Video as Film
+from wsvad_jax.errors import InputError
+from wsvad_jax.progress import Progress
+
+
+def check(
+    folder: str | os.PathLike, features_folder: str | os.PathLike | None = None
+) -> Findings:
+    """Looks through a folder of one's own.
+
+    Args:
+      folder: see `data.folder`.
+      features_folder: folder of the features where it is not FOLDER/features.
+    """
+    folder = pathlib.Path(folder).expanduser().absolute()
+    root = pathlib.Path(features_folder or folder / "features").expanduser().absolute()
+    found = Findings(folder, root)
+    lists = _lists(found)
+    _labels(found, lists)
+    plan = own_videos.plan(folder, root, [item.row.video for item in found.items])
+    _files(found, plan)
+    videos = _features(found, plan)
+    videos += _films(found, plan)
+    _truth(found, lists["test"], videos)
+    _copies(found, plan)
+    advice.give(found)
+    return found
+
+
+def _lists(found: Findings) -> dict[str, list[Row]]:
+    lists: dict[str, list[Row]] = {}
+    for split in SPLITS:
+        try:
+            lists[split] = read_list(found.folder / f"{split}.csv")
+        except InputError as e:
+            found.problem("lists", e)
+            lists[split] = []
+    problems = Problems(skip=True)
+    lists = without_doubles(lists, problems)
+    found.take("lists", problems)
+    return lists
+
+
+def _labels(found: Findings, lists: Mapping[str, Sequence[Row]]) -> None:
+    try:
+        protocol, clip = folders.read_protocol(found.root / "protocol.json")
+        found.card = folders.card_of(
+            found.folder, found.root, lists["train"], protocol, clip
+        )
+    except InputError as e:
+        if lists["train"]:  # else it has been said already
+            found.problem("labels", e)
+    for split, rows in lists.items():
+        for row in rows:
+            label: tuple[int, ...] = ()
+            try:
+                label = label_of(row, found.card) if found.card else ()
+            except InputError as e:
+                found.problem("labels", e)
+            found.items.append(Item(split, row, label))
+
+
+def _files(found: Findings, plan: own_videos.Plan) -> None:
+    rows = {item.row.video: item.row for item in found.items}
+    for video in plan.lost:
+        found.problem("files", own_videos.lost(found.folder, found.root, rows[video]))
+    for error in plan.double.values():
+        found.problem("files", error)
+    if plan.foreign and plan.missing:
+        found.problem(
+            "files",
+            f"{len(plan.missing)} videos have no features ({some(plan.missing)}), "
+            f"and the features of the others have no sidecar that says how they were "
+            "made; add the missing ones, or move the folder away to extract all videos",
+        )
+    found.extract = len(plan.missing) + len(plan.changed)
+    unlisted = {
+        *own_videos.video_files(found.folder / folders.VIDEOS),
+        *(_without_crop(n) for n in folders.feature_files(found.root)),
+    } - rows.keys()
+    if unlisted and rows:
+        found.remark(
+            "files",
+            f"{len(unlisted)} videos are in no list and will not be used: "
+            f"{some(sorted(unlisted))}",
+        )
+    if plan.changed:
+        found.remark(
+            "files",
+            f"{len(plan.changed)} videos are not those that their features were made "
+            f"from and will be extracted again: {some(plan.changed)}",
+        )
+
+
+def _without_crop(name: str) -> str:
+    base, mark, crop = name.rpartition("__")
+    return base if mark and crop.isdigit() else name
+
+
+def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
+    """Reads all features; returns those of one width, with their lengths."""
+    index, videos = folders.feature_files(found.root), []
+    later = {*plan.missing, *plan.changed, *plan.lost, *plan.double}
+    for item in found.items:
+        if item.row.video not in later:
+            paths = folders.crop_files(item.row.video, index, found.root)
+            videos.append(Video(item.row.video, item.label, paths, features.OWN))
+    problems = Problems(skip=True)
+    videos = features.survey(videos, problems)
+    if found.card:
+        videos, said = folders.with_sidecars(videos, found.card, problems)
+        for remark in said:
+            found.remark("files", remark)
+    items = {item.row.video: item for item in found.items}
+    for split in SPLITS:
+        part = [v for v in videos if items[v.video].split == split]
+        kept = {v.video for v in features.same_crops(part, problems)}
+        if split == "test" and found.card and part:
+            try:
+                folders.check_crop(found.folder, found.card, part)
+            except InputError as e:
+                problems(e)
+        videos = [v for v in videos if v not in part or v.video in kept]
+    _values(videos, problems)
+    found.take("features", problems)
+    stride = found.card.stride if found.card else FRAMES_PER_SNIPPET
+    for video in videos:
+        made, item = plan.made.get(video.video), items[video.video]
+        item.frames = video.num_frames or video.num_snippets * stride
+        item.seconds = made.duration if made else 0.0
+    return videos
+
+
+def _values(videos: Sequence[Video], problems: Problems) -> None:
+    with Progress("reading features", len(videos), unit="video") as progress:
+        for video in videos:
+            for path in video.paths:
+                try:
+                    features.read(path)
+                except InputError as e:
+                    problems(e)
+            progress.update()
+
+
+def _films(found: Findings, plan: own_videos.Plan) -> list[Video]:
+    """Opens the videos that are to be extracted; their lengths are as announced."""
+    stride = found.card.stride if found.card else FRAMES_PER_SNIPPET
+    wanted, videos = {*plan.missing, *plan.changed}, []
+    films = [item for item in found.items if item.row.video in wanted]
+    with Progress("opening videos", len(films), unit="video") as progress:
+        for item in films:
+            try:
+                item.frames, item.seconds = announced(plan.sources[item.row.video])
+            except InputError as e:
+                found.problem("files", e)
+                continue
+            finally:
+                progress.update()
+            T = -(-item.frames // stride)
+            videos.append(Video(item.row.video, item.label, (), num_snippets=T))
+    return videos
+
+
+def announced(path: pathlib.Path) -> tuple[int, float]:
+    """Returns the frames and seconds that a video promises, 0 unknown.
+
+    Raises:
+      InputError: not one frame can be read.
+    """
+    import av
+
+    film = Film(path)
+    for _ in film.frames():
+        break
+    with av.open(f"file:{path}") as container:
+        seconds = (container.duration or 0) / 1e6
+    return film.announced or round(seconds * film.fps), seconds
+
+
+def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> None:
+    path = found.folder / folders.TRUTH
+    abnormal = [i for i in found.items if i.split == "test" and any(i.label)]
+    if not path.exists():
+        if abnormal:
+            found.remark(
+                "truth",
+                f"there is no {folders.TRUTH}: without the true times of the test "
+                "videos' events, results have video_auc but no frame-level auc or ap",
+            )
+        return
+    if not found.card:
+        return
+    tested = {i.row.video for i in found.items if i.split == "test" and i.label}
+    videos = [v for v in videos if v.video in tested and v.num_snippets]
+    problems = Problems(skip=True)
+    try:
+        truth = folders.read_truth(path)
+        _, said = folders.with_truth(videos, rows, truth, found.card, problems)
+        for remark in said:
+            found.remark("truth", remark)
+    except InputError as e:
+        problems(e)
+    found.take("truth", problems)
+
+
+def _copies(found: Findings, plan: own_videos.Plan) -> None:
+    """Names videos that are the same file, byte for byte."""
+    index = folders.feature_files(found.root)
+    paths: dict[str, tuple[pathlib.Path, ...]] = {}
+    for item in found.items:
+        video = item.row.video
+        if video in plan.sources:
+            paths[video] = (plan.sources[video],)
+        elif video in plan.foreign or video in plan.made:
+            paths[video] = folders.crop_files(video, index, found.root)
+    items = {item.row.video: item for item in found.items}
+    for names in same_content(paths):
+        part = [items[name] for name in names]
+        told = ", ".join(f"{i.row.video} ({i.split})" for i in part)
+        if len({i.split for i in part}) > 1:
+            found.problem(
+                "leakage",
+                f"the same content is in both lists, so that the test would ask for what "
+                f"was trained: {told}; keep it in one",
+            )
+        elif len({i.row.labels for i in part}) > 1:
+            labels = " and ".join(sorted({"+".join(i.row.labels) for i in part}))
+            found.problem(
+                "leakage", f"the same content is labelled {labels}: {told}; keep one"
+            )
+        else:
+            found.remark("files", f"the same content is there twice: {told}")
+
+
+def same_content(
+    paths: Mapping[str, Sequence[pathlib.Path]],
+) -> Iterator[tuple[str, ...]]:
+    """Yields groups of names whose files are equal; few files have to be read."""
+    sizes: dict[tuple, list[str]] = defaultdict(list)
+    for name, parts in paths.items():
+        sizes[tuple(os.path.getsize(p) for p in parts)].append(name)
+    twins = [names for names in sizes.values() if len(names) > 1]
+    with Progress("comparing", sum(map(len, twins)), unit="file") as progress:
+        for names in twins:
+            groups: dict[tuple, list[str]] = defaultdict(list)
+            for name in names:
+                groups[tuple(_digest(p) for p in paths[name])].append(name)
+                progress.update()
+            yield from (tuple(g) for g in groups.values() if len(g) > 1)
+
+
+def _digest(path: pathlib.Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
