@@ -1,12 +1,21 @@
 """What a model says about one video, and the files that say it on."""
 
+import csv
 import dataclasses
+import json
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.events import Event
+from wsvad_jax.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,3 +31,137 @@ class Answer:
     events: tuple[Event, ...]
     truth: tuple[Event, ...] | None = None  # None: not known
     damage: str = ""  # why only the beginning could be read, if so
+
+
+def write_events_json(
+    path: pathlib.Path, answers: Sequence[Answer], settings: Mapping[str, object]
+) -> None:
+    """Writes all that was found: events and, of every snippet, time and score.
+
+    Args:
+      path: of the file.
+      answers: one a video.
+      settings: name → value, as they were used.
+    """
+    videos = ",\n".join(_video_json(answer) for answer in answers)
+    head = json.dumps(dict(settings), ensure_ascii=False, default=str)
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            f'{{"settings": {head},\n "videos": [\n{videos}\n]}}\n', encoding="utf-8"
+        )
+
+
+def _video_json(answer: Answer) -> str:
+    truth = answer.truth
+    value = {
+        "video": answer.name,
+        "path": None if answer.path is None else str(answer.path),
+        "duration": round(float(answer.edges[-1]), 3),
+        "damage": answer.damage,
+        "events": [event_json(event) for event in answer.events],
+        "truth": None if truth is None else [_truth_json(event) for event in truth],
+        "seconds": np.round(answer.edges, 3).tolist(),
+        "anomaly": np.round(answer.anomaly.astype(np.float64), 4).tolist(),
+    }
+    lines = [
+        f'"{key}": {json.dumps(part, ensure_ascii=False)}'
+        for key, part in value.items()
+    ]
+    return "  {" + ",\n   ".join(lines) + "}"
+
+
+def event_json(event: Event) -> dict[str, object]:
+    """Returns an event as it stands in events.json: seconds and score rounded."""
+    found = _truth_json(event)
+    return found | {"score": round(event.score, 4), "peak": round(event.peak, 3)}
+
+
+def _truth_json(event: Event) -> dict[str, object]:
+    start, end = round(event.start, 3), round(event.end, 3)
+    return {"start": start, "end": end, "class": event.category}
+
+
+def write_events_csv(path: pathlib.Path, answers: Sequence[Answer]) -> None:
+    """Writes a line an event: video, start, end (seconds), class, score, peak."""
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["video", "start", "end", "class", "score", "peak"])
+        for answer in answers:
+            for event in answer.events:
+                value = event_json(event)
+                keys = ("start", "end", "class", "score", "peak")
+                writer.writerow([answer.name, *(value[key] for key in keys)])
+
+
+def picture(path: pathlib.Path, answer: Answer) -> None:
+    """Draws the score over time with events found and true, and the classes' part."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from wsvad_jax.plots import STYLE
+
+    names = answer.class_names[1:] if answer.classes is not None else ()
+    strip = 0.5 + 0.21 * len(names) if names else 0.0
+    with mpl.rc_context(STYLE):
+        figure = Figure((12, 3.1 + strip), layout="constrained")
+        heights = [2.6, strip] if names else [1]
+        axes = figure.subplots(
+            len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
+        )[:, 0]
+        _draw_score(axes[0], answer)
+        axes[0].set_title(answer.name, fontsize=11, weight="bold")
+        if names:
+            _draw_classes(figure, axes[1], answer, names)
+        axes[-1].set_xlabel("seconds")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=100, facecolor="white")
+
+
+def _draw_score(ax: "Axes", answer: Answer) -> None:
+    from wsvad_jax.plots import INK, SCORE, TRUTH
+
+    edges, end = answer.edges, max(float(answer.edges[-1]), 1e-3)
+    for n, event in enumerate(answer.truth or ()):
+        label = None if n else "true event"
+        ax.axvspan(
+            event.start, event.end, color=TRUTH, alpha=0.2, linewidth=0, label=label
+        )
+    ax.stairs(answer.anomaly, edges, color=SCORE, alpha=0.13, fill=True)
+    ax.stairs(answer.anomaly, edges, baseline=None, color=SCORE, linewidth=1.5)
+    for n, event in enumerate(answer.events):
+        label = None if n else "event found"
+        ax.plot([event.start, event.end], [1.06, 1.06], color=INK, lw=4, label=label)
+        middle = (event.start + event.end) / 2 / end
+        ax.text(
+            min(max(middle, 0.05), 0.95) * end,
+            0.99 if n % 2 else 0.93,  # neighbours on two lines
+            f"{event.category[:24]} {event.score:.0%}",
+            transform=ax.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=7.5,
+        )
+    ax.set_xlim(0, end)
+    ax.set_ylim(-0.02, 1.3)
+    ax.set_yticks([0, 0.5, 1])
+    ax.set_ylabel("anomaly score")
+    ax.grid(axis="y")
+    ax.set_axisbelow(True)
+    if answer.events or answer.truth:
+        ax.figure.legend(loc="outside upper right", ncols=3)
+
+
+def _draw_classes(figure: "Figure", ax: "Axes", answer: Answer, names) -> None:
+    """Draws a strip a class: its probability over time."""
+    assert answer.classes is not None
+    rows = np.arange(len(names) + 1)
+    image = ax.pcolormesh(
+        answer.edges, rows, answer.classes[:, 1:].T, cmap="Blues", vmin=0, vmax=1
+    )
+    ax.invert_yaxis()
+    ax.set_yticks(rows[:-1] + 0.5, [name[:20] for name in names])
+    ax.tick_params(axis="y", length=0)
+    figure.colorbar(image, ax=ax, label="probability", pad=0.01, ticks=[0, 0.5, 1])

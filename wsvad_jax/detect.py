@@ -18,259 +18,159 @@ Videos that can't be read are reported and left out; the exit code is then 3.
 
 import argparse
 import functools
-import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from jaxtyping import Float, Int, Num
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wsvad_jax import cli, events
 from wsvad_jax.answer import Answer
+from wsvad_jax.detector import Detector, answers
 from wsvad_jax.errors import InputError
 
-if TYPE_CHECKING:
-    from wsvad_jax.clip.load import Snapshot
-    from wsvad_jax.data.extraction import Extracted, Extractor
+__all__ = ["Detector", "answers"]
 
 EXIT_SKIPPED = 3
-LONGEST = 8192  # snippets scored as one where a model takes whole videos
 
 
-class Detector:
-    """A trained model that scores videos or features: loaded once, used often.
+def write(
+    output: pathlib.Path, made: Sequence[Answer], title: str, settings: Mapping
+) -> list[pathlib.Path]:
+    """Writes the page, events.json, events.csv and pictures; returns the page first."""
+    from wsvad_jax import answer, page
 
-    >>> detector = Detector(folder)  # WORKDIR of training, or a model folder
-    >>> features = np.zeros((40, detector.width), np.float16)  # 40 snippets
-    >>> scores = detector.score(features)
-    >>> scores["anomaly"].shape
-    (40,)
-    >>> edges = np.arange(41) * 16 / 30  # seconds, at 30 frames a second
-    >>> answer = detector.answer(features, edges, "lobby", high=0.99, rise=1)
-    >>> answer.name, answer.events
-    ('lobby', ())
+    answer.write_events_json(output / "events.json", made, settings)
+    answer.write_events_csv(output / "events.csv", made)
+    for one in made:
+        answer.picture(output / "pictures" / f"{one.name}.png", one)
+    return page.write_report(
+        output / "report.html", made, title=title, settings=settings
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the program's arguments."""
+    made = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.detect",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
+    add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
+    add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
+    add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
+    add("--truth", metavar="FILE", help="true events in frames, as test_segments.json")
+    add("--fps", type=float, help="of features without times (30)")
+    add("--resize", choices=("stretch", "clip"), help="how frames are cut, where the "
+        "model doesn't say (see extract)")  # fmt: skip
+    add("--force", action="store_true", help="go on with another CLIP model's features")
+    add("--live", metavar="SOURCE", help="a camera, address, file or -: scored as it "
+        "comes, events as lines of JSON")  # fmt: skip
+    rules = made.add_argument_group("what is an event")
+    rule = functools.partial(rules.add_argument, type=float)
+    rule("--high", default=events.HIGH, help="a peak's score (%(default)s)")
+    rule("--low", help="the score at which every event ends; default: by its peak")
+    rule("--rise", default=events.RISE, help="or so far above the video's usual level "
+         "(%(default)s; 1 never)")  # fmt: skip
+    rule("--share", default=events.SHARE, help="of a peak's height, at which its event "
+         "ends (%(default)s)")  # fmt: skip
+    rule("--min_length", default=events.MIN_LENGTH, help="seconds (%(default)s)")
+    rule("--max_gap", default=events.MAX_GAP, help="seconds between events that become "
+         "one (%(default)s)")  # fmt: skip
+    return made
+
+
+def rules_of(known: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of `events.find_events`.
+
+    Raises:
+      InputError: a level outside of (0, 1], or a negative time.
     """
-
-    def __init__(
-        self,
-        checkpoint: str | os.PathLike,
-        *,
-        clip: str | None = None,
-        force: bool = False,
-    ):
-        """Loads the model and puts it on the devices.
-
-        Args:
-          checkpoint: a model folder, or a workdir of training with one in it.
-          clip: hub name or folder of the CLIP model of the features, where the model
-            folder doesn't name one that is here.
-          force: takes another CLIP model than the training's, too.
-
-        Raises:
-          InputError: no model there, or not the CLIP model that it was trained with.
-        """
-        import jax
-
-        from wsvad_jax.scoring import MODES, Scorer
-        from wsvad_jax.state import replicated
-        from wsvad_jax.trained import open_trained
-
-        trained = open_trained(checkpoint, clip=clip, force=force)
-        self.folder, self.meta, self.card = trained.folder, trained.meta, trained.card
-        self.network = trained.network
-        self.config, self.T = self.network.config, self.network.T
-        self.width = self.network.width
-        self.class_names = self.card.class_names
-        self.mode = self.config.eval.mode
-        if self.mode not in MODES:
+    names = ("high", "low", "rise", "share", "min_length", "max_gap")
+    rules = {name: getattr(known, name) for name in names}
+    for name in ("high", "low", "rise", "share"):
+        if rules[name] is not None and not 0 < rules[name] <= 1:
             raise InputError(
-                f"{self.folder}: config.eval.mode is {self.mode!r}; expected "
-                f"{' or '.join(MODES)}"
+                f"--{name} is {rules[name]}; expected more than 0, up to 1"
             )
-        self.clip, self.force = clip, force
-        self.scorer = Scorer(self.network)
-        variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-        self.variables = jax.device_put(variables, replicated(self.network.mesh))
-        self.text = self.scorer.encode_text(self.variables["params"])
+    for name in ("min_length", "max_gap"):
+        if not 0 <= rules[name] < float("inf"):
+            raise InputError(f"--{name} is {rules[name]}; expected seconds, 0 or more")
+    if rules["low"] is not None and rules["low"] > rules["high"]:
+        raise InputError(f"--low {rules['low']} is above --high {rules['high']}")
+    return rules
 
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """How the features of the training were made, as far as the model says."""
-        return dict(self.meta.get("features") or {})
 
-    @functools.cached_property
-    def snapshot(self) -> "Snapshot":
-        """The CLIP model whose image tower videos go through; loaded when needed.
+def open_detector(known: argparse.Namespace) -> Detector:
+    """Returns the model that the arguments name."""
+    return Detector(
+        known.checkpoint, clip=known.clip, resize=known.resize, force=known.force
+    )
 
-        Raises:
-          InputError: see `trained.image_snapshot`.
-        """
-        from wsvad_jax.trained import image_snapshot
 
-        return image_snapshot(self.folder, self.meta, self.clip, self.force)
+def settings_of(
+    detector: Detector, rules: Mapping[str, Any], known: argparse.Namespace
+) -> dict[str, object]:
+    """Returns what the results depend on, to be shown beside them."""
+    unused = ("rise", "share") if rules["low"] is not None else ("low",)
+    shown = {
+        "checkpoint": str(detector.folder),
+        "model": detector.meta["model"],
+        "trained on": detector.card.name,
+        "features": detector.protocol.get("encoder", "unknown"),
+    }
+    if known.force:
+        shown["force"] = "another CLIP model's features are let through"
+    return shown | {k: v for k, v in rules.items() if k not in unused}
 
-    @functools.cached_property
-    def extractor(self) -> "Extractor":
-        """Makes features as those of the training were made.
 
-        Raises:
-          InputError: as `snapshot`, or features of another width come out.
-        """
-        from wsvad_jax.data.extraction import Extractor
-        from wsvad_jax.data.video import CROPS, FRAMES, RESIZES
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    arguments = parser()
+    known = arguments.parse_args(argv)
+    rules = rules_of(known)
+    if known.live is not None:
+        from wsvad_jax import live
 
-        made = self.protocol
-        if self.snapshot.vision.projection_dim != self.width:
-            raise InputError(
-                f"{self.snapshot.name} makes features of width "
-                f"{self.snapshot.vision.projection_dim}, but {self.folder} takes "
-                f"{self.width}; pass the CLIP model of its training as --clip"
-            )
-        crops = made.get("crops", 1)
-        if self.mode == "windows" or crops not in CROPS:
-            crops = next(n for n in CROPS if n > self.card.test_crop)
-        frame, resize = made.get("frame"), made.get("resize")
-        return Extractor(
-            self.snapshot,
-            crops=crops,
-            frame=frame if frame in FRAMES else "middle",
-            resize=resize if resize in RESIZES else "stretch",
-            stride=made.get("stride", self.card.stride),
+        return live.main(open_detector(known), known, rules)
+    if not known.inputs or known.output is None:
+        arguments.error("pass videos, folders or features, and --output DIR")
+    if known.fps is not None and not 0 < known.fps < float("inf"):
+        raise InputError(f"--fps is {known.fps}; expected frames a second")
+    return _detect(known, rules)
+
+
+def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
+    from wsvad_jax import sources
+    from wsvad_jax.data import annotations
+    from wsvad_jax.data.extract_files import make_folder
+
+    found = sources.find(known.inputs)
+    truth = annotations.read_json(known.truth) if known.truth else None
+    make_folder(known.output)  # so that hours of work don't end at a closed door
+    detector = open_detector(known)
+    settings, fps = settings_of(detector, rules, known), known.fps or 30.0
+    if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
+        settings["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
+        print(
+            f"{len(timeless)} feature files say nothing of time: "
+            f"{detector.card.stride} frames a snippet, {fps:g} frames a second"
+            f"{'' if known.fps else ' are assumed (--fps)'}",
+            file=sys.stderr,
         )
+    errors: list[InputError] = []
+    made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
+    for error in errors:
+        print(f"skipped: {error}", file=sys.stderr)
+    if made:
+        count = sum(len(answer.events) for answer in made)
+        title = f"{count} event{'' if count == 1 else 's'} in {len(made)} videos"
+        first = write(known.output, made, title, settings)[0]
+        print(f"{title}: {first}")
+        print(f"events.json, events.csv and pictures are in {known.output}")
+    return EXIT_SKIPPED if errors else 0
 
-    def score(self, features: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
-        """Scores one video's snippets as `evaluate` does.
 
-        A model for windows scores the card's crop (the first where there are fewer) in
-        consecutive windows of T snippets. One for whole videos takes all crops; what
-        is longer than 8192 snippets is scored in parts of that length.
-
-        Args:
-          features: [T, D], or [N, T, D] of N crops.
-
-        Returns:
-          `anomaly` [T] and, of a model with classes, `classes` [T, C]; float32. Other
-          names are curves of a model's branches.
-
-        Raises:
-          InputError: another shape or width, no snippet, or values that are not finite.
-        """
-        from wsvad_jax.data.pipeline import cut
-        from wsvad_jax.scoring import bucket_lengths
-
-        x = self._checked(features)
-        N, n, _ = x.shape
-        if self.mode == "windows":
-            crop = self.card.test_crop if self.card.test_crop < N else 0
-            windows = cut(x[crop : crop + 1], self.T)
-        else:
-            L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
-            windows = cut(x, L)
-        W, L = len(windows), windows.shape[2]
-        length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
-        valid = np.arange(L) < length[:, None]
-        found = self.score_windows(windows, length)
-        return {name: value[valid] for name, value in found.items()}
-
-    def score_windows(
-        self, features: Num[np.ndarray, "W N L D"], length: Int[np.ndarray, "W"]
-    ) -> dict[str, np.ndarray]:
-        """Scores W windows, each on its own; [W, L] and [W, L, C], float32.
-
-        Args:
-          features: windows; of a model for windows L is T and N is 1.
-          length: valid snippets of each; what follows is padding.
-        """
-        W, _, L, _ = features.shape
-        most = self.scorer.batch_of(L)
-        # Powers of two: a program is compiled for each size.
-        B = self.network.mesh.size
-        while B < min(W, most):
-            B *= 2
-        B = min(B, most)
-        features, length = features.astype(np.float16), length.astype(np.int32)
-        parts = [
-            self.scorer.batch(
-                self.variables, self.text, features[i : i + B], length[i : i + B], B
-            )
-            for i in range(0, W, B)
-        ]
-        return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-
-    def answer(
-        self,
-        features: Num[np.ndarray, "..."],
-        edges: Float[np.ndarray, "T1"],
-        name: str,
-        path: pathlib.Path | None = None,
-        *,
-        truth: Sequence[events.Event] | None = None,
-        damage: str = "",
-        **rules: Any,
-    ) -> Answer:
-        """Scores one video's features and finds its events.
-
-        Args:
-          features: as `score` takes them.
-          edges: seconds at which snippets begin, and the end: T + 1 of them, from 0.
-          name: of the video, unique in a report.
-          path: of the video file, if there is one.
-          truth: events that are known to be there.
-          damage: why only the beginning could be read, if so.
-          **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
-
-        Raises:
-          InputError: as `score`, or edges of another number.
-        """
-        scores = self.score(features)
-        anomaly, classes = scores["anomaly"], scores.get("classes")
-        edges = np.asarray(edges, np.float64)
-        if edges.shape != (len(anomaly) + 1,):
-            raise InputError(
-                f"{name}: {len(anomaly)} snippets need {len(anomaly) + 1} edges, found "
-                f"{edges.shape}"
-            )
-        found = events.find_events(anomaly, classes, edges, self.class_names, **rules)
-        return Answer(
-            name=name,
-            path=path,
-            edges=edges,
-            anomaly=anomaly,
-            classes=classes,
-            class_names=self.class_names,
-            events=tuple(found),
-            truth=None if truth is None else tuple(truth),
-            damage=damage,
-        )
-
-    def __call__(self, path: str | os.PathLike, **rules: Any) -> Answer:
-        """Decodes a video, scores it and finds its events.
-
-        Raises:
-          InputError: not a video, or no image tower for it.
-        """
-        path = pathlib.Path(path)
-        return self._of(self.extractor(path), path.stem, **rules)
-
-    def _of(self, video: "Extracted", name: str, **rest: Any) -> Answer:
-        from wsvad_jax.sources import snippet_edges
-
-        edges = snippet_edges(video.seconds, video.duration)
-        return self.answer(
-            video.features, edges, name, video.path, damage=video.damage, **rest
-        )
-
-    def _checked(self, features: np.ndarray) -> np.ndarray:
-        x = np.asarray(features)
-        x = x[None] if x.ndim == 2 else x
-        if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
-            raise InputError(
-                f"features are of shape {np.shape(features)}; expected [T, "
-                f"{self.width}] or [N, T, {self.width}] with at least one snippet"
-            )
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float16)
-        if not np.isfinite(x).all():
-            raise InputError("features hold values that are not finite in float16")
-        return x
+if __name__ == "__main__":
+    cli.run(main)

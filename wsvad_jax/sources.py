@@ -64,30 +64,31 @@ def _file(path: pathlib.Path) -> Source:
 
 
 def _folder(folder: pathlib.Path) -> list[Source]:
+    from wsvad_jax.data.extract_files import find_videos, name_videos
     from wsvad_jax.data.features import npy_files
-    from wsvad_jax.data.lists import EXTENSIONS
 
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and path.is_file()
-        and not path.name.startswith(".")
-    )
-    if files:
-        names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
-        return [Source(n, (path,)) for n, path in zip(names, files, strict=True)]
+    features = npy_files(folder)
+    try:
+        videos = find_videos([folder])
+    except InputError:
+        if features:
+            return _by_video(folder, features)
+        raise
+    named = name_videos(videos, [folder])
+    return [Source(name, (path,)) for name, path in named.items()]
+
+
+def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Source]:
+    """Joins VIDEO__0.npy, VIDEO__1.npy … of one video."""
     crops: dict[str, dict[int, pathlib.Path]] = {}
-    for path in npy_files(folder):
+    for path in files:
         name = path.relative_to(folder).as_posix().removesuffix(".npy")
         crop = re.fullmatch(r"(.+)__(\d+)", name)
         name, number = (crop[1], int(crop[2])) if crop else (name, 0)
         crops.setdefault(name, {})[number] = path
-    if not crops:
-        raise InputError(f"{folder}: no video and no .npy file in this folder")
     return [
-        Source(name, tuple(path for _, path in sorted(files.items())))
-        for name, files in crops.items()
+        Source(name, tuple(path for _, path in sorted(parts.items())))
+        for name, parts in crops.items()
     ]
 
 
@@ -130,6 +131,11 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
         )
     edges = snippet_edges(np.array(found.seconds), found.duration)
     return Features(values, edges, found.num_frames, found)
+
+
+def timed(source: Source) -> bool:
+    """Whether features have their times beside them."""
+    return sidecar.sidecar_path(source.files[0]).is_file()
 
 
 def snippet_edges(

@@ -45,7 +45,8 @@ def test_a_file_name_that_is_no_unicode(tmp_path):
 
 
 def test_its_protocol_is_the_dataset_s():
-    assert GOOD.protocol == FeatureProtocol("clip@0123456789ab", 16, 5, "middle")
+    expected = FeatureProtocol("clip@0123456789ab", 16, 5, "middle", "stretch")
+    assert GOOD.protocol == expected
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ class Extractor:
     @property
     def protocol(self) -> FeatureProtocol:
         """How the features are made, to be stored beside them."""
-        return FeatureProtocol(self.encoder, self.stride, self.crops, self.frame)
+        return FeatureProtocol(
+            self.encoder, self.stride, self.crops, self.frame, self.resize
+        )
 
     def __call__(self, path: str | pathlib.Path) -> Extracted:
         """Extracts one video's features.

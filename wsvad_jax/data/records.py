@@ -22,6 +22,7 @@ class FeatureProtocol:
     stride: int = FRAMES_PER_SNIPPET  # frames a snippet
     crops: int = 1
     frame: str = "unknown"  # which frame of a snippet is encoded: first, middle, mean
+    resize: str = "unknown"  # how frames are cut to the tower's size: stretch, clip
 
 
 @dataclasses.dataclass(frozen=True)

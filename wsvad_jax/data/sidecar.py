@@ -41,7 +41,9 @@ class Sidecar:
     @property
     def protocol(self) -> FeatureProtocol:
         """The part that all videos of a dataset share."""
-        return FeatureProtocol(self.encoder, self.stride, self.crops, self.frame)
+        return FeatureProtocol(
+            self.encoder, self.stride, self.crops, self.frame, self.resize
+        )
 
     def write(self, path: str | os.PathLike) -> None:
         """Writes the sidecar, one line a field, atomically."""

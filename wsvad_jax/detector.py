@@ -1,0 +1,366 @@
+"""A trained model that scores videos and features, and what it finds in many of them.
+
+The programs `detect`, `export` and the live mode use it; so can a program of one's own:
+
+  from wsvad_jax.detect import Detector
+  answer = Detector("runs/dsanet-demo-0")("lobby.mp4")
+  print(answer.events)
+"""
+
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from wsvad_jax import events
+from wsvad_jax.answer import Answer
+from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.clip.load import Snapshot
+    from wsvad_jax.data.annotations import Truth
+    from wsvad_jax.data.extraction import Extractor
+    from wsvad_jax.sources import Features, Source
+
+LONGEST = 8192  # snippets scored as one where a model takes whole videos
+
+
+class Detector:
+    """A trained model that scores videos or features: loaded once, used often.
+
+    >>> detector = Detector(folder)  # WORKDIR of training, or a model folder
+    >>> features = np.zeros((40, detector.width), np.float16)  # 40 snippets
+    >>> scores = detector.score(features)
+    >>> scores["anomaly"].shape
+    (40,)
+    >>> edges = np.arange(41) * 16 / 30  # seconds, at 30 frames a second
+    >>> answer = detector.answer(features, edges, "lobby", high=0.99, rise=1)
+    >>> answer.name, answer.events
+    ('lobby', ())
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike,
+        *,
+        clip: str | None = None,
+        resize: str | None = None,
+        force: bool = False,
+    ):
+        """Loads the model and puts it on the devices.
+
+        Args:
+          checkpoint: a model folder, or a workdir of training with one in it.
+          clip: hub name or folder of the CLIP model of the features, where the model
+            folder doesn't name one that is here.
+          resize: `stretch` or `clip`, how frames are cut to the image tower's size,
+            where the model folder doesn't say.
+          force: takes another CLIP model than the training's, too.
+
+        Raises:
+          InputError: no model there, or not the CLIP model that it was trained with.
+        """
+        import jax
+
+        from wsvad_jax.scoring import MODES, Scorer
+        from wsvad_jax.state import replicated
+        from wsvad_jax.trained import open_trained
+
+        trained = open_trained(checkpoint, clip=clip, force=force)
+        self.folder, self.meta, self.card = trained.folder, trained.meta, trained.card
+        self.network = trained.network
+        self.config, self.T = self.network.config, self.network.T
+        self.width = self.network.width
+        self.class_names = self.card.class_names
+        self.mode = self.config.eval.mode
+        if self.mode not in MODES:
+            raise InputError(
+                f"{self.folder}: config.eval.mode is {self.mode!r}; expected "
+                f"{' or '.join(MODES)}"
+            )
+        self.clip, self.resize, self.force = clip, resize, force
+        self.scorer = Scorer(self.network)
+        variables = {"params": trained.params, "batch_stats": trained.batch_stats}
+        self.variables = jax.device_put(variables, replicated(self.network.mesh))
+        self.text = self.scorer.encode_text(self.variables["params"])
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """How the features of the training were made, as far as the model says."""
+        return dict(self.meta.get("features") or {})
+
+    @functools.cached_property
+    def snapshot(self) -> "Snapshot":
+        """The CLIP model whose image tower videos go through; loaded when needed.
+
+        Raises:
+          InputError: see `trained.image_snapshot`.
+        """
+        from wsvad_jax.trained import image_snapshot
+
+        return image_snapshot(self.folder, self.meta, self.clip, self.force)
+
+    @functools.cached_property
+    def extractor(self) -> "Extractor":
+        """Makes features as those of the training were made.
+
+        Raises:
+          InputError: as `snapshot`, or features of another width come out.
+        """
+        from wsvad_jax.data.extraction import Extractor
+        from wsvad_jax.data.video import CROPS, FRAMES, RESIZES
+
+        made = self.protocol
+        if self.snapshot.vision.projection_dim != self.width:
+            raise InputError(
+                f"{self.snapshot.name} makes features of width "
+                f"{self.snapshot.vision.projection_dim}, but {self.folder} takes "
+                f"{self.width}; pass the CLIP model of its training as --clip"
+            )
+        crops = made.get("crops", 1)
+        if self.mode == "windows" or crops not in CROPS:
+            crops = next(n for n in CROPS if n > self.card.test_crop)
+        frame, resize = made.get("frame"), made.get("resize")
+        if resize not in RESIZES:
+            resize = self.resize or RESIZES[0]
+            if self.resize is None:
+                print(
+                    f"{self.folder} doesn't say how frames were cut for its features: "
+                    f"{resize} is assumed (--resize)",
+                    file=sys.stderr,
+                )
+        return Extractor(
+            self.snapshot,
+            crops=crops,
+            frame=frame if frame in FRAMES else "middle",
+            resize=resize,
+            stride=made.get("stride", self.card.stride),
+        )
+
+    def score(self, features: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
+        """Scores one video's snippets as `evaluate` does.
+
+        A model for windows scores the card's crop (the first where there are fewer) in
+        consecutive windows of T snippets. One for whole videos takes all crops; what
+        is longer than 8192 snippets is scored in parts of that length.
+
+        Args:
+          features: [T, D], or [N, T, D] of N crops.
+
+        Returns:
+          `anomaly` [T] and, of a model with classes, `classes` [T, C]; float32. Other
+          names are curves of a model's branches.
+
+        Raises:
+          InputError: another shape or width, no snippet, or values that are not finite.
+        """
+        from wsvad_jax.data.pipeline import cut
+        from wsvad_jax.scoring import bucket_lengths
+
+        x = self._checked(features)
+        N, n, _ = x.shape
+        if self.mode == "windows":
+            crop = self.card.test_crop if self.card.test_crop < N else 0
+            windows = cut(x[crop : crop + 1], self.T)
+        else:
+            L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
+            windows = cut(x, L)
+        W, L = len(windows), windows.shape[2]
+        length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
+        valid = np.arange(L) < length[:, None]
+        found = self.score_windows(windows, length)
+        return {name: value[valid] for name, value in found.items()}
+
+    def score_windows(
+        self, features: Num[np.ndarray, "W N L D"], length: Int[np.ndarray, "W"]
+    ) -> dict[str, np.ndarray]:
+        """Scores W windows, each on its own; [W, L] and [W, L, C], float32.
+
+        Args:
+          features: windows; of a model for windows L is T and N is 1.
+          length: valid snippets of each; what follows is padding.
+        """
+        W, _, L, _ = features.shape
+        most = self.scorer.batch_of(L)
+        # Powers of two: a program is compiled for each size.
+        B = self.network.mesh.size
+        while B < min(W, most):
+            B *= 2
+        B = min(B, most)
+        features, length = features.astype(np.float16), length.astype(np.int32)
+        parts = [
+            self.scorer.batch(
+                self.variables, self.text, features[i : i + B], length[i : i + B], B
+            )
+            for i in range(0, W, B)
+        ]
+        return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def answer(
+        self,
+        features: Num[np.ndarray, "..."],
+        edges: Float[np.ndarray, "T1"],
+        name: str,
+        path: pathlib.Path | None = None,
+        *,
+        truth: Sequence[events.Event] | None = None,
+        damage: str = "",
+        **rules: Any,
+    ) -> Answer:
+        """Scores one video's features and finds its events.
+
+        Args:
+          features: as `score` takes them.
+          edges: seconds at which snippets begin, and the end: T + 1 of them, from 0.
+          name: of the video, unique in a report.
+          path: of the video file, if there is one.
+          truth: events that are known to be there.
+          damage: why only the beginning could be read, if so.
+          **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
+
+        Raises:
+          InputError: as `score`, or edges of another number.
+        """
+        scores = self.score(features)
+        anomaly, classes = scores["anomaly"], scores.get("classes")
+        edges = np.asarray(edges, np.float64)
+        if edges.shape != (len(anomaly) + 1,):
+            raise InputError(
+                f"{name}: {len(anomaly)} snippets need {len(anomaly) + 1} edges, found "
+                f"{edges.shape}"
+            )
+        found = events.find_events(anomaly, classes, edges, self.class_names, **rules)
+        return Answer(
+            name=name,
+            path=path,
+            edges=edges,
+            anomaly=anomaly,
+            classes=classes,
+            class_names=self.class_names,
+            events=tuple(found),
+            truth=None if truth is None else tuple(truth),
+            damage=damage,
+        )
+
+    def __call__(self, path: str | os.PathLike, **rules: Any) -> Answer:
+        """Decodes a video, scores it and finds its events.
+
+        Raises:
+          InputError: not a video, or no image tower for it.
+        """
+        from wsvad_jax.sources import Source
+
+        path = pathlib.Path(path)
+        return answers(self, [Source(path.stem, (path,))], **rules)[0]
+
+    def _checked(self, features: np.ndarray) -> np.ndarray:
+        x = np.asarray(features)
+        x = x[None] if x.ndim == 2 else x
+        if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
+            raise InputError(
+                f"features are of shape {np.shape(features)}; expected [T, "
+                f"{self.width}] or [N, T, {self.width}] with at least one snippet"
+            )
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float16)
+        if not np.isfinite(x).all():
+            raise InputError("features hold values that are not finite in float16")
+        return x
+
+
+def answers(
+    detector: Detector,
+    found: Sequence["Source"],
+    *,
+    fps: float = 30.0,
+    truth: Mapping[str, "Truth"] | None = None,
+    errors: list[InputError] | None = None,
+    **rules: Any,
+) -> list[Answer]:
+    """Answers for videos and feature files, in the order given.
+
+    Args:
+      detector: the model.
+      found: of `sources.find`.
+      fps: frames a second of features without a sidecar.
+      truth: by video, of `annotations.read_json`.
+      errors: takes the errors of what can't be read, which is then left out; without
+        it the first one is raised.
+      **rules: of `events.find_events`.
+
+    Raises:
+      InputError: features of another encoder than the model's, or no image tower.
+    """
+    from wsvad_jax.progress import Progress
+
+    made: dict[str, Answer] = {}
+    with Progress("detect", len(found), unit="video") as progress:
+        for answer in _stream(detector, found, fps, truth or {}, errors, rules):
+            made[answer.name] = answer
+            progress.update(events=len(answer.events))
+            if answer.damage:
+                progress.message(f"warning: {answer.name}: damaged, {answer.damage}")
+    return [made[source.name] for source in found if source.name in made]
+
+
+def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
+    from wsvad_jax import sources
+
+    for source in found:
+        if source.is_video:
+            continue
+        try:
+            features = sources.read(source, fps, detector.card.stride)
+        except InputError as e:
+            if errors is None:
+                raise
+            errors.append(e)
+            continue
+        _check_encoder(detector, source, features)
+        side = features.sidecar
+        stride = side.stride if side else detector.card.stride
+        known = sources.truth_of(source.name, truth)
+        yield detector.answer(
+            features.values,
+            features.edges,
+            source.name,
+            truth=known
+            and sources.true_events(known, features.edges, stride, features.num_frames),
+            damage=side.damage if side else "",
+            **rules,
+        )
+    videos = {source.files[0]: source.name for source in found if source.is_video}
+    for video in detector.extractor.stream(videos, errors=errors) if videos else ():
+        name = videos[video.path]
+        known = sources.truth_of(name, truth)
+        edges = sources.snippet_edges(video.seconds, video.duration)
+        stride = detector.extractor.stride
+        yield detector.answer(
+            video.features,
+            edges,
+            name,
+            video.path,
+            truth=known and sources.true_events(known, edges, stride, video.num_frames),
+            damage=video.damage,
+            **rules,
+        )
+
+
+def _check_encoder(detector: Detector, source: "Source", features: "Features") -> None:
+    """Raises InputError for features of another encoder than the training's."""
+    from wsvad_jax.trained import same_encoder
+
+    if features.sidecar is None or detector.force:
+        return
+    found, wanted = features.sidecar.encoder, detector.protocol.get("encoder", "")
+    if not same_encoder(found, wanted):
+        raise InputError(
+            f"{source.files[0]}: features of {found}, but the model in "
+            f"{detector.folder} was trained on features of {wanted}; extract the "
+            "video with that one, or pass --force to go on"
+        )
