@@ -151,7 +151,8 @@ def _head(answers: Sequence[Answer], title: str) -> str:
 
 
 def _length(answers: Sequence[Answer]) -> str:
-    return timeline.clock(sum(float(a.edges[-1]) for a in answers if len(a.edges)))
+    ends = [float(a.edges[-1]) for a in answers if len(a.edges)]
+    return timeline.clock(sum(ends, 0.0))
 
 
 def _list(rows: Sequence[str]) -> str:
@@ -171,7 +172,7 @@ def _row(answer: Answer, link: str, cover: bytes | None) -> str:
         picture = f'<img class="thumbnail" src="{source}" alt="" loading="lazy">'
     count = wording.count(len(answer.events), "event") if answer.events else ""
     words = wording.describe(event) if event else wording.sentence(answer)
-    top = wording.percent(float(answer.anomaly.max(initial=0)))
+    top = wording.percent(float(answer.anomaly.max(initial=0.0)))
     spark = timeline.sparkline(answer.edges, answer.anomaly, f"Score at most {top}")
     named = html.escape(" ".join([answer.name, *(e.category for e in answer.events)]))
     return (

@@ -63,7 +63,7 @@ def section(
     player = _player(answer, folder, embedding, cover)
     name = html.escape(answer.name)
     heading = (
-        f'<h{level}>{name}</h{level}>'
+        f"<h{level}>{name}</h{level}>"
         f'<p class="lead">{html.escape(wording.sentence(answer))}.</p>'
         if level > 1
         else ""
@@ -163,7 +163,7 @@ def _uri(path: pathlib.Path, folder: pathlib.Path) -> str:
     path, folder = path.absolute(), folder.absolute()
     if path.is_relative_to(folder.parent):
         relative = pathlib.PurePath(os.path.relpath(path, folder)).as_posix()
-        return "./" + urllib.parse.quote(os.fsencode(relative))
+        return urllib.parse.quote(os.fsencode(relative))
     return path.as_uri()
 
 

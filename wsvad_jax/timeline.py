@@ -53,7 +53,7 @@ def curve(
     end = _end(edges)
     events_shade = [_shade("shade-event", e, end) for e in events]
     truth_shade = [_shade("shade-truth", e, end) for e in truth]
-    lines = [_rule("grid", y) for y in (0, 50, 100)]
+    lines = [_rule("grid", y) for y in (0.0, 50.0, 100.0)]
     if threshold is not None:
         lines.append(_rule("threshold", 100 - 100 * threshold))
     steps = _steps(*columns(edges, anomaly), end)
@@ -75,7 +75,7 @@ def sparkline(
     line = f'<path class="line" d="M{steps}"/>' if steps else ""
     return (
         f'<svg class="spark" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
-        f'role="img" aria-label="{html.escape(label)}">{_rule("grid", 100)}'
+        f'role="img" aria-label="{html.escape(label)}">{_rule("grid", 100.0)}'
         f"{area}{line}</svg>"
     )
 
@@ -143,7 +143,7 @@ def axis(edges: Float[np.ndarray, "T1"]) -> str:
         marks.append(f'<line class="tick{few}" x1="{x}" x2="{x}" y1="0" y2="5"/>')
         marks.append(
             f'<text class="time{few}" x="{x}" y="18" text-anchor="{anchor}">'
-            f"{clock(i * step)}</text>"
+            f"{clock(float(i * step))}</text>"
         )
     return f'<svg class="axis" aria-hidden="true">{"".join(marks)}</svg>'
 
@@ -197,5 +197,5 @@ def _percent(share: float) -> str:
     return f"{_number(100 * share)}%"
 
 
-def _number(x: float) -> str:
+def _number(x: float | np.floating) -> str:
     return f"{x:.2f}".rstrip("0").rstrip(".")

@@ -28,7 +28,9 @@ def span(event: Event) -> str:
 def describe(event: Event) -> str:
     """Returns "Fighting, 0:12–0:19, 87 % sure"; truth has no score to tell."""
     what = f"{event.category}, {span(event)}"
-    return what if event.score != event.score else f"{what}, {percent(event.score)} sure"
+    return (
+        what if event.score != event.score else f"{what}, {percent(event.score)} sure"
+    )
 
 
 def strongest(answer: Answer) -> Event | None:
@@ -39,7 +41,7 @@ def strongest(answer: Answer) -> Event | None:
 def order(answer: Answer) -> tuple[float, float, str]:
     """A sort key: the strongest event first, then the highest score without event."""
     event = strongest(answer)
-    top = float(answer.anomaly.max(initial=0))
+    top = float(answer.anomaly.max(initial=0.0))
     return (-event.score if event else 1.0, -top, answer.name)
 
 

@@ -79,7 +79,8 @@ class _Reader:
         self.container = container
         self.stream = container.streams.video[0]
         self.stream.thread_type = "AUTO"
-        self.shown = self.next = None  # neighbouring frames in presentation order
+        self.shown: Any = None  # and `next`: neighbours in presentation order
+        self.next: Any = None
         self.base: float | None = None  # time of the first frame
         self._begin()
         self._step()
