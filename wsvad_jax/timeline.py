@@ -87,7 +87,7 @@ def lane(
     end = _end(edges)
     bars = []
     for e in events:
-        share = (min(e.end, end) - e.start) / end
+        start, share = _place(e, end)
         room = LETTER * len(e.category) + 10
         fits = [name for name, width in ROOMS if share * width >= room]
         text = (
@@ -96,7 +96,7 @@ def lane(
             else ""
         )
         bars.append(
-            f'<svg x="{_percent(e.start / end)}" width="{_percent(share)}" height="22">'
+            f'<svg x="{_percent(start)}" width="{_percent(share)}" height="22">'
             f"<title>{html.escape(e.category)}</title>"
             f'<rect class="{kind}" width="100%" height="22" rx="3"/>{text}</svg>'
         )
@@ -171,9 +171,17 @@ def _steps(bounds: np.ndarray, values: np.ndarray, end: float) -> str:
 
 
 def _shade(kind: str, event: Event, end: float) -> str:
-    start, stop = WIDE * event.start / end, WIDE * min(event.end / end, 1)
-    x, width = _number(start), _number(stop - start)
+    x, width = (_number(WIDE * share) for share in _place(event, end))
     return f'<rect class="{kind}" x="{x}" y="0" width="{width}" height="100"/>'
+
+
+def _place(event: Event, end: float) -> tuple[float, float]:
+    """Returns where an event begins and how long it is, as shares of the time.
+
+    Truth may go on where scores end.
+    """
+    start, stop = (min(max(t / end, 0.0), 1.0) for t in (event.start, event.end))
+    return start, max(stop - start, 0.0)
 
 
 def _rule(kind: str, y: float) -> str:
