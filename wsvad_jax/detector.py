@@ -39,7 +39,7 @@ class Detector:
     >>> scores["anomaly"].shape
     (40,)
     >>> edges = np.arange(41) * 16 / 30  # seconds, at 30 frames a second
-    >>> answer = detector.answer(features, edges, "lobby", high=0.99, rise=1)
+    >>> answer = detector.answer(features, edges, "lobby", high=0.99, rise=1.0)
     >>> answer.name, answer.events
     ('lobby', ())
     """

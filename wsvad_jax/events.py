@@ -113,7 +113,7 @@ def peaks(
             break
         if taken[k]:
             continue
-        least = usual + share * (score[k] - usual)
+        least = min(usual + share * float(score[k] - usual), float(score[k]))
         first, stop = _reach(score, taken, k, least)
         taken[first:stop] = True
         _take_slope(score, taken, first, -1)
