@@ -31,6 +31,7 @@ NOTE = (
     "highest score in the event. It is the model's own estimate and no proof: "
     "look at the video before acting on it."
 )
+THRESHOLD = " The dashed line is the setting “high”."
 
 
 def write_report(
@@ -195,7 +196,8 @@ def _settings(settings: Mapping[str, object]) -> str:
         if listed
         else ""
     )
-    return f"<footer><p>{NOTE}</p>{shown}</footer>"
+    threshold = THRESHOLD if "high" in settings else ""
+    return f"<footer><p>{NOTE}{threshold}</p>{shown}</footer>"
 
 
 def _write(path: pathlib.Path, title: str, body: str) -> None:

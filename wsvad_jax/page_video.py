@@ -17,7 +17,7 @@ from wsvad_jax.data.keyframes import key_frames, unplayable
 from wsvad_jax.events import Event
 
 MIME = {".webm": "video/webm", ".ogv": "video/ogg", ".mkv": "video/x-matroska"}
-ROWS = 8  # classes shown at most, those of the highest probability
+ROWS = 12  # classes shown at most, those of the highest probability
 FAINT = 0.1  # probability that a class without event needs somewhere to be shown
 PICTURED = 24  # events that have key frames, those of the highest score
 MARGIN = 0.1  # seconds before an event's end that its last key frame is taken
@@ -236,7 +236,7 @@ def _hidden(answer: Answer, shown: Sequence[int]) -> str:
         return ""
     rest = [n for c, n in enumerate(answer.class_names) if c and c not in shown]
     names = html.escape(", ".join(rest))
-    return f'<p class="hint">Classes not shown, for they are unlikely: {names}.</p>'
+    return f'<p class="hint">Less likely classes, not shown: {names}.</p>'
 
 
 def _events(
@@ -259,7 +259,7 @@ def _event(event: Event, pictures: Mapping[float, bytes | None]) -> str:
     frames = []
     for t in _moments(event):
         if jpeg := pictures.get(t):
-            at = timeline.clock(t)
+            at = timeline.clock(t, tenths=wording.short(event))
             frames.append(
                 f'<button type="button" class="frame" data-seek="{t:.3f}">'
                 f'<img src="{_jpeg_uri(jpeg)}" alt="{what}, frame at {at}">'

@@ -133,7 +133,8 @@ def band(
 def axis(edges: Float[np.ndarray, "T1"]) -> str:
     """Returns the times below the lanes; every second one only where there is room."""
     end = _end(edges)
-    step = next((s for s in _rounds() if end / s <= 10), end)
+    most = 10 if end < 3600 else 6  # hours make long labels
+    step = next(s for s in _rounds() if end / s <= most)
     marks = []
     for i in range(int(end / step + 1e-6) + 1):
         share = i * step / end

@@ -20,9 +20,13 @@ def percent(share: float) -> str:
 
 def span(event: Event) -> str:
     """Returns an event's times, such as 0:12–0:19."""
-    tenths = event.end - event.start < SHORT
-    start, end = clock(event.start, tenths=tenths), clock(event.end, tenths=tenths)
+    start, end = (clock(t, tenths=short(event)) for t in (event.start, event.end))
     return f"{start}–{end}"
+
+
+def short(event: Event) -> bool:
+    """Tells whether times in the event need tenths of a second."""
+    return event.end - event.start < SHORT
 
 
 def describe(event: Event) -> str:
