@@ -35,7 +35,7 @@ def write_clip(directory, seed=0):
 
 
 def write_video(path, count=40, size=(64, 48), *, times=None, rotation=0, audio=False):
-    """Writes an mp4 whose frame i is grey of level 4 i, with a bright top left."""
+    """Writes a video whose frame i is grey of level 4 i, with a bright top left."""
     W, H = size
     # The index in front makes a cut file readable up to the cut.
     options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
@@ -46,8 +46,9 @@ def write_video(path, count=40, size=(64, 48), *, times=None, rotation=0, audio=
         stream.codec_context.time_base = fractions.Fraction(1, 1600)
         if rotation:
             stream.set_display_rotation(rotation)
+        container.start_encoding()  # so that there is a file also of no frames
         for i in range(count):
-            picture = np.full((H, W, 3), 4 * i, np.uint8)
+            picture = np.full((H, W, 3), 4 * i % 256, np.uint8)
             picture[: H // 4, : W // 4] = 255
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = 100 * i if times is None else round(1600 * times[i])

@@ -148,7 +148,7 @@ def test_files_and_functions_are_short():
 
 
 def test_every_program_of_the_design_is_there():
-    planned = {"train", "evaluate", "prepare", "convert", "report"}
+    planned = {"train", "evaluate", "extract", "prepare", "convert", "report"}
     assert planned <= set(PROGRAMS)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from wsvad_jax.data.features import read
+from wsvad_jax.data.video import CROPS
 from wsvad_jax.errors import InputError
 
 SAME = 0.999  # a cosine above it is rounding
@@ -27,13 +28,12 @@ class Comparison:
     def sentences(self, stride: int) -> list[str]:
         """Says it to a person; `stride` is the number of frames of our snippets."""
         (N, T, D), (M, S, E) = self.shape, self.theirs
-        said = [_lengths(T, S, stride)]
         if self.cosine is None:
-            said.append(
-                f"Ours are {D} wide, theirs {E}: another encoder made them, so there is "
-                "nothing to compare."
-            )
-            return said
+            return [
+                f"{T} snippets here, {S} there.",
+                f"Ours are {D} wide, theirs {E}: made by another encoder, incomparable.",
+            ]
+        said = [_lengths(T, S, stride)]
         if N != M:
             said.append(
                 f"Crops: {N} here, {M} there; our crop {self.crops[0]} is closest to "
@@ -71,11 +71,16 @@ class Comparison:
 def compare(
     features: Float[np.ndarray, "N T D"], theirs: Float[np.ndarray, "M S E"]
 ) -> Comparison:
-    """Compares snippet i with snippet i, over the shorter of both lengths."""
+    """Compares snippet i with snippet i, or where lengths differ much, with that of
+    the same place in the video.
+    """
     found = Comparison(features.shape, theirs.shape)
     if features.shape[2] != theirs.shape[2]:
         return found
-    n = min(features.shape[1], theirs.shape[1])
+    T, S = features.shape[1], theirs.shape[1]
+    if not _aligned(T, S):
+        theirs = theirs[:, (2 * np.arange(T) + 1) * S // (2 * T)]
+    n = min(T, theirs.shape[1])
     a, b = (_unit(x[:, :n]) for x in (features, theirs))
     crops = (0, 0)
     if len(a) != len(b):
@@ -101,7 +106,7 @@ def read_features(
     Args:
       path: [T, D], [N, T, D] or [T, N, D]; or one of VIDEO__0.npy, VIDEO__1.npy ...,
         of which all are read.
-      snippets: T as expected, to tell crops from snippets; None: fewer are crops.
+      snippets: T as expected, to tell crops from snippets where that is not plain.
 
     Raises:
       InputError: no such file, or not features.
@@ -125,9 +130,16 @@ def read_features(
             f"{path}: features of shape {list(features.shape)}; expected [T, D], "
             "[N, T, D] or [T, N, D]"
         )
-    a, b = features.shape[:2]
-    flipped = a > b if snippets is None else abs(a - snippets) < abs(b - snippets)
-    return np.swapaxes(features, 0, 1) if flipped and not crop else features
+    if not crop and _snippets_first(features.shape[0], features.shape[1], snippets):
+        features = np.swapaxes(features, 0, 1)
+    return features
+
+
+def _snippets_first(a: int, b: int, snippets: int | None) -> bool:
+    """Says whether the first axis is snippets and the second crops."""
+    if (a in CROPS) != (b in CROPS):
+        return b in CROPS
+    return a > b if snippets is None else abs(a - snippets) < abs(b - snippets)
 
 
 def find(path: str | os.PathLike, name: str) -> pathlib.Path:
@@ -147,21 +159,24 @@ def find(path: str | os.PathLike, name: str) -> pathlib.Path:
     )
 
 
+def _aligned(T: int, S: int) -> bool:
+    """Says whether lengths are so near that snippets are of the same frames."""
+    return abs(T - S) <= max(1, 0.02 * T)
+
+
 def _lengths(T: int, S: int, stride: int) -> str:
     if T == S:
         return f"Both have {T} snippets."
-    ratio = S / T
-    for k in range(2, 33):
-        for guess, frames in ((k, stride / k), (1 / k, stride * k)):
-            if abs(ratio / guess - 1) < 0.5 / max(T, S) + 0.01:
-                return (
-                    f"{T} snippets here, {S} there: theirs are probably of "
-                    f"{frames:g} frames, ours of {stride}."
-                )
-    return (
-        f"{T} snippets here, {S} there: the {abs(T - S)} at the end of the longer are "
-        "not compared."
-    )
+    said = f"{T} snippets here, {S} there"
+    if _aligned(T, S):
+        return f"{said}: the {abs(T - S)} at the end of the longer are not compared."
+    # Strides that give their length from a number of frames that gives ours.
+    fewest, most = (T - 1) * stride + 1, T * stride
+    strides = [s for s in range(1, most + 1) if -(-fewest // s) <= S <= -(-most // s)]
+    if 1 <= len(strides) <= 3:
+        guess = " or ".join(map(str, strides))
+        said += f", so theirs are probably of {guess} frames, ours are of {stride}"
+    return f"{said}. Each is compared with theirs at the same place in the video."
 
 
 def _unit(x: np.ndarray) -> Float32[np.ndarray, "..."]:
