@@ -297,7 +297,7 @@ def test_the_text_tower_is_the_training_s(world, tmp_path, capsys):
         Detector(model, clip=str(other))
     assert Detector(model, clip=str(other), force=True).T == meta["length"]
     wide = TextConfig(514, 48, 64, 1, 2, 77, D, eos_token_id=513)
-    write_random_snapshot(tmp_path / "wide", text=wide, vision=VISION, seed=0)
+    write_random_snapshot(tmp_path / "wide", text=wide, vision=dataclasses.replace(VISION, projection_dim=D), seed=0)
     with pytest.raises(InputError, match="the recipe asks for"):
         Detector(model, clip=str(tmp_path / "wide"), force=True)
     assert Detector(model, clip=str(world.clip)).width == D

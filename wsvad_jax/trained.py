@@ -65,13 +65,7 @@ def open_trained(
 
     folder = model_folder(checkpoint)
     params, batch_stats, meta = load_params(folder)
-    if not meta.get("card"):
-        raise InputError(
-            f"{folder}/meta.json names no classes (key card), since it was converted "
-            "for a dataset of one's own; add the content of the dataset's card.json "
-            "there as card"
-        )
-    card = Card.from_json(meta["card"], f"{folder}/meta.json: card")
+    card = card_of(meta, folder)
     config = ConfigDict(meta["config"])
     T, width = sizes(meta, params, folder)
     text = tower = None
@@ -93,6 +87,17 @@ def open_trained(
         # Only the text tower can be another one; the rest was written together.
         recipe.check_params(network, params, str(folder))
     return Trained(folder, network, params, batch_stats, meta, card)
+
+
+def card_of(meta: dict[str, Any], folder: pathlib.Path) -> Card:
+    """Returns the classes that a model was trained for."""
+    if not meta.get("card"):
+        raise InputError(
+            f"{folder}/meta.json names no classes (key card), since it was converted "
+            "for a dataset of one's own; add the content of the dataset's card.json "
+            "there as card"
+        )
+    return Card.from_json(meta["card"], f"{folder}/meta.json: card")
 
 
 def sizes(meta: dict[str, Any], params: Any, folder: pathlib.Path) -> tuple[int, int]:
