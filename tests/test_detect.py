@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from films import VISION, write_clip, write_sound, write_video
 
-from wsvad_jax import cli, detect, detector, trained
+from wsvad_jax import cli, detect, detector, events, sources, trained
 from wsvad_jax.clip.random import write_random_snapshot
 from wsvad_jax.clip.towers import TextConfig
+from wsvad_jax.data import annotations
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detect import Detector
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json, write_json
+from wsvad_jax.files import cache_dir, read_json, write_json
 from wsvad_jax.train import train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
@@ -297,7 +298,12 @@ def test_the_text_tower_is_the_training_s(world, tmp_path, capsys):
         Detector(model, clip=str(other))
     assert Detector(model, clip=str(other), force=True).T == meta["length"]
     wide = TextConfig(514, 48, 64, 1, 2, 77, D, eos_token_id=513)
-    write_random_snapshot(tmp_path / "wide", text=wide, vision=dataclasses.replace(VISION, projection_dim=D), seed=0)
+    write_random_snapshot(
+        tmp_path / "wide",
+        text=wide,
+        vision=dataclasses.replace(VISION, projection_dim=D),
+        seed=0,
+    )
     with pytest.raises(InputError, match="the recipe asks for"):
         Detector(model, clip=str(tmp_path / "wide"), force=True)
     assert Detector(model, clip=str(world.clip)).width == D
@@ -368,3 +374,31 @@ def test_events_json_is_json_with_no_nan(world, mil, tmp_path):
         raise AssertionError(name)
 
     json.loads((output / "events.json").read_text(), parse_constant=never)
+
+
+@pytest.mark.slow
+def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys):
+    import jax
+    from tiny import REPOSITORY
+
+    jax.config.update("jax_disable_most_optimizations", False)  # of a long training
+    config = cli.load_config([f"--config={REPOSITORY}/configs/dsanet.py"])
+    train_and_evaluate(config, tmp_path / "run")
+    demo = cache_dir() / "data" / "demo" / "world"
+    truth = annotations.read_json(demo / "test_segments.json")
+    videos = sources.find([demo / "videos" / f"{name}.mp4" for name in truth])
+    made = detect.answers(Detector(tmp_path / "run"), videos, truth=truth)
+    pairs = [p for a in made for p in events.matches(a.events, a.truth or ())]
+    true = sum(len(a.truth or ()) for a in made)
+    found = sum(len(a.events) for a in made)
+    normal = sum(len(a.events) for a in made if not a.truth)
+    named = sum(f.category == t.category for f, t in pairs)
+    with capsys.disabled():
+        print(
+            f"\n{len(pairs)} of {true} true events found at IoU >= 0.3 "
+            f"({len(pairs) / true:.0%}), {named} of them with their class; "
+            f"{found - len(pairs)} other events, {normal} of them in "
+            f"{sum(not a.truth for a in made)} normal videos"
+        )
+    assert len(made) == len(truth) and true >= 20
+    assert len(pairs) / true >= 0.8

@@ -67,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="go on with another CLIP model's features")
     add("--live", metavar="SOURCE", help="a camera, address, file or -: scored as it "
         "comes, events as lines of JSON")  # fmt: skip
+    add("--pace", type=float, default=1.0, help="of a --live file: 1 is real time "
+        "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
     rules = made.add_argument_group("what is an event")
     rule = functools.partial(rules.add_argument, type=float)
     rule("--high", default=events.HIGH, help="a peak's score (%(default)s)")
@@ -133,7 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.live is not None:
         from wsvad_jax import live
 
-        return live.main(open_detector(known), known, rules)
+        # Fixed levels: a stream's usual level is not known before its end.
+        low = min(events.LOW, known.high) if known.low is None else known.low
+        levels = {"high": known.high, "low": low}
+        times = {"min_length": known.min_length, "max_gap": known.max_gap}
+        live.run(open_detector(known), known.live, **levels, **times)
+        return 0
     if not known.inputs or known.output is None:
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
@@ -165,9 +172,10 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         print(f"skipped: {error}", file=sys.stderr)
     if made:
         count = sum(len(answer.events) for answer in made)
-        title = f"{count} event{'' if count == 1 else 's'} in {len(made)} videos"
+        title = f"Found by {settings['model']}, trained on {settings['trained on']}"
         first = write(known.output, made, title, settings)[0]
-        print(f"{title}: {first}")
+        videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
+        print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
         print(f"events.json, events.csv and pictures are in {known.output}")
     return EXIT_SKIPPED if errors else 0
 
