@@ -47,6 +47,7 @@ class Video:
         self.fps = 0.0  # average rate that the container states, 0 unknown
         self.seconds = 0.0  # presentation time of the frame that was yielded last
         self.end = 0.0  # when that frame ends
+        self.position = 0  # bytes of the source up to the packet that came last
         self.damage = ""  # what could not be read, for a message
 
     def frames(self) -> Iterator[Any]:
@@ -67,6 +68,7 @@ class Video:
             while True:
                 try:
                     packet = next(packets)
+                    self.position = (packet.pos or 0) + packet.size or self.position
                     decoded = packet.decode()
                 except StopIteration:
                     break
