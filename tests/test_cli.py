@@ -105,7 +105,15 @@ def test_a_program_ends_with_one_sentence():
         command, cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert run.returncode == 2 and run.stdout == ""
-    assert (
-        run.stderr == "error: --config none.py: no such file; pass a recipe of "
-        "configs/\n"
+    assert run.stderr == (
+        "error: --config none.py: no such file; pass a recipe's path or one of the "
+        "names clip_tsa, dsanet, mil_ranking, vadclip\n"
     )
+
+
+def test_a_recipe_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = cli.load_config(["--config=dsanet:ucf", "--config.seed=3"])
+    assert (config.model_name, config.data.name, config.seed) == ("dsanet", "ucf", 3)
+    with pytest.raises(InputError, match="--config nothing: no such file; .*vadclip"):
+        cli.load_config(["--config=nothing:ucf"])

@@ -38,7 +38,8 @@ def run(main: Callable[[], int]) -> None:
 def load_config(arguments: Sequence[str]) -> "ConfigDict":
     """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as ml_collections.
 
-    The config is locked: a key that the recipe doesn't have is an error.
+    FILE is a path, or the name of a recipe that comes with the package ('dsanet'). The
+    config is locked: a key that the recipe doesn't have is an error.
 
     Raises:
       InputError: no such file, an unknown key, or a value of another type.
@@ -47,13 +48,7 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
     from absl import flags
     from ml_collections import config_flags
 
-    for argument in arguments:
-        file = argument.removeprefix("--config=").partition(":")[0]
-        # ml_collections keeps this error back until the config is used.
-        if argument.startswith("--config=") and not pathlib.Path(file).is_file():
-            raise InputError(
-                f"--config {file}: no such file; pass a recipe of configs/"
-            )
+    arguments = [_with_path(a) for a in arguments]
     # A private FlagValues: nothing is registered globally, so tests and notebooks can
     # call this as often as they like.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
@@ -78,6 +73,29 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
             "--config is missing; pass a recipe: --config configs/dsanet.py"
         )
     return config
+
+
+def _with_path(argument: str) -> str:
+    """Puts a recipe's path in the place of its name in `--config=NAME[:DATASET]`.
+
+    Raises:
+      InputError: neither a file nor a recipe's name.
+    """
+    flag, _, value = argument.partition("=")
+    name, colon, dataset = value.partition(":")
+    if flag != "--config" or pathlib.Path(name).is_file():
+        return argument
+    package = pathlib.Path(__file__).parent
+    # Beside the package in a checkout, within it where a wheel was installed.
+    folders = [package / "configs", package.parent / "configs"]
+    for folder in folders:
+        if name.isidentifier() and (folder / f"{name}.py").is_file():
+            return f"{flag}={folder / name}.py{colon}{dataset}"
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.py")})
+    raise InputError(
+        f"--config {name}: no such file; pass a recipe's path or one of the names "
+        f"{', '.join(known)}"
+    )
 
 
 def _unknown_key(arguments: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ class Scorer:
             # Ties of half-precision scores move average precision by several points.
             return {k: v.astype(jnp.float32) for k, v in scores.items()}
 
-        self._score: Callable = jax.jit(
+        self.program: Callable = jax.jit(
             score,
             in_shardings=(everywhere, over_devices, over_devices, everywhere),
             out_shardings=over_devices,
@@ -118,7 +118,7 @@ class Scorer:
         """
         W = len(length)
         x, n = _fill(features, length, batch_size)
-        scores = jax.device_get(self._score(variables, x, n, text))
+        scores = jax.device_get(self.program(variables, x, n, text))
         return {name: value[:W] for name, value in scores.items()}
 
 

@@ -1,0 +1,107 @@
+"""Benchmarks: what is counted, what a grid leaves, what a comparison says."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from wsvad_jax import benchmark, cli, speed
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json
+from wsvad_jax.runs import find_runs
+
+SMALL = speed.Sizes(batch_size=4, length=16, width=32, classes=3)
+
+
+def flops(function, *arguments) -> float:
+    return speed.product_flops(jax.make_jaxpr(function)(*arguments))
+
+
+def test_products_are_counted_as_by_hand():
+    x, w = jnp.ones((5, 7)), jnp.ones((7, 11))
+    assert flops(lambda x, w: jnp.tanh(x @ w), x, w) == 2 * 5 * 7 * 11
+    batched = jnp.ones((3, 5, 7))
+    assert flops(lambda x, w: x @ w, batched, w) == 3 * 2 * 5 * 7 * 11
+
+
+def test_products_inside_loops_and_programs_are_counted():
+    x = jnp.ones((6, 6))
+    step = jax.jit(lambda c, _: (c @ c, None))
+
+    def loop(x):
+        return jax.lax.scan(step, x, None, length=9)[0]
+
+    assert flops(loop, x) == 9 * 2 * 6**3
+    assert flops(jax.grad(lambda x: jnp.sum(x @ x)), x) == 3 * 2 * 6**3
+
+
+def test_convolutions_are_counted():
+    x, kernel = jnp.ones((2, 10, 4)), jnp.ones((3, 4, 8))
+
+    def convolve(x, kernel):
+        dims = ("NWC", "WIO", "NWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,), "SAME", dimension_numbers=dims
+        )
+
+    assert flops(convolve, x, kernel) == 2 * (2 * 10 * 8) * (3 * 4)
+
+
+@pytest.mark.parametrize("model", ["mil_ranking", "clip_tsa"])
+def test_speed_measures_training_and_scoring(model):
+    config = cli.load_config([f"--config={model}:ucf"])
+    trained = speed.measure_training(config, SMALL, steps=2)
+    scored = speed.measure_scoring(config, SMALL, steps=2)
+    for found in (trained, scored):
+        assert 0 < found["low_s"] <= found["median_s"] <= found["high_s"]
+        assert found["flop_products"] > 0 and found["product_flop_per_s"] > 0
+        work = found["flop_per_s"] * found["median_s"]
+        assert work == pytest.approx(found["flop_products"])
+    # A step goes forward and backward through what scoring goes through once.
+    assert trained["flop_products"] > 2 * scored["flop_products"]
+    found = {"device": "here", "models": {model: {"training": trained}}}
+    assert model in benchmark.table(found)
+
+
+def test_a_comparison_is_by_the_ratio_to_the_product():
+    def measured(share):
+        return {"models": {"dsanet": {"training": {"share_of_product": share}}}}
+
+    assert not benchmark.compare(measured(0.5), measured(0.55), "old.json")
+    (words,) = benchmark.compare(measured(0.25), measured(0.5), "old.json")
+    assert words == "dsanet, training: 2.00 times as long"
+    with pytest.raises(InputError, match="old.json: it holds no training of dsanet"):
+        benchmark.compare(measured(0.5), {}, "old.json")
+
+
+def test_names_are_checked():
+    assert benchmark.chosen("all", ("a", "b"), "--models") == ["a", "b"]
+    assert benchmark.chosen("b, a,b", ("a", "b"), "--models") == ["b", "a"]
+    with pytest.raises(InputError, match="--models c: 'c' is none of a, b"):
+        benchmark.chosen("c", ("a", "b"), "--models")
+
+
+def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
+    flags = [f for f in tiny.flags("mil_ranking") if not f.startswith("--config=")]
+    command = [
+        *("repro", "--models", "mil_ranking", "--datasets", str(tiny.path)),
+        *("--seeds", "0,1", "--protocol", "clean,paper"),
+        *("--output", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")),
+        *flags,
+    ]
+    assert benchmark.main(command) == 0
+    files = sorted((tmp_path / "results").rglob("*.json"))
+    names = [str(p.relative_to(tmp_path / "results")) for p in files]
+    assert names == [
+        f"own/mil_ranking/{protocol}/{name}.json"
+        for protocol in ("clean", "paper")
+        for name in ("seed0", "seed1", "summary")
+    ]
+    runs, summaries, unfinished = find_runs([tmp_path / "results"])
+    assert len(runs) == 4 and len(summaries) == 2 and not unfinished
+    assert {run.protocol for run in runs} == {"clean", "paper"}
+    assert str(tmp_path) not in files[0].read_text()  # no path of this machine
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")}
+    assert benchmark.main(command) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    assert "is finished" in capsys.readouterr().out
+    assert read_json(files[0])["results"]["seed"] == 0

@@ -1,0 +1,242 @@
+"""Measures speed, and makes the tables of numbers that anyone can make again.
+
+  python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
+  python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 0..4 \\
+      --protocol clean,paper --output results
+
+speed: times training and scoring of each recipe on synthetic features, beside a matrix
+product in the same run. Inputs: the recipes' models and sizes (--batch_size, --length,
+--width; by default those of UCF-Crime's recipe). Outputs: a table, and with --output
+one JSON file; --profile DIR writes traces; --check FILE compares with an earlier file,
+by the ratio to the matrix product.
+
+repro: runs or resumes every model on every dataset, with every seed and protocol.
+Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of
+the seeds beside them, which `python -m wsvad_jax.report DIR` turns into tables.
+"""
+
+import argparse
+import multiprocessing
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from wsvad_jax import cli
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json, write_json
+
+MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
+PROTOCOLS = ("clean", "paper")
+SLOWER = 1.2  # times, from which --check complains
+
+
+def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:
+    """Returns the names in 'a,b', or all of them for 'all'.
+
+    Raises:
+      InputError: a name that is not among `known`.
+    """
+    names = list(known) if text == "all" else [n.strip() for n in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise InputError(f"{flag} {text}: {name!r} is none of {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def repro(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    seeds: str,
+    protocols: Sequence[str],
+    output: pathlib.Path,
+    runs: pathlib.Path,
+    *,
+    data_dir: str | None = None,
+    changes: Sequence[str] = (),
+) -> list[pathlib.Path]:
+    """Runs or resumes the grid; returns the files of the finished runs.
+
+    Args:
+      models: recipes, by name.
+      datasets: as a recipe takes them.
+      seeds: as '0,1,2' or '0..4'.
+      protocols: 'clean', 'paper' or both.
+      output: folder of the collected results.
+      runs: folder of the workdirs.
+      data_dir: where prepared datasets lie or are made.
+      changes: flags --config.KEY=VALUE for every run.
+    """
+    from wsvad_jax.runs import collect, find_runs
+    from wsvad_jax.train import run_name, train_seeds
+
+    grid = [(d, m, p) for d in datasets for m in models for p in protocols]
+    configs = [
+        cli.load_config(
+            [f"--config={m}:{d}", f"--config.protocol={p}", *changes],
+        )
+        for d, m, p in grid
+    ]
+    written = []
+    for i, config in enumerate(configs, 1):
+        name = f"{run_name(config)}-{config.protocol}"
+        print(f"{name}, {i} of {len(grid)}", flush=True)
+        train_seeds(config, seeds, runs / name, data_dir)
+        found, summaries, _ = find_runs([runs / name])
+        # After every recipe, so that what is done is there when the rest is stopped.
+        written += collect(found, output, summaries)
+    return written
+
+
+def speed(
+    models: Sequence[str], sizes: dict[str, int], steps: int, profile: str = ""
+) -> dict[str, Any]:
+    """Measures each model's training and scoring, each in a process of its own.
+
+    Returns {'versions', 'device', 'models': {name: {'training', 'scoring'}}}.
+
+    Args:
+      models: recipes, by name.
+      sizes: `batch_size`, `length`, `width`; what is missing is the recipe's.
+      steps: timed ones.
+      profile: folder for traces, '' for none.
+    """
+    found: dict[str, Any] = {"models": {}}
+    # A process each: memory and compiled programs of one don't count for the next.
+    context = multiprocessing.get_context("spawn")
+    for name in models:
+        for kind in ("training", "scoring"):
+            print(f"{name}, {kind}", file=sys.stderr, flush=True)
+            with context.Pool(1) as pool:
+                about, measured = pool.apply(
+                    _measure, (name, kind, sizes, steps, profile)
+                )
+            found = about | found
+            found["models"].setdefault(name, {})[kind] = measured
+    return found
+
+
+def _measure(
+    name: str, kind: str, sizes: dict[str, int], steps: int, profile: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from wsvad_jax import speed as measure
+    from wsvad_jax.evaluate import device, versions
+
+    config = cli.load_config([f"--config={name}:ucf"])
+    length = config.data.length or 32
+    own = {"batch_size": config.paper.batch_size, "length": length, "width": 512}
+    at = measure.Sizes(**{**own, **sizes}, classes=14)
+    about = {"versions": versions(), "device": device()}
+    if kind == "scoring":
+        return about, measure.measure_scoring(config, at, steps=steps)
+    trace = str(pathlib.Path(profile) / name) if profile else ""
+    return about, measure.measure_training(config, at, steps=steps, profile=trace)
+
+
+def table(found: dict[str, Any]) -> str:
+    """Returns the measurements as a plain text table."""
+    from wsvad_jax.writer import aligned
+
+    heads = ["model", "work", "sizes", "compile s", "step s", "snippets/s"]
+    rows = [[*heads, "GFLOP/s", "of product", "memory MB"]]
+    for name, kinds in found["models"].items():
+        for kind, m in kinds.items():
+            snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
+            rows.append(
+                [
+                    name,
+                    kind,
+                    f"{m['batch_size']}x{m['length']}x{m['width']}",
+                    f"{m['compile_s']:.1f}",
+                    f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})",
+                    f"{snippets:.0f}",
+                    f"{m['flop_per_s'] / 1e9:.1f}",
+                    f"{100 * m['share_of_product']:.0f} %",
+                    f"{m['peak_bytes'].get('temporary', 0) / 1e6:.0f}",
+                ]
+            )
+    return "\n".join([found["device"], *aligned(rows)])
+
+
+def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list[str]:
+    """Says what takes longer than in `earlier`, in units of the matrix product.
+
+    Raises:
+      InputError: `earlier` is not of this program.
+    """
+    complaints = []
+    for name, kinds in found["models"].items():
+        for kind, m in kinds.items():
+            try:
+                old = earlier["models"][name][kind]
+                ratio = old["share_of_product"] / m["share_of_product"]
+            except (KeyError, TypeError):
+                raise InputError(
+                    f"{source}: it holds no {kind} of {name}; write it anew with "
+                    "--output"
+                ) from None
+            if ratio > SLOWER:
+                complaints.append(f"{name}, {kind}: {ratio:.2f} times as long")
+    return complaints
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m wsvad_jax.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    one = parts.add_parser("speed", help="time training and scoring")
+    one.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
+    for size in ("batch_size", "length", "width"):
+        one.add_argument(f"--{size}", type=int, help="the recipe's where left out")
+    one.add_argument("--steps", type=int, default=10, help="timed steps")
+    one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
+    one.add_argument("--profile", default="", metavar="DIR", help="for traces")
+    one.add_argument("--check", type=pathlib.Path, metavar="FILE", help="earlier JSON")
+    two = parts.add_parser("repro", help="run a grid of recipes")
+    two.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
+    two.add_argument("--datasets", default="demo", help="names or prepared folders")
+    two.add_argument("--seeds", default="0..4", help="as 0,1,2 or 0..4")
+    two.add_argument("--protocol", default="clean", help="clean, paper or both")
+    two.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
+    two.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    known, rest = parser.parse_known_args(argv)
+    models = chosen(known.models, MODELS, "--models")
+    if known.part == "repro":
+        protocols = chosen(known.protocol, PROTOCOLS, "--protocol")
+        places = known.datasets.split(","), known.seeds, protocols
+        repro(
+            models,
+            *places,
+            known.output,
+            known.runs,
+            data_dir=known.data_dir,
+            changes=rest,
+        )
+        print(f"tables: python -m wsvad_jax.report {known.output} --output DIR")
+        return 0
+    if rest:
+        parser.error(f"unexpected argument {rest[0]!r}")
+    return _speed(models, known)
+
+
+def _speed(models: Sequence[str], known: argparse.Namespace) -> int:
+    sizes = {k: getattr(known, k) for k in ("batch_size", "length", "width")}
+    earlier = read_json(known.check) if known.check else None
+    given = {k: v for k, v in sizes.items() if v is not None}
+    found = speed(models, given, known.steps, known.profile)
+    print(table(found))
+    if known.output:
+        write_json(known.output, found)
+    if earlier is None:
+        return 0
+    complaints = compare(found, earlier, str(known.check))
+    print("\n".join(complaints) or "as fast as before")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

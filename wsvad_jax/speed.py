@@ -1,0 +1,309 @@
+"""How fast training and scoring run, measured on synthetic features of given sizes.
+
+Times are medians over steps that are waited for one by one, after a step that compiles.
+The rate that they are held against is a square matrix product's, measured in the same
+process, in the same precision and between the steps, so that a busy machine slows both.
+
+Floating-point operations are counted twice: by XLA for the compiled program (`xla`),
+and by walking the traced program for its matrix products and convolutions alone
+(`products`), 2·M·N·K each, which is what a count by hand gives.
+"""
+
+import dataclasses
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax import optim, recipe, state
+from wsvad_jax.data.records import Batch
+from wsvad_jax.scoring import Scorer
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+PROMPT = 16  # tokens
+MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the product held against
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Of one measurement: B videos of T snippets, D wide, C classes."""
+
+    batch_size: int
+    length: int
+    width: int
+    classes: int
+    crops: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Seconds of repeated work."""
+
+    seconds: tuple[float, ...]
+
+    def summary(self) -> dict[str, float]:
+        """Median and the quartiles around it."""
+        low, middle, high = np.percentile(self.seconds, [25, 50, 75]).tolist()
+        return {"median_s": middle, "low_s": low, "high_s": high}
+
+
+def measure_training(
+    config: "ConfigDict", sizes: Sizes, *, steps: int = 10, profile: str = ""
+) -> dict[str, Any]:
+    """Times the recipe's training step on normal features.
+
+    Args:
+      config: a recipe; the paper's optimisers are taken.
+      sizes: of the batch.
+      steps: timed ones.
+      profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
+    """
+    network, plan = network_of(config, sizes), config.paper.to_dict()
+    optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
+    batch = synthetic_batch(sizes)
+    example = (batch.features[:2], batch.length[:2], network.text)
+    current = state.init_state(network.model, optimiser, example, 0, network.mesh)
+    count = state.count(current.params)
+    step = state.make_step(
+        network.model,
+        network.paper.loss_fn,
+        optimiser,
+        dict(config.loss),
+        0,
+        network.mesh,
+    )
+    products = product_flops(jax.make_jaxpr(step)(current, batch, network.text))
+    placed = jax.device_put(batch, state.split(network.mesh))
+    start = time.perf_counter()
+    compiled = step.lower(current, placed, network.text).compile()
+    compile_s = time.perf_counter() - start
+    rate = MatrixRate(config.model.dtype)
+
+    def run() -> Any:
+        nonlocal current
+        current, metrics = compiled(current, placed, network.text)
+        return metrics
+
+    timing, product_rate = interleaved(run, rate, steps, profile)
+    found = _work(timing, product_rate, compiled, products)
+    snippets = sizes.batch_size * sizes.crops * sizes.length
+    return {
+        **dataclasses.asdict(sizes),
+        "dtype": config.model.dtype,
+        "parameters": count,
+        "compile_s": compile_s,
+        **found,
+        "snippets_per_s": snippets / found["median_s"],
+        "peak_bytes": peak_bytes(compiled),
+    }
+
+
+def measure_scoring(
+    config: "ConfigDict", sizes: Sizes, *, steps: int = 10
+) -> dict[str, Any]:
+    """Times the scoring of batches of windows, host to host, text encoded once."""
+    network = network_of(config, sizes)
+    batch = synthetic_batch(sizes)
+    example = (batch.features[:2], batch.length[:2], network.text)
+
+    def init(example):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        return network.model.init(rngs, *example, train=True)
+
+    variables = jax.jit(init)(example)
+    variables = {"params": variables["params"], **_statistics(variables)}
+    scorer = Scorer(network)
+    text = scorer.encode_text(variables["params"])
+    features = np.asarray(batch.features, np.float16)
+    length = np.asarray(batch.length)
+
+    def run() -> Any:
+        return scorer.batch(variables, text, features, length, sizes.batch_size)
+
+    start = time.perf_counter()
+    run()
+    compile_s = time.perf_counter() - start
+    rate = MatrixRate(config.model.dtype)
+    timing, product_rate = interleaved(run, rate, steps)
+    inputs = variables, features, length, text
+    compiled = scorer.program.lower(*inputs).compile()
+    products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
+    found = _work(timing, product_rate, compiled, products)
+    return {
+        **dataclasses.asdict(sizes),
+        "dtype": config.model.dtype,
+        "compile_s": compile_s,
+        **found,
+        "windows_per_s": sizes.batch_size / found["median_s"],
+        "peak_bytes": peak_bytes(compiled),
+    }
+
+
+def _statistics(variables: Any) -> dict[str, Any]:
+    return {"batch_stats": variables.get("batch_stats", {})}
+
+
+def _work(
+    timing: Timing, product_rate: float, compiled: Any, products: float
+) -> dict[str, Any]:
+    summary = timing.summary()
+    counted = compiled.cost_analysis() or {}
+    counted = counted[0] if isinstance(counted, list) else counted
+    return {
+        **summary,
+        "flop_xla": float(counted.get("flops", math.nan)),
+        "flop_products": products,
+        "flop_per_s": products / summary["median_s"],
+        "product_flop_per_s": product_rate,
+        "share_of_product": products / summary["median_s"] / product_rate,
+    }
+
+
+def network_of(config: "ConfigDict", sizes: Sizes) -> recipe.Network:
+    """Returns the recipe's model, with prompts if it reads any."""
+    text = text_tower(sizes) if "clip" in config else None
+    return recipe.Network(
+        config=config,
+        paper=recipe.paper_of(config),
+        model=recipe.build_model(config),
+        text=text,
+        tower=None,
+        T=sizes.length,
+        width=sizes.width,
+        mesh=state.make_mesh(),
+    )
+
+
+def text_tower(sizes: Sizes) -> Any:
+    """Returns prompts of 16 tokens with a random text tower of CLIP ViT-B/16's sizes."""
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    text = TextConfig(
+        *(VOCAB_SIZE, 512, 2048, 12, 8, 77, sizes.width), eos_token_id=EOS_TOKEN_ID
+    )
+    params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, sizes.width), 0)
+    tokens = np.random.RandomState(0).randint(0, 512, (sizes.classes, PROMPT))
+    tokens[:, 0], tokens[:, -1] = EOS_TOKEN_ID - 1, EOS_TOKEN_ID
+    return TextInputs(
+        tokens=jnp.asarray(tokens, jnp.int32),
+        eos=jnp.full(sizes.classes, PROMPT - 1, jnp.int32),
+        owner=jnp.eye(sizes.classes),
+        params={k: params[k] for k in ("text_model", "text_projection")},
+        config=text,
+    )
+
+
+def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
+    """Returns normal, then abnormal videos with features like CLIP's, of any length."""
+    r = np.random.RandomState(seed)
+    B, T = sizes.batch_size, sizes.length
+    shape = (B, sizes.crops, T, sizes.width)
+    label = np.zeros((B, sizes.classes), np.float32)
+    half = B // 2
+    label[:half, 0] = 1
+    label[np.arange(half, B), r.randint(1, sizes.classes, B - half)] = 1
+    return Batch(
+        features=(r.standard_normal(shape) * 0.4).astype(np.float16),
+        length=r.randint(T // 2, T + 1, B).astype(np.int32),
+        label=label,
+        mask=np.ones(B, bool),
+    )
+
+
+class MatrixRate:
+    """A square matrix product to hold times against, in the work's own precision."""
+
+    def __init__(self, dtype: str, rows: int = 0):
+        rows = rows or MATRIX.get(jax.default_backend(), 2048)
+        self.flop = 2 * rows**3
+        r = np.random.RandomState(0)
+        self.x = jnp.asarray(r.standard_normal((rows, rows)), dtype)
+        self.multiply = jax.jit(lambda x: x @ x)
+        jax.block_until_ready(self.multiply(self.x))
+
+    def __call__(self) -> float:
+        """Returns FLOP/s of one product, of as many as last 50 ms."""
+        start, n = time.perf_counter(), 0
+        while True:
+            jax.block_until_ready(self.multiply(self.x))
+            n += 1
+            elapsed = time.perf_counter() - start
+            if elapsed > 0.05:
+                return n * self.flop / elapsed
+
+
+def interleaved(
+    run: Callable[[], Any], rate: MatrixRate, steps: int, profile: str = ""
+) -> tuple[Timing, float]:
+    """Times `run` and the matrix product in turn; returns times and median FLOP/s."""
+    jax.block_until_ready(run())
+    seconds, rates = [], []
+    if profile:
+        jax.profiler.start_trace(profile)
+    for _ in range(steps):
+        rates.append(rate())
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+    if profile:
+        jax.profiler.stop_trace()
+    return Timing(tuple(seconds)), statistics.median(rates)
+
+
+def product_flops(program: Any) -> float:
+    """Counts the operations of a traced program's matrix products and convolutions."""
+    return sum(times * _flops(e) for e, times in _equations(program.jaxpr, 1))
+
+
+def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
+    for equation in jaxpr.eqns:
+        yield equation, times
+        inner = times
+        if equation.primitive.name == "scan":
+            inner = times * equation.params["length"]
+        parts = jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        )
+        for part in parts:
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield from _equations(part, inner)
+
+
+def _flops(equation: Any) -> float:
+    name = equation.primitive.name
+    if name not in ("dot_general", "conv_general_dilated"):
+        return 0.0
+    left, right = (v.aval.shape for v in equation.invars[:2])
+    out = math.prod(equation.outvars[0].aval.shape)
+    if name == "dot_general":
+        contracted = equation.params["dimension_numbers"][0][0]
+        return 2.0 * out * math.prod(left[i] for i in contracted)
+    # Each output sums over the kernel's window and its input channels.
+    kernel = equation.params["dimension_numbers"].rhs_spec
+    return 2.0 * out * math.prod(right[i] for i in kernel[1:])
+
+
+def peak_bytes(compiled: Any) -> dict[str, int]:
+    """Memory of a compiled program, and the process's most so far."""
+    found: dict[str, int] = {}
+    if (memory := compiled.memory_analysis()) is not None:
+        found["temporary"] = memory.temp_size_in_bytes
+        found["arguments"] = memory.argument_size_in_bytes
+    if used := jax.local_devices()[0].memory_stats():
+        found["device_peak"] = used.get("peak_bytes_in_use", 0)
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return found
