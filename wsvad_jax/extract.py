@@ -15,8 +15,8 @@ import argparse
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
@@ -32,15 +32,10 @@ def extract(
     *,
     clip: str,
     output: str,
-    crops: int = 1,
-    frame: str = "middle",
-    resize: str = "stretch",
-    stride: int = 16,
     layout: str = "one",
     shard: tuple[int, int] = (0, 1),
-    batch_size: int | None = None,
-    decoders: int = 1,
     compare: str | None = None,
+    **choices: Any,
 ) -> "Summary":
     """Extracts videos into a folder and returns what was done.
 
@@ -48,44 +43,27 @@ def extract(
       videos: files and folders.
       clip: hub name or folder of a CLIP snapshot.
       output: the features' folder.
-      crops: see `Extractor`, as `frame`, `resize`, `stride`, `batch_size`, `decoders`.
       layout: `one` file a video or one of each of its `crops`.
       shard: (i, n): every n-th video only, beginning with number i, counted from 0.
       compare: features, or a folder of them, that the new ones are held against.
+      choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 
     Raises:
       InputError: what is wrong with the arguments or the folder.
     """
     from wsvad_jax.data import extract_files as files
-    from wsvad_jax.data.video import check_crops, check_cut
 
-    # What takes no model is checked before it is loaded.
-    check_crops(crops, resize)
-    check_cut(frame, stride)
     found = files.find_videos(videos)
     roots = [path for path in videos if os.path.isdir(path)]
     named = files.name_videos(found, roots)
-    if compare and not os.path.exists(compare):
-        raise InputError(f"--compare {compare}: no such file or folder")
-    if compare and len(named) > 1 and not os.path.isdir(compare):
-        raise InputError(
-            f"--compare {compare}: is one file, but there are {len(named)} videos; "
-            "expected a folder of features"
-        )
+    # What takes no model is checked before it is loaded.
+    _check(choices, compare, len(named))
     files.make_folder(output)
 
     from wsvad_jax.clip.load import load
     from wsvad_jax.data.extraction import Extractor
 
-    extractor = Extractor(
-        load(clip),
-        crops=crops,
-        frame=frame,
-        resize=resize,
-        stride=stride,
-        batch_size=batch_size,
-        decoders=decoders,
-    )
+    extractor = Extractor(load(clip), **choices)
     where = str(pathlib.Path(clip).resolve()) if os.path.isdir(clip) else clip
     summary = files.extract_files(
         found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
@@ -95,6 +73,20 @@ def extract(
         for name in (n for n in named if n in {*summary.done, *summary.skipped}):
             print(compare_one(name, target, compare))
     return summary
+
+
+def _check(choices: Mapping[str, Any], compare: str | None, videos: int) -> None:
+    from wsvad_jax.data.video import check_crops, check_cut
+
+    check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
+    check_cut(choices.get("frame", "middle"), choices.get("stride", 16))
+    if compare and not os.path.exists(compare):
+        raise InputError(f"--compare {compare}: no such file or folder")
+    if compare and videos > 1 and not os.path.isdir(compare):
+        raise InputError(
+            f"--compare {compare}: is one file, but there are {videos} videos; "
+            "expected a folder of features"
+        )
 
 
 def compare_one(name: str, target: "Target", theirs: str) -> str:
@@ -118,13 +110,12 @@ def parse_shard(text: str) -> tuple[int, int]:
     i, slash, n = text.partition("/")
     if not (slash and i.isdecimal() and n.isdecimal() and int(i) < int(n)):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected i/n, from 0/n to {'n-1'}/n"
+            f"{text!r}: expected i/n with i from 0 to n - 1"
         )
     return int(i), int(n)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsvad_jax.extract",
         description=__doc__,
@@ -171,7 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE|DIR",
         help="existing features: prints how long both are, and their cosines",
     )
-    summary = extract(**vars(parser.parse_args(argv)))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    summary = extract(**vars(_parser().parse_args(argv)))
     print(summary)
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
