@@ -169,6 +169,17 @@ def test_another_encoder_s_folder_is_refused(tmp_path, videos, clip):
         run(videos, "--clip", other, "--output", tmp_path / "out")
 
 
+def test_the_same_weights_under_another_name_are_the_same_encoder(
+    tmp_path, videos, clip, capsys
+):
+    out = tmp_path / "out"
+    run(videos / "one.mp4", "--clip", clip, "--output", out)
+    run(videos, "--clip", write_clip(tmp_path / "renamed"), "--output", out)
+    assert "2 extracted, 1 already there" in capsys.readouterr().out
+    encoders = {json.loads(p.read_text())["encoder"] for p in out.rglob("*.json")}
+    assert len(encoders) == 1 and encoders.pop().startswith("small@")
+
+
 def test_features_of_unknown_origin_are_not_written_over(tmp_path, videos, clip):
     np.save(tmp_path / "one.npy", np.ones((3, 4), np.float32))
     with pytest.raises(InputError, match="one.npy: is there already"):

@@ -242,7 +242,10 @@ class Target:
         """
         path = self.folder / PROTOCOL
         if path.exists():
-            self._compare(path, files.read_json(path), {"layout": self.layout})
+            found = files.read_json(path)
+            self._compare(path, found, {"layout": self.layout})
+            # The same weights may be called otherwise now; a folder has one name.
+            self.settings["encoder"] = found.get("encoder", self.settings["encoder"])
             return
         for name in names:
             for file in self.feature_files(name):
@@ -258,7 +261,7 @@ class Target:
         wanted = self.settings | dict(more)
         if not isinstance(found, dict):
             raise InputError(f"{path}: expected a JSON object, found {found!r:.60}")
-        wrong = [key for key in wanted if found.get(key) != wanted[key]]
+        wrong = [k for k in wanted if found.get(k) != wanted[k] and k != "encoder"]
         if wrong:
             differ = ", ".join(
                 f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
