@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from wsvad_jax.data.findings import Findings, Item, some
+from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 
 ALIKE = 0.85  # share of characters that two labels have in common, to be asked about
@@ -37,11 +37,16 @@ def spelling(found: Findings) -> None:
 
 
 def alike(a: str, b: str) -> bool:
-    """Says whether two labels may be meant to be one; "B1" and "B2" are two."""
+    """Says whether two labels may be meant to be one.
+
+    "B1" and "B2" are two, and so are "Normal" and "Abnormal".
+    """
     if re.sub(r"\d+", "", a) == re.sub(r"\d+", "", b):
         return False
     a, b = (re.sub(r"[\W_]+", "", c).lower() for c in (a, b))
     short, long = sorted((a, b), key=len)
+    if long != short and long.endswith(short):
+        return False
     if long.startswith(short) and len(long) - len(short) <= 3 <= len(short):
         return True
     return difflib.SequenceMatcher(None, a, b).ratio() >= ALIKE
@@ -64,7 +69,8 @@ def classes(found: Findings) -> None:
         if 0 < train[name] < FEW:
             found.remark(
                 "classes",
-                f"class {name} has {train[name]} training videos; a few dozen are wanted",
+                f"class {name} has {counted(train[name], 'training video')}; a few "
+                "dozen are wanted",
             )
 
 
@@ -104,16 +110,16 @@ def lengths(found: Findings) -> None:
     if short:
         found.remark(
             "length",
-            f"{len(short)} videos are shorter than {SHORT} snippets of {stride} frames, "
-            f"so that there is little to tell apart in them: {some(short)}",
+            f"{counted(len(short), 'video')} of less than {SHORT} snippets of {stride} "
+            f"frames, in which there is little to tell apart: {some(short)}",
         )
     long = [i.row.video for i in known if i.frames > LONG * stride]
     if long:
         found.remark(
             "length",
-            f"{len(long)} videos are longer than {LONG} snippets of {stride} frames; "
-            "training averages a video to 256 parts at most, where short events drown, "
-            f"so cut them into parts: {some(long)}",
+            f"{counted(len(long), 'video')} of more than {LONG} snippets of {stride} "
+            "frames; training averages a video to 256 parts at most, where short events "
+            f"drown, so cut each into several: {some(long)}",
         )
     train = [i for i in known if i.split == "train" and i.label]
     sides = [[i.frames for i in train if _normal(i) == n] for n in (True, False)]

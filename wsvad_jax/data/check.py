@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from wsvad_jax.data import advice, features, own_videos
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.features import Problems, Video
-from wsvad_jax.data.findings import Findings, Item, some
+from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video import Video as Film
@@ -87,9 +87,10 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
     if plan.foreign and plan.missing:
         found.problem(
             "files",
-            f"{len(plan.missing)} videos have no features ({some(plan.missing)}), "
-            f"and the features of the others have no sidecar that says how they were "
-            "made; add the missing ones, or move the folder away to extract all videos",
+            f"{counted(len(plan.missing), 'video')} without features "
+            f"({some(plan.missing)}), and the features of the others have no sidecar "
+            "that says how they were made; add the missing ones, or move the features' "
+            "folder away to extract all videos",
         )
     found.extract = len(plan.missing) + len(plan.changed)
     unlisted = {
@@ -99,14 +100,14 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
     if unlisted and rows:
         found.remark(
             "files",
-            f"{len(unlisted)} videos are in no list and will not be used: "
+            f"{counted(len(unlisted), 'video')} in no list, so not used: "
             f"{some(sorted(unlisted))}",
         )
     if plan.changed:
         found.remark(
             "files",
-            f"{len(plan.changed)} videos are not those that their features were made "
-            f"from and will be extracted again: {some(plan.changed)}",
+            f"{counted(len(plan.changed), 'video')} changed since the features were "
+            f"made, to be extracted again: {some(plan.changed)}",
         )
 
 

@@ -74,7 +74,7 @@ class Findings:
 
     def _title(self) -> str:
         where = "card.json" if (self.folder / "card.json").exists() else "the labels"
-        videos = f"{len(self.items)} videos in the lists"
+        videos = f"{counted(len(self.items), 'video')} in the lists"
         if self.card is None:
             return f"{self.folder}: {videos}"
         return f"{self.folder}: {videos}, {len(self.card.classes)} classes from {where}"
@@ -102,8 +102,7 @@ class Findings:
     def _told(self, word: str, kinds: dict[str, list[str]]) -> list[str]:
         if not (count := sum(map(len, kinds.values()))):
             return []
-        title = f"{count} {word}{'s' if count > 1 else ''}"
-        parts = ["", f"{title}:"]
+        parts = ["", f"{counted(count, word)}:"]
         for kind, texts in kinds.items():
             parts += [f"  [{kind}] {text}" for text in texts[:SHOWN]]
             if len(texts) > SHOWN:
@@ -116,7 +115,7 @@ class Findings:
         command = f"python -m wsvad_jax.prepare {self.folder}"
         if self.extract and not (self.card and self.card.clip):
             command += " --clip NAME_OR_FOLDER"
-        note = f", which extracts {self.extract} videos" if self.extract else ""
+        note = f", which extracts {counted(self.extract, 'video')}" * bool(self.extract)
         return f"\nUsable. Next{note}:\n  {command}"
 
 
@@ -148,6 +147,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counted(n: int, word: str) -> str:
+    """Writes a number of things: 1 video, 2 videos."""
+    return f"{n} {word}" + "s" * (n != 1)
 
 
 def some(names: Sequence[str]) -> str:
