@@ -151,21 +151,12 @@ def open_validation(
     """
     from wsvad_jax import metrics, scoring
 
-    config, card = recipe.config, recipe.dataset.card
-    metric, key = recipe.plan.metric, f"config.{config.protocol}.metric"
+    config, card, metric = recipe.config, recipe.dataset.card, recipe.plan.metric
     on_test = config.protocol == "paper"
-    if not on_test and not metric.startswith("video_auc"):
-        raise InputError(
-            f"{key} is {metric!r}, but held-out training videos have no frame truth; "
-            "choose video_auc"
-        )
-    if not on_test and not recipe.plan.held_out:
-        if recipe.plan.select == "best":
-            raise InputError(
-                "config.clean.held_out is 0, but config.clean.select is 'best'; hold a "
-                "share of the training videos out (0.1), or select the 'last' weights"
-            )
-        return lambda state: (None, {})
+    if not on_test:
+        _check_selection(recipe.plan)
+        if not recipe.plan.held_out:
+            return lambda state: (None, {})
 
     def validate(state: State) -> tuple[float | None, dict[str, float]]:
         weights = state.params, state.batch_stats
@@ -182,11 +173,27 @@ def open_validation(
         )
         numbers = {k: v for k, v in found.items() if isinstance(v, float)}
         if metric not in found:
-            raise InputError(f"{key} is {metric!r}; expected one of {', '.join(found)}")
+            raise InputError(
+                f"config.{config.protocol}.metric is {metric!r}; expected one of "
+                f"{', '.join(found)}"
+            )
         prefix = "test" if on_test else "heldout"
         return found[metric], {f"{prefix}/{k}": v for k, v in numbers.items()}
 
     return validate
+
+
+def _check_selection(plan: Any) -> None:
+    if not plan.metric.startswith("video_auc"):
+        raise InputError(
+            f"config.clean.metric is {plan.metric!r}, but held-out training videos "
+            "have no frame truth; choose video_auc"
+        )
+    if plan.select == "best" and not plan.held_out:
+        raise InputError(
+            "config.clean.held_out is 0, but config.clean.select is 'best'; hold a "
+            "share of the training videos out (0.1), or select the 'last' weights"
+        )
 
 
 def score_held_out(
