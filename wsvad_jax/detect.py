@@ -135,12 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.live is not None:
         from wsvad_jax import live
 
-        # Fixed levels: a stream's usual level is not known before its end.
-        low = min(events.LOW, known.high) if known.low is None else known.low
-        levels = {"high": known.high, "low": low}
-        times = {"min_length": known.min_length, "max_gap": known.max_gap}
-        live.run(open_detector(known), known.live, **levels, **times)
-        return 0
+        return live.main(open_detector(known), known, rules)
     if not known.inputs or known.output is None:
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):

@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
@@ -276,23 +276,23 @@ def run(
     detector: "Detector",
     source: str,
     *,
-    rules: Mapping[str, Any] | None = None,
     pace: float = 1.0,
     pauses: tuple[float, float] = PAUSES,
-    out: TextIO | None = None,
+    out: Any = None,
     stop: threading.Event | None = None,
+    **rules: Any,
 ) -> int:
     """Watches a source until it ends or is to stop; returns the snippets scored.
 
     Args:
       detector: the model.
       source: a camera's device, an address, a file, or - for standard input.
-      rules: of `events.find_events`; the relative ones have no meaning here.
       pace: of a file: 1 is real time, 2 twice as fast. 0 is as fast as can be, and
         nothing is dropped, whatever the source.
       pauses: seconds before a lost source is opened again, and at most.
-      out: where the lines go, each at once; None is standard output.
+      out: the text file that the lines go to, each at once; None is standard output.
       stop: ends the watch when it is set.
+      **rules: of `events.find_events`; `rise` and `share` have no meaning here.
 
     Raises:
       InputError: no such source, or it holds no video.
@@ -304,7 +304,7 @@ def run(
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
             out.flush()
 
-    live = Live(detector, **(rules or {}))
+    live = Live(detector, **rules)
     with Stream(
         source,
         frame=live.eyes.frame,
@@ -364,7 +364,7 @@ def main(
         for name in (signal.SIGINT, signal.SIGTERM):
             before[name] = signal.signal(name, lambda *_: stop.set())
     try:
-        run(detector, known.live, rules=rules, pace=known.pace, stop=stop)
+        run(detector, known.live, pace=known.pace, stop=stop, **rules)
     except BrokenPipeError:
         # What read the lines is gone, and Python would fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
