@@ -12,8 +12,7 @@ Submodules carry the names of the released checkpoint, '.' replaced by '_'. Snip
 past a video's length influence nothing, so that test videos of any length share a
 padded batch. Memory is linear in T: neither T×T nor S·k·T values are ever built.
 
-Beside the package's letters: R = B·N rows (each crop of each video is one), M noise
-draws at a time, k snippets selected by the attention.
+Beside the package's letters: R = B·N rows (crops), M noise draws at a time, k selected.
 """
 
 import functools
@@ -317,11 +316,12 @@ def _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct):
     def step(total, m):
         epsilon = jax.vmap(draw)(m)
         values = jnp.where(where[None], scores[None] + sigma * epsilon, -jnp.inf)
-        top = _top_k(values, k)
-        return total + jnp.sum(term(top & where[None], epsilon), 0), None
+        top = _top_k(values, k) & where[None]
+        return total + jnp.sum(term(top, epsilon), 0), None
 
+    rows = R if isinstance(R, int) else 32 * distinct  # an exported program's batch
     sizes = [m for m in range(1, samples + 1) if samples % m == 0]
-    chunk = max([m for m in sizes if m * R * T <= DRAW_LIMIT], default=1)
+    chunk = max([m for m in sizes if m * rows * T <= DRAW_LIMIT], default=1)
     chunks = jnp.arange(samples).reshape(-1, chunk)
     total, _ = jax.lax.scan(step, jnp.zeros((R, T)), chunks)
     return total / samples
@@ -331,8 +331,8 @@ def _top_k(x: Float[Array, "M R T"], k: Int[Array, "R"]) -> Bool[Array, "M R T"]
     """Marks the k largest of the last axis; the earlier of equal values wins."""
     # Not x ≥ its k-th largest: XLA may round x differently in the two places.
     order = jnp.argsort(x, axis=-1, descending=True)
-    first = jax.lax.broadcasted_iota(k.dtype, x.shape, 2) < k[None, :, None]
-    return jnp.put_along_axis(jnp.zeros_like(first), order, first, -1, inplace=False)
+    m, r, t = (jax.lax.broadcasted_iota(k.dtype, x.shape, i) for i in range(3))
+    return jnp.zeros(x.shape, bool).at[m, r, order].set(t < k[None, :, None])
 
 
 def loss_fn(

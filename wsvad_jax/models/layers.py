@@ -53,7 +53,7 @@ def participants(
     """Snippets that attend, convolve and pool: all of them, or the valid ones."""
     if mask_padding:
         return jnp.arange(T)[None] < length[:, None]
-    return jnp.ones((len(length), T), bool)
+    return jnp.ones((length.shape[0], T), bool)
 
 
 class Mlp(nn.Module):
