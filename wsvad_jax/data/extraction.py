@@ -34,7 +34,7 @@ from wsvad_jax.errors import InputError
 MEAN = np.array(IMAGE_MEAN, np.float32).reshape(1, 1, 1, 3)
 STD = np.array(IMAGE_STD, np.float32).reshape(1, 1, 1, 3)
 # A larger batch fills an accelerator; on a CPU it only makes the last one dearer.
-BATCH_SIZE = {"cpu": 16}
+BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 64
 
 
@@ -73,7 +73,7 @@ class Extractor:
           frame: `first`, `middle` or `mean`.
           resize: `stretch` (the released geometry) or `clip`.
           stride: frames a snippet.
-          batch_size: pictures that the tower sees at once; None is 64, 16 on a CPU.
+          batch_size: pictures that the tower sees at once; None is 64, 8 on a CPU.
           decoders: videos that are decoded at the same time.
 
         Raises:
