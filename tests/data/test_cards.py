@@ -87,6 +87,8 @@ def test_infer():
     for labels in (["Arson"], ["Normal"], []):
         with pytest.raises(InputError, match="at least one other class"):
             cards.infer(labels)
+    card = cards.infer(["fire", "NORMAL"])
+    assert card.class_names == ("NORMAL", "fire")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,27 @@ def test_with_card_protocol_and_crops(own):
     assert record.features[:, 0, 0].tolist() == [0, 1, 2]
 
 
+def test_one_file_of_all_crops(own):
+    for video in [v for rows in own.rows.values() for v, _ in rows]:
+        features = np.arange(3)[:, None, None] * np.ones((3, 4, 6), np.float16)
+        own.write_features(video, features)
+    found = load(own)
+    record = next(iter(found.splits["train"]))
+    assert record.features.shape == (3, 4, 6) and found.protocol.crops == 3
+    assert record.features[:, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_names_may_have_extensions_and_lists_semicolons(own):
+    rows = [(f"./{v}.MP4", label) for v, label in own.rows["train"]]
+    text = "video;label\n" + "".join(f"{v};{label}\n" for v, label in rows)
+    (own.path / "train.csv").write_text(text, encoding="utf-8-sig")
+    own.write_truth([{**t, "video": f"{t['video']}.avi"} for t in own.truth])
+    own.feature("f0").rename(own.feature("f0.mp4"))
+    found = load(own)
+    assert [r.video for r in found.splits["train"]] == ["n0", "n1", "f0", "f1", "m0"]
+    assert list(found.splits["test"])[1].segments == ((16, 32, 2), (40, 64, 2))
+
+
 def test_truth_is_optional(own):
     (own.path / "test_segments.json").unlink()
     assert [r.segments for r in load(own).splits["test"]] == [(), (), ()]

@@ -157,9 +157,9 @@ def test_truth_may_end_in_the_last_snippet_of_the_video(videos):
     (videos.path / "test_segments.json").write_text(json.dumps(truth))
     dataset = videos.prepare()
     assert dataset.split("test").entries[1].segments == ((20, 70, 2),)
-    assert "event past its 70 frames; clipped" in (
-        dataset.path / "report.txt"
-    ).read_text()
+    assert (
+        "event past its 70 frames; clipped" in (dataset.path / "report.txt").read_text()
+    )
     truth[0]["segments"] = [[20, 81]]
     (videos.path / "test_segments.json").write_text(json.dumps(truth))
     with pytest.raises(InputError, match="ends at frame 81, but"):

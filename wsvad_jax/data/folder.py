@@ -74,25 +74,20 @@ def load(
         its truth says; each such video is remarked.
       without: names of listed videos that are left out.
 
-    Raises:
-      InputError: a file that is missing or is not what it should be.
+    Raises InputError where a file is missing or is not what it should be.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
     problems = problems or Problems()
-    lists = read_lists(folder)
-    protocol, clip = read_protocol(root / "protocol.json")
-    card = card_of(folder, root, lists["train"], protocol, clip)
-    lists = without_doubles(lists, problems)
-    lists = {
-        s: [r for r in rows if r.video not in without] for s, rows in lists.items()
-    }
+    named, (protocol, clip) = read_lists(folder), read_protocol(root / "protocol.json")
+    card = card_of(folder, root, named["train"], protocol, clip)
+    lists = without_doubles(named, problems)
     _check_place(folder, root)
     index = feature_files(root)
-    videos = {
-        split: _videos(rows, card, index, root, problems)
-        for split, rows in lists.items()
-    }
+    videos = {}
+    for split, rows in lists.items():
+        rows = [row for row in rows if row.video not in without]
+        videos[split] = _videos(rows, card, index, root, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
     sized, remarks = with_sidecars(sized, card, problems)
     by_name = {v.video: v for v in sized}
@@ -101,9 +96,8 @@ def load(
         videos[split] = same_crops(kept, problems)
     _check_sides(folder, videos["train"])
     check_crop(folder, card, videos["test"])
-    path = folder / TRUTH
-    if path.exists():
-        truth = read_truth(path)
+    if (folder / TRUTH).exists():
+        truth = read_truth(folder / TRUTH)
         videos["test"], said = with_truth(
             videos["test"], lists["test"], truth, card, problems, slack=slack
         )
