@@ -1,0 +1,85 @@
+"""How Sphinx makes the documentation: python -m sphinx -W -b html docs docs/_build."""
+
+import re
+
+from wsvad_jax import __version__
+
+project = "wsvad_jax"
+author = "the authors of wsvad_jax"
+release = version = __version__
+html_title = f"wsvad_jax {release}"
+html_theme = "furo"
+html_show_copyright = False
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+napoleon_numpy_docstring = False
+
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "ignore-module-all": True,  # a name is documented where it is defined
+    "special-members": "__call__",
+}
+autodoc_preserve_defaults = True
+# Annotations name classes without their module, and two are called Feed.
+suppress_warnings = ["ref.python"]
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+
+SECTION = re.compile(r"(Args|Returns|Raises|Yields):$")
+
+
+def plain(text: str) -> str:
+    """Escapes what reStructuredText would read as markup; `code` becomes ``code``."""
+    parts = re.split(r"(`[^`]+`)", text)
+    for i, part in enumerate(parts):
+        if i % 2:
+            parts[i] = f"`{part}`"
+        else:
+            parts[i] = re.sub(r"([*|\\]|(?<=\w)_(?!\w))", r"\\\1", part)
+        if i and re.match(r"\w", part):
+            parts[i] = f"\\ {parts[i]}"  # as in `frame`s
+    return "".join(parts)
+
+
+def read_docstring(app, what, name, obj, options, lines: list[str]) -> None:
+    """Docstrings are plain text: what is indented in them, or a table, stays as it is.
+
+    A module's docstring is shown whole as it stands, without its first line.
+    """
+    if what == "module":
+        body = lines[1:]
+        while body and not body[0].strip():
+            body.pop(0)
+        lines[:] = [plain(lines[0]), ""]
+        if any(body):
+            lines += ["::", "", *(f"    {line}" for line in body), ""]
+        return
+    out: list[str] = []
+    literal = section = False
+    for line in lines:
+        indented = line.startswith(" ")
+        if SECTION.match(line):
+            section, literal = True, False
+        if section or line.startswith((">>> ", "... ")):
+            out.append(line if line.startswith((">>> ", "... ")) else plain(line))
+            continue
+        if indented and not literal:
+            out += ["", "::", ""]
+        elif literal and not indented and line.strip():
+            out.append("")
+        literal = indented or (literal and not line.strip())
+        out.append(line if indented else plain(line))
+    lines[:] = out
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", read_docstring, priority=100)
