@@ -136,6 +136,18 @@ def test_long_videos_are_scored_in_parts(detectors, monkeypatch):
     np.testing.assert_allclose(found, np.concatenate(parts), atol=1e-6)
 
 
+@pytest.mark.parametrize("model", ["dsanet", "mil_ranking"])
+@pytest.mark.parametrize("n", [1, 50, 150])
+def test_calm_scores_are_those_of_a_still_video(detectors, model, n):
+    one = detectors[model]
+    x = np.random.RandomState(0).standard_normal((2, n, D)).astype(np.float16)
+    anomaly = one.score(x)["anomaly"]
+    quiet = x[:, anomaly <= np.quantile(anomaly, 0.25)].astype(np.float32)
+    still = quiet.mean(1, keepdims=True).astype(np.float16).repeat(n, 1)
+    expected = one.score(still)["anomaly"]
+    np.testing.assert_allclose(one.calm(x, anomaly), expected, atol=1e-5)
+
+
 def test_features_become_a_page_tables_and_pictures(world, tmp_path, capsys):
     output = tmp_path / "out"
     model = world.workdirs["dsanet"]

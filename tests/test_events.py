@@ -82,6 +82,23 @@ def test_a_valley_parts_two_peaks_unless_levels_are_fixed():
     assert found(scores, low=0.5, max_gap=1.9) == [(5, 9), (11, 15)]
 
 
+def test_what_the_place_in_a_window_adds_is_no_event():
+    place = curve((3, 0.4), (10, 0.1), (3, 0.4), (3, 0.4), (10, 0.1), (3, 0.4))
+    assert found(place) == [(0, 3), (13, 19), (29, 32)]
+    assert found(place, calm=place) == []
+    scores = place.copy()
+    scores[5:9] = 0.5
+    assert found(scores, calm=place) == [(5, 9)]
+    assert found(scores, calm=place, low=0.35)[0] == (5, 9)  # plain scores
+    judged = events.without_place(scores, place)
+    assert judged.shape == scores.shape and judged.dtype == np.float32
+    np.testing.assert_allclose(judged[5:9], 0.5, atol=1e-6)
+    same = events.without_place(scores, np.full(32, 0.7, np.float32))
+    np.testing.assert_allclose(same, scores, atol=1e-4)
+    extreme = np.array([0, 1, 0.5], np.float32)
+    assert np.isfinite(events.without_place(extreme, extreme[::-1].copy())).all()
+
+
 def test_a_video_that_is_anomalous_throughout_is_one_event():
     noise = np.random.RandomState(0).uniform(0.85, 0.95, 50).astype(np.float32)
     assert found(noise) == [(0, 50)]

@@ -12,7 +12,9 @@ made the model's features: the one that the model names, or --clip. Outputs: rep
 (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
 A video's peaks are events if their score is at least --high, or --rise above the
-video's usual level; with --low, every event lasts while the score is at least that.
+video's usual level; what the model adds at a place in its window whatever is seen is
+taken out before. With --low, an event lasts while the plain score is at least that, and
+one score of it is at least --high.
 Videos that can't be read are reported and left out; the exit code is then 3.
 """
 

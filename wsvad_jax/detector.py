@@ -201,6 +201,28 @@ class Detector:
         ]
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
+    def calm(
+        self, features: Num[np.ndarray, "..."], anomaly: Float[np.ndarray, "T"]
+    ) -> Float[np.ndarray, "T"]:
+        """Scores a video in which nothing changes: the calm moments of this one.
+
+        The mean feature of the quarter with the lowest scores stands at every snippet,
+        so that differences come from the place in the window alone.
+
+        Args:
+          features: as `score` takes them.
+          anomaly: their scores.
+        """
+        x = self._checked(features)
+        quiet = x[:, anomaly <= np.quantile(anomaly, events.USUAL)].astype(np.float32)
+        still = quiet.mean(1, keepdims=True).astype(np.float16)
+        n, L = len(anomaly), self.T if self.mode == "windows" else LONGEST
+        if n <= 2 * L:
+            return self.score(np.repeat(still, n, 1))["anomaly"]
+        # All whole windows are alike: one of them and the last are enough.
+        ends = self.score(np.repeat(still, L + n % L, 1))["anomaly"]
+        return np.concatenate([np.tile(ends[:L], n // L), ends[L:]])
+
     def answer(
         self,
         features: Num[np.ndarray, "..."],
@@ -234,7 +256,10 @@ class Detector:
                 f"{name}: {len(anomaly)} snippets need {len(anomaly) + 1} edges, found "
                 f"{edges.shape}"
             )
-        found = events.find_events(anomaly, classes, edges, self.class_names, **rules)
+        calm = self.calm(features, anomaly) if rules.get("low") is None else None
+        found = events.find_events(
+            anomaly, classes, edges, self.class_names, calm=calm, **rules
+        )
         return Answer(
             name=name,
             path=path,

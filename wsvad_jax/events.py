@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
 LOW = 0.35  # fixed levels only: where an event ends
-RISE = 0.2  # above the video's usual level: what is an event below HIGH, too
-SHARE = 0.5  # of a peak's height above the usual level, down to which its event lasts
+RISE = 0.15  # above the video's usual level: what is an event below HIGH, too
+SHARE = 0.6  # of a peak's height above the usual level, down to which its event lasts
 USUAL = 0.25  # quantile of a video's scores that is its usual level
 MIN_LENGTH = 1.5  # seconds; what is shorter is no event
 MAX_GAP = 0.0  # seconds between events that become one
@@ -37,6 +37,7 @@ def find_events(
     edges: Float[np.ndarray, "T1"],
     class_names: Sequence[str],
     *,
+    calm: Float[np.ndarray, "T"] | None = None,
     high: float = HIGH,
     low: float | None = None,
     rise: float = RISE,
@@ -51,6 +52,8 @@ def find_events(
       classes: class probabilities, class 0 normal; None of a model without classes.
       edges: where snippets begin and end, seconds, from 0; T + 1 of them.
       class_names: of the C classes, normal first.
+      calm: scores that the model gives to the video's calm moments at the place of
+        each snippet, see `without_place`; they count only where `low` is None.
       high: the score that a peak needs.
       low: None judges by the video's own level, see `peaks`; a number is the score at
         which every event ends, see `spans`.
@@ -60,7 +63,8 @@ def find_events(
       max_gap: seconds; events that are no further apart are one.
     """
     if low is None:
-        found = peaks(anomaly, high=high, rise=rise, share=share)
+        judged = anomaly if calm is None else without_place(anomaly, calm)
+        found = peaks(judged, high=high, rise=rise, share=share)
     else:
         found = spans(anomaly, high=high, low=low)
     joined: list[tuple[int, int]] = []
@@ -73,6 +77,26 @@ def find_events(
         for first, stop in joined
         if edges[stop] - edges[first] >= min_length
     ]
+
+
+def without_place(
+    score: Float[np.ndarray, "T"], calm: Float[np.ndarray, "T"]
+) -> Float[np.ndarray, "T"]:
+    """Takes out of scores what comes from a snippet's place in the window alone.
+
+    A model may score the beginning or the end of a window higher whatever is seen.
+    `calm` are the scores of a video in which nothing changes; how far they are above
+    their lowest is subtracted, as logits, so that scores stay between 0 and 1.
+    """
+    logit, place = _logit(score), _logit(calm)
+    return (1 / (1 + np.exp(place - place.min(initial=np.inf) - logit))).astype(
+        np.float32
+    )
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p.astype(np.float64), 1e-4, 1 - 1e-4)
+    return np.log(p / (1 - p))
 
 
 def spans(
