@@ -297,13 +297,7 @@ def run(
     Raises:
       InputError: no such source, or it holds no video.
     """
-    out, stop = out or sys.stdout, stop or threading.Event()
-
-    def write(*lines: Mapping[str, Any]) -> None:
-        for line in lines:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-            out.flush()
-
+    stop = stop or threading.Event()
     live = Live(detector, **rules)
     with Stream(
         source,
@@ -313,30 +307,35 @@ def run(
         pace=pace,
         pauses=pauses,
     ) as stream:
-        write(live.start(source))
-        reason = ""
-        while not stop.is_set():
-            item = stream.take(POLL)
-            if isinstance(item, Taken):
-                write(*live.add(item))
-            elif isinstance(item, Note):
-                if item.error:
-                    raise item.error
-                if item.kind == "ended":
-                    reason = item.reason
-                    break
-                write(*_told(live, item))
-        write(*live.events.close())
-        ended = "stopped" if stop.is_set() else "the source ended"
-        write(
-            {
-                "type": "end",
-                "reason": f"{ended} ({reason})" if reason else ended,
-                "snippets": live.window.count,
-                "dropped": stream.dropped,
-            }
-        )
+        for line in _lines(live, stream, stop):
+            print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
     return live.window.count
+
+
+def _lines(
+    live: Live, stream: Stream, stop: threading.Event
+) -> Iterator[dict[str, Any]]:
+    yield live.start(stream.source)
+    ended = "stopped"
+    while not stop.is_set():
+        item = stream.take(POLL)
+        if isinstance(item, Taken):
+            yield from live.add(item)
+        elif isinstance(item, Note):
+            if item.error:
+                raise item.error
+            if item.kind == "ended":
+                damage = f" ({item.reason})" if item.reason else ""
+                ended = f"the source ended{damage}"
+                break
+            yield from _told(live, item)
+    yield from live.events.close()
+    yield {
+        "type": "end",
+        "reason": ended,
+        "snippets": live.window.count,
+        "dropped": stream.dropped,
+    }
 
 
 def _told(live: Live, note: Note) -> Iterator[dict[str, Any]]:
