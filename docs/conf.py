@@ -81,5 +81,23 @@ def read_docstring(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = out
 
 
+def shorter(app, what, name, obj, options, signature, returned):
+    """Signatures without what every linen module has, and without JAX's inner names."""
+    if signature:
+        signature = re.sub(r",? ?parent: Module \|.*?name: .*?= None", "", signature)
+        signature = signature.replace("jaxlib._jax.Array", "Array")
+    return signature, returned and returned.replace("jaxlib._jax.Array", "Array")
+
+
+def is_foreign(app, what, name, obj, skip, options) -> bool | None:
+    """Leaves out what flax adds to classes, and functions that are fields' defaults."""
+    module = getattr(obj, "__module__", None) or "wsvad_jax"
+    if name == "replace" or (callable(obj) and not module.startswith("wsvad_jax")):
+        return True
+    return None
+
+
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", read_docstring, priority=100)
+    app.connect("autodoc-process-signature", shorter)
+    app.connect("autodoc-skip-member", is_foreign)

@@ -1,5 +1,6 @@
 """The documentation says what is so: commands, keys, names, and code that runs."""
 
+import ast
 import contextlib
 import functools
 import importlib
@@ -113,6 +114,15 @@ def test_names_and_files_exist(page):
                 break
     for name in re.findall(r"`((?:wsvad_jax|configs|tests|docs)/[\w./]*)`", text):
         assert (REPOSITORY / name).exists() or name in added, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_examples_import_what_there_is(page):
+    for caption, block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and not caption:
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @pytest.fixture
