@@ -20,7 +20,7 @@ run() { # a command, or with DRY_RUN=1 its line
 }
 
 absent() { # stops where a describe finds something: its name's owner keeps it
-  if run "$@" >/dev/null 2>&1 && [ -z "${DRY_RUN:-}" ]; then
+  if "$@" >/dev/null 2>&1 && [ -z "${DRY_RUN:-}" ]; then
     echo "error: NAME=$NAME is there already; delete it or choose another" >&2 && exit 2
   fi
 }

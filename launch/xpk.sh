@@ -11,7 +11,7 @@ xpk_run() { run xpk "$1" "$2" "${where[@]}" "${@:3}"; }
 case ${1:-} in
   create)
     : "${TYPE:?as v5litepod-16 or v6e-16}"
-    absent gcloud container clusters describe "$NAME" "--region=${ZONE%-*}" \
+    absent run gcloud container clusters describe "$NAME" "--region=${ZONE%-*}" \
       "--project=$PROJECT"
     undo() { xpk_run cluster delete --force; }
     capacity=--on-demand

@@ -1,5 +1,6 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+MULTIHOST = "WSVAD_JAX_MULTIHOST"
+MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
 def run(main: Callable[[], int]) -> None:
@@ -33,6 +36,31 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def start_hosts(asked: bool) -> None:
+    """Joins the other processes of a run, where `--multihost` or the variable asks.
+
+    JAX takes addresses and ranks from Cloud TPU, GKE, Slurm or Open MPI. It must be
+    the first thing that is done with JAX.
+
+    Raises:
+      InputError: nothing says which processes belong together.
+    """
+    value = os.environ.get(MULTIHOST, "")
+    if value not in ("", "0", "1"):
+        raise InputError(f"{MULTIHOST}={value}: expected 1 or 0")
+    if not asked and value != "1":
+        return
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except ValueError as e:
+        raise InputError(
+            f"--multihost: no other hosts are known ({e}); start the program on all of "
+            f"them by launch/, or leave the flag and {MULTIHOST} out on one machine"
+        ) from None
 
 
 def load_config(arguments: Sequence[str]) -> "ConfigDict":

@@ -158,9 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
+    parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
         parser.error("pass --config and --checkpoint, the folder of a model, together")
+    cli.start_hosts(known.multihost)
     if known.config:
         config = cli.load_config([f"--config={known.config}", *rest])
     else:

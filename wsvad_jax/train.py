@@ -284,7 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         const="",
         help="a run for each: 0,1,2 or 0..4; without a value, the recipe's list",
     )
+    parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
+    cli.start_hosts(known.multihost)
     config = cli.load_config([f"--config={known.config}", *rest])
     if known.seeds is None:
         workdir = known.workdir or default_workdir(config)
