@@ -129,13 +129,14 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
         config.clean.held_out = 0.0
-        config.clean.steps = 150  # instead of epochs
+        demo = dataset == "demo"
+        config.clean.steps = 60 if demo else 120  # instead of epochs
         for group in config.clean.optim.values():
-            # Without a rise the first steps of this rate can saturate every score.
-            group.update(lr=5e-4, schedule="warmup_cosine", warmup=20, final=0.1)
-        if dataset == "demo":
+            group.update(lr=5e-4 if demo else 2e-4, final=0.1)
+            # Without a rise the first steps of these rates can saturate every score.
+            group.update(schedule="warmup_cosine", warmup=20)
+        if demo:
             config.checkpoint_every = 20
             config.data.length = 32
-            config.clean.steps = 60
             config.clean.eval_every = 20
     return config
