@@ -68,7 +68,7 @@ def test_a_low_peak_counts_where_the_rest_is_lower():
     assert found(quiet) == [(10, 14)]
     assert found(quiet, rise=0.4) == []
     assert found(quiet + np.float32(0.3), rise=0.4) == [(10, 14)]  # above high
-    assert found(curve((10, 0.2), (4, 0.32), (10, 0.2))) == []
+    assert found(curve((10, 0.2), (4, 0.3), (10, 0.2))) == []
 
 
 def test_a_valley_parts_two_peaks_unless_levels_are_fixed():

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
 LOW = 0.35  # fixed levels only: where an event ends
-RISE = 0.15  # above the video's usual level: what is an event below HIGH, too
+RISE = 0.12  # above the video's usual level: what is an event below HIGH, too
 SHARE = 0.6  # of a peak's height above the usual level, down to which its event lasts
 USUAL = 0.25  # quantile of a video's scores that is its usual level
 MIN_LENGTH = 1.5  # seconds; what is shorter is no event
