@@ -2,11 +2,11 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -271,31 +271,49 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
     assert not (tmp_path / "out").exists()
 
 
+KILLED = """
+import os, signal, sys
+import numpy as np
+from wsvad_jax import extract
+
+save, calls = np.save, []
+
+def save_or_die(path, array):
+    calls.append(path)
+    if len(calls) == 3:
+        path.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, array)
+
+np.save = save_or_die
+extract.main(sys.argv[1:])
+"""
+
+
 def test_a_killed_process_leaves_only_whole_files(tmp_path, clip):
     folder, out = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
-    for i in range(30):
-        write_video(folder / f"v{i:02}.mp4", 120)
-    command = [sys.executable, "-m", "wsvad_jax.extract", str(folder), "--clip",
-               str(clip), "--output", str(out), "--stride", "1", "--batch_size", "8"]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 120
-        while len(named(out, ".json")) < 3 and time.monotonic() < end:
-            assert process.poll() is None
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    done = named(out, ".json") - {"protocol"}
-    assert 2 <= len(done) < 30
-    for name in done:
-        side = sidecar.read(out / f"{name}.json")
-        assert np.load(out / f"{name}.npy").shape[1] == len(side.seconds) == 120
-    for path in out.rglob("[!.]*.npy"):
-        assert np.load(path).shape == (1, 120, 16)
-    extractor = Extractor(load(clip), stride=1)
+    for i in range(5):
+        write_video(folder / f"v{i}.mp4", 20)
+    arguments = [str(folder), "--clip", str(clip), "--output", str(out)]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments],
+        cwd=pathlib.Path(__file__).parent.parent,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert named(out) == {"v0", "v1"}
+    assert named(out, ".json") == {"v0", "v1", "protocol"}
+    assert [p for p in out.iterdir() if p.name.startswith(".v2-")]
+    before = times(out)
     videos = extract_files.find_videos([folder])
-    summary = extract_files.extract_files(videos, out, extractor, clip="")
-    assert set(summary.skipped) == done and len(summary.done) == 30 - len(done)
+    summary = extract_files.extract_files(videos, out, Extractor(load(clip)))
+    assert (summary.skipped, summary.done) == (["v0", "v1"], ["v2", "v3", "v4"])
+    after = times(out)
+    assert all(after[out / f"v{i}.npy"] == before[out / f"v{i}.npy"] for i in (0, 1))
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
+    assert all(np.load(out / f"v{i}.npy").shape == (1, 2, 16) for i in range(5))
 
 
 def compared(capsys, *arguments):
