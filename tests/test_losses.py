@@ -72,6 +72,26 @@ def test_cross_entropy_is_clamped_as_pytorch_clamps_it(p, y):
     assert bool(jnp.isfinite(grad).all())
 
 
+def test_a_saturated_score_still_learns():
+    """Where a score rounds to 1, one minus it is 0: the gradient must not be."""
+    n, label = jnp.array([20, 20]), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    for x in (30.0, 300.0):
+        wrong = jnp.array([[x] * MAX, [-x] * MAX])  # a normal and an abnormal bag
+        value, grad = mil(wrong, label, n)
+        np.testing.assert_allclose(value, x, rtol=1e-5)
+        np.testing.assert_allclose(grad.sum(1), [0.5, -0.5], rtol=1e-5)
+
+
+def test_mil_is_the_cross_entropy_of_the_mean_score():
+    x = np.random.RandomState(0).standard_normal((2, MAX)).astype(np.float32) * 3
+    n, label = np.array([33, 7]), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    top = [np.sort(row[:m])[::-1][: m // 16 + 1] for row, m in zip(x, n, strict=True)]
+    p = np.array([np.mean(1 / (1 + np.exp(-t.astype(np.float64)))) for t in top])
+    wanted = -np.mean([np.log(1 - p[0]), np.log(p[1])])
+    value, _ = mil(jnp.asarray(x), label, jnp.asarray(n))
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)
+
+
 def test_soft_cross_entropy_takes_several_classes():
     logits = jnp.array([[2.0, 0.0, -1.0]])
     target = losses.normalise_label(jnp.array([[0.0, 1.0, 1.0]]))

@@ -36,12 +36,18 @@ def top_k_mean(
       k_max: static upper bound of k.
       where: valid snippets.
     """
+    best, chosen = _top_k(x, k, k_max, where)
+    k = k.reshape(k.shape + (1,) * (x.ndim - 2))
+    return jnp.sum(jnp.where(chosen, best, 0), -1) / k
+
+
+def _top_k(x, k, k_max, where):
+    """The `k_max` largest along T, and which of them are among a video's `k`."""
     shape = (1,) * (x.ndim - 2)
     x = jnp.where(where.reshape(where.shape + shape), x.astype(jnp.float32), -jnp.inf)
     best, _ = jax.lax.top_k(jnp.moveaxis(x, 1, -1), k_max)  # [B, *rest, k_max]
     k = k.reshape(k.shape + shape + (1,))
-    chosen = jnp.arange(k_max).reshape((1,) * (best.ndim - 1) + (k_max,)) < k
-    return jnp.sum(jnp.where(chosen, best, 0), -1) / k[..., 0]
+    return best, jnp.arange(k_max).reshape((1,) * (best.ndim - 1) + (k_max,)) < k
 
 
 def binary_cross_entropy(
@@ -74,11 +80,20 @@ def mil_top_k(
 ) -> Float[Array, ""]:
     """Bag-level BCE of the mean of the ⌊n/16 + 1⌋ highest anomaly scores.
 
-    VadCLIP (arXiv 2308.11681), Eq. 11: L_bce of the C-branch.
+    VadCLIP (arXiv 2308.11681), Eq. 11: L_bce of the C-branch. From logits throughout,
+    log p = log mean σ(x) and log (1 − p) = log mean σ(−x): once a score rounds to 0 or 1,
+    the released code's gradient is 0 for good, and such a training never recovers.
     """
     k, k_max, where = _bag_top_k(length, anomaly_logits.shape[1])
-    score = top_k_mean(jax.nn.sigmoid(anomaly_logits), k, k_max, where=where)
-    return binary_cross_entropy(score, 1 - label[:, 0])
+    best, chosen = _top_k(anomaly_logits, k, k_max, where)
+    best = jnp.where(chosen, best, 0)  # finite, so that gradients are
+
+    def log_mean(x):
+        log_p = jax.nn.log_sigmoid(x)
+        return jax.nn.logsumexp(log_p, -1, where=chosen) - jnp.log(k)
+
+    y = 1 - label[:, 0]
+    return -jnp.mean(y * log_mean(best) + (1 - y) * log_mean(-best))
 
 
 def mil_align(
