@@ -107,7 +107,7 @@ def fit(
     from wsvad_jax.checkpoint import Checkpoints
     from wsvad_jax.feed import open_feed, open_validation
     from wsvad_jax.progress import Progress
-    from wsvad_jax.state import init_state, make_step
+    from wsvad_jax.state import init_state, make_step, replicated
     from wsvad_jax.writer import Writer
 
     config, plan = recipe.config, recipe.plan
@@ -145,6 +145,8 @@ def fit(
         recipe.mesh,
         to_batch=feed.to_batch,
     )
+    # Once: a step that gets it from the host would copy the text tower each time.
+    text = jax.device_put(recipe.text, replicated(recipe.mesh))
     writer = Writer(workdir, resume_step=start)
     pending: tuple[int, dict[str, jax.Array]] | None = None
     save_every = config.get("checkpoint_every", 0) or per_epoch
@@ -188,7 +190,7 @@ def fit(
             if step == total:
                 break
             inputs = feed.inputs(step)
-            state, metrics = step_fn(state, inputs, recipe.text)
+            state, metrics = step_fn(state, inputs, text)
             log()
             pending = step + 1, metrics
     checkpoints.close()
