@@ -132,12 +132,11 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         demo = dataset == "demo"
         config.clean.steps = 60 if demo else 120  # instead of epochs
         for group in config.clean.optim.values():
+            # Without a rise these rates saturate many scores in the first steps.
             group.update(schedule="warmup_cosine", warmup=20, final=0.1)
             group.update(lr=5e-4 if demo else 2e-4)
         if demo:
             config.checkpoint_every = 20
             config.data.length = 32
             config.clean.eval_every = 20
-        else:
-            config.clean.optim.default.schedule = "cosine_epochs"
     return config
