@@ -10,7 +10,8 @@ Published: UCF-Crime AUC 87.58; XD-Violence AP 82.19 (`ap_trapezoid`); ShanghaiT
 98.32.
 
 Protocol `paper` picks the weights on the test set, as the release does; `clean` (the
-default) picks by held-out training videos and touches the test set once. Where paper
+default) picks by held-out training videos (on small datasets it takes the last weights
+and holds none out) and touches the test set once. Where paper
 and release differ, the release is followed: smoothness crosses the borders between the
 videos of a batch (`loss.smooth_across_videos`) and normal video i meets abnormal video
 i in the magnitude term (`loss.pair_videos`). Unlike the release, scoring draws no noise

@@ -10,7 +10,8 @@ authors of VadCLIP ran it: UCF-Crime AUC 84.14, Ano-AUC 63.29, mAP AVG 3.24; XD-
 AP 75.18, mAP AVG 11.65.
 
 Protocol `paper` picks the weights on the test set; `clean` (the default) picks by
-held-out training videos and touches the test set once. The defaults follow the paper;
+held-out training videos (on small datasets it takes the last weights and holds none
+out) and touches the test set once. The defaults follow the paper;
 its released code differs, by --config.model.relu_hidden=False (a linear 32-unit layer),
 --config.loss.pairing=all (the hinge over all pairs of a batch) and
 --config.PROTOCOL.optim.default.lr=0.01.

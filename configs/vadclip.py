@@ -13,7 +13,7 @@ AVG 24.70. The released checkpoints score 88.0199 (`auc`, UCF-Crime) and 84.5045
 Protocol `paper` is the released training: the test set picks the weights and training
 goes on from the best of them after every epoch. Protocol `clean` (the default) picks by
 held-out training videos and touches the test set once; its schedule for small datasets
-is ours. Where paper and release differ, the release is followed: padded snippets take
+is ours, takes the last weights and holds no video out. Where paper and release differ, the release is followed: padded snippets take
 part in the windowed attention (`mask_padding` leaves them out).
 
 The paper's ablations are switches:

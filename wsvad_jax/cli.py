@@ -11,7 +11,7 @@ from wsvad_jax.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
 MULTIHOST = "WSVAD_JAX_MULTIHOST"
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 

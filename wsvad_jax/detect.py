@@ -32,8 +32,6 @@ from wsvad_jax.errors import InputError
 
 __all__ = ["Detector", "answers"]
 
-EXIT_SKIPPED = 3
-
 
 def write(
     output: pathlib.Path, made: Sequence[Answer], title: str, settings: Mapping
@@ -174,7 +172,7 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
         print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
         print(f"events.json, events.csv and pictures are in {known.output}")
-    return EXIT_SKIPPED if errors else 0
+    return cli.EXIT_SKIPPED if errors else 0
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from wsvad_jax.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.data.extract_files import Summary, Target
 
-EXIT_SOME_FAILED = 3
-
 
 def extract(
     videos: Sequence[str],
@@ -173,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
     for error in summary.failed:
         print(f"left out: {error}", file=sys.stderr)
-    return EXIT_SOME_FAILED if summary.failed else 0
+    return cli.EXIT_SKIPPED if summary.failed else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Pictures of anomaly scores over time and of a training's course.
 
-  report_png   score curves of chosen test videos, and loss and metrics over steps
-  curve_png    one video's scores, with its class probabilities
-
+`report_png` draws score curves of chosen test videos, and loss and metrics over steps.
 True anomalies are shaded in one colour and named in words, so that no reader has to
 tell many colours apart; the colours are Okabe and Ito's.
 """
@@ -51,7 +49,6 @@ def report_png(
     *,
     title: str,
     class_names: Sequence[str],
-    fps: float | None = None,
     stride: int = STRIDE,
 ) -> None:
     """Draws the picture for the end of a training; written whole or not at all.
@@ -62,7 +59,6 @@ def report_png(
       history: lines of metrics.jsonl; [] leaves the lower part out.
       title: of the picture.
       class_names: normal first.
-      fps: frames a second; None labels time in frames.
       stride: frames a snippet.
     """
     import matplotlib as mpl
@@ -77,49 +73,9 @@ def report_png(
         figure = Figure((14, 0.9 + 1.75 * rows + lower), layout="constrained")
         heights = [0.9 + 1.75 * rows, lower] if lower else [1]
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
-        _draw_videos(parts[0, 0], chosen, columns, title, class_names, fps, stride)
+        _draw_videos(parts[0, 0], chosen, columns, title, class_names, stride)
         if lower:
             _draw_history(parts[1, 0], losses, metrics)
-        _save(figure, path)
-
-
-def curve_png(
-    path: str | os.PathLike,
-    video: EvalVideo,
-    *,
-    class_names: Sequence[str],
-    title: str | None = None,
-    fps: float | None = None,
-    stride: int = STRIDE,
-) -> None:
-    """Draws one video: its scores, and below them its anomaly classes' probabilities.
-
-    Args:
-      path: of the PNG.
-      video: scores, with or without classes and truth.
-      class_names: normal first.
-      title: default: the video's name.
-      fps: frames a second; None labels time in frames.
-      stride: frames a snippet.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    names = list(class_names)[1:] if video.classes is not None else []
-    strip = 0.5 + 0.21 * len(names) if names else 0.0
-    with mpl.rc_context(STYLE):
-        figure = Figure((12, 3.1 + strip), layout="constrained")
-        heights = [2.6, strip] if names else [1]
-        axes = figure.subplots(
-            len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
-        )[:, 0]
-        _draw_curve(axes[0], video, class_names, fps, stride)
-        axes[0].set_title(title or video.video, fontsize=11, weight="bold")
-        axes[0].set_ylabel("anomaly score")
-        figure.legend(*_handles(axes[0]), loc="outside upper right", ncols=5)
-        if names:
-            _draw_classes(figure, axes[1], video, names, fps, stride)
-        axes[-1].set_xlabel(_time_label(fps))
         _save(figure, path)
 
 
@@ -151,11 +107,11 @@ def _save(figure: "Figure", path) -> None:
         figure.savefig(temporary, format="png", dpi=120, facecolor="white", metadata={})
 
 
-def _draw_videos(part, videos, columns, title, class_names, fps, stride):
+def _draw_videos(part, videos, columns, title, class_names, stride):
     rows = -(-len(videos) // columns)
     axes = part.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, v in zip(axes.flat, videos, strict=False):
-        _draw_curve(ax, v, class_names, fps, stride)
+        _draw_curve(ax, v, class_names, stride)
         classes = [class_names[c] for c in v.label if c > 0] or [class_names[0]]
         named = ax.set_title(_short(" + ".join(classes), 24), weight="bold")
         named.set_color("#A84300" if v.abnormal else INK)
@@ -167,16 +123,15 @@ def _draw_videos(part, videos, columns, title, class_names, fps, stride):
         ax.set_ylabel("anomaly score")
     for i, ax in enumerate(axes.flat[: len(videos)]):
         if i + columns >= len(videos):  # nothing stands below it
-            ax.set_xlabel(_time_label(fps))
+            ax.set_xlabel("frame")
     part.suptitle(title, x=0.01, ha="left", fontsize=14, weight="bold")
-    part.legend(*_handles(axes[0, 0], videos), loc="upper right", ncols=5)
+    part.legend(*_handles(axes[0, 0]), loc="upper right", ncols=5)
 
 
-def _draw_curve(ax: "Axes", video, class_names, fps, stride):
-    """Draws the score curves over the shaded truth, time in seconds or frames."""
-    rate = fps or 1.0
-    edges = np.arange(len(video.anomaly) + 1) * stride / rate
-    events = [(a / rate, b / rate, c) for a, b, c in video.segments if c > 0]
+def _draw_curve(ax: "Axes", video, class_names, stride):
+    """Draws the score curves over the shaded truth, time in frames."""
+    edges = np.arange(len(video.anomaly) + 1) * stride
+    events = [segment for segment in video.segments if segment[2] > 0]
     for start, end, _ in events:
         ax.axvspan(start, min(end, edges[-1]), color=TRUTH, alpha=0.2, linewidth=0)
     for color, (name, scores) in zip(LINES[2:], video.extra.items(), strict=False):
@@ -218,34 +173,7 @@ def _name_events(ax, events, class_names, end):
         )
 
 
-def _draw_classes(figure, ax, video, names, fps, stride):
-    """Draws class probabilities as a strip a class, true events outlined."""
-    from matplotlib.patches import Rectangle
-
-    rate = fps or 1.0
-    end = len(video.anomaly) * stride / rate
-    image = ax.imshow(
-        video.classes[:, 1:].T,
-        aspect="auto",
-        interpolation="nearest",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        extent=(0, end, len(names), 0),
-    )
-    for start, stop, c in video.segments:
-        if c > 0:
-            start, stop = start / rate, min(stop / rate, end)
-            box = Rectangle((start, c - 1), stop - start, 1, fill=False)
-            box.set(edgecolor=TRUTH, linewidth=1.5)
-            ax.add_patch(box)
-    ax.set_yticks(np.arange(len(names)) + 0.5, [_short(n, 20) for n in names])
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.set_xlim(0, end)
-    figure.colorbar(image, ax=ax, label="probability", pad=0.01, ticks=[0, 0.5, 1])
-
-
-def _handles(ax, videos=()):
+def _handles(ax):
     """Returns the legend: curves, shade and threshold."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -322,10 +250,6 @@ def _draw_metrics(ax, metrics):
         ax.plot(steps, values, color=color, marker="o", markersize=3.5, label=name)
     ax.set_title("evaluation during the training", weight="bold")
     ax.set_ylabel("%")
-
-
-def _time_label(fps):
-    return "time (s)" if fps else "frame"
 
 
 def _short(text, most):

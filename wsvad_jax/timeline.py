@@ -56,27 +56,32 @@ def curve(
     lines = [_rule("grid", y) for y in (0.0, 50.0, 100.0)]
     if threshold is not None:
         lines.append(_rule("threshold", 100 - 100 * threshold))
-    steps = _steps(*columns(edges, anomaly), end)
-    area = f'<path class="area" d="M0 100L{steps}V100Z"/>' if steps else ""
-    line = f'<path class="line" d="M{steps}"/>' if steps else ""
-    return (
-        f'<svg class="curve" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
-        f'role="img" aria-label="{html.escape(label)}">'
-        f"{''.join(events_shade)}{area}{''.join(truth_shade)}{''.join(lines)}{line}</svg>"
-    )
+    area, line = _paths(_steps(*columns(edges, anomaly), end))
+    return _drawing("curve", label, *events_shade, area, *truth_shade, *lines, line)
 
 
 def sparkline(
     edges: Float[np.ndarray, "T1"], anomaly: Float[np.ndarray, "T"], label: str
 ) -> str:
     """Returns the anomaly score as a small drawing for a list of videos."""
-    steps = _steps(*columns(edges, anomaly, 160), _end(edges))
-    area = f'<path class="area" d="M0 100L{steps}V100Z"/>' if steps else ""
-    line = f'<path class="line" d="M{steps}"/>' if steps else ""
+    paths = _paths(_steps(*columns(edges, anomaly, 160), _end(edges)))
+    return _drawing("spark", label, _rule("grid", 100.0), *paths)
+
+
+def _paths(steps: str) -> tuple[str, str]:
+    """The area below a curve, and its line."""
+    if not steps:
+        return "", ""
     return (
-        f'<svg class="spark" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
-        f'role="img" aria-label="{html.escape(label)}">{_rule("grid", 100.0)}'
-        f"{area}{line}</svg>"
+        f'<path class="area" d="M0 100L{steps}V100Z"/>',
+        f'<path class="line" d="M{steps}"/>',
+    )
+
+
+def _drawing(kind: str, label: str, *parts: str) -> str:
+    return (
+        f'<svg class="{kind}" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
+        f'role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
     )
 
 

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -58,13 +59,13 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
     from wsvad_jax.data.dataset import VERSION as DATASET_VERSION
     from wsvad_jax.data.dataset import open_dataset
 
-    world = base / "demo" / "world"
+    world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
     changed = make(world, videos)
-    if not changed:
+    if written.is_dir() and not changed:
         try:
-            return open_dataset(base / "demo" / DATASET_VERSION).path
-        except InputError:
-            pass  # missing or damaged: it is written again from the whole folder
+            return open_dataset(written).path
+        except InputError as e:
+            print(f"{e}; the demo's is written again", file=sys.stderr)
     found = folder.load(world)
     return write_dataset("demo", found.card, found.protocol, found.splits, base)
 

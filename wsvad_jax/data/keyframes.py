@@ -68,7 +68,7 @@ def key_frames(
                 if frame is not None:
                     found[i] = _jpeg(rgb(frame), width)
     except (av.error.FFmpegError, ValueError, IndexError):
-        pass  # what was found before it stays; the page does without the rest
+        return found  # what was found before it; the page does without the rest
     return found
 
 
