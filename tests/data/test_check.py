@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import bends
 import numpy as np
 import pytest
 from films import write_video
@@ -37,20 +38,8 @@ def test_a_good_folder(own, capsys):
     assert "class Fight has 1 training video;" in text
 
 
-def no_feature(own):
-    own.feature("f0").unlink()
-
-
-def unreadable(own):
-    own.feature("f0").write_bytes(b"half")
-
-
 def not_finite(own):
     own.write_features("f0", np.full((4, 6), np.nan, np.float32))
-
-
-def other_width(own):
-    own.write_features("f0", np.ones((4, 5), np.float32))
 
 
 def other_crops(own):
@@ -71,29 +60,12 @@ def bad_header(own):
     own.write_list("train", own.rows["train"], header=("file", "class"))
 
 
-def no_test_list(own):
-    (own.path / "test.csv").unlink()
-
-
 def unknown_class(own):
     own.write_list("test", [*own.rows["test"], ("f9", "Riot")])
 
 
-def no_normal(own):
-    own.write_card()
-    own.write_list("train", [r for r in own.rows["train"] if r[1] != "Normal"])
-
-
-def twice(own):
-    own.write_list("train", [*own.rows["train"], ("f0", "Fire")])
-
-
 def outside(own):
     own.write_truth([own.truth[0], {"video": "tf", "segments": [[0, 99]]}])
-
-
-def broken_truth(own):
-    (own.path / "test_segments.json").write_text("[{]")
 
 
 def bad_card(own):
@@ -107,20 +79,20 @@ def far_crop(own):
 @pytest.mark.parametrize(
     ("bend", "messages"),
     [
-        (no_feature, ["[files] train.csv:4: video f0 is not in features; correct its"]),
-        (unreadable, ["[features] features/f0.npy: not a whole .npy file"]),
+        (bends.missing, ["[files] train.csv:4: video f0 is not in features; correct its"]),
+        (bends.no_npy, ["[features] features/f0.npy: not a whole .npy file"]),
         (not_finite, ["[features] features/f0.npy: 24 values cannot be used"]),
-        (other_width, ["[features] features/f0.npy: features 5 wide; expected 6"]),
+        (bends.wrong_width, ["[features] features/f0.npy: features 7 wide; expected 6"]),
         (other_crops, ["[features] features/f0.npy: features of 2 crops; expected 1"]),
         (same_in_both, ["[leakage] the same content is in both", "f0 (train), tf (te"]),
         (two_labels, ["[leakage] the same content is labelled Fire and Normal: n0"]),
         (bad_header, ["[lists] train.csv: expected the header video,label"]),
-        (no_test_list, ["[lists] test.csv: no such file"]),
+        (bends.no_list, ["[lists] test.csv: no such file"]),
         (unknown_class, ["[labels] test.csv:5: video f9 has the label 'Riot'"]),
-        (no_normal, ["[balance] train.csv has no normal videos; expected both"]),
-        (twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),
+        (bends.no_normal, ["[balance] train.csv has no normal videos; expected both"]),
+        (bends.twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),
         (outside, ["video tf has an event that ends at frame 99", "video tm is labell"]),
-        (broken_truth, ["[truth] test_segments.json: expected a JSON file"]),
+        (bends.broken_truth, ["[truth] test_segments.json: expected a JSON file"]),
         (bad_card, ["[labels] card.json: \"stride\" must be a whole number"]),
         (far_crop, ["[features] card.json: test_crop 3, but the test features have 1"]),
     ],

@@ -2,6 +2,7 @@
 
 import json
 
+import bends
 import numpy as np
 import pytest
 
@@ -85,102 +86,37 @@ def test_float_types(own, dtype):
     np.testing.assert_array_equal(record.features[0], values.astype(np.float16))
 
 
-def missing(own):
-    own.feature("f0").unlink()
-
-
-def empty(own):
-    own.feature("f0").write_bytes(b"")
-
-
-def no_npy(own):
-    own.feature("f0").write_text("a text that is longer than a header")
-
-
-def truncated(own):
-    content = own.feature("f0").read_bytes()
-    own.feature("f0").write_bytes(content[:-3])
-
-
-def cut_header(own):
-    own.feature("f0").write_bytes(own.feature("f0").read_bytes()[:40])
-
-
-def wrong_width(own):
-    own.write_features("f0", np.ones((4, 7), np.float32))
-
-
-def integers(own):
-    own.write_features("f0", np.ones((4, 6), np.int64))
-
-
-def objects(own):
-    np.save(own.feature("f0"), np.array([{"a": 1}], object), allow_pickle=True)
-
-
-def complex_values(own):
-    own.write_features("f0", np.ones((4, 6), np.complex64))
-
-
-def one_axis(own):
-    own.write_features("f0", np.ones(6, np.float32))
-
-
-def no_snippets(own):
-    own.write_features("f0", np.ones((0, 6), np.float32))
-
-
-def crops_of_two_lengths(own):
-    own.feature("f0").unlink()
-    own.write_features("f0__0", np.ones((4, 6), np.float32))
-    own.write_features("f0__1", np.ones((5, 6), np.float32))
-
-
-def more_crops(own):
-    own.feature("f0").unlink()
-    own.write_features("f0__0", np.ones((4, 6), np.float32))
-    own.write_features("f0__1", np.ones((4, 6), np.float32))
-
-
-def crop_and_whole(own):
-    own.write_features("f0__0", np.ones((4, 6), np.float32))
-
-
-def first_crop_missing(own):
-    own.feature("f0").rename(own.feature("f0__1"))
-
-
-def with_value(value, dtype=np.float32):
-    def bend(own):
-        features = np.ones((4, 6), dtype)
-        features[2, 3] = value
-        own.write_features("f0", features)
-
-    return bend
-
-
 FEATURE_FILES = [
-    (missing, "f0.npy: the feature file is missing"),
-    (empty, "f0.npy: the file is empty"),
-    (no_npy, "f0.npy: not a whole .npy file"),
-    (truncated, "f0.npy: the file is truncated \\(93 bytes of 96\\)"),
-    (cut_header, "f0.npy: not a whole .npy file"),
-    (wrong_width, "f0.npy: features 7 wide; expected 6, as 7 of 8 videos have"),
-    (integers, "f0.npy: holds int64 values; expected float16, float32 or float64"),
-    (objects, "f0.npy: holds object values; expected float16"),
-    (complex_values, "f0.npy: holds complex64 values; expected float16"),
-    (one_axis, "f0.npy: features of shape \\[6\\]; expected \\[snippets, width\\]"),
-    (no_snippets, "f0.npy: features of shape \\[0, 6\\]; expected"),
-    (crops_of_two_lengths, "f0__1.npy: features of shape \\[5, 6\\], those of f0__0"),
-    (more_crops, "f0__0.npy: features of 2 crops; expected 1, as 4 of 5 videos"),
-    (crop_and_whole, "f0.npy: there is f0__0.npy as well"),
-    (first_crop_missing, "f0.npy: the feature file is missing"),
+    (bends.missing, "f0.npy: the feature file is missing"),
+    (bends.empty, "f0.npy: the file is empty"),
+    (bends.no_npy, "f0.npy: not a whole .npy file"),
+    (bends.truncated, "f0.npy: the file is truncated \\(93 bytes of 96\\)"),
+    (bends.cut_header, "f0.npy: not a whole .npy file"),
+    (bends.wrong_width, "f0.npy: features 7 wide; expected 6, as 7 of 8 videos have"),
     (
-        with_value(np.nan),
+        bends.integers,
+        "f0.npy: holds int64 values; expected float16, float32 or float64",
+    ),
+    (bends.objects, "f0.npy: holds object values; expected float16"),
+    (bends.complex_values, "f0.npy: holds complex64 values; expected float16"),
+    (
+        bends.one_axis,
+        "f0.npy: features of shape \\[6\\]; expected \\[snippets, width\\]",
+    ),
+    (bends.no_snippets, "f0.npy: features of shape \\[0, 6\\]; expected"),
+    (
+        bends.crops_of_two_lengths,
+        "f0__1.npy: features of shape \\[5, 6\\], those of f0__0",
+    ),
+    (bends.more_crops, "f0__0.npy: features of 2 crops; expected 1, as 4 of 5 videos"),
+    (bends.crop_and_whole, "f0.npy: there is f0__0.npy as well"),
+    (bends.first_crop_missing, "f0.npy: the feature file is missing"),
+    (
+        bends.with_value(np.nan),
         "f0.npy: 1 values cannot be used, the first at \\[2, 3\\] is nan",
     ),
-    (with_value(np.inf), "is inf \\(not finite\\)"),
-    (with_value(1e6), "past float16's 65504"),
+    (bends.with_value(np.inf), "is inf \\(not finite\\)"),
+    (bends.with_value(1e6), "past float16's 65504"),
 ]
 
 
@@ -204,177 +140,73 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
     assert problems.errors[0].args and "f0" in str(problems.errors[0])
 
 
-def unknown_label(own):
-    own.write_card()
-    own.write_list("train", [*own.rows["train"], ("x", "Riot")])
-
-
-def label_of_test_only(own):
-    own.write_list("test", [*own.rows["test"][:2], ("tm", "Fight+Riot")])
-
-
-def normal_and_not(own):
-    own.write_list("train", [("n0", "Normal"), ("f0", "Normal+Fire")])
-
-
-def no_header(own):
-    own.write_list("train", own.rows["train"], header=None)
-
-
-def no_rows(own):
-    own.write_list("train", [])
-
-
-def empty_list(own):
-    (own.path / "test.csv").write_text("")
-
-
-def long_row(own):
-    own.write_list("train", [("n0", "Normal", "more")])
-
-
-def no_label(own):
-    own.write_list("train", [("n0", "")])
-
-
-def binary_list(own):
-    (own.path / "train.csv").write_bytes(b"video,label\n\xff\xfe\n")
-
-
-def twice(own):
-    own.write_list("train", [*own.rows["train"], ("f0", "Fire")])
-
-
-def in_both(own):
-    own.write_list("test", [*own.rows["test"], ("f0", "Fire")])
-
-
-def no_normal(own):
-    own.write_card()
-    own.write_list("train", [r for r in own.rows["train"] if r[1] != "Normal"])
-
-
-def no_normal_without_card(own):
-    own.write_list("train", [r for r in own.rows["train"] if r[1] != "Normal"])
-
-
-def no_abnormal(own):
-    own.write_card()
-    own.write_list("train", own.rows["train"][:2])
-
-
-def out_of_the_folder(own):
-    own.write_list("train", [("../n0", "Normal")])
-
-
-def no_list(own):
-    (own.path / "test.csv").unlink()
-
-
-def no_features(own):
-    (own.path / "features").rename(own.path / "other")
-
-
-def only_videos(own):
-    (own.path / "features").rename(own.path / "videos")
-
-
-def past_the_end(own):
-    own.write_truth([*own.truth[:1], {"video": "tf", "segments": [[16, 65]]}])
-
-
-def reversed_segment(own):
-    own.write_truth([*own.truth[:1], {"video": "tf", "segments": [[32, 16]]}])
-
-
-def unknown_video(own):
-    own.write_truth([*own.truth, {"video": "zz", "segments": []}])
-
-
-def truth_of_training_video(own):
-    own.write_truth([*own.truth, {"video": "f0", "segments": [[0, 9]]}])
-
-
-def no_truth_of_abnormal(own):
-    own.write_truth(own.truth[:2])
-
-
-def other_label(own):
-    own.write_truth([{"video": "tf", "label": "Fight", "segments": [[0, 9]]}])
-
-
-def several_labels_no_class(own):
-    own.write_truth([*own.truth[:2], {"video": "tm", "segments": [[0, 9]]}])
-
-
-def broken_truth(own):
-    (own.path / "test_segments.json").write_text('[{"video": ')
-
-
-def broken_card(own):
-    (own.path / "card.json").write_text("{'name': 'x'}")
-
-
-def card_without_normal(own):
-    own.write_card(normal="Calm")
-
-
-def crop_out_of_reach(own):
-    own.write_card(test_crop=5)
-
-
-def other_stride(own):
-    own.write_card(stride=16)
-    (own.path / "features" / "protocol.json").write_text('{"stride": 8}')
-
-
-def bad_protocol(own):
-    (own.path / "features" / "protocol.json").write_text('{"stride": "8"}')
-
-
 @pytest.mark.parametrize(
     ("bend", "message"),
     [
-        (unknown_label, "train.csv:7: video x has the label 'Riot' that no class has"),
-        (label_of_test_only, "test.csv:4: video tm has the label 'Riot' that no class"),
-        (normal_and_not, "train.csv:3: video f0 is labelled Normal\\+Fire, normal and"),
-        (no_header, "train.csv: expected the header video,label .* 'n0,Normal'"),
-        (no_rows, "train.csv: the list names no video"),
-        (empty_list, "test.csv: expected the header video,label in line 1, but it is"),
-        (long_row, "train.csv:2: expected video,label, found 'n0,Normal,more'"),
-        (no_label, "train.csv:2: expected video,label"),
-        (binary_list, "train.csv: expected a text file"),
-        (twice, "train.csv:7: video f0 is already in .*train.csv:4"),
-        (in_both, "test.csv:5: video f0 is already in .*train.csv:4"),
-        (no_normal, "train.csv: no normal videos to train with"),
-        (no_normal_without_card, "expected videos labelled 'Normal'"),
-        (no_abnormal, "train.csv: no abnormal videos to train with"),
-        (out_of_the_folder, "is a path out of the folder"),
-        (no_list, "test.csv: no such file"),
         (
-            no_features,
+            bends.unknown_label,
+            "train.csv:7: video x has the label 'Riot' that no class has",
+        ),
+        (
+            bends.label_of_test_only,
+            "test.csv:4: video tm has the label 'Riot' that no class",
+        ),
+        (
+            bends.normal_and_not,
+            "train.csv:3: video f0 is labelled Normal\\+Fire, normal and",
+        ),
+        (bends.no_header, "train.csv: expected the header video,label .* 'n0,Normal'"),
+        (bends.no_rows, "train.csv: the list names no video"),
+        (
+            bends.empty_list,
+            "test.csv: expected the header video,label in line 1, but it is",
+        ),
+        (bends.long_row, "train.csv:2: expected video,label, found 'n0,Normal,more'"),
+        (bends.no_label, "train.csv:2: expected video,label"),
+        (bends.binary_list, "train.csv: expected a text file"),
+        (bends.twice, "train.csv:7: video f0 is already in .*train.csv:4"),
+        (bends.in_both, "test.csv:5: video f0 is already in .*train.csv:4"),
+        (bends.no_normal, "train.csv: no normal videos to train with"),
+        (bends.no_normal_without_card, "expected videos labelled 'Normal'"),
+        (bends.no_abnormal, "train.csv: no abnormal videos to train with"),
+        (bends.out_of_the_folder, "is a path out of the folder"),
+        (bends.no_list, "test.csv: no such file"),
+        (
+            bends.no_features,
             "features: no such folder; add one .npy file a video, or the videos",
         ),
         (
-            only_videos,
+            bends.only_videos,
             "features: no such folder; python -m wsvad_jax.prepare .* --clip NAME",
         ),
-        (past_the_end, "video tf has an event that ends at frame 65, .* 64 frames"),
         (
-            reversed_segment,
+            bends.past_the_end,
+            "video tf has an event that ends at frame 65, .* 64 frames",
+        ),
+        (
+            bends.reversed_segment,
             "video tf has the segment \\[32, 16\\]; expected 0 <= start",
         ),
-        (unknown_video, "test_segments.json: video zz is not in the test list"),
-        (truth_of_training_video, "video f0 is not in the test list"),
-        (no_truth_of_abnormal, "video tm is labelled Fight\\+Fire, but no truth file"),
-        (other_label, "video tf is labelled Fight, but Fire in the test list"),
-        (several_labels_no_class, "video tm has the labels .* needs its class"),
-        (broken_truth, "test_segments.json: expected a JSON file"),
-        (broken_card, "card.json: expected a JSON file"),
-        (card_without_normal, "card.json: the normal class 'Calm' is not among"),
-        (crop_out_of_reach, "card.json: test_crop 5, but the test features have 1"),
-        (other_stride, "card.json: stride 16, but .*protocol.json says 8"),
-        (bad_protocol, "protocol.json: stride must be of the kind of 16, found '8'"),
+        (bends.unknown_video, "test_segments.json: video zz is not in the test list"),
+        (bends.truth_of_training_video, "video f0 is not in the test list"),
+        (
+            bends.no_truth_of_abnormal,
+            "video tm is labelled Fight\\+Fire, but no truth file",
+        ),
+        (bends.other_label, "video tf is labelled Fight, but Fire in the test list"),
+        (bends.several_labels_no_class, "video tm has the labels .* needs its class"),
+        (bends.broken_truth, "test_segments.json: expected a JSON file"),
+        (bends.broken_card, "card.json: expected a JSON file"),
+        (bends.card_without_normal, "card.json: the normal class 'Calm' is not among"),
+        (
+            bends.crop_out_of_reach,
+            "card.json: test_crop 5, but the test features have 1",
+        ),
+        (bends.other_stride, "card.json: stride 16, but .*protocol.json says 8"),
+        (
+            bends.bad_protocol,
+            "protocol.json: stride must be of the kind of 16, found '8'",
+        ),
     ],
 )
 def test_bad_folder(own, bend, message):
@@ -385,7 +217,7 @@ def test_bad_folder(own, bend, message):
 
 
 def test_a_video_in_both_lists_is_skipped_in_the_test(own):
-    in_both(own)
+    bends.in_both(own)
     problems = Problems(skip=True)
     found = folder.load(own.path, problems)
     assert [len(s) for s in found.splits.values()] == [5, 3]
