@@ -129,6 +129,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
         config.clean.held_out = 0.0
+        config.clean.without_place = True  # see wsvad_jax.place
         demo = dataset == "demo"
         config.clean.steps = 60 if demo else 120  # instead of epochs
         for group in config.clean.optim.values():

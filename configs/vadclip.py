@@ -114,6 +114,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
         config.clean.held_out = 0.0
+        config.clean.without_place = True  # see wsvad_jax.place
         config.clean.steps = 150  # instead of epochs
         if dataset == "demo":
             config.checkpoint_every = 30

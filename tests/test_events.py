@@ -90,13 +90,6 @@ def test_what_the_place_in_a_window_adds_is_no_event():
     scores[5:9] = 0.5
     assert found(scores, calm=place) == [(5, 9)]
     assert found(scores, calm=place, low=0.35)[0] == (5, 9)  # plain scores
-    judged = events.without_place(scores, place)
-    assert judged.shape == scores.shape and judged.dtype == np.float32
-    np.testing.assert_allclose(judged[5:9], 0.5, atol=1e-6)
-    same = events.without_place(scores, np.full(32, 0.7, np.float32))
-    np.testing.assert_allclose(same, scores, atol=1e-4)
-    extreme = np.array([0, 1, 0.5], np.float32)
-    assert np.isfinite(events.without_place(extreme, extreme[::-1].copy())).all()
 
 
 def test_a_video_that_is_anomalous_throughout_is_one_event():

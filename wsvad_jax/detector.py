@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Num
 from wsvad_jax import events
 from wsvad_jax.answer import Answer
 from wsvad_jax.errors import InputError
+from wsvad_jax.place import still, without_place
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.load import Snapshot
@@ -145,6 +146,9 @@ class Detector:
     def score(self, features: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
         """Scores one video's snippets as `evaluate` does.
 
+        Where the recipe says so, without what comes from the place in a window, see
+        `wsvad_jax.place`.
+
         A model for windows scores the card's crop (the first where there are fewer) in
         consecutive windows of T snippets. One for whole videos takes all crops; what
         is longer than 8192 snippets is scored in parts of that length.
@@ -159,10 +163,21 @@ class Detector:
         Raises:
           InputError: another shape or width, no snippet, or values that are not finite.
         """
+        x = self._checked(features)
+        found = self._as_they_come(x)
+        if self.network.without_place:
+            calm = self._of_still(x, found["anomaly"])
+            found |= {
+                name: without_place(value, calm[name])
+                for name, value in found.items()
+                if name.startswith("anomaly")
+            }
+        return found
+
+    def _as_they_come(self, x: np.ndarray) -> dict[str, np.ndarray]:
         from wsvad_jax.data.pipeline import cut
         from wsvad_jax.scoring import bucket_lengths
 
-        x = self._checked(features)
         N, n, _ = x.shape
         if self.mode == "windows":
             crop = self.card.test_crop if self.card.test_crop < N else 0
@@ -201,27 +216,18 @@ class Detector:
         ]
         return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
-    def calm(
-        self, features: Num[np.ndarray, "..."], anomaly: Float[np.ndarray, "T"]
-    ) -> Float[np.ndarray, "T"]:
-        """Scores a video in which nothing changes: the calm moments of this one.
-
-        The mean feature of the quarter with the lowest scores stands at every snippet,
-        so that differences come from the place in the window alone.
-
-        Args:
-          features: as `score` takes them.
-          anomaly: their scores.
-        """
-        x = self._checked(features)
-        quiet = x[:, anomaly <= np.quantile(anomaly, events.USUAL)].astype(np.float32)
-        still = quiet.mean(1, keepdims=True).astype(np.float16)
+    def _of_still(self, x: np.ndarray, anomaly: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores a video in which nothing changes: the calm moments of this one."""
+        frozen = still(x, anomaly)
         n, L = len(anomaly), self.T if self.mode == "windows" else LONGEST
         if n <= 2 * L:
-            return self.score(np.repeat(still, n, 1))["anomaly"]
+            return self._as_they_come(np.repeat(frozen, n, 1))
         # All whole windows are alike: one of them and the last are enough.
-        ends = self.score(np.repeat(still, L + n % L, 1))["anomaly"]
-        return np.concatenate([np.tile(ends[:L], n // L), ends[L:]])
+        ends = self._as_they_come(np.repeat(frozen, L + n % L, 1))
+        return {
+            name: np.concatenate([*[value[:L]] * (n // L), value[L:]])
+            for name, value in ends.items()
+        }
 
     def answer(
         self,
@@ -256,7 +262,9 @@ class Detector:
                 f"{name}: {len(anomaly)} snippets need {len(anomaly) + 1} edges, found "
                 f"{edges.shape}"
             )
-        calm = self.calm(features, anomaly) if rules.get("low") is None else None
+        calm = None
+        if rules.get("low") is None and not self.network.without_place:
+            calm = self._of_still(self._checked(features), anomaly)["anomaly"]
         found = events.find_events(
             anomaly, classes, edges, self.class_names, calm=calm, **rules
         )

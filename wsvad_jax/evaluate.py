@@ -94,6 +94,7 @@ def write_results(
         "seed": config.seed,
         "protocol": config.protocol,
         "selection": meta.get("selection", ""),
+        "without_place": recipe.without_place,
         "checkpoint": meta.get("checkpoint", ""),
         "step": meta.get("step"),
         "versions": versions(),

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.place import USUAL, without_place
+
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
 LOW = 0.35  # fixed levels only: where an event ends
 RISE = 0.12  # above the video's usual level: what is an event below HIGH, too
 SHARE = 0.6  # of a peak's height above the usual level, down to which its event lasts
-USUAL = 0.25  # quantile of a video's scores that is its usual level
 MIN_LENGTH = 1.5  # seconds; what is shorter is no event
 MAX_GAP = 0.0  # seconds between events that become one
 UNNAMED = "anomaly"  # the category where a model knows no classes
@@ -53,7 +54,7 @@ def find_events(
       edges: where snippets begin and end, seconds, from 0; T + 1 of them.
       class_names: of the C classes, normal first.
       calm: scores that the model gives to the video's calm moments at the place of
-        each snippet, see `without_place`; they count only where `low` is None.
+        each snippet, see `place.still`; they count only where `low` is None.
       high: the score that a peak needs.
       low: None judges by the video's own level, see `peaks`; a number is the score at
         which every event ends, see `spans`.
@@ -77,26 +78,6 @@ def find_events(
         for first, stop in joined
         if edges[stop] - edges[first] >= min_length
     ]
-
-
-def without_place(
-    score: Float[np.ndarray, "T"], calm: Float[np.ndarray, "T"]
-) -> Float[np.ndarray, "T"]:
-    """Takes out of scores what comes from a snippet's place in the window alone.
-
-    A model may score the beginning or the end of a window higher whatever is seen.
-    `calm` are the scores of a video in which nothing changes; how far they are above
-    their lowest is subtracted, as logits, so that scores stay between 0 and 1.
-    """
-    logit, place = _logit(score), _logit(calm)
-    return (1 / (1 + np.exp(place - place.min(initial=np.inf) - logit))).astype(
-        np.float32
-    )
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p.astype(np.float64), 1e-4, 1 - 1e-4)
-    return np.log(p / (1 - p))
 
 
 def spans(

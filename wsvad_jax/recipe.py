@@ -37,17 +37,23 @@ class Network:
     width: int  # of the features
     mesh: "Mesh"
 
+    @property
+    def plan(self) -> "ConfigDict":
+        """Epochs, batch, optimisers and selection of the protocol in force."""
+        return self.config[self.config.protocol]
+
+    @property
+    def without_place(self) -> bool:
+        """Whether scores are rid of what comes from the place in the window alone."""
+        plan = self.config.get(self.config.protocol, {})
+        return self.config.eval.mode == "windows" and plan.get("without_place", False)
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(Network):
     """What a config names, ready to train or to score a dataset."""
 
     dataset: "Dataset"
-
-    @property
-    def plan(self) -> "ConfigDict":
-        """Epochs, batch, optimisers and selection of the protocol in force."""
-        return self.config[self.config.protocol]
 
 
 def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
@@ -161,6 +167,11 @@ def random_snapshot(width: int) -> pathlib.Path:
         vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
         write_random_snapshot(directory, text=text, vision=vision, seed=0)
     return directory
+
+
+def settings(config: "ConfigDict") -> dict[str, Any]:
+    """Returns what a run depends on: all of the recipe but a study's list of seeds."""
+    return {k: v for k, v in config.to_dict().items() if k != "seeds"}
 
 
 def check_params(recipe: Network, params: Any, source: str) -> None:

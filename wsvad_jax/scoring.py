@@ -14,11 +14,13 @@ from jaxtyping import Float, Float16, Int, Num
 
 from wsvad_jax.errors import InputError
 from wsvad_jax.metrics import EvalVideo
+from wsvad_jax.place import still, without_place
 from wsvad_jax.progress import Progress
 from wsvad_jax.state import check_batch, replicated, split
 
 if TYPE_CHECKING:
     from wsvad_jax.data.builder import Entry
+    from wsvad_jax.data.pipeline import Windows
     from wsvad_jax.recipe import Network, Recipe
 
 MODES = ("windows", "whole")
@@ -61,7 +63,7 @@ class Scorer:
         self,
         params: Any,
         batch_stats: Any,
-        features: "Num[np.ndarray, 'W N T D'] | PaddedVideos",
+        features: "Num[np.ndarray, 'W N T D'] | PaddedVideos | StillVideos",
         length: Int[np.ndarray, "W"],
         *,
         label: str = "score",
@@ -178,7 +180,47 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
     scores = scorer(
         params, batch_stats, windows.features, windows.length, label=f"score {name}"
     )
-    return per_video(scores, windows.length, windows.num_snippets)
+    videos = per_video(scores, windows.length, windows.num_snippets)
+    if not recipe.without_place:
+        return videos
+    # Windows of a still video are alike but for their length: each is scored once.
+    kinds, which = np.unique(
+        np.stack([windows.video, windows.length]), axis=1, return_inverse=True
+    )
+    frozen = StillVideos(windows, [v["anomaly"] for v in videos], kinds)
+    scores = scorer(params, batch_stats, frozen, kinds[1], label=f"score {name}, still")
+    calm = per_video(
+        {k: v[which.ravel()] for k, v in scores.items()},
+        windows.length,
+        windows.num_snippets,
+    )
+    return [
+        video
+        | {k: without_place(v, c[k]) for k, v in video.items() if k[:7] == "anomaly"}
+        for video, c in zip(videos, calm, strict=True)
+    ]
+
+
+class StillVideos:
+    """Windows of the calm moments of scored videos, made a slice at a time."""
+
+    def __init__(
+        self,
+        windows: "Windows",
+        anomaly: Sequence[Float[np.ndarray, "..."]],
+        kinds: Int[np.ndarray, "2 W"],
+    ):
+        self.windows, self.anomaly, self.kinds = windows, anomaly, kinds
+
+    def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
+        windows, chosen = self.windows, self.kinds[:, part]
+        x = np.zeros((chosen.shape[1], *windows.features.shape[1:]), np.float16)
+        for row, video, length in zip(x, *chosen, strict=True):
+            mine = windows.video == video
+            valid = np.arange(x.shape[2]) < windows.length[mine, None]
+            snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
+            row[:, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
+        return x
 
 
 def _score_whole(recipe, scorer, params, batch_stats, name):
