@@ -1,9 +1,12 @@
-"""Files that are either whole or absent, and where caches live."""
+"""Files that are either whole or absent, folders with one writer, where caches live."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import pathlib
+import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +39,55 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps other processes from working in `folder`, which is made if missing.
+
+    The lock, FOLDER/.lock, ends with its process, however that ends: one that is left
+    over blocks nobody. Where the filesystem knows no locks, nothing is locked. A folder
+    that is still empty at the end is removed.
+
+    Raises:
+      InputError: another process holds the lock.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    handle = _lock(path)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
+
+
+def _lock(path: pathlib.Path) -> int:
+    """Opens a file under an exclusive lock, which lasts until it is closed."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace")
+            os.close(handle)
+            raise InputError(
+                f"{path.parent}: {holder or 'another process'} is working in this "
+                "folder; wait for it, or choose another"
+            ) from None
+        except OSError as e:
+            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        # The one before may have removed the file between opening and locking.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        os.close(handle)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -1,0 +1,73 @@
+"""Files whole or absent, and folders that one process works in."""
+
+import errno
+import fcntl
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from wsvad_jax import files
+from wsvad_jax.errors import InputError
+
+HOLD = """
+import sys, time
+from wsvad_jax.files import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that works in `tmp_path / "run"`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_told_who_works_there(tmp_path, holder):
+    with (
+        pytest.raises(InputError, match=f"process {holder.pid} on .* is working in"),
+        files.locked(tmp_path / "run"),
+    ):
+        pass
+    with files.locked(tmp_path / "another"):
+        pass
+
+
+def test_a_lock_dies_with_its_process(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "run/.lock").is_file()
+    with files.locked(tmp_path / "run"):
+        (tmp_path / "run/result").touch()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["result"]
+
+
+def test_a_folder_that_stays_empty_is_removed(tmp_path):
+    with pytest.raises(KeyError), files.locked(tmp_path / "a/b"):
+        raise KeyError
+    assert not (tmp_path / "a/b").exists()
+
+
+def test_a_filesystem_without_locks_locks_nothing(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.locked(tmp_path), files.locked(tmp_path):
+        pass
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, 1)
+    with pytest.raises(KeyError), files.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert files.read_json(path) == 1 and list(tmp_path.iterdir()) == [path]
