@@ -58,6 +58,16 @@ def tiny(tmp_path_factory, own_cache):
     return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium; a skip where there is none."""
+    from chromium import start
+
+    browser = start(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.driver.quit()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], pathlib.Path]:
     """`shared(path)`: a file of the reference data, or a skip where there is none."""
