@@ -58,6 +58,22 @@ def tiny(tmp_path_factory, own_cache):
     return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="session")
+def openai_clip(tmp_path_factory):
+    """A small CLIP with heads of OpenAI's width."""
+    from released import write_clip
+
+    return write_clip(tmp_path_factory.mktemp("clip") / "openai")
+
+
+@pytest.fixture(scope="session")
+def released(openai_clip):
+    """State dicts as the released code would save them, by the model's name."""
+    from released import states
+
+    return states(openai_clip)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium; a skip where there is none."""

@@ -1,30 +1,22 @@
 """Released checkpoints through files: both directions, and what is refused."""
 
 import json
-import os
-import pickle
-import sys
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from released import SMALL, D, T, equal, save
 
 from wsvad_jax import cli, convert, weights
 from wsvad_jax.checkpoint import load_params
 from wsvad_jax.clip import load
-from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, write_random_snapshot
-from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
 from wsvad_jax.sizes import check_sizes, expected_variables
 from wsvad_jax.torch_files import read_state, write_state
 
 torch = pytest.importorskip("torch")
 
-D, T = 64, 16
 RECIPE = """
 from ml_collections import ConfigDict
 
@@ -37,26 +29,6 @@ def get_config(dataset="toy"):
         data=dict(name=dataset, length={length}),
     ))
 """
-SMALL = {
-    "dsanet": {
-        "visual_layers": 2, "text_adapt_until": 1, "prototypes": 4, "decoder_layers": 2, "adapter": True,
-        "sgnm": True,
-    },
-    "vadclip": {"visual_layers": 2, "attn_window": 8},
-    "clip_tsa": {},
-    "mil_ranking": {},
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def snapshot(tmp_path_factory):
-    """A small CLIP with heads of OpenAI's width."""
-    text = TextConfig(
-        VOCAB_SIZE, 64, 256, 2, 1, 77, projection_dim=D, eos_token_id=EOS_TOKEN_ID
-    )
-    vision = VisionConfig(32, 16, 64, 256, 1, 1, projection_dim=D)
-    folder = tmp_path_factory.mktemp("clip") / "snapshot"
-    return write_random_snapshot(folder, text=text, vision=vision, seed=0)
 
 
 @pytest.fixture
@@ -72,50 +44,6 @@ def recipe(tmp_path):
         return str(path)
 
     return write
-
-
-@pytest.fixture(scope="module")
-def released(snapshot):
-    """State dicts of the small recipes, as the released code would save them."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            config = types.SimpleNamespace(
-                model_name=name, model=SMALL[name], data=types.SimpleNamespace(length=T)
-            )
-            width = {"fc1.weight": np.zeros((512, D))}
-            if name in weights.CLIP_PREFIXES:
-                width = {
-                    "frame_position_embeddings.weight": np.zeros((T, D)),
-                    "text_prompt_embeddings.weight": np.zeros((77, 64)),
-                }
-                width |= {
-                    f"clip_adapter.text_adapter.{i}.fc.0.weight": np.zeros((64, 64))
-                    for i in range(2)
-                }
-            want = expected_variables(config, width)
-            r = np.random.RandomState(0)
-            variables = jax.tree.map(
-                lambda x: r.standard_normal(x.shape).astype(np.float32), want
-            )
-            clip = load.flax_to_openai(load.load(snapshot).params)
-            made[name] = weights.export_state(name, variables, clip)
-        return dict(made[name])
-
-    return get
-
-
-def save(path, state):
-    torch.save({k: torch.from_numpy(np.array(x)) for k, x in state.items()}, path)
-    return str(path)
-
-
-def equal(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert a[name].dtype == b[name].dtype, name
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
@@ -159,16 +87,16 @@ def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
 
 
 def test_clip_comes_out_of_the_file_and_takes_a_tokenizer(
-    recipe, released, snapshot, tmp_path
+    recipe, released, openai_clip, tmp_path
 ):
     config = cli.load_config([f"--config={recipe('vadclip')}"])
     path = save(tmp_path / "m.pth", released("vadclip"))
-    output = convert.import_file(config, path, tmp_path / "m", str(snapshot))
-    found, want = load.load(output / "clip"), load.load(snapshot)
+    output = convert.import_file(config, path, tmp_path / "m", str(openai_clip))
+    found, want = load.load(output / "clip"), load.load(openai_clip)
     assert found.weights_hash == want.weights_hash
     assert (found.text, found.vision) == (want.text, want.vision)
     vocabulary = (output / "clip" / "vocab.json").read_bytes()
-    assert vocabulary == (snapshot / "vocab.json").read_bytes()
+    assert vocabulary == (openai_clip / "vocab.json").read_bytes()
 
 
 def test_half_precision_comes_back_as_it_was(recipe, released, tmp_path):
@@ -182,134 +110,6 @@ def test_half_precision_comes_back_as_it_was(recipe, released, tmp_path):
     assert load_params(output)[0]["encoder"]["linear"]["kernel"].dtype == np.float32
     back = convert.export_file(config, output, tmp_path / "back.pth")
     equal(read_state(back), state)
-
-
-def test_bfloat16_files(tmp_path):
-    x = torch.arange(6).reshape(2, 3).to(torch.bfloat16)
-    torch.save({"a": x}, tmp_path / "a.pth")
-    state = read_state(tmp_path / "a.pth")
-    np.testing.assert_array_equal(state["a"].astype(np.float32), x.float().numpy())
-    write_state(tmp_path / "b.pth", state)
-    assert torch.equal(torch.load(tmp_path / "b.pth")["a"], x)
-
-
-def test_training_checkpoints_are_unwrapped(released, tmp_path):
-    state = released("mil_ranking")
-    tensors = {f"module.{k}": torch.from_numpy(np.array(x)) for k, x in state.items()}
-    for key in ("model_state_dict", "state_dict", "model"):
-        # As the released code saves them: with its best metric, a NumPy scalar.
-        whole = {"epoch": 3, key: tensors, "ap": np.float64(0.5), "lr": [1e-5]}
-        torch.save(whole, tmp_path / "checkpoint.pth")
-        equal(read_state(tmp_path / "checkpoint.pth"), state)
-
-
-def test_dsanets_second_clip_takes_no_room(released, tmp_path):
-    state = released("dsanet")
-    write_state(tmp_path / "a.pth", state)
-    once = {k: x for k, x in state.items() if "clip_adapter.clipmodel." not in k}
-    write_state(tmp_path / "b.pth", once)
-    a, b = ((tmp_path / name).stat().st_size for name in ("a.pth", "b.pth"))
-    assert a < 1.2 * b
-
-
-class Intruder:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-@pytest.mark.parametrize("kind", ["zip", "legacy", "bare", "nested"])
-def test_a_pickle_that_runs_code_is_refused(kind, released, tmp_path):
-    mark = tmp_path / "ran"
-    evil = Intruder(str(mark))
-    path = tmp_path / "model.pth"
-    if kind == "bare":
-        path.write_bytes(pickle.dumps(evil, protocol=2))
-    elif kind == "nested":
-        state = {k: torch.from_numpy(x) for k, x in released("mil_ranking").items()}
-        torch.save({"model_state_dict": state, "optimizer": evil}, path)
-    else:
-        torch.save({"a": evil}, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(InputError, match="refused.*mkdir.*nothing was run") as e:
-        read_state(path)
-    assert str(path) in str(e.value) and "\n" not in str(e.value)
-    assert not mark.exists()
-
-
-def test_damaged_files(released, tmp_path):
-    path = tmp_path / "whole.pth"
-    save(path, released("mil_ranking"))
-    whole = path.read_bytes()
-    write_state(tmp_path / "whole.safetensors", released("mil_ranking"))
-    tensors = (tmp_path / "whole.safetensors").read_bytes()
-    broken = {
-        "half.pth": whole[: len(whole) // 2],
-        "tail.pth": whole[:-10],
-        "start.pth": whole[:3],
-        "empty.pth": b"",
-        "page.pth": b"<!DOCTYPE html><html>not found</html>",
-        "half.safetensors": tensors[: len(tensors) // 2],
-        "empty.safetensors": b"",
-    }
-    for name, content in broken.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError) as e:
-            read_state(tmp_path / name)
-        assert str(e.value).startswith(str(tmp_path / name))
-        assert "\n" not in str(e.value)
-
-
-@pytest.fixture(scope="module")
-def whole_files(released, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    for name in ("m.pth", "m.safetensors"):
-        write_state(folder / name, {"a": released("mil_ranking")["fc3.weight"]})
-    return folder
-
-
-@given(
-    share=st.floats(0, 1, exclude_max=True),
-    ending=st.sampled_from(["pth", "safetensors"]),
-)
-@settings(max_examples=40, deadline=None)
-def test_a_file_cut_anywhere_is_damaged(share, ending, whole_files):
-    content = (whole_files / f"m.{ending}").read_bytes()
-    path = whole_files / f"cut.{ending}"
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"cut\..* (damaged|not a whole)"):
-        read_state(path)
-
-
-@pytest.mark.parametrize(
-    "content, match",
-    [
-        ({}, "found nothing, expected a state dict"),
-        ([torch.zeros(2)], "found a list, expected a state dict"),
-        ({"epoch": 3, "weights": {"a": torch.zeros(2)}}, "'epoch' is an int, expected"),
-    ],
-)
-def test_files_without_a_state_dict(content, match, tmp_path):
-    torch.save(content, tmp_path / "model.pth")
-    with pytest.raises(InputError, match=match):
-        read_state(tmp_path / "model.pth")
-
-
-def test_no_such_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        read_state(tmp_path / "none.pth")
-
-
-def test_without_pytorch_the_remedy_is_named(monkeypatch, released, tmp_path):
-    path = save(tmp_path / "m.pth", released("mil_ranking"))
-    write_state(tmp_path / "m.safetensors", released("mil_ranking"))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install 'wsvad-jax\[torch\]'"):
-        read_state(path)
-    equal(read_state(tmp_path / "m.safetensors"), released("mil_ranking"))
 
 
 def test_another_models_file(recipe, released, tmp_path):
@@ -391,7 +191,7 @@ def test_faulty_clip_tensors_are_listed_with_the_file(recipe, released, tmp_path
     assert not (tmp_path / "m").exists()
 
 
-def test_the_way_back_needs_clip(recipe, released, snapshot, tmp_path):
+def test_the_way_back_needs_clip(recipe, released, openai_clip, tmp_path):
     state = released("vadclip")
     stripped = {k: x for k, x in state.items() if not k.startswith("clipmodel.")}
     config = cli.load_config([f"--config={recipe('vadclip')}"])
@@ -400,7 +200,7 @@ def test_the_way_back_needs_clip(recipe, released, snapshot, tmp_path):
     )
     with pytest.raises(InputError, match="no CLIP model.*--clip"):
         convert.export_file(config, output, tmp_path / "back.pth")
-    convert.export_file(config, output, tmp_path / "back.pth", str(snapshot))
+    convert.export_file(config, output, tmp_path / "back.pth", str(openai_clip))
     equal(read_state(tmp_path / "back.pth"), state)
 
 
