@@ -74,6 +74,17 @@ def released(openai_clip):
     return states(openai_clip)
 
 
+@pytest.fixture
+def cloud(tmp_path, monkeypatch) -> pathlib.Path:
+    """A folder whose gcloud, xpk, git … write down what launch/ scripts ask of them."""
+    from clouds import pretend
+
+    pretend(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium; a skip where there is none."""
