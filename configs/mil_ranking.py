@@ -80,7 +80,8 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.paper.metric = "ap"
     elif dataset != "ucf":  # the demo world or a folder of your own: fewer videos
         config.paper.batch_size = config.clean.batch_size = 32
-        config.paper.steps = config.clean.steps = 1000
+        steps = 1000 if dataset == "demo" else 2000
+        config.paper.steps = config.clean.steps = steps
         config.paper.eval_every = config.clean.eval_every = 100
         config.clean.optim.default.lr = 0.01
         config.clean.select = "last"
