@@ -32,7 +32,7 @@ from wsvad_jax.files import atomic_path, read_json, write_json
 from wsvad_jax.progress import Progress
 
 PART = "part.json"  # says what an unfinished folder is going to be
-VERSION = 1  # of the world: another one is made anew
+VERSION = 2  # of the world: one of another version is made anew
 SEED = 0
 VIDEOS = (90, 45)  # training, test
 NORMAL_SHARE = 0.5
