@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from wsvad_jax import cli, feed, train
+from wsvad_jax import cli, feed, loop, state, train
 from wsvad_jax.checkpoint import load_params
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
@@ -53,10 +53,10 @@ def stopped(monkeypatch, step, config, workdir):
     """Runs until the batch of `step` is asked for, and no further."""
     inputs = feed.Feed.inputs
 
-    def until(self, asked):
-        if asked == step:
+    def until(self, first, n=1):
+        if first <= step < first + n:
             raise KeyboardInterrupt
-        return inputs(self, asked)
+        return inputs(self, first, n)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(feed.Feed, "inputs", until)
@@ -231,13 +231,44 @@ def test_a_damaged_checkpoint_is_left_out(
 
 
 def test_the_device_holds_what_the_host_gathers(straight):
-    """Both placements see the same batches."""
-    host, device = (
-        straight("mil_ranking", clean__eval_every=1, data__placement=placement)
-        for placement in ("host", "device")
-    )
+    """Both placements see the same batches with the same noise."""
+    changes = {"clean__eval_every": 4, "checkpoint_every": 6}
+    host = straight("clip_tsa", **changes)
+    device = straight("clip_tsa", **changes, data__placement="device")
     for a, b in zip(read_history(host), read_history(device), strict=True):
         assert a == pytest.approx(b, rel=1e-5)
+    with np.load(host / "scores.npz") as a, np.load(device / "scores.npz") as b:
+        for name in a.files:
+            np.testing.assert_allclose(a[name], b[name], atol=1e-5)
+
+
+def test_chunks_of_steps_change_nothing(tiny, straight, tmp_path, monkeypatch):
+    changes = {"clean__steps": 6, "data__placement": "device", "checkpoint_every": 6}
+    wanted = straight("clip_tsa", **changes)
+    for module in (state, feed):
+        monkeypatch.setattr(module, "CHUNK", 2)
+    train_and_evaluate(tiny.config("clip_tsa", **changes), tmp_path / "run")
+    assert_same(tmp_path / "run", wanted)
+
+
+@pytest.mark.parametrize(
+    ("eval_every", "save_every", "reload_best", "wanted"),
+    [
+        (0, 0, False, [5, 5, 3]),
+        (0, 0, True, [5, 5, 3]),
+        (0, 8, False, [5, 3, 2, 3]),
+        (3, 13, False, [3, 5, 5]),  # counted anew in each epoch of 5
+        (3, 13, True, [3, 2, 3, 2, 3]),
+        (100, 100, False, [8, 5]),
+    ],
+)
+def test_chunks_end_where_something_is_due(eval_every, save_every, reload_best, wanted):
+    schedule = loop.Schedule(13, 5, eval_every, save_every, reload_best)
+    found, step = [], 0
+    while step < 13:
+        found.append(schedule.until(step, 8))
+        step += found[-1]
+    assert found == wanted
 
 
 def test_clean_runs_do_not_read_the_test_set_before_the_end(tiny, tmp_path):
@@ -286,8 +317,10 @@ def test_videos_longer_than_the_window(tiny, tmp_path):
     assert results["step"] == 6
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path):
-    config = tiny.config("mil_ranking", clean__optim__default__lr=1e38)
+@pytest.mark.parametrize("placement", ["host", "device"])
+def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path, placement):
+    changes = {"data__placement": placement, "checkpoint_every": 6}
+    config = tiny.config("mil_ranking", clean__optim__default__lr=1e38, **changes)
     with pytest.raises(InputError) as e:
         train_and_evaluate(config, tmp_path / "run")
     words = str(e.value)

@@ -17,6 +17,19 @@ import numpy as np
 
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
+from wsvad_jax.runs import check_config
+
+NoneType = type(None)
+META: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "digest": (str,),
+    "config": (dict,),
+    "card": (dict, NoneType),
+    "features": (dict, NoneType),
+    "tower": (dict, NoneType),
+    "length": (int, NoneType),
+    "width": (int, NoneType),
+}
 
 
 class Checkpoints:
@@ -43,7 +56,9 @@ class Checkpoints:
             force=True,
         )
 
-    def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
+    def restore(
+        self, template: Any, newest: int | None = None
+    ) -> tuple[int, Any, dict[str, Any]] | None:
         """Returns (step, arrays, record) of the newest checkpoint that is intact.
 
         A damaged one is reported, removed, and the one before it taken.
@@ -51,11 +66,15 @@ class Checkpoints:
         Args:
           template: arrays or ShapeDtypeStructs of the tree that was saved, whose
             shardings the result gets.
+          newest: later ones are removed; None takes any.
         """
         import orbax.checkpoint as ocp
 
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         for step in sorted(self.manager.all_steps(), reverse=True):
+            if newest is not None and step > newest:
+                self.manager.delete(step)
+                continue
             try:
                 found: Any = self.manager.restore(
                     step,
@@ -108,6 +127,31 @@ def save_params(
     write_json(directory / "meta.json", {**meta, "digest": digest(tree)})
 
 
+def read_meta(directory: pathlib.Path) -> dict[str, Any]:
+    """Reads the meta.json of a model folder.
+
+    Raises:
+      InputError: no model there, or a file that `save_params` didn't write.
+    """
+    path = directory / "meta.json"
+    if not path.is_file():
+        raise InputError(
+            f"{directory}: no model here (meta.json is missing); pass a folder that "
+            "training left as WORKDIR/model or that `python -m wsvad_jax.convert` wrote"
+        )
+    meta = read_json(path)
+    if not isinstance(meta, dict):
+        raise InputError(f"{path}: expected a JSON object, found {meta!r:.60}")
+    for key, kinds in META.items():
+        if not isinstance(meta.get(key), kinds):
+            raise InputError(
+                f"{path}: {key} is {meta.get(key)!r:.60}, which no model folder has; "
+                "train or convert the model again"
+            )
+    check_config(meta["config"], f"{path}: config")
+    return meta
+
+
 def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     """Reads a model folder: (params, batch_stats, meta), the arrays on the host.
 
@@ -117,12 +161,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     import orbax.checkpoint as ocp
 
     directory = pathlib.Path(directory).absolute()
-    if not (directory / "meta.json").is_file():
-        raise InputError(
-            f"{directory}: no model here (meta.json is missing); pass a folder that "
-            "training left as WORKDIR/model or that `python -m wsvad_jax.convert` wrote"
-        )
-    meta = read_json(directory / "meta.json")
+    meta = read_meta(directory)
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             item = checkpointer.metadata(directory / "params").item_metadata.tree

@@ -15,7 +15,15 @@ import numpy as np
 from wsvad_jax.data import pipeline
 from wsvad_jax.data.records import Batch
 from wsvad_jax.errors import InputError
-from wsvad_jax.state import State, check_batch, replicated, split
+from wsvad_jax.state import (
+    CHUNK,
+    State,
+    Step,
+    check_batch,
+    compile_step,
+    compile_steps,
+    replicated,
+)
 
 if TYPE_CHECKING:
     from wsvad_jax.metrics import EvalVideo
@@ -49,12 +57,12 @@ class Feed:
             half = plan.batch_size // 2
             sides = int(self.is_normal.sum()), int((~self.is_normal).sum())
             self.loader_steps = sum(n // half for n in sides)
-        self.to_batch: Callable | None = None
-        self._resident: Batch | None = None
+        self.resident: Batch | None = None
+        self.chunk = 1  # steps that the compiled program takes at once
         self._ahead: Iterator[Batch] | None = None
         self._next = -1
         if config.data.placement == "device":
-            self._place()
+            self.chunk, self.resident = CHUNK, self.placed()
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
@@ -69,19 +77,33 @@ class Feed:
         epoch, i = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[i]
 
-    def inputs(self, step: int) -> Any:
-        """What the compiled step takes for `step`: a batch, or rows of a resident one.
+    def inputs(self, step: int, n: int = 1) -> tuple[Any, ...]:
+        """What the compiled program takes for the n steps after `step`.
 
-        Steps are asked for in order; a thread gathers the batches ahead.
+        A batch, or the resident split, the rows of each step's batch, and n. Steps are
+        asked for in order; a thread gathers the host's batches ahead.
         """
-        if self._resident is not None:
-            return self._resident, self.rows_of(step)
+        if self.resident is not None:
+            return self.resident, self.rows_ahead(step, n), np.int32(n)
         if self._ahead is None or step != self._next:
             self._ahead = pipeline.prefetch(
                 pipeline.gather(self.packed, self.rows_of(s)) for s in _from(step)
             )
         self._next = step + 1
-        return next(self._ahead)
+        return (next(self._ahead),)
+
+    def rows_ahead(self, step: int, n: int) -> np.ndarray:
+        """Rows of the batches of the n steps after `step`, int32 [CHUNK, B]."""
+        rows = np.zeros((CHUNK, self.recipe.plan.batch_size), np.int32)
+        for i in range(n):
+            rows[i] = self.rows_of(step + i)
+        return rows
+
+    def compile(self, step: Step) -> Callable[..., Any]:
+        """Compiles a training step for what `inputs` returns."""
+        if self.resident is None:
+            return compile_step(step, self.recipe.mesh)
+        return compile_steps(step, self.recipe.mesh)
 
     def videos(self, step: int) -> list[str]:
         """Names of the videos in the batch of `step`."""
@@ -92,22 +114,16 @@ class Feed:
         shape = (2, *self.packed.features.shape[1:])
         return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.recipe.text
 
-    def _place(self) -> None:
-        packed, mesh = self.packed, self.recipe.mesh
+    def placed(self) -> Batch:
+        """Returns the packed split as one batch on the devices, whole on each."""
+        packed = self.packed
         whole = Batch(
             features=np.asarray(packed.features),
             length=np.asarray(packed.length),
             label=np.asarray(packed.label),
             mask=np.ones(len(packed.length), bool),
         )
-        self._resident = jax.device_put(whole, replicated(mesh))
-
-        def to_batch(inputs: tuple[Batch, jax.Array]) -> Batch:
-            resident, rows = inputs
-            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), resident)
-            return jax.lax.with_sharding_constraint(batch, split(mesh))
-
-        self.to_batch = to_batch
+        return jax.device_put(whole, replicated(self.recipe.mesh))
 
 
 def _from(step: int) -> Iterator[int]:

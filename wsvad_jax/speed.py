@@ -71,26 +71,23 @@ def measure_training(
     optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
     batch = synthetic_batch(sizes)
     example = (batch.features[:2], batch.length[:2], network.text)
-    current = state.init_state(network.model, optimiser, example, 0, network.mesh)
+    key = jax.random.key(0)
+    current = state.make_init(network.model, optimiser, example, network.mesh)(key)
     count = state.count(current.params)
     step = state.make_step(
-        network.model,
-        network.paper.loss_fn,
-        optimiser,
-        dict(config.loss),
-        0,
-        network.mesh,
+        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
     )
-    products = product_flops(jax.make_jaxpr(step)(current, batch, network.text))
+    products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
     placed = jax.device_put(batch, state.split(network.mesh))
     start = time.perf_counter()
-    compiled = step.lower(current, placed, network.text).compile()
+    program: Any = state.compile_step(step, network.mesh)
+    compiled = program.lower(current, placed, network.text, key).compile()
     compile_s = time.perf_counter() - start
     rate = MatrixRate(config.model.dtype)
 
     def run() -> Any:
         nonlocal current
-        current, metrics = compiled(current, placed, network.text)
+        current, metrics = compiled(current, placed, network.text, key)
         return metrics
 
     timing, product_rate = interleaved(run, rate, steps, profile)

@@ -1,8 +1,9 @@
-"""Training state, the device mesh, and the compiled training step.
+"""Training state, the device mesh, and the compiled training steps.
 
 Randomness is fold_in(seed, step), so that a resumed run needs the step alone.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxtyping import Array, Int
 
 from wsvad_jax.errors import InputError
 
+CHUNK = 32  # steps a call, at most, where the split lies on the device
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 Step = Callable[..., tuple["State", dict[str, Array]]]
 
@@ -55,25 +57,23 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def init_state(
+def make_init(
     model: Any,
     optimiser: optax.GradientTransformation,
     example: tuple[Any, Any, Any],
-    seed: int,
     mesh: Mesh,
-) -> State:
-    """Initialises parameters and optimiser on the devices that will hold them.
+) -> Callable[[Array], State]:
+    """Returns the compiled function from a key to initial parameters and optimiser.
 
     Args:
       model: a linen module of wsvad_jax.models.
       optimiser: an optax transformation.
       example: (features, length, text) of a batch; shapes and types are used.
-      seed: of the initial weights.
-      mesh: of the devices.
+      mesh: of the devices that will hold the state.
     """
 
-    def init(example):
-        keys = jax.random.split(jax.random.key(seed), 3)
+    def init(example, key):
+        keys = jax.random.split(key, 3)
         rngs = dict(zip(("params", "dropout", "noise"), keys, strict=True))
         variables = model.init(rngs, *example, train=True)
         params = variables["params"]
@@ -84,7 +84,7 @@ def init_state(
             opt_state=optimiser.init(params),
         )
 
-    return jax.jit(init, out_shardings=replicated(mesh))(example)
+    return functools.partial(jax.jit(init, out_shardings=replicated(mesh)), example)
 
 
 def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
@@ -111,23 +111,17 @@ def make_step(
     loss_fn: LossFn,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
-    seed: int,
-    mesh: Mesh,
-    to_batch: Callable[[Any], Any] | None = None,
 ) -> Step:
-    """Returns the compiled step (state, inputs, text) → (state, metrics).
+    """Returns the training step (state, batch, text, key) → (state, metrics).
 
-    The state is donated; `text`, with the frozen text tower, is an argument and never a
-    constant of the program. `to_batch` turns the inputs into a batch inside the program
-    (rows of a split that lies on the device). Metrics are the loss terms, `loss` and
-    `grad_norm`, still on the device.
+    Metrics are the loss terms, `loss` and `grad_norm`.
     """
-
     gradient = jax.value_and_grad(objective(model, loss_fn, weights), has_aux=True)
 
-    def step(state: State, inputs: Any, text: Any) -> tuple[State, dict[str, Array]]:
-        batch = to_batch(inputs) if to_batch else inputs
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+    def step(
+        state: State, batch: Any, text: Any, key: Array
+    ) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(key, state.step)
         rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
         (loss, (terms, batch_stats)), grads = gradient(
             state.params, state.batch_stats, batch, text, rngs
@@ -141,14 +135,54 @@ def make_step(
         )
         return state, {**terms, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
-    batch_sharding = split(mesh)
-    # Where a whole split lies on the devices, only the rows of it are divided.
-    inputs_sharding = (replicated(mesh), batch_sharding) if to_batch else batch_sharding
+    return step
+
+
+def compile_step(step: Step, mesh: Mesh) -> Step:
+    """Compiles a step whose batch comes from the host, split over the devices.
+
+    The state is donated; `text`, with the frozen text tower, is an argument and never a
+    constant of the program. Metrics stay on the device.
+    """
+    whole = replicated(mesh)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(replicated(mesh), inputs_sharding, replicated(mesh)),
-        out_shardings=replicated(mesh),
+        in_shardings=(whole, split(mesh), whole, whole),
+        out_shardings=whole,
+    )
+
+
+def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
+    """Compiles up to CHUNK steps into one program over a split that lies on the devices.
+
+    Returns (state, resident, rows, n, text, key) → (state, metrics): `rows` [CHUNK, B]
+    names each step's samples in `resident`, of which n steps are taken, and metrics are
+    [CHUNK], valid up to n. As n is an argument, one program serves chunks of any
+    length, and their length changes no number.
+    """
+    whole = replicated(mesh)
+
+    def steps(state, resident, rows, n, text, key):
+        def batch(i):
+            taken = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), resident)
+            return jax.lax.with_sharding_constraint(taken, split(mesh))
+
+        def one(i, carry):
+            state, kept = carry
+            state, metrics = step(state, batch(i), text, key)
+            return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)
+
+        _, shapes = jax.eval_shape(step, state, batch(0), text, key)
+        kept = jax.tree.map(lambda x: jnp.zeros((CHUNK, *x.shape), x.dtype), shapes)
+        return jax.lax.fori_loop(0, n, one, (state, kept))
+
+    over_batch = NamedSharding(mesh, PartitionSpec(None, "data"))
+    return jax.jit(
+        steps,
+        donate_argnums=0,
+        in_shardings=(whole, whole, over_batch, whole, whole, whole),
+        out_shardings=whole,
     )
 
 

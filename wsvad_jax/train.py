@@ -26,15 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json, write_json
-from wsvad_jax.runs import flatten
+from wsvad_jax.files import read_json
+from wsvad_jax.recipe import settings
+from wsvad_jax.runs import flatten, read_config
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from wsvad_jax.feed import Feed
     from wsvad_jax.recipe import Recipe
-    from wsvad_jax.scoring import Scorer
 
 
 def train_and_evaluate(
@@ -47,6 +46,7 @@ def train_and_evaluate(
     """
     from wsvad_jax import evaluate
     from wsvad_jax.checkpoint import save_params
+    from wsvad_jax.loop import fit
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer, score_split
     from wsvad_jax.writer import results_table
@@ -78,164 +78,6 @@ def train_and_evaluate(
     return evaluate.write_results(recipe, videos, workdir, meta, history)
 
 
-@dataclasses.dataclass
-class Best:
-    """The weights that the protocol selects, so far."""
-
-    params: Any
-    batch_stats: Any
-    step: int = 0
-    metric: float | None = None
-
-    def arrays(self) -> dict[str, Any]:
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
-def fit(
-    recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path
-) -> tuple[Best, list[dict[str, Any]]]:
-    """Runs the training loop, from the newest checkpoint if there is one.
-
-    The order within a step is fixed: evaluate if due, save if due, take the batch, run
-    the step, log the step before. Metrics of a step are fetched only after the next one
-    is under way, so that the device doesn't wait for the host.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from wsvad_jax import optim
-    from wsvad_jax.checkpoint import Checkpoints
-    from wsvad_jax.feed import open_feed, open_validation
-    from wsvad_jax.progress import Progress
-    from wsvad_jax.state import init_state, make_step, replicated
-    from wsvad_jax.writer import Writer
-
-    config, plan = recipe.config, recipe.plan
-    feed = open_feed(recipe)
-    validate = open_validation(recipe, feed, scorer)
-    per_epoch = feed.steps_per_epoch
-    total = plan.get("steps", 0) or plan.epochs * per_epoch
-    optimiser = optim.from_plan(
-        plan.to_dict(),
-        epochs=-(-total // per_epoch),
-        steps_per_epoch=per_epoch,
-        loader_steps=feed.loader_steps,
-    )
-    state = init_state(
-        recipe.model, optimiser, feed.example(), config.seed, recipe.mesh
-    )
-    # A step takes its state's memory over: weights that are to stay are copies.
-    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-    best = Best(copy(state.params), copy(state.batch_stats))
-    # Only now: a recipe that can't be trained leaves nothing behind.
-    write_json(workdir / "config.json", settings(config))
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    start = evaluated = 0
-    if found := checkpoints.restore({"state": state, "best": best.arrays()}):
-        start, tree, record = found
-        state, evaluated = tree["state"], record["evaluated"]
-        best = Best(**tree["best"], step=record["best"], metric=record["metric"])
-        print(f"resuming {workdir} at step {start} of {total}")
-    step_fn = make_step(
-        recipe.model,
-        recipe.paper.loss_fn,
-        optimiser,
-        dict(config.loss),
-        config.seed,
-        recipe.mesh,
-        to_batch=feed.to_batch,
-    )
-    # Once: a step that gets it from the host would copy the text tower each time.
-    text = jax.device_put(recipe.text, replicated(recipe.mesh))
-    writer = Writer(workdir, resume_step=start)
-    pending: tuple[int, dict[str, jax.Array]] | None = None
-    save_every = config.get("checkpoint_every", 0) or per_epoch
-
-    def log() -> None:
-        nonlocal pending
-        if pending is not None:
-            step, metrics = pending[0], jax.device_get(pending[1])
-            pending = None
-            check_finite(step, metrics, feed)
-            writer.write(step, {k: float(v) for k, v in metrics.items()})
-            shown = {k: float(v) for k, v in metrics.items() if k != "grad_norm"}
-            progress.update(1, **shown)
-
-    with Progress("train", total, unit="step", initial=start) as progress:
-        for step in range(start, total + 1):
-            epoch_end = step % per_epoch == 0
-            if step > evaluated and evaluation_due(step, total, per_epoch, plan):
-                log()
-                metric, metrics = validate(state)
-                evaluated = step
-                if metrics:
-                    writer.write(step, metrics)
-                if better(metric, best.metric, plan):
-                    best = Best(
-                        copy(state.params), copy(state.batch_stats), step, metric
-                    )
-            if step > start and epoch_end and plan.get("reload_best") and best.step:
-                # The release goes on from the best weights, optimiser as it was.
-                state = dataclasses.replace(
-                    state, params=copy(best.params), batch_stats=copy(best.batch_stats)
-                )
-            if step > start and (step % save_every == 0 or step == total):
-                log()
-                record = {
-                    "evaluated": evaluated,
-                    "best": best.step,
-                    "metric": best.metric,
-                }
-                checkpoints.save(step, {"state": state, "best": best.arrays()}, record)
-            if step == total:
-                break
-            inputs = feed.inputs(step)
-            state, metrics = step_fn(state, inputs, text)
-            log()
-            pending = step + 1, metrics
-    checkpoints.close()
-    writer.close()
-    return best, writer.history()
-
-
-def evaluation_due(step: int, total: int, per_epoch: int, plan: "ConfigDict") -> bool:
-    """Whether the selection metric is computed after `step` steps.
-
-    `eval_every` counts steps, and anew in each epoch where it is shorter than one, as
-    the releases do; 0 is each epoch's end.
-    """
-    if step == total:
-        return True
-    every = plan.eval_every or per_epoch
-    within = step % per_epoch if every < per_epoch else step
-    return step > 0 and within > 0 and within % every == 0
-
-
-def better(metric: float | None, best: float | None, plan: "ConfigDict") -> bool:
-    """Whether new weights replace the best; of equals, the later under `clean`.
-
-    A held-out tenth of a small dataset is soon scored without a mistake; the later of
-    two such weights has seen more.
-    """
-    if plan.select == "last" or best is None or metric is None:
-        return True
-    return metric >= best if plan.get("later_of_equals") else metric > best
-
-
-def check_finite(step: int, metrics: dict[str, Any], feed: "Feed") -> None:
-    """Stops at a loss that is not finite, naming step, term and videos."""
-    import numpy as np
-
-    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-    if bad:
-        videos = feed.videos(step - 1)
-        raise InputError(
-            f"step {step}: {bad[0]} is {float(metrics[bad[0]])}; the batch's videos "
-            f"are {', '.join(videos[:8])}{' …' if len(videos) > 8 else ''}; look for "
-            "extreme features among them or lower the learning rate"
-        )
-
-
 def selection_note(recipe: "Recipe") -> str:
     """Says in words which weights the results are of."""
     plan = recipe.plan
@@ -245,16 +87,11 @@ def selection_note(recipe: "Recipe") -> str:
     return f"best {plan.metric} on {'test' if paper else 'held-out training videos'}"
 
 
-def settings(config: "ConfigDict") -> dict[str, Any]:
-    """Returns what a run depends on: all of the recipe but a study's list of seeds."""
-    return {k: v for k, v in config.to_dict().items() if k != "seeds"}
-
-
 def check_workdir(workdir: pathlib.Path, config: "ConfigDict") -> None:
     """Raises InputError if `workdir` belongs to something else than this recipe."""
     path = workdir / "config.json"
     if path.is_file():
-        found, now = flatten(read_json(path)), flatten(settings(config))
+        found, now = flatten(read_config(path)), flatten(settings(config))
         for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
             if found.get(key) != now.get(key):
                 raise InputError(

@@ -1,0 +1,89 @@
+"""Steps over a resident split are those over batches from the host, on every model."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from wsvad_jax import cli, recipe, state
+from wsvad_jax.data.records import Batch
+
+S, B, T, D = 12, 4, 16, 32
+STEPS = 3
+SMALL = {
+    "mil_ranking": {"segments": 16},
+    "clip_tsa": {"samples": 8, "kappa": 0.5},
+    "vadclip": {"visual_layers": 1},
+    "dsanet": {
+        "visual_layers": 1,
+        "decoder_layers": 1,
+        "decoder_heads": 2,
+        "text_adapt_until": 1,
+        "prototypes": 4,
+    },
+}
+
+
+class Case:
+    """A small model with its objective, a split of S videos, the rows of each step."""
+
+    def __init__(self, name, text, **changes):
+        self.config = cli.load_config([f"--config={name}:ucf"])
+        self.config.model.update(SMALL[name] | changes)
+        self.text = text if "clip" in self.config else None
+        self.model = recipe.build_model(self.config)
+        self.mesh = state.make_mesh()
+        C, r = (5, np.random.RandomState(0))
+        label = np.zeros((S, C), np.float32)
+        label[: S // 2, 0] = 1
+        label[np.arange(S // 2, S), r.randint(1, C, S // 2)] = 1
+        features = r.standard_normal((S, 1, T, D)) * 0.4
+        length = r.randint(T // 2, T + 1, S).astype(np.int32)
+        self.split = Batch(features.astype(np.float16), length, label, np.ones(S, bool))
+        sides = [np.arange(S // 2), np.arange(S // 2, S)]
+        self.rows = np.stack(
+            [np.concatenate([r.choice(x, B // 2) for x in sides]) for _ in range(STEPS)]
+        ).astype(np.int32)
+        # Plain descent: others make whole steps of gradients that are 0 but for rounding.
+        self.optimiser = optax.sgd(0.01)
+        example = features[:2], np.ones(2, np.int32), self.text
+        self.init = state.make_init(self.model, self.optimiser, example, self.mesh)
+
+    def step(self):
+        paper = recipe.paper_of(self.config)
+        weights = dict(self.config.loss)
+        return state.make_step(self.model, paper.loss_fn, self.optimiser, weights)
+
+    def batch(self, i):
+        return jax.tree.map(lambda x: x[self.rows[i]], self.split)
+
+    def one_by_one(self, seed=0):
+        """State and metrics after STEPS batches from the host."""
+        key = jax.random.key(seed)
+        current, found = self.init(key), []
+        step = state.compile_step(self.step(), self.mesh)
+        for i in range(STEPS):
+            current, metrics = step(current, self.batch(i), self.text, key)
+            found.append(jax.device_get(metrics))
+        return current, {k: [m[k] for m in found] for k in found[0]}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_chunk_of_steps_is_the_steps_one_by_one(name, tiny_text):
+    case = Case(name, tiny_text)
+    key = jax.random.key(0)
+    wanted, wanted_metrics = case.one_by_one()
+    steps = state.compile_steps(case.step(), case.mesh)
+    rows = np.zeros((state.CHUNK, B), np.int32)
+    rows[:STEPS] = case.rows
+    split = jax.tree.map(jnp.asarray, case.split)
+    inputs = split, rows, np.int32(STEPS), case.text, key
+    found, metrics = steps(case.init(key), *inputs)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, jax.device_get(found), jax.device_get(wanted))
+    for k, values in wanted_metrics.items():
+        close(metrics[k][:STEPS], values)
+        assert not metrics[k][STEPS:].any()  # steps that were not asked for
