@@ -18,6 +18,7 @@ from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 
 REQUIRED = ("model", "dataset", "seed", "protocol", "auc")
+TEXTS = ("model", "dataset", "protocol", "selection", "checkpoint", "device")
 IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
 # Keys of a recipe that don't change what its numbers mean.
 IRRELEVANT = (
@@ -65,6 +66,8 @@ class Run:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
         if self.protocol == "paper" and selection != "last weights":
             selection = "selected on test"
+        if self.results.get("without_place"):
+            selection += ", scores without place"
         return f"trained here, {self.protocol}: {selection}"
 
     def settings(self) -> dict[str, Any]:
@@ -122,7 +125,7 @@ def read_run(path: str | os.PathLike) -> Run:
             )
         results = read_json(path / "results.json")
         if (path / "config.json").is_file():
-            config = read_json(path / "config.json")
+            config = read_config(path / "config.json")
     else:
         content = read_json(path)
         if not isinstance(content, dict) or "results" not in content:
@@ -131,7 +134,33 @@ def read_run(path: str | os.PathLike) -> Run:
                 "results and config"
             )
         results, config = content["results"], content.get("config")
+        if config is not None:
+            check_config(config, str(path))
     return _checked(path, results, config)
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the config.json of a workdir.
+
+    Raises:
+      InputError: no such file, or one that training did not write.
+    """
+    config = read_json(path)
+    check_config(config, str(path))
+    return config
+
+
+def check_config(config: Any, source: str) -> None:
+    """Raises InputError for what is no recipe's settings; `source` names them."""
+    known = config if isinstance(config, dict) else {}
+    data = known.get("data")
+    dataset = data.get("name") if isinstance(data, dict) else None
+    named = (known.get("model_name"), known.get("protocol"), dataset)
+    if not all(isinstance(name, str) for name in named):
+        raise InputError(
+            f"{source}: expected the settings of a training, with the keys model_name, "
+            "protocol and data.name"
+        )
 
 
 def _checked(path, results, config) -> Run:
@@ -140,6 +169,12 @@ def _checked(path, results, config) -> Run:
         raise InputError(
             f"{path}: its results lack the key {missing[0]!r}; score again"
         )
+    for key, value in results.items():
+        if not _fits(key, value):
+            raise InputError(
+                f"{path}: its results hold {key} {value!r:.60}, which scoring doesn't "
+                "write; score again"
+            )
     if results.get("selection") == "converted":
         return Run(path, results, None)
     if config is not None:
@@ -155,6 +190,56 @@ def _checked(path, results, config) -> Run:
                 f"{path}: protocol {results['protocol']!r}, expected clean or paper"
             )
     return Run(path, results, config)
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether a value is of the kind that results.json has under `key`."""
+    if key in ("seed", "step"):
+        return type(value) is int and value >= 0 or (key == "step" and value is None)
+    if key == "map":
+        return value is None or _numbers(value, len(IOUS))
+    if key in TEXTS:
+        return isinstance(value, str) and value.isprintable()
+    return value is None or isinstance(value, str | dict) or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 1e15  # finite
+
+
+def read_summary(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what a study of seeds left (`wsvad_jax.study`).
+
+    Raises:
+      InputError: no such file.
+    """
+    value = read_json(path)
+    known = value if isinstance(value, dict) else {}
+    seeds, metrics = known.get("seeds"), known.get("metrics")
+    named = all(isinstance(known.get(k), str) for k in ("dataset", "model", "protocol"))
+    numbered = isinstance(seeds, list) and all(type(s) is int for s in seeds)
+    if not named or not numbered or not isinstance(metrics, dict):
+        raise InputError(f"{path}: expected the summary of a study of seeds")
+    for name, metric in metrics.items():
+        found = metric if isinstance(metric, dict) else {}
+        interval = found.get("interval") or [0, 0]
+        good = _numbers(found.get("seeds"), len(seeds)) and _numbers(interval, 2)
+        if not good or None in interval:
+            raise InputError(
+                f"{path}: {name} lacks a number of each seed or an interval [low, "
+                "high]; make the summary again with train --seeds"
+            )
+    return value
+
+
+def _numbers(value: Any, count: int) -> bool:
+    """Whether `value` lists `count` numbers, some of which may be unknown."""
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(v is None or _is_number(v) for v in value)
+    )
 
 
 def find_runs(
@@ -183,7 +268,7 @@ def find_runs(
         empty = True
         for found in _walk(given):
             if SUMMARY.fullmatch(found.name):
-                summaries.append(read_json(found))
+                summaries.append(read_summary(found))
             elif found.is_dir() and not (found / "results.json").is_file():
                 unfinished.append(found)
             else:
