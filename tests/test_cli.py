@@ -1,6 +1,7 @@
 """What every program shares: exit codes, one sentence, recipes from the command line."""
 
 import errno
+import os
 import pathlib
 import subprocess
 import sys
@@ -117,3 +118,50 @@ def test_a_recipe_by_name(tmp_path, monkeypatch):
     assert (config.model_name, config.data.name, config.seed) == ("dsanet", "ucf", 3)
     with pytest.raises(InputError, match="--config nothing: no such file; .*vadclip"):
         cli.load_config(["--config=nothing:ucf"])
+
+
+def kept(monkeypatch, cache, **environment) -> str | None:
+    for name in ("JAX_COMPILATION_CACHE_DIR", cli.COMPILE_CACHE):
+        monkeypatch.setenv(name, "")  # so that it is put back in the end
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WSVAD_JAX_CACHE", str(cache))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ended(lambda: 0)
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR")
+
+
+def test_compiled_programs_are_kept(tmp_path, monkeypatch):
+    kind = cli.cpu_kind()
+    assert kept(monkeypatch, tmp_path) == f"{tmp_path}/compiled/{kind}"
+    elsewhere = {"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}
+    assert kept(monkeypatch, tmp_path, **elsewhere) == "/elsewhere"
+    assert kept(monkeypatch, tmp_path, **{cli.COMPILE_CACHE: "0"}) is None
+    (tmp_path / "file").write_text("")
+    assert kept(monkeypatch, tmp_path / "file") is None
+
+
+def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("WSVAD_JAX_CACHE", str(tmp_path))
+    work = """
+from wsvad_jax import cli
+def main():
+    import jax
+    hits = []
+    jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+    jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8))).block_until_ready()
+    print(hits.count("/jax/compilation_cache/cache_hits"))
+    return 0
+cli.run(main)
+"""
+    command = [sys.executable, "-c", work]
+    first, second = (
+        subprocess.run(
+            command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    )
+    assert int(second.stdout) > int(first.stdout)
+    assert second.stderr == ""

@@ -1,18 +1,22 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
+import hashlib
 import os
 import pathlib
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from wsvad_jax.errors import InputError
+from wsvad_jax.files import cache_dir
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
 MULTIHOST = "WSVAD_JAX_MULTIHOST"
+COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
@@ -22,6 +26,7 @@ def run(main: Callable[[], int]) -> None:
     What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
     error and a non-zero code; a traceback means a fault of ours.
     """
+    keep_compiled()
     try:
         code = main()
     except InputError as e:
@@ -36,6 +41,38 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def keep_compiled() -> None:
+    """Has JAX keep compiled programs for later runs, in the user's cache folder.
+
+    JAX's own variables come first, `WSVAD_JAX_COMPILE_CACHE=0` switches it off, and a
+    folder that can't be written is left alone. By environment variables, since JAX is
+    not imported yet, and because processes that are started here inherit them.
+    """
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    if os.environ.get(COMPILE_CACHE) == "0" or variable in os.environ:
+        return
+    # Homes are shared by machines: a program for one CPU may not run on another.
+    directory = cache_dir() / "compiled" / cpu_kind()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(directory, os.W_OK):
+        os.environ[variable] = str(directory)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def cpu_kind() -> str:
+    """Returns a name for CPUs that run each other's programs."""
+    try:
+        about = pathlib.Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        lines = [x for x in about.splitlines() if x.startswith(("flags", "Features"))]
+    except OSError:  # not Linux
+        lines = [platform.processor()]
+    mark = hashlib.blake2b("".join(lines).encode(), digest_size=4).hexdigest()
+    return f"{platform.machine()}-{mark}"
 
 
 def start_hosts(asked: bool) -> None:
