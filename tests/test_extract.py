@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -255,7 +256,9 @@ def test_no_videos(tmp_path, clip):
 
 def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
     command = [videos, "--clip", clip, "--output", tmp_path / "out"]
-    for more in (["--shard", "2/2"], ["--shard", "x"], ["--crops", "3"]):
+    for more in (
+        ["--shard", "2/2"], ["--shard", "x"], ["--crops", "3"], ["--project", "p"]
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as e:
             run(*command, *more)
         assert e.value.code == 2
@@ -269,6 +272,12 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
         with pytest.raises(InputError, match=message):
             run(*command, *more)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(find_spec("apache_beam") is not None, reason="Beam is installed")
+def test_a_runner_without_beam(tmp_path, videos, clip):
+    with pytest.raises(InputError, match="DirectRunner: Apache Beam is not installed"):
+        run(videos, "--clip", clip, "--output", tmp_path, "--runner=DirectRunner")
 
 
 KILLED = """

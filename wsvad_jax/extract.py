@@ -9,9 +9,17 @@ features are; beside it VIDEO.json, which says how they were made and when each 
 is. Run again, the same command goes on where it stopped. A damaged video gives what is
 readable, with a warning; one that can't be read at all is named and left out, and the
 exit code is 3.
+
+An archive goes through Apache Beam, with the same files as result, OUTPUT/manifest.jsonl
+and, of what can't be read, OUTPUT/failed.jsonl. Flags that are not of this program are
+Beam's:
+
+  python -m wsvad_jax.extract archive --clip CLIP_DIR --output features \\
+      --runner=DirectRunner --direct_num_workers=8 --direct_running_mode=multi_processing
 """
 
 import argparse
+import importlib.util
 import os
 import pathlib
 import sys
@@ -33,6 +41,8 @@ def extract(
     layout: str = "one",
     shard: tuple[int, int] = (0, 1),
     compare: str | None = None,
+    runner: str | None = None,
+    options: Sequence[str] = (),
     **choices: Any,
 ) -> "Summary":
     """Extracts videos into a folder and returns what was done.
@@ -44,6 +54,8 @@ def extract(
       layout: `one` file a video or one of each of its `crops`.
       shard: (i, n): every n-th video only, beginning with number i, counted from 0.
       compare: features, or a folder of them, that the new ones are held against.
+      runner: of Apache Beam, which then does the work; None: this process.
+      options: flags for Beam.
       choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 
     Raises:
@@ -56,6 +68,10 @@ def extract(
     named = files.name_videos(found, roots)
     # What takes no model is checked before it is loaded.
     _check(choices, compare, len(named))
+    if runner and importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            f"--runner {runner}: Apache Beam is not installed; pip install apache-beam"
+        )
     files.make_folder(output)
 
     from wsvad_jax.clip.load import load
@@ -63,11 +79,19 @@ def extract(
 
     extractor = Extractor(load(clip), **choices)
     where = str(pathlib.Path(clip).resolve()) if os.path.isdir(clip) else clip
-    summary = files.extract_files(
-        found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
-    )
+    target = files.Target(output, extractor, layout, where)
+    if runner:
+        from wsvad_jax.data import archive
+
+        target.claim(named)
+        job = archive.Job(os.path.abspath(output), where, layout, choices)
+        part = files.choose(named, shard)
+        summary = archive.extract_archive(part, job, runner, options)
+    else:
+        summary = files.extract_files(
+            found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
+        )
     if compare:
-        target = files.Target(output, extractor, layout)
         for name in (n for n in named if n in {*summary.done, *summary.skipped}):
             print(compare_one(name, target, compare))
     return summary
@@ -118,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m wsvad_jax.extract",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # Beam's flags are not to be taken for short ones of ours
     )
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO|FOLDER")
@@ -160,12 +185,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|DIR",
         help="existing features: prints how long both are, and their cosines",
     )
+    add(
+        "--runner",
+        metavar="NAME",
+        help="Apache Beam's DirectRunner, DataflowRunner, FlinkRunner ...",
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    summary = extract(**vars(_parser().parse_args(argv)))
+    parser = _parser()
+    known, rest = parser.parse_known_args(argv)
+    if rest and not known.runner:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    summary = extract(**vars(known), options=rest)
     print(summary)
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)

@@ -13,7 +13,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,51 +158,73 @@ def extract_files(
         folder that were made in another way or are of unknown origin, no folder.
     """
     start = time.monotonic()
-    if not 0 <= shard[0] < shard[1]:
-        raise InputError(
-            f"shard {shard[0]}/{shard[1]}: expected i/n with i from 0 to n - 1"
-        )
     roots = (
         [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
     )
     named = name_videos(videos, roots)
     target = Target(output, extractor, layout, clip)
     target.claim(named)
-    part = dict(list(named.items())[shard[0] :: shard[1]])
-    summary, left = Summary(), {}
-    for name, video in part.items():
-        if target.has(name, video):
-            summary.skipped.append(name)
-        else:
-            left[video] = name
-    _extract(left, target, extractor, summary)
+    part = choose(named, shard)
+    left = target.missing(part)
+    summary = Summary(skipped=[name for name in part if name not in left])
+    if left:
+        with Progress("extracting", len(left), unit="video") as progress:
+
+            def tick(videos: int) -> None:
+                progress.update(
+                    videos, frames=summary.frames, unreadable=len(summary.failed)
+                )
+
+            extract_missing(left, target, extractor, summary, tick)
     summary.wall = time.monotonic() - start
     return summary
 
 
-def _extract(
-    left: Mapping[pathlib.Path, str],
+def choose(
+    named: Mapping[str, pathlib.Path], shard: tuple[int, int]
+) -> dict[str, pathlib.Path]:
+    """Returns shard i of n: every n-th video.
+
+    Raises:
+      InputError: a shard that there is not.
+    """
+    i, n = shard
+    if not 0 <= i < n:
+        raise InputError(f"shard {i}/{n}: expected i/n with i from 0 to n - 1")
+    return dict(list(named.items())[i::n])
+
+
+def extract_missing(
+    left: Mapping[str, pathlib.Path],
     target: "Target",
     extractor: Extractor,
     summary: Summary,
+    tick: Callable[[int], None] = lambda videos: None,
 ) -> None:
-    if not left:
-        return
-    with Progress("extracting", len(left), unit="video") as progress:
+    """Extracts videos that are not there yet and notes in `summary` what became of it.
 
-        def tick(frames: int) -> None:
-            summary.frames += frames
-            progress.update(0, frames=summary.frames)
+    Args:
+      left: videos by name, of `Target.missing`.
+      target: the folder, claimed.
+      extractor: what makes the features.
+      summary: is added to.
+      tick: called now and then with the number of videos finished since.
+    """
 
-        target.clean(left.values())
-        for found in extractor.stream(left, errors=summary.failed, tick=tick):
-            name = left[found.path]
-            target.write(name, found)
-            summary.done.append(name)
-            summary.seconds_of_video += found.duration
-            if found.damage:
-                summary.damaged[name] = found.damage
-            progress.update(unreadable=len(summary.failed))
+    def count(frames: int) -> None:
+        summary.frames += frames
+        tick(0)
+
+    target.clean(left)
+    names = {video: name for name, video in left.items()}
+    for found in extractor.stream(names, errors=summary.failed, tick=count):
+        name = names[found.path]
+        target.write(name, found)
+        summary.done.append(name)
+        summary.seconds_of_video += found.duration
+        if found.damage:
+            summary.damaged[name] = found.damage
+        tick(1)
 
 
 class Target:
@@ -278,6 +300,12 @@ class Target:
             return [self.folder / f"{name}.npy"]
         crops = range(self.settings["crops"])
         return [self.folder / f"{name}__{n}.npy" for n in crops]
+
+    def missing(self, named: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
+        """Returns the videos whose features are not there."""
+        return {
+            name: video for name, video in named.items() if not self.has(name, video)
+        }
 
     def has(self, name: str, video: pathlib.Path) -> bool:
         """Says whether a video's features are there, whole, and of this very video.
