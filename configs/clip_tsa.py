@@ -59,6 +59,13 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.normal_truth = "whole_video"
 
+    add_protocols(config)
+    adapt(config, dataset)
+    return config
+
+
+def add_protocols(config: ConfigDict) -> None:
+    """Adds `paper`, as published, and `clean`."""
     config.paper = ConfigDict()
     config.paper.epochs = 0
     config.paper.steps = 4000
@@ -77,16 +84,16 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.clean.held_out = 0.1  # of the training videos
     config.clean.later_of_equals = True
 
-    if dataset == "ucf":
-        pass
-    elif dataset == "xd":
+
+def adapt(config: ConfigDict, dataset: str) -> None:
+    """Sets what differs by dataset."""
+    if dataset == "xd":
         config.model.kappa = 0.9
         config.paper.metric = "ap_trapezoid"
     elif dataset == "shanghaitech":
         config.model.kappa = 0.01
         config.paper.steps = config.clean.steps = 35_000
-    else:  # the demo world or a folder of your own: far fewer videos
+    elif dataset != "ucf":  # the demo world or a folder of your own: far fewer videos
         config.paper.steps = config.clean.steps = 400
         config.clean.select = "last"
         config.clean.held_out = 0.0
-    return config

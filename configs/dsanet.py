@@ -11,9 +11,10 @@ An independent rerun on the released features reached AP 85.53 on XD-Violence.
 Protocol `paper` is the released training: the test set picks the weights and training
 goes on from the best of them after every epoch. Protocol `clean` (the default) picks by
 held-out training videos and touches the test set once; its schedule for small datasets
-is ours, takes the last weights and holds no video out. Where paper and release differ, the release is followed: DCSA pools with
-exp(10 σ) − 1 (the paper writes a softmax), and SG-NM's learning rate counts the batches
-of both loaders on UCF-Crime, so that its cosine ends half-way.
+is ours, takes the last weights and holds no video out. Where paper and release differ,
+the release is followed: DCSA pools with exp(10 σ) − 1 (the paper writes a softmax), and
+SG-NM's learning rate counts the batches of both loaders on UCF-Crime, so that its cosine
+ends half-way.
 
 The ablation of the paper's Table 5, each a change of the full model (λ becomes 1
 without SG-NM):
@@ -55,14 +56,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.mask_padding = False  # the release attends to padding as well
     config.model.dtype = "float32"
 
-    config.loss = ConfigDict()
-    config.loss.mil = 1.0
+    terms = ("mil", "align", "text", "event", "background", "consistency", "gather")
+    config.loss = ConfigDict(dict.fromkeys(terms, 1.0))
     config.loss.align = 1.1
-    config.loss.text = 1.0
-    config.loss.event = 1.0
-    config.loss.background = 1.0
-    config.loss.consistency = 1.0
-    config.loss.gather = 1.0
 
     config.data = ConfigDict()
     config.data.name = dataset
@@ -76,6 +72,13 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
 
+    add_protocols(config)
+    adapt(config, dataset)
+    return config
+
+
+def add_protocols(config: ConfigDict) -> None:
+    """Adds `paper`, as published, and `clean`."""
     config.paper = ConfigDict()
     config.paper.epochs = 10
     config.paper.batch_size = 128
@@ -106,6 +109,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.clean.reload_best = False
     config.clean.later_of_equals = True
 
+
+def adapt(config: ConfigDict, dataset: str) -> None:
+    """Sets what differs by dataset."""
     if dataset == "ucf":
         config.clip = "openai/clip-vit-base-patch16"
         config.eval.normal_truth = "unmatched"  # as the released UCF-Crime truth has it
@@ -140,4 +146,3 @@ def get_config(dataset: str = "demo") -> ConfigDict:
             config.checkpoint_every = 20
             config.data.length = 32
             config.clean.eval_every = 20
-    return config

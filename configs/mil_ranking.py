@@ -52,6 +52,13 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.normal_truth = "whole_video"
 
+    add_protocols(config)
+    adapt(config, dataset)
+    return config
+
+
+def add_protocols(config: ConfigDict) -> None:
+    """Adds `paper`, as published, and `clean`."""
     config.paper = ConfigDict()
     config.paper.epochs = 0
     config.paper.steps = 20_000
@@ -76,6 +83,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.clean.held_out = 0.1  # of the training videos
     config.clean.later_of_equals = True
 
+
+def adapt(config: ConfigDict, dataset: str) -> None:
+    """Sets what differs by dataset."""
     if dataset == "xd":
         config.paper.metric = "ap"
     elif dataset != "ucf":  # the demo world or a folder of your own: fewer videos
@@ -86,4 +96,3 @@ def get_config(dataset: str = "demo") -> ConfigDict:
         config.clean.optim.default.lr = 0.01
         config.clean.select = "last"
         config.clean.held_out = 0.0
-    return config

@@ -13,8 +13,9 @@ AVG 24.70. The released checkpoints score 88.0199 (`auc`, UCF-Crime) and 84.5045
 Protocol `paper` is the released training: the test set picks the weights and training
 goes on from the best of them after every epoch. Protocol `clean` (the default) picks by
 held-out training videos and touches the test set once; its schedule for small datasets
-is ours, takes the last weights and holds no video out. Where paper and release differ, the release is followed: padded snippets take
-part in the windowed attention (`mask_padding` leaves them out).
+is ours, takes the last weights and holds no video out. Where paper and release differ,
+the release is followed: padded snippets take part in the windowed attention
+(`mask_padding` leaves them out).
 
 The paper's ablations are switches:
   temporal modules     --config.model.use_local=False, --config.model.use_graph=False
@@ -69,6 +70,13 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
 
+    add_protocols(config)
+    adapt(config, dataset)
+    return config
+
+
+def add_protocols(config: ConfigDict) -> None:
+    """Adds `paper`, as published, and `clean`."""
     config.paper = ConfigDict()
     config.paper.epochs = 10
     config.paper.batch_size = 128
@@ -94,6 +102,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.clean.reload_best = False
     config.clean.later_of_equals = True
 
+
+def adapt(config: ConfigDict, dataset: str) -> None:
+    """Sets what differs by dataset."""
     if dataset == "ucf":
         config.clip = "openai/clip-vit-base-patch16"
         config.eval.normal_truth = "unmatched"  # as the released UCF-Crime truth has it
@@ -121,4 +132,3 @@ def get_config(dataset: str = "demo") -> ConfigDict:
             config.data.length = 32
             config.clean.eval_every = 30
             config.clean.optim.default.lr = 1e-4
-    return config
