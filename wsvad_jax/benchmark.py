@@ -3,6 +3,7 @@
   python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
   python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 0..4 \\
       --protocol clean,paper --output results
+  python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times training and scoring of each recipe on synthetic features, beside a matrix
 product in the same run. Inputs: the recipes' models and sizes (--batch_size, --length,
@@ -13,10 +14,18 @@ by the ratio to the matrix product.
 repro: runs or resumes every model on every dataset, with every seed and protocol.
 Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of
 the seeds beside them, which `python -m wsvad_jax.report DIR` turns into tables.
+
+aot: compiles training and scoring of each recipe, at the published batch, for TPUs that
+need not be there (package libtpu). Outputs: a table of memory, work and messages a chip
+for each topology, and with --output one JSON file; the exit code is 1 if a program does
+not fit a chip.
 """
 
 import argparse
+import importlib.util
+import itertools
 import multiprocessing
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -28,6 +37,7 @@ from wsvad_jax.files import read_json, write_json
 
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 PROTOCOLS = ("clean", "paper")
+COMPILED = ("ucf", "xd")  # datasets with sizes of their own
 SLOWER = 1.2  # times, from which --check complains
 
 
@@ -180,7 +190,7 @@ def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list
     return complaints
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsvad_jax.benchmark",
         description=__doc__,
@@ -203,6 +213,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     two.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
     two.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    three = parts.add_parser("aot", help="compile for TPUs that are not there")
+    three.add_argument("--topology", default="v5e:2x4", help="as v5e:2x4,v4:2x2x2")
+    three.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
+    three.add_argument("--datasets", default="all", help="ucf, xd or all")
+    three.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _parser()
     known, rest = parser.parse_known_args(argv)
     models = chosen(known.models, MODELS, "--models")
     if known.part == "repro":
@@ -220,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if rest:
         parser.error(f"unexpected argument {rest[0]!r}")
-    return _speed(models, known)
+    return _speed(models, known) if known.part == "speed" else _aot(models, known)
 
 
 def _speed(models: Sequence[str], known: argparse.Namespace) -> int:
@@ -236,6 +256,28 @@ def _speed(models: Sequence[str], known: argparse.Namespace) -> int:
     complaints = compare(found, earlier, str(known.check))
     print("\n".join(complaints) or "as fast as before")
     return 1 if complaints else 0
+
+
+def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("aot needs the TPU compiler: pip install libtpu")
+    from wsvad_jax import aot
+
+    works = ("training", "scoring")
+    grid = models, chosen(known.datasets, COMPILED, "--datasets"), works
+    cases = [aot.Case(*names) for names in itertools.product(*grid)]
+    # In processes of their own: the compiler stays in one that it was loaded into.
+    os.environ.update(aot.ENVIRONMENT)
+    found = []
+    for topology in known.topology.split(","):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found.append(pool.apply(aot.compile_all, (topology, cases)))
+        print("\n".join(aot.table(found[-1])), flush=True)
+    if known.output:
+        write_json(known.output, found)
+    fitting = all(map(aot.fits, found))
+    print("every program fits a chip" if fitting else "not every program fits a chip")
+    return 0 if fitting else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,296 @@
+"""Training and scoring compiled for TPUs that are not there: memory, work, messages.
+
+The TPU compiler (package libtpu) knows topologies by name, as v5e:2x4. It gets the very
+programs of `train` and `evaluate`, at the published batch and with a text tower of CLIP
+ViT-B/16's size, as shapes alone: nothing is computed, and no weights are made.
+
+FLOP are XLA's count for one chip; memory is what the compiler plans for one chip.
+"""
+
+import dataclasses
+import importlib.metadata
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from wsvad_jax import optim, recipe, speed, state
+from wsvad_jax.clip.prompts import TextInputs
+from wsvad_jax.clip.towers import CLIPText, TextConfig
+from wsvad_jax.data import cards
+from wsvad_jax.data.records import Batch
+from wsvad_jax.errors import InputError
+from wsvad_jax.scoring import Scorer
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+GIB = 2**30
+# GiB of a device, by its kind; what vendors call 16 GB is 16 GiB.
+MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
+CROPS = {"ucf": 10, "xd": 5}  # of the released features
+WHOLE = 1024  # snippets of whole videos that are scored: 9 minutes
+WIDTH = 512
+TEXT = TextConfig(49408, WIDTH, 2048, 12, 8, 77, WIDTH)  # CLIP ViT-B/16's
+# Without them the library looks for the machine that it is on.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "none",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "JAX_PLATFORMS": "cpu",
+}
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+)
+SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One program to compile."""
+
+    model: str
+    dataset: str
+    work: str  # training or scoring
+
+
+def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
+    """Compiles the cases; returns the device's kind and a row of numbers for each.
+
+    To be called in a process of its own, whose environment has `ENVIRONMENT`.
+
+    Raises:
+      InputError: no TPU compiler, or a topology that it doesn't know.
+    """
+    from wsvad_jax import cli
+
+    devices = _devices(topology)
+    kind = devices[0].device_kind
+    rows = []
+    for case in cases:
+        config = cli.load_config([f"--config={case.model}:{case.dataset}"])
+        rows.append(dataclasses.asdict(case) | _compile(config, case, devices))
+    versions = {k: importlib.metadata.version(k) for k in ("jax", "jaxlib", "libtpu")}
+    return {
+        "topology": topology,
+        "device": kind,
+        "chips": len(devices),
+        "gib": MEMORY.get(kind),
+        "versions": versions,
+        "programs": rows,
+    }
+
+
+def _devices(topology: str) -> list[Any]:
+    from jax.experimental import topologies
+
+    # A v4 chip's two cores compute as one device, as they do for JAX on the chip.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+    try:
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology, **options
+        )
+    except (RuntimeError, ValueError, ImportError) as e:
+        raise InputError(
+            f"--topology {topology}: {' '.join(str(e).split())[:300]}; expected a "
+            "name like v5e:2x4, and the compiler: pip install libtpu"
+        ) from None
+    return list(found.devices)
+
+
+def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, Any]:
+    training = case.work == "training"
+    batch = config.paper.batch_size if training else config.eval.batch_size
+    # The recipe's batch is what was published: chips that don't divide it are left out.
+    mesh = Mesh(np.array(devices[: math.gcd(batch, len(devices))]), ("data",))
+    whole = config.data.samples == "videos"
+    card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
+    network = recipe.Network(
+        config=config,
+        paper=recipe.paper_of(config),
+        model=recipe.build_model(config),
+        text=text_shapes(card) if "clip" in config else None,
+        tower=None,
+        T=config.data.length,
+        width=WIDTH,
+        mesh=mesh,
+    )
+    sizes = speed.Sizes(
+        batch, network.T, WIDTH, len(card.classes), CROPS[case.dataset] if whole else 1
+    )
+    lower = _lower_training if training else _lower_scoring
+    lowered, sizes = lower(network, sizes)
+    shape = [sizes.batch_size, sizes.crops, sizes.length, sizes.width]
+    return {"shape": shape, "chips": mesh.size, **_measured(lowered)}
+
+
+def _lower_training(
+    network: recipe.Network, sizes: speed.Sizes
+) -> tuple[Any, speed.Sizes]:
+    config = network.config
+    optimiser = optim.from_plan(
+        config.paper.to_dict(), epochs=10, steps_per_epoch=100, loader_steps=100
+    )
+    batch = batch_shapes(sizes)
+    example = (jnp.zeros((2, *batch.features.shape[1:])), jnp.ones(2, int))
+    init = state.make_init(
+        network.model, optimiser, (*example, network.text), network.mesh
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = state.make_step(
+        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
+    )
+    program: Any = state.compile_step(step, network.mesh)
+    current = jax.eval_shape(init, key)
+    return program.lower(current, batch, network.text, key), sizes
+
+
+def _lower_scoring(
+    network: recipe.Network, sizes: speed.Sizes
+) -> tuple[Any, speed.Sizes]:
+    scorer = Scorer(network)
+    if network.config.eval.mode == "whole":
+        sizes = dataclasses.replace(
+            sizes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
+        )
+    batch = batch_shapes(sizes)
+
+    def init(features, length, text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        return network.model.init(rngs, features, length, text, train=True)
+
+    x = jax.ShapeDtypeStruct((2, sizes.crops, network.T, WIDTH), jnp.float32)
+    length = jax.ShapeDtypeStruct((2,), jnp.int32)
+    variables: Any = jax.eval_shape(init, x, length, network.text)
+    variables = {k: variables.get(k, {}) for k in ("params", "batch_stats")}
+    text = None
+    if network.text is not None:
+        text = jax.eval_shape(
+            network.model.encode_text, variables["params"], network.text
+        )
+    program = scorer.program
+    return program.lower(variables, batch.features, batch.length, text), sizes
+
+
+def text_shapes(card: cards.Card) -> TextInputs:
+    """Returns the shapes of a card's prompts with a text tower of ViT-B/16's size."""
+    K = sum(len(prompts) for prompts in card.prompts)
+    tokens = jax.ShapeDtypeStruct((K, speed.PROMPT), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    tower: Any = jax.eval_shape(CLIPText(TEXT).init, key, tokens)
+    kernel = jax.ShapeDtypeStruct((TEXT.hidden_size, WIDTH), jnp.float32)
+    return TextInputs(
+        tokens=tokens,
+        eos=jax.ShapeDtypeStruct((K,), jnp.int32),
+        owner=jax.ShapeDtypeStruct((len(card.classes), K), jnp.float32),
+        params={
+            "text_model": tower["params"],
+            "text_projection": {"kernel": kernel},
+        },
+        config=TEXT,
+    )
+
+
+def batch_shapes(sizes: speed.Sizes) -> Batch:
+    """Returns the shapes of a batch as it comes from the host."""
+    B, N, T, D = sizes.batch_size, sizes.crops, sizes.length, sizes.width
+    return Batch(
+        features=jax.ShapeDtypeStruct((B, N, T, D), jnp.float16),
+        length=jax.ShapeDtypeStruct((B,), jnp.int32),
+        label=jax.ShapeDtypeStruct((B, sizes.classes), jnp.float32),
+        mask=jax.ShapeDtypeStruct((B,), jnp.bool_),
+    )
+
+
+def _measured(lowered: Any) -> dict[str, Any]:
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as e:
+        if "memory" not in str(e):
+            raise
+        return {"error": " ".join(str(e).split())[:300]}
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    sizes = {
+        "arguments": memory.argument_size_in_bytes,
+        "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+    }
+    return {
+        "bytes": sizes | {"all": sum(sizes.values())},
+        "flop": float(cost.get("flops", math.nan)),
+        "collectives": collectives(compiled.as_text()),
+    }
+
+
+def collectives(program: str) -> dict[str, dict[str, int]]:
+    """Counts a compiled program's messages between devices, and the bytes they yield.
+
+    Args:
+      program: its text, in XLA's notation; a loop's body counts once.
+    """
+    count, size = Counter(), Counter()
+    for name, shapes in _collectives(program):
+        count[name] += 1
+        size[name] += sum(
+            SIZES.get(kind, 4) * math.prod(map(int, filter(None, dims.split(","))))
+            for kind, dims in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shapes)
+        )
+    return {name: {"count": count[name], "bytes": size[name]} for name in count}
+
+
+def _collectives(program: str) -> Iterator[tuple[str, str]]:
+    names = "|".join(COLLECTIVES)
+    # A line is `%name = shapes operation(operands), attributes`.
+    pattern = re.compile(rf" = (.*?) ({names})(?:-start)?\(")
+    for line in program.splitlines():
+        if found := pattern.search(line):
+            yield found[2], found[1]
+
+
+def fits(found: dict[str, Any]) -> bool:
+    """Whether every program fits a chip's memory."""
+    limit = (found["gib"] or math.inf) * GIB
+    return all("bytes" in p and p["bytes"]["all"] <= limit for p in found["programs"])
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """Returns the numbers as lines of a plain text table."""
+    from wsvad_jax.writer import aligned
+
+    heads = ["model", "dataset", "work", "batch", "chips", "MiB a chip", "GFLOP a chip"]
+    rows = [[*heads, "all-reduces", "MB", "others"]]
+    for p in found["programs"]:
+        row = [p["model"], p["dataset"], p["work"]]
+        row += ["x".join(map(str, p["shape"])), str(p["chips"])]
+        if "error" in p:
+            rows.append([*row, "does not fit", *[""] * 4])
+            continue
+        reduced = p["collectives"].get("all-reduce", {"count": 0, "bytes": 0})
+        others = sum(
+            v["count"] for k, v in p["collectives"].items() if k != "all-reduce"
+        )
+        rows.append(
+            [
+                *row,
+                f"{p['bytes']['all'] / 2**20:.0f}",
+                f"{p['flop'] / 1e9:.1f}",
+                str(reduced["count"]),
+                f"{reduced['bytes'] / 1e6:.2f}",
+                str(others),
+            ]
+        )
+    of = f"{found['gib']} GiB each" if found["gib"] else "memory unknown"
+    title = f"{found['topology']}: {found['chips']} x {found['device']}, {of}"
+    return [title, *aligned(rows)]
