@@ -148,6 +148,9 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
                 f"{path}: {key} is {meta.get(key)!r:.60}, which no model folder has; "
                 "train or convert the model again"
             )
+    tower = meta.get("tower") or {"clip": "", "hash": ""}
+    if not all(isinstance(tower.get(key), str) for key in ("clip", "hash")):
+        raise InputError(f"{path}: tower lacks clip or hash; train the model again")
     check_config(meta["config"], f"{path}: config")
     return meta
 

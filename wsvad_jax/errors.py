@@ -1,8 +1,18 @@
 """The one error type for everything a user can cause."""
 
+LONGEST = 10_000  # characters of a message
+
 
 class InputError(ValueError):
     """A bad input: one sentence with what was found, expected, and what to do.
 
-    Programs print it without a traceback and exit with code 2 (`cli.run`).
+    Programs print it without a traceback and exit with code 2 (`cli.run`). What it
+    quotes of a file is printable, in one line and not too long.
     """
+
+    def __init__(self, message: str):
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        if len(text) > LONGEST:
+            half = LONGEST // 2
+            text = f"{text[:half]} … {text[-half:]}"
+        super().__init__(text)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import atomic_path, read_json, write_json
+from wsvad_jax.files import atomic_path, write_json
+from wsvad_jax.runs import read_config
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -192,7 +193,7 @@ def saved_config(workdir: pathlib.Path, rest: Sequence[str]) -> "ConfigDict":
             f"{workdir}: no config.json here; pass a workdir that training left, or "
             "--config and --checkpoint"
         )
-    return ConfigDict(read_json(workdir / "config.json"))
+    return ConfigDict(read_config(workdir / "config.json"))
 
 
 if __name__ == "__main__":

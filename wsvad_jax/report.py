@@ -50,8 +50,9 @@ NOTE = (
     "(xd: AP), is a 95 % bootstrap interval of that mean over test videos. *clean*: the "
     "test set is scored once, after training; *selected on test*: the test set picked "
     "the weights, as it did for the published numbers, so that such a row doesn't "
-    "compare with a clean one. mAP AVG is the released procedure, *clean* its mean over "
-    "the anomaly classes alone."
+    "compare with a clean one. *Without place*: scores are rid of what they owe to a "
+    "snippet's place in the window, which is ours (wsvad_jax.place). mAP AVG is the "
+    "released procedure, *clean* its mean over the anomaly classes alone."
 )
 
 
@@ -134,9 +135,7 @@ def _place(dataset: str, model: str) -> tuple:
 def _intervals(runs: Sequence[Run], summaries) -> dict[str, Sequence[float]]:
     """Returns the intervals of the summary that is of these very runs, if any is."""
     for summary in summaries:
-        if not isinstance(summary, dict) or "metrics" not in summary:
-            continue
-        seeds, metrics = summary.get("seeds", []), summary["metrics"]
+        seeds, metrics = summary["seeds"], summary["metrics"]
         if sorted(seeds) != [r.seed for r in runs] or "auc" not in metrics:
             continue
         values = dict(zip(seeds, metrics["auc"]["seeds"], strict=True))
@@ -206,10 +205,15 @@ def markdown(found: Mapping[str, Sequence[Row]]) -> str:
             columns,
             ["---" if c in ("model", "weights") else "---:" for c in columns],
         ]
-        lines += [[row.get(c, "").replace("|", "\\|") for c in columns] for row in rows]
+        lines += [[_cell(row.get(c, "")) for c in columns] for row in rows]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-        parts.append(f"**{dataset}**\n\n{table}")
+        parts.append(f"**{_cell(dataset)}**\n\n{table}")
     return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Names come from files of others: they are to be neither columns nor markup."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:

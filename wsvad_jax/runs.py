@@ -156,11 +156,19 @@ def check_config(config: Any, source: str) -> None:
     data = known.get("data")
     dataset = data.get("name") if isinstance(data, dict) else None
     named = (known.get("model_name"), known.get("protocol"), dataset)
-    if not all(isinstance(name, str) for name in named):
+    if not all(isinstance(name, str) for name in named) or not _plain(known):
         raise InputError(
             f"{source}: expected the settings of a training, with the keys model_name, "
             "protocol and data.name"
         )
+
+
+def _plain(tree: Mapping[str, Any], depth: int = 8) -> bool:
+    """Whether keys are names, `depth` below each other at most."""
+    return depth > 0 and all(
+        "." not in key and (not isinstance(value, dict) or _plain(value, depth - 1))
+        for key, value in tree.items()
+    )
 
 
 def _checked(path, results, config) -> Run:
@@ -200,7 +208,7 @@ def _fits(key: str, value: Any) -> bool:
         return value is None or _numbers(value, len(IOUS))
     if key in TEXTS:
         return isinstance(value, str) and value.isprintable()
-    return value is None or isinstance(value, str | dict) or _is_number(value)
+    return value is None or isinstance(value, bool | str | dict) or _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -355,7 +363,7 @@ def collect(
 
 
 def _place(folder, *names: str) -> pathlib.Path:
-    safe = [re.sub(r"[^\w.+-]|^\.+", "_", str(name)) for name in names]
+    safe = [re.sub(r"[^\w.+-]|^\.+", "_", str(name))[:80] for name in names]
     return pathlib.Path(folder).joinpath(*safe[:-1], f"{safe[-1]}.json")
 
 

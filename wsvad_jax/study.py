@@ -148,11 +148,17 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     if not path.is_file():
         raise InputError(f"{path}: no such file; score again with evaluate --workdir")
     scores: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(path) as arrays:
-        for name in arrays.files:
-            video, _, curve = name.rpartition("/")
-            if curve != "classes":  # intervals are of anomaly curves
-                scores.setdefault(video, {})[curve] = arrays[name]
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                video, _, curve = name.rpartition("/")
+                if curve != "classes":  # intervals are of anomaly curves
+                    scores.setdefault(video, {})[curve] = _curve(arrays[name])
+    except Exception as e:  # noqa: BLE001 damage can raise anything
+        raise InputError(
+            f"{path}: not a whole file of scores ({e}); score again with evaluate "
+            "--workdir"
+        ) from None
     entries = dataset.split("test").entries
     missing = {e.video for e in entries} ^ scores.keys()
     if missing:
@@ -180,6 +186,12 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
         )
     check(videos, dataset.card.class_names, stride=dataset.card.stride)
     return videos
+
+
+def _curve(array: np.ndarray) -> np.ndarray:
+    if array.ndim != 1 or array.dtype.kind != "f":
+        raise ValueError(f"a curve is {array.dtype} of shape {array.shape}")
+    return array
 
 
 def _suffixes(videos: "Sequence[EvalVideo]") -> list[str]:

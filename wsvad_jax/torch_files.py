@@ -115,9 +115,15 @@ def _to_numpy(path: pathlib.Path, name: Any, tensor: Any) -> np.ndarray:
             f"{path}: {name!r} is {_kind(tensor)}, expected a tensor; the state dict "
             f"may be alone or under {', '.join(WRAPPERS)}"
         )
-    if tensor.dtype == torch.bfloat16:  # which torch doesn't hand to NumPy
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.detach().numpy()
+    try:
+        if tensor.dtype == torch.bfloat16:  # which torch doesn't hand to NumPy
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.detach().numpy()
+    except (TypeError, RuntimeError):
+        raise InputError(
+            f"{path}: {name!r} is a {tensor.layout} tensor of {tensor.dtype}, expected "
+            "plain numbers; save the state dict of the plain model"
+        ) from None
 
 
 def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> None:

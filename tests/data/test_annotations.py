@@ -70,7 +70,7 @@ def test_masks(tmp_path):
     with pytest.raises(InputError, match="c.npy: expected one 0 or 1 a frame"):
         annotations.read_masks(tmp_path, ["c"])
     (tmp_path / "c.npy").write_text("")
-    with pytest.raises(InputError, match="c.npy: cannot be read as a frame mask"):
+    with pytest.raises(InputError, match="c.npy: the file is empty"):
         annotations.read_masks(tmp_path, ["c"])
 
 

@@ -41,6 +41,8 @@ OTHER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
 )  # fmt: skip
 
+LIMITS = {"num_hidden_layers": (1, 1000), "eos_token_id": (0, 2**24)}
+
 # Of [0, 1] RGB: what all of OpenAI's models normalise with.
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -163,12 +165,16 @@ def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> An
     values["projection_dim"] = projection_dim
     for field in fields:  # transformers 4 takes anything
         value = values[field.name]
-        if field.type is int and not (isinstance(value, int) and value >= 0):
+        least, most = LIMITS.get(field.name, (1, 2**24))
+        if field.type is int and not (type(value) is int and least <= value <= most):
             raise InputError(
-                f"{file}: {field.name} is {value!r}; expected a whole number"
+                f"{file}: {field.name} is {value!r:.60}; expected a whole number from "
+                f"{least} to {most}"
             )
+        if field.type is float and not isinstance(value, float):
+            raise InputError(f"{file}: {field.name} is {value!r:.60}, not a number")
     heads, width = values["num_attention_heads"], values["hidden_size"]
-    if heads == 0 or width % heads:
+    if width % heads:
         raise InputError(
             f"{file}: {heads} attention heads don't divide the hidden_size {width}"
         )

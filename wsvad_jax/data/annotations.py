@@ -15,6 +15,7 @@ import numpy as np
 
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card
+from wsvad_jax.data.features import shape_of
 from wsvad_jax.errors import InputError
 
 EXTENSIONS = (".mp4", ".avi", ".npy", ".mkv")
@@ -151,10 +152,8 @@ def read_masks(folder: str | os.PathLike, videos: Iterable[str]) -> dict[str, Tr
         path = pathlib.Path(folder) / f"{video}.npy"
         if not path.is_file():
             continue
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as e:
-            raise InputError(f"{path}: cannot be read as a frame mask ({e})") from None
+        shape_of(path, "biuf")
+        mask = np.load(path, allow_pickle=False)
         if mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
             raise InputError(f"{path}: expected one 0 or 1 a frame, found {mask.shape}")
         padded = np.concatenate([[0], mask.astype(np.int8), [0]])

@@ -146,4 +146,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 def _entry(row: list) -> Entry:
     video, label, N, T, num_frames, segments = row
     segments = tuple((s, e, c) for s, e, c in segments)
-    return Entry(video, tuple(label), N, T, num_frames, segments)
+    numbers = (*label, N, T, num_frames, *(n for s in segments for n in s))
+    if not all(type(n) is int and 0 <= n < 2**53 for n in numbers):
+        raise ValueError(f"video {video!r:.60} has {row[1:]!r:.200}")
+    return Entry(str(video), tuple(label), N, T, num_frames, segments)

@@ -46,8 +46,12 @@ def npy_files(root: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found)
 
 
-def shape_of(path: pathlib.Path) -> tuple[int, ...]:
+def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
     """Returns the shape in a feature file's header, its size and dtype being right.
+
+    Args:
+      path: of the file.
+      kinds: of NumPy's dtypes that it may hold, floats by default.
 
     Raises:
       InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats.
@@ -71,19 +75,18 @@ def shape_of(path: pathlib.Path) -> tuple[int, ...]:
         ) from None
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except (ValueError, KeyError, EOFError) as e:
-        if isinstance(e, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as e:  # noqa: BLE001 a damaged header can raise anything
         raise InputError(
             f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
         ) from None
-    if dtype.kind != "f" or dtype.itemsize > 8:
-        raise InputError(
-            f"{path}: holds {dtype.name} values; expected float16, float32 or float64"
-        )
+    if dtype.kind not in kinds or dtype.itemsize > 8:
+        wanted = "float16, float32 or float64" if kinds == "f" else "one 0 or 1 a frame"
+        raise InputError(f"{path}: holds {dtype.name} values; expected {wanted}")
     expected = math.prod(shape) * dtype.itemsize
-    if held < expected:
+    if any(n < 0 for n in shape) or held < expected:
         raise InputError(
             f"{path}: the file is truncated ({held} bytes of {expected}); extract or "
             "copy the video's features again"

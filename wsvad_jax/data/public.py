@@ -127,8 +127,13 @@ def read_lists(
 
 
 def _read_list(path: pathlib.Path, name: str) -> list[Row]:
-    lines = [line for line in csv.reader(files_text(path).splitlines()) if any(line)]
+    try:
+        lines = [row for row in csv.reader(files_text(path).splitlines()) if any(row)]
+    except csv.Error as e:
+        raise InputError(f"{path}: cannot be read as a list ({e})") from None
     rows: dict[str, Row] = {}
+    if not lines:
+        raise InputError(f"{path}: the list names no video")
     if path.suffix == ".csv":
         if not lines or lines[0][1:] != ["label"]:
             raise InputError(f"{path}: expected a header like video,label in line 1")

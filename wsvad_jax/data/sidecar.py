@@ -86,6 +86,8 @@ def _checked(path: str | os.PathLike, field: dataclasses.Field, value: Any) -> A
     else:
         kind = {int: int, str: str}.get(field.type, dict)  # pyright: ignore
         good, result = type(value) is kind, value
+        if kind is int:
+            good = good and (field.name not in ("stride", "crops")) <= value < 1e15
     if not good:
         raise InputError(
             f"{path}: {field.name} is {value!r:.60}, which no sidecar of features has; "
@@ -95,7 +97,8 @@ def _checked(path: str | os.PathLike, field: dataclasses.Field, value: Any) -> A
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 1e15  # finite, and still exact in seconds
 
 
 def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
