@@ -34,6 +34,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.seeds = (0, 1, 2)  # of --seeds without a list
     config.protocol = "clean"
     config.checkpoint_every = 0  # steps; 0 is each epoch
+    config.remat = False  # less memory, more computation in the backward pass
 
     # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
     # auto: the one that made the features, by the dataset's card.
@@ -66,6 +67,10 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.data.samples = "crops"  # each crop of a video is a sample of its own
     config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
     config.data.placement = "host"  # or device: the packed split lies on it
+
+    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
+    # parameters, too.
+    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
 
     config.eval = ConfigDict()
     config.eval.mode = "windows"  # of data.length snippets, the card's crop
@@ -139,9 +144,9 @@ def adapt(config: ConfigDict, dataset: str) -> None:
         demo = dataset == "demo"
         config.clean.steps = 60 if demo else 120  # instead of epochs
         for group in config.clean.optim.values():
-            # Without a rise these rates saturate many scores in the first steps.
+            # Without a rise this rate saturates many scores in the first steps.
             group.update(schedule="warmup_cosine", warmup=20, final=0.1)
-            group.update(lr=5e-4 if demo else 2e-4)
+            group.update(lr=5e-4)
         if demo:
             config.checkpoint_every = 20
             config.data.length = 32
