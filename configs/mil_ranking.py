@@ -47,6 +47,10 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
     config.data.placement = "host"  # or device: the packed split lies on it
 
+    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
+    # parameters, too.
+    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
+
     config.eval = ConfigDict()
     config.eval.mode = "whole"  # every video's segments over its own length
     config.eval.batch_size = 32

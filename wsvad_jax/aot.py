@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "none",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
 }
 COLLECTIVES = (
     "all-reduce",
@@ -79,6 +81,7 @@ def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
     kind = devices[0].device_kind
     rows = []
     for case in cases:
+        print(f"{topology}: {case.model}, {case.dataset}, {case.work}", file=sys.stderr)
         config = cli.load_config([f"--config={case.model}:{case.dataset}"])
         rows.append(dataclasses.asdict(case) | _compile(config, case, devices))
     versions = {k: importlib.metadata.version(k) for k in ("jax", "jaxlib", "libtpu")}
@@ -113,7 +116,8 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
     training = case.work == "training"
     batch = config.paper.batch_size if training else config.eval.batch_size
     # The recipe's batch is what was published: chips that don't divide it are left out.
-    mesh = Mesh(np.array(devices[: math.gcd(batch, len(devices))]), ("data",))
+    chips = devices[: math.gcd(batch, len(devices))]
+    mesh = Mesh(np.array(chips).reshape(-1, 1), state.AXES)
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
     network = recipe.Network(
@@ -152,8 +156,9 @@ def _lower_training(
         network.model, network.paper.loss_fn, optimiser, dict(config.loss)
     )
     program: Any = state.compile_step(step, network.mesh)
-    current = jax.eval_shape(init, key)
-    return program.lower(current, batch, network.text, key), sizes
+    current = jax.eval_shape(init.func, *init.args, key)
+    where = state.shardings(current, network.mesh)
+    return program.lower(lying(current, where), batch, network.text, key), sizes
 
 
 def _lower_scoring(
@@ -179,8 +184,19 @@ def _lower_scoring(
         text = jax.eval_shape(
             network.model.encode_text, variables["params"], network.text
         )
+    whole = state.replicated(network.mesh)
+    variables, text = (
+        lying(tree, jax.tree.map(lambda _: whole, tree)) for tree in (variables, text)
+    )
     program = scorer.program
     return program.lower(variables, batch.features, batch.length, text), sizes
+
+
+def lying(tree: Any, where: Any) -> Any:
+    """Returns the shapes of a tree as of arrays that lie as `where` says."""
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where
+    )
 
 
 def text_shapes(card: cards.Card) -> TextInputs:

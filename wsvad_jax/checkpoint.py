@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from wsvad_jax import hosts
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 from wsvad_jax.runs import check_config
@@ -107,7 +108,7 @@ def digest(tree: Any) -> str:
     """Returns a hash of every array's bytes, in the order of the tree."""
     h = hashlib.blake2b(digest_size=16)
     for leaf in jax.tree.leaves(tree):
-        h.update(np.ascontiguousarray(jax.device_get(leaf)).view(np.uint8).data)
+        h.update(np.ascontiguousarray(hosts.fetch(leaf)).view(np.uint8).data)
     return h.hexdigest()
 
 
@@ -119,12 +120,16 @@ def save_params(
 
     directory = pathlib.Path(directory).absolute()
     target = directory / "params"
-    (directory / "meta.json").unlink(missing_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
+    with hosts.first_alone("model"):
+        if hosts.is_first():
+            (directory / "meta.json").unlink(missing_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
     tree = {"params": params, "batch_stats": batch_stats}
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
-    write_json(directory / "meta.json", {**meta, "digest": digest(tree)})
+    meta = {**meta, "digest": digest(tree)}
+    if hosts.is_first():
+        write_json(directory / "meta.json", meta)
 
 
 def read_meta(directory: pathlib.Path) -> dict[str, Any]:

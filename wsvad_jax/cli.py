@@ -8,15 +8,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Stopped
 from wsvad_jax.files import cache_dir
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command anew
 MULTIHOST = "WSVAD_JAX_MULTIHOST"
 COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
+HEARTBEAT = 30  # seconds without a sign of life after which a process is given up
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
@@ -37,6 +39,9 @@ def run(main: Callable[[], int]) -> None:
             raise
         print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
         code = EXIT_INPUT
+    except Stopped as e:
+        print(f"stopped: {e}; the same command goes on from there", file=sys.stderr)
+        code = EXIT_AGAIN
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
@@ -78,8 +83,9 @@ def cpu_kind() -> str:
 def start_hosts(asked: bool) -> None:
     """Joins the other processes of a run, where `--multihost` or the variable asks.
 
-    JAX takes addresses and ranks from Cloud TPU, GKE, Slurm or Open MPI. It must be
-    the first thing that is done with JAX.
+    JAX takes addresses and ranks from Cloud TPU, GKE, Slurm or Open MPI; elsewhere they
+    are in JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID. It must be the first thing that is done with JAX.
 
     Raises:
       InputError: nothing says which processes belong together.
@@ -92,7 +98,14 @@ def start_hosts(asked: bool) -> None:
     import jax
 
     try:
-        jax.distributed.initialize()
+        count, rank = (
+            int(number) if (number := os.environ.get(name)) else None
+            for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        )
+        # A process that is killed is to be missed within a minute.
+        jax.distributed.initialize(
+            num_processes=count, process_id=rank, heartbeat_timeout_seconds=HEARTBEAT
+        )
     except ValueError as e:
         raise InputError(
             f"--multihost: no other hosts are known ({e}); start the program on all of "

@@ -1,4 +1,4 @@
-"""The one error type for everything a user can cause."""
+"""The one error type for everything a user can cause, and an end that is none."""
 
 LONGEST = 10_000  # characters of a message
 
@@ -16,3 +16,7 @@ class InputError(ValueError):
             half = LONGEST // 2
             text = f"{text[:half]} … {text[-half:]}"
         super().__init__(text)
+
+
+class Stopped(Exception):
+    """A run that a termination notice ended early; it can go on from what is saved."""

@@ -78,9 +78,15 @@ def write_results(
       workdir: where the files go.
       meta: of the model: `step`, `selection`.
       history: lines of metrics.jsonl, for the loss curves.
+
+    Of several processes the first does it; the others wait, and return {}.
     """
-    from wsvad_jax import metrics, plots
+    from wsvad_jax import hosts, metrics, plots
     from wsvad_jax.writer import results_table
+
+    if not hosts.is_first():
+        hosts.wait("results")
+        return {}
 
     config, card = recipe.config, recipe.dataset.card
     results = metrics.evaluate(
@@ -113,6 +119,7 @@ def write_results(
     write_json(workdir / "results.json", results)
     print(results_table(results))
     print(f"results.json, scores.npz and report.png are in {workdir}")
+    hosts.wait("results")
     return results
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsvad_jax import hosts
 from wsvad_jax.data import pipeline
 from wsvad_jax.data.records import Batch
 from wsvad_jax.errors import InputError
@@ -86,11 +87,15 @@ class Feed:
         if self.resident is not None:
             return self.resident, self.rows_ahead(step, n), np.int32(n)
         if self._ahead is None or step != self._next:
-            self._ahead = pipeline.prefetch(
-                pipeline.gather(self.packed, self.rows_of(s)) for s in _from(step)
-            )
+            self._ahead = pipeline.prefetch(map(self.batch, _from(step)))
         self._next = step + 1
         return (next(self._ahead),)
+
+    def batch(self, step: int) -> Batch:
+        """Gathers the batch of `step`: of several processes, each its own rows."""
+        mesh, rows = self.recipe.mesh, self.rows_of(step)
+        own = rows[hosts.own_rows(mesh, len(rows))]
+        return hosts.join(pipeline.gather(self.packed, own), mesh)
 
     def rows_ahead(self, step: int, n: int) -> np.ndarray:
         """Rows of the batches of the n steps after `step`, int32 [CHUNK, B]."""

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax import optim
+from wsvad_jax import hosts, optim
 from wsvad_jax.checkpoint import Checkpoints
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Stopped
 from wsvad_jax.feed import Feed, open_feed, open_validation
 from wsvad_jax.files import write_json
 from wsvad_jax.progress import Progress
@@ -128,7 +128,8 @@ class Training:
         """Opens the workdir; `state` is the initial one."""
         self.best = Best(copied(state.params), copied(state.batch_stats))
         # Only now: a recipe that can't be trained leaves nothing behind.
-        write_json(self.workdir / "config.json", settings(self.recipe.config))
+        if hosts.is_first():
+            write_json(self.workdir / "config.json", settings(self.recipe.config))
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
     def restore(self, state: State, newest: int | None = None) -> tuple[int, State]:
@@ -247,11 +248,12 @@ def fit(
 
     Returns the selected weights and the lines of metrics.jsonl.
     """
-    training = Training(recipe, scorer, workdir)
+    with hosts.first_alone("feed"):
+        training = Training(recipe, scorer, workdir)
     stepper = Alone(training)
     training.open(stepper.state)
     start, stepper.state = training.restore(stepper.state)
-    if start:
+    if start and hosts.is_first():
         print(f"resuming {workdir} at step {start} of {training.schedule.total}")
     take_steps([training], stepper, start)
     return training.best, training.writer.history()
@@ -262,7 +264,9 @@ def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> N
     step, schedule = start, trainings[0].schedule
     pending: tuple[int, int, dict[str, jax.Array]] | None = None
     for training in trainings:
-        training.writer = Writer(training.workdir, resume_step=start)
+        training.writer = Writer(
+            training.workdir, resume_step=start, active=hosts.is_first()
+        )
 
     def each():
         return zip(trainings, stepper.states(), strict=True)
@@ -274,7 +278,10 @@ def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> N
             shown = log_steps(trainings, first, n, jax.device_get(found))
             progress.update(n, **shown)
 
-    with Progress("train", schedule.total, unit="step", initial=start) as progress:
+    with (
+        hosts.Notice() as notice,
+        Progress("train", schedule.total, unit="step", initial=start) as progress,
+    ):
         while True:
             if step > trainings[0].evaluated and schedule.evaluates(step):
                 log()
@@ -282,11 +289,12 @@ def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> N
                     training.evaluate(step, state)
             if step > start and schedule.reloads(step):
                 stepper.replace([training.reload(state) for training, state in each()])
-            if step > start and schedule.saves(step):
+            stop = notice.given() and step < schedule.total
+            if step > start and (stop or schedule.saves(step)):
                 log()
                 for training, state in each():
                     training.save(step, state)
-            if step == schedule.total:
+            if stop or step == schedule.total:
                 break
             n = schedule.until(step, stepper.chunk)
             metrics = stepper.advance(step, n)
@@ -295,6 +303,8 @@ def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> N
             step += n
     for training in trainings:
         training.close()
+    if stop:
+        raise Stopped(f"step {step} of {schedule.total} is saved")
 
 
 def log_steps(

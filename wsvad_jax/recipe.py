@@ -73,7 +73,15 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
     T = window_length(config, dataset)
     text, tower = open_text(config, dataset) if "clip" in config else (None, None)
     return Recipe(
-        config, paper, model, text, tower, T, dataset.width, make_mesh(), dataset
+        config,
+        paper,
+        model,
+        text,
+        tower,
+        T,
+        dataset.width,
+        make_mesh(config.get("mesh", {})),
+        dataset,
     )
 
 
@@ -170,8 +178,8 @@ def random_snapshot(width: int) -> pathlib.Path:
 
 
 def settings(config: "ConfigDict") -> dict[str, Any]:
-    """Returns what a run depends on: all of the recipe but a study's list of seeds."""
-    return {k: v for k, v in config.to_dict().items() if k != "seeds"}
+    """Returns what a run depends on: not a study's list of seeds, nor the devices."""
+    return {k: v for k, v in config.to_dict().items() if k not in ("seeds", "mesh")}
 
 
 def check_params(recipe: Network, params: Any, source: str) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float16, Int, Num
 
+from wsvad_jax import hosts
 from wsvad_jax.errors import InputError
 from wsvad_jax.metrics import EvalVideo
 from wsvad_jax.place import still, without_place
@@ -46,8 +47,9 @@ class Scorer:
 
         self.program: Callable = jax.jit(
             score,
-            in_shardings=(everywhere, over_devices, over_devices, everywhere),
-            out_shardings=over_devices,
+            # Weights and text lie where training has them.
+            in_shardings=(None, over_devices, over_devices, None),
+            out_shardings=everywhere,
         )
         self._encode_text: Callable | None = None
         if recipe.text is not None:
@@ -120,6 +122,7 @@ class Scorer:
         """
         W = len(length)
         x, n = _fill(features, length, batch_size)
+        x, n = hosts.spread((x, n), self.recipe.mesh)
         scores = jax.device_get(self.program(variables, x, n, text))
         return {name: value[:W] for name, value in scores.items()}
 

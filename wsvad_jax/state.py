@@ -4,7 +4,7 @@ Randomness is fold_in(seed, step), so that a resumed run needs the step alone.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from jaxtyping import Array, Int
 
 from wsvad_jax.errors import InputError
 
+AXES = ("data", "fsdp")  # of the mesh
+SHARDED = 1024  # entries of an array that is worth sharding, at least
 CHUNK = 32  # steps a call, at most, where the split lies on the device
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 Step = Callable[..., tuple["State", dict[str, Array]]]
@@ -33,9 +35,27 @@ class State:
     opt_state: Any
 
 
-def make_mesh() -> Mesh:
-    """One axis, `data`, over all devices: from one CPU to a TPU slice."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
+    """Two axes over all devices, from one CPU to a TPU slice: `data` and `fsdp`.
+
+    Both split the batch; `fsdp` splits parameters and optimiser, too.
+
+    Args:
+      sizes: devices along each axis, `config.mesh`; 0 or nothing is what is left over,
+        1 for `fsdp`.
+
+    Raises:
+      InputError: they are not as many devices as there are.
+    """
+    devices, sizes = jax.device_count(), sizes or {}
+    fsdp = sizes.get("fsdp", 0) or 1
+    data = sizes.get("data", 0) or devices // fsdp
+    if data * fsdp != devices:
+        raise InputError(
+            f"config.mesh is {data} x {fsdp} (data x fsdp) devices, but there are "
+            f"{devices}; leave data at 0 and choose an fsdp that divides {devices}"
+        )
+    return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
@@ -54,7 +74,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split(mesh: Mesh) -> NamedSharding:
     """The first axis, the batch, is split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(AXES))
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """Where the arrays of a state lie: over `fsdp`, each split along its longest axis.
+
+    Arrays that are small, or have no axis that `fsdp` divides, are on every device.
+    """
+
+    def place(x: Any) -> NamedSharding:
+        n = mesh.shape["fsdp"]
+        axes = [i for i, size in enumerate(x.shape) if size % n == 0]
+        if n == 1 or not axes or np.prod(x.shape) < SHARDED:
+            return replicated(mesh)
+        axis = max(axes, key=lambda i: x.shape[i])
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, "fsdp"))
+
+    return jax.tree.map(place, tree)
 
 
 def make_init(
@@ -62,7 +99,7 @@ def make_init(
     optimiser: optax.GradientTransformation,
     example: tuple[Any, Any, Any],
     mesh: Mesh,
-) -> Callable[[Array], State]:
+) -> functools.partial[State]:
     """Returns the compiled function from a key to initial parameters and optimiser.
 
     Args:
@@ -84,7 +121,9 @@ def make_init(
             opt_state=optimiser.init(params),
         )
 
-    return functools.partial(jax.jit(init, out_shardings=replicated(mesh)), example)
+    shapes = jax.eval_shape(init, example, jax.random.key(0))
+    program = jax.jit(init, out_shardings=shardings(shapes, mesh))
+    return functools.partial(program, example)
 
 
 def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
@@ -146,11 +185,22 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
     """
     whole = replicated(mesh)
     return jax.jit(
-        step,
+        placed(step, mesh),
         donate_argnums=0,
-        in_shardings=(whole, split(mesh), whole, whole),
-        out_shardings=whole,
+        in_shardings=(None, split(mesh), whole, whole),
+        out_shardings=(None, whole),
     )
+
+
+def placed(step: Step, mesh: Mesh) -> Step:
+    """Returns `step` with the new state where `shardings` has it."""
+
+    def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
+        state, metrics = step(state, *inputs)
+        where = shardings(state, mesh)
+        return jax.lax.with_sharding_constraint(state, where), metrics
+
+    return one
 
 
 def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
@@ -161,7 +211,7 @@ def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
     [CHUNK], valid up to n. As n is an argument, one program serves chunks of any
     length, and their length changes no number.
     """
-    whole = replicated(mesh)
+    whole, step = replicated(mesh), placed(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
         def batch(i):
@@ -177,12 +227,11 @@ def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
         kept = jax.tree.map(lambda x: jnp.zeros((CHUNK, *x.shape), x.dtype), shapes)
         return jax.lax.fori_loop(0, n, one, (state, kept))
 
-    over_batch = NamedSharding(mesh, PartitionSpec(None, "data"))
     return jax.jit(
         steps,
         donate_argnums=0,
-        in_shardings=(whole, whole, over_batch, whole, whole, whole),
-        out_shardings=whole,
+        in_shardings=(None, whole, whole, whole, whole, whole),
+        out_shardings=(None, whole),
     )
 
 

@@ -44,7 +44,7 @@ def train_and_evaluate(
     Raises:
       InputError: a bad recipe, dataset or workdir, or a loss that is not finite.
     """
-    from wsvad_jax import evaluate
+    from wsvad_jax import evaluate, hosts
     from wsvad_jax.checkpoint import save_params
     from wsvad_jax.loop import fit
     from wsvad_jax.recipe import open_recipe
@@ -57,7 +57,9 @@ def train_and_evaluate(
         print(results_table(results))
         print(f"{workdir} is finished; another --workdir or seed starts a new run")
         return results
-    recipe = open_recipe(config, data_dir)
+    hosts.wait("workdir")
+    with hosts.first_alone("data"):
+        recipe = open_recipe(config, data_dir)
     scorer = Scorer(recipe)
     best, history = fit(recipe, scorer, workdir)
     meta = {

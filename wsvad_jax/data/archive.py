@@ -18,6 +18,7 @@ time, of each shard.
 # pyright: reportMissingImports=false
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -144,9 +145,11 @@ class Extract(beam.DoFn):
         self._count(summary)
         for name in (*summary.skipped, *summary.done):
             yield json.dumps(self._line(name, made=name in left))
+        videos = left.values()
         for error in summary.failed:
-            # An error's text begins with the file that it is about.
-            video = next(v for v in left.values() if str(error).startswith(f"{v}: "))
+            # An error's text begins with the file that it is about, made printable.
+            begins = (str(error).startswith(str(InputError(f"{v}: "))) for v in videos)
+            video = next(itertools.compress(videos, begins))
             line = json.dumps({"video": str(video), "error": str(error)})
             yield beam.pvalue.TaggedOutput("failed", line)
 
