@@ -35,6 +35,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.seeds = (0, 1, 2)  # of --seeds without a list
     config.protocol = "clean"
     config.checkpoint_every = 0  # steps; 0 is each epoch
+    config.remat = False  # less memory, more computation in the backward pass
 
     # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
     # auto: the one that made the features, by the dataset's card.

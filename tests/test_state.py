@@ -30,9 +30,9 @@ SMALL = {
 class Case:
     """A small model with its objective, a split of S videos, the rows of each step."""
 
-    def __init__(self, name, text, **changes):
+    def __init__(self, name, text, order=0):
         self.config = cli.load_config([f"--config={name}:ucf"])
-        self.config.model.update(SMALL[name] | changes)
+        self.config.model.update(SMALL[name])
         self.text = text if "clip" in self.config else None
         self.model = recipe.build_model(self.config)
         self.mesh = state.make_mesh()
@@ -43,6 +43,7 @@ class Case:
         features = r.standard_normal((S, 1, T, D)) * 0.4
         length = r.randint(T // 2, T + 1, S).astype(np.int32)
         self.split = Batch(features.astype(np.float16), length, label, np.ones(S, bool))
+        r = np.random.RandomState(order)
         sides = [np.arange(S // 2), np.arange(S // 2, S)]
         self.rows = np.stack(
             [np.concatenate([r.choice(x, B // 2) for x in sides]) for _ in range(STEPS)]
@@ -71,19 +72,41 @@ class Case:
         return current, {k: [m[k] for m in found] for k in found[0]}
 
 
+def ahead(rows):
+    return np.concatenate([rows, np.zeros((state.CHUNK - STEPS, B), np.int32)])
+
+
+close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_chunk_of_steps_is_the_steps_one_by_one(name, tiny_text):
     case = Case(name, tiny_text)
     key = jax.random.key(0)
     wanted, wanted_metrics = case.one_by_one()
     steps = state.compile_steps(case.step(), case.mesh)
-    rows = np.zeros((state.CHUNK, B), np.int32)
-    rows[:STEPS] = case.rows
-    split = jax.tree.map(jnp.asarray, case.split)
-    inputs = split, rows, np.int32(STEPS), case.text, key
+    inputs = case.split, ahead(case.rows), np.int32(STEPS), case.text, key
     found, metrics = steps(case.init(key), *inputs)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     jax.tree.map(close, jax.device_get(found), jax.device_get(wanted))
     for k, values in wanted_metrics.items():
         close(metrics[k][:STEPS], values)
         assert not metrics[k][STEPS:].any()  # steps that were not asked for
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_seeds_side_by_side_are_the_seeds_alone(name, tiny_text):
+    """Each with its own weights, order and noise."""
+    cases = [Case(name, tiny_text, order=seed) for seed in (0, 1)]
+    case = cases[0]
+    keys = [jax.random.key(seed) for seed in (0, 1)]
+    steps = state.compile_steps(case.step(), case.mesh, seeds=True)
+    states = [case.init(key) for key in keys]
+    together = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    rows = np.stack([ahead(c.rows) for c in cases])
+    inputs = case.split, rows, np.int32(STEPS), case.text, jnp.stack(keys)
+    found, metrics = steps(together, *inputs)
+    for i, one in enumerate(cases):
+        wanted, wanted_metrics = one.one_by_one(seed=i)
+        jax.tree.map(lambda x, y: close(x[i], y, rtol=1e-3), found, wanted)  # noqa: B023
+        for k, values in wanted_metrics.items():
+            close(metrics[k][i, :STEPS], values)

@@ -58,12 +58,11 @@ class Feed:
             half = plan.batch_size // 2
             sides = int(self.is_normal.sum()), int((~self.is_normal).sum())
             self.loader_steps = sum(n // half for n in sides)
-        self.resident: Batch | None = None
-        self.chunk = 1  # steps that the compiled program takes at once
+        self.on_device = config.data.placement == "device"
+        # Steps that the compiled program takes at once.
+        self.chunk = CHUNK if self.on_device else 1
         self._ahead: Iterator[Batch] | None = None
         self._next = -1
-        if config.data.placement == "device":
-            self.chunk, self.resident = CHUNK, self.placed()
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
@@ -84,7 +83,7 @@ class Feed:
         A batch, or the resident split, the rows of each step's batch, and n. Steps are
         asked for in order; a thread gathers the host's batches ahead.
         """
-        if self.resident is not None:
+        if self.on_device:
             return self.resident, self.rows_ahead(step, n), np.int32(n)
         if self._ahead is None or step != self._next:
             self._ahead = pipeline.prefetch(map(self.batch, _from(step)))
@@ -106,9 +105,9 @@ class Feed:
 
     def compile(self, step: Step) -> Callable[..., Any]:
         """Compiles a training step for what `inputs` returns."""
-        if self.resident is None:
-            return compile_step(step, self.recipe.mesh)
-        return compile_steps(step, self.recipe.mesh)
+        if self.on_device:
+            return compile_steps(step, self.recipe.mesh)
+        return compile_step(step, self.recipe.mesh)
 
     def videos(self, step: int) -> list[str]:
         """Names of the videos in the batch of `step`."""
@@ -119,8 +118,9 @@ class Feed:
         shape = (2, *self.packed.features.shape[1:])
         return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.recipe.text
 
-    def placed(self) -> Batch:
-        """Returns the packed split as one batch on the devices, whole on each."""
+    @functools.cached_property
+    def resident(self) -> Batch:
+        """The packed split as one batch on the devices, whole on each."""
         packed = self.packed
         whole = Batch(
             features=np.asarray(packed.features),

@@ -124,20 +124,21 @@ class Training:
         self.validate = open_validation(recipe, self.feed, scorer)
         self.evaluated = 0
 
-    def open(self, state: State) -> None:
-        """Opens the workdir; `state` is the initial one."""
-        self.best = Best(copied(state.params), copied(state.batch_stats))
+    def open(self) -> None:
+        """Opens the workdir."""
         # Only now: a recipe that can't be trained leaves nothing behind.
         if hosts.is_first():
             write_json(self.workdir / "config.json", settings(self.recipe.config))
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
-    def restore(self, state: State, newest: int | None = None) -> tuple[int, State]:
+    def restore(self, initial: State, newest: int | None = None) -> tuple[int, State]:
         """Returns step and state of the last checkpoint, up to step `newest`."""
-        template = {"state": state, "best": self.best.arrays()}
+        weights = {"params": initial.params, "batch_stats": initial.batch_stats}
+        template = {"state": initial, "best": weights}
         found = self.checkpoints.restore(template, newest)
         if not found:
-            return 0, state
+            self.evaluated, self.best = 0, Best(**copied(weights))
+            return 0, initial
         step, tree, record = found
         self.evaluated = record["evaluated"]
         self.best = Best(**tree["best"], step=record["best"], metric=record["metric"])
@@ -176,9 +177,10 @@ class Training:
         if bad:
             videos = self.feed.videos(step - 1)
             raise InputError(
-                f"step {step}: {bad[0]} is {metrics[bad[0]]}; the batch's videos are "
-                f"{', '.join(videos[:8])}{' …' if len(videos) > 8 else ''}; look for "
-                "extreme features among them or lower the learning rate"
+                f"step {step} of seed {self.recipe.config.seed}: {bad[0]} is "
+                f"{metrics[bad[0]]}; the batch's videos are {', '.join(videos[:8])}"
+                f"{' …' if len(videos) > 8 else ''}; look for extreme features among "
+                "them or lower the learning rate"
             )
         self.writer.write(step, metrics)
 
@@ -234,11 +236,15 @@ def programs(training: Training) -> tuple[Callable, Callable]:
         steps_per_epoch=schedule.per_epoch,
         loader_steps=training.feed.loader_steps,
     )
-    weights = dict(recipe.config.loss)
-    return (
-        make_init(recipe.model, optimiser, training.feed.example(), recipe.mesh),
-        make_step(recipe.model, recipe.paper.loss_fn, optimiser, weights),
+    step = make_step(
+        recipe.model,
+        recipe.paper.loss_fn,
+        optimiser,
+        dict(recipe.config.loss),
+        remat=recipe.config.get("remat", False),
     )
+    example = training.feed.example()
+    return make_init(recipe.model, optimiser, example, recipe.mesh), step
 
 
 def fit(
@@ -251,7 +257,7 @@ def fit(
     with hosts.first_alone("feed"):
         training = Training(recipe, scorer, workdir)
     stepper = Alone(training)
-    training.open(stepper.state)
+    training.open()
     start, stepper.state = training.restore(stepper.state)
     if start and hosts.is_first():
         print(f"resuming {workdir} at step {start} of {training.schedule.total}")

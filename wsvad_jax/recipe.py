@@ -80,7 +80,7 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
         tower,
         T,
         dataset.width,
-        make_mesh(config.get("mesh", {})),
+        make_mesh(dict(config.get("mesh", {}))),
         dataset,
     )
 

@@ -145,17 +145,29 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     return loss
 
 
+def recomputed(loss: Callable) -> Callable:
+    """`loss` whose backward pass keeps products with weights and computes the rest."""
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return jax.checkpoint(loss, policy=policy)
+
+
 def make_step(
     model: Any,
     loss_fn: LossFn,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
+    *,
+    remat: bool = False,
 ) -> Step:
     """Returns the training step (state, batch, text, key) → (state, metrics).
 
-    Metrics are the loss terms, `loss` and `grad_norm`.
+    Metrics are the loss terms, `loss` and `grad_norm`. With `remat`, memory is saved by
+    computing activations again.
     """
-    gradient = jax.value_and_grad(objective(model, loss_fn, weights), has_aux=True)
+    loss_of = objective(model, loss_fn, weights)
+    gradient = jax.value_and_grad(
+        recomputed(loss_of) if remat else loss_of, has_aux=True
+    )
 
     def step(
         state: State, batch: Any, text: Any, key: Array
@@ -203,13 +215,14 @@ def placed(step: Step, mesh: Mesh) -> Step:
     return one
 
 
-def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
+def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
     """Compiles up to CHUNK steps into one program over a split that lies on the devices.
 
     Returns (state, resident, rows, n, text, key) → (state, metrics): `rows` [CHUNK, B]
     names each step's samples in `resident`, of which n steps are taken, and metrics are
     [CHUNK], valid up to n. As n is an argument, one program serves chunks of any
-    length, and their length changes no number.
+    length, and their length changes no number. With `seeds`, state, rows, key and
+    metrics have a further leading axis, of seeds that are trained side by side.
     """
     whole, step = replicated(mesh), placed(step, mesh)
 
@@ -228,7 +241,7 @@ def compile_steps(step: Step, mesh: Mesh) -> Callable[..., Any]:
         return jax.lax.fori_loop(0, n, one, (state, kept))
 
     return jax.jit(
-        steps,
+        jax.vmap(steps, (0, None, 0, None, None, 0)) if seeds else steps,
         donate_argnums=0,
         in_shardings=(None, whole, whole, whole, whole, whole),
         out_shardings=(None, whole),

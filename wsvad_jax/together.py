@@ -1,0 +1,105 @@
+"""Several seeds of a recipe trained side by side, as one program over an axis of seeds.
+
+Each seed has its own initial weights, order of batches and noise; the packed training
+split and the frozen text tower are shared and lie on the device. Every seed keeps its
+own workdir, with checkpoints like those of a run alone, so that what is left of an
+interrupted study goes on together or one by one.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.loop import Best, Training, programs, take_steps
+from wsvad_jax.state import CHUNK, State, compile_steps, replicated
+
+if TYPE_CHECKING:
+    from wsvad_jax.recipe import Recipe
+    from wsvad_jax.scoring import Scorer
+
+
+class Together:
+    """Takes the steps of trainings that differ by seed."""
+
+    chunk = CHUNK
+
+    def __init__(self, trainings: Sequence[Training]):
+        self.trainings = trainings
+        first = trainings[0]
+        whole = replicated(first.recipe.mesh)
+
+        def stack(trees):
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+        def pick(tree, i):
+            return jax.tree.map(lambda leaf: leaf[i], tree)
+
+        self._stack = jax.jit(stack, out_shardings=whole)
+        self._pick = jax.jit(pick, out_shardings=whole)
+        init, step = programs(first)
+        keys = [jax.random.key(t.recipe.config.seed) for t in trainings]
+        self.keys = jnp.stack(keys)
+        self.state = self._stack([init(key) for key in keys])
+        self.step = compile_steps(step, first.recipe.mesh, seeds=True)
+        self.resident = first.feed.resident
+        self.text = jax.device_put(first.recipe.text, whole)
+
+    def states(self) -> list[State]:
+        return [self._pick(self.state, i) for i in range(len(self.trainings))]
+
+    def replace(self, states: list[State]) -> None:
+        self.state = self._stack(states)
+
+    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+        rows = np.stack([t.feed.rows_ahead(step, n) for t in self.trainings])
+        inputs = self.resident, rows, np.int32(n), self.text, self.keys
+        self.state, metrics = self.step(self.state, *inputs)
+        return metrics
+
+
+def fit_together(
+    recipes: Sequence["Recipe"], scorer: "Scorer", workdirs: Sequence[pathlib.Path]
+) -> list[tuple[Best, list[dict[str, Any]]]]:
+    """Trains recipes that differ by seed alone, each in its workdir.
+
+    Returns what `loop.fit` does, of each.
+    """
+    trainings = [
+        Training(recipe, scorer, workdir)
+        for recipe, workdir in zip(recipes, workdirs, strict=True)
+    ]
+    together = Together(trainings)
+    for training in trainings:
+        training.open()
+    start, states = common(trainings, together.states())
+    if start:
+        together.replace(states)
+        total = trainings[0].schedule.total
+        print(f"resuming {len(trainings)} seeds at step {start} of {total}")
+    take_steps(trainings, together, start)
+    return [(training.best, training.writer.history()) for training in trainings]
+
+
+def common(
+    trainings: Sequence[Training], initial: Sequence[State]
+) -> tuple[int, list[State]]:
+    """Restores all from the last step that every one has a checkpoint of, or step 0."""
+    newest = None
+    while True:
+        found = [
+            training.restore(state, newest)
+            for training, state in zip(trainings, initial, strict=True)
+        ]
+        steps = [step for step, _ in found]
+        if len(set(steps)) == 1:
+            return steps[0], [state for _, state in found]
+        newest = min(steps)
+        seeds = ", ".join(
+            f"seed {training.recipe.config.seed} at step {step}"
+            for training, step in zip(trainings, steps, strict=True)
+        )
+        print(f"checkpoints differ ({seeds}); all go on from step {newest} at most")
