@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsvad_jax import cli, metrics
+from wsvad_jax.curves import curves
 from wsvad_jax.data import builder, cards
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.files import write_json
@@ -88,4 +89,5 @@ def write_run(
     arrays |= {f"{v.video}/classes": v.classes for v in videos}
     arrays |= {f"{v.video}/anomaly_align": v.extra["align"] for v in videos}
     np.savez_compressed(workdir / "scores.npz", **arrays)
+    write_json(workdir / "curves.json", curves(videos, CARD.class_names), indent=None)
     return workdir

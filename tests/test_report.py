@@ -136,7 +136,8 @@ def test_interval_of_these_very_runs_only(tmp_path):
     runs = write_runs(tmp_path)
     values = [read_json(r / "results.json")["auc"] for r in runs]
     auc = {"seeds": values, "interval": [0.5, 0.625]}
-    summary = {"seeds": [0, 1, 2], "metrics": {"auc": auc}}
+    names = {"dataset": "small", "model": "vadclip", "protocol": "clean"}
+    summary = {**names, "seeds": [0, 1, 2], "metrics": {"auc": auc}}
     write_json(tmp_path / "vadclip-small-clean-seeds.json", summary)
     (row,) = report.tables(read_groups(tmp_path))["small"]
     assert row["95 % interval"] == "50.00–62.50"
@@ -190,12 +191,15 @@ def test_collected_runs_give_the_same_tables_without_paths(tmp_path, capsys):
     write_runs(tmp_path / "runs", "mil_ranking", (0,), "protocol=paper")
     results = tmp_path / "results"
     report.main([str(tmp_path / "runs"), "--collect", str(results)])
-    files = sorted(p.relative_to(results).as_posix() for p in results.rglob("*.json"))
+    files = sorted(
+        p.relative_to(results).as_posix() for p in results.rglob("seed?.json")
+    )
     assert files == [
         "small/mil_ranking/paper/seed0.json",
         "small/vadclip/clean/seed0.json",
         "small/vadclip/clean/seed1.json",
     ]
+    assert len(list(results.rglob("seed?.curves.json"))) == 3
     for file in files:
         assert str(tmp_path) not in (results / file).read_text()
         assert read_json(results / file)["config"]["data"]["name"] == "small"

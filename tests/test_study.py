@@ -54,7 +54,7 @@ def test_other_seeds_are_refused(text):
 def test_interval_of_one_run_is_the_bootstraps():
     videos = scored(0)
     for metric in ("auc", "ap", "video_auc", "auc_align"):
-        found = study.mean_interval([videos], metric, n=200)
+        found = study.interval(study.mean_resampled([videos], metric, n=200))
         assert found == pytest.approx(bootstrap_interval(videos, metric, n=200))
 
 
@@ -77,7 +77,9 @@ def test_interval_is_of_the_mean_over_runs_on_the_same_videos():
         )
         for counts in weights
     ]
-    found = study.mean_interval(runs, "auc", n=n, seed=3, level=0.9)
+    values = study.mean_resampled(runs, "auc", n=n, seed=3)
+    assert values == pytest.approx(means)
+    found = study.interval(values, level=0.9)
     assert found == pytest.approx(np.quantile(means, [0.05, 0.95]).tolist())
 
 

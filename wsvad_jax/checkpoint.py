@@ -18,7 +18,7 @@ import numpy as np
 from wsvad_jax import hosts
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
-from wsvad_jax.runs import check_config
+from wsvad_jax.run_checks import check_config
 
 NoneType = type(None)
 META: dict[str, tuple[type, ...]] = {

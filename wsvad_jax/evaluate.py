@@ -6,8 +6,9 @@
 
 Inputs: a workdir that training left, or a recipe and a model folder (WORKDIR/model, or
 what `python -m wsvad_jax.convert` wrote). Outputs, in the workdir: results.json (every
-metric), scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video) and
-report.png (score curves over the true anomalies).
+metric), scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video),
+curves.json (ROC, precision-recall, calibration; `wsvad_jax.curves`) and report.png
+(score curves over the true anomalies).
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, write_json
-from wsvad_jax.runs import read_config
+from wsvad_jax.run_checks import read_config
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -81,7 +82,8 @@ def write_results(
 
     Of several processes the first does it; the others wait, and return {}.
     """
-    from wsvad_jax import hosts, metrics, plots
+    from wsvad_jax import hosts, metrics, model_card, plots
+    from wsvad_jax.curves import curves
     from wsvad_jax.writer import results_table
 
     if not hosts.is_first():
@@ -108,6 +110,8 @@ def write_results(
         "device": device(),
     }
     write_scores(workdir / "scores.npz", videos)
+    found = curves(videos, card.class_names, card.stride)
+    write_json(workdir / "curves.json", found, indent=None)
     plots.report_png(
         workdir / "report.png",
         videos,
@@ -116,6 +120,9 @@ def write_results(
         class_names=card.class_names,
         stride=card.stride,
     )
+    if (workdir / "model").is_dir():  # trained here
+        model_card.write(workdir / "MODEL_CARD.md", recipe, meta, results)
+    # Last, since a run with results is finished.
     write_json(workdir / "results.json", results)
     print(results_table(results))
     print(f"results.json, scores.npz and report.png are in {workdir}")

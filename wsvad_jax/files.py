@@ -90,9 +90,9 @@ def _lock(path: pathlib.Path) -> int:
         os.close(handle)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
+    """Writes `value` as JSON, atomically; in one line with `indent` None."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
         # What is no Unicode, as in names of files, stands there as JSON's own escape.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

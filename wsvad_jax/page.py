@@ -75,7 +75,7 @@ def write_report(
         rows.append(_row(answer, f"#{anchor}", cover))
     overview = "" if alone else _list(rows)
     body = f"{_head(ranked, title)}{overview}{''.join(parts)}{_settings(settings)}"
-    _write(path, title, body)
+    write_document(path, title, body)
     return [path]
 
 
@@ -90,7 +90,7 @@ def _many(path, ranked, title, settings, embed_limit) -> list[pathlib.Path]:
             part, cover = section(answer, "v1", page.parent, embedding, settings, 1)
             links = _neighbours(path.name, files, i)
             body = f"{links}{_head([answer], title)}{part}{_settings(settings)}"
-            _write(page, f"{answer.name} · {title}", body)
+            write_document(page, f"{answer.name} · {title}", body)
             pages.append(page)
             rows.append(_row(answer, f"pages/{urllib.parse.quote(file)}", cover))
             progress.update()
@@ -100,7 +100,7 @@ def _many(path, ranked, title, settings, embed_limit) -> list[pathlib.Path]:
         '<span role="status"></span></p>'
     )
     body = f"{_head(ranked, title)}{search}{_list(rows)}{_settings(settings)}"
-    _write(path, title, body)
+    write_document(path, title, body)
     return [path, *pages]
 
 
@@ -200,11 +200,27 @@ def _settings(settings: Mapping[str, object]) -> str:
     return f"<footer><p>{NOTE}{threshold}</p>{shown}</footer>"
 
 
-def _write(path: pathlib.Path, title: str, body: str) -> None:
-    """Writes a document around `body`, whole or not at all."""
-    style, script = _asset("report.css"), _asset("report.js")
+def write_document(
+    path: pathlib.Path,
+    title: str,
+    body: str,
+    styles: Sequence[str] = ("report.css",),
+    script: str = "report.js",
+) -> None:
+    """Writes a document around `body`, whole or not at all.
+
+    Args:
+      path: of the file.
+      title: of the document.
+      body: HTML whose names are escaped.
+      styles: files in assets/.
+      script: one in assets/, "" for none.
+    """
+    style = "\n".join(map(_asset, styles))
+    code = f"<script>{_asset(script)}</script>\n" if script else ""
+    allowed = _hash(_asset(script)) if script else "'none'"
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; "
         "img-src data:; media-src data: file: 'self'; "
         "base-uri 'none'; form-action 'none'"
     )
@@ -215,7 +231,7 @@ def _write(path: pathlib.Path, title: str, body: str) -> None:
         '<meta name="color-scheme" content="light dark">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
-        f"<body>\n<main>{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
+        f"<body>\n<main>{body}</main>\n{code}</body>\n</html>\n"
     )
     with atomic_path(path) as temporary:
         # Names of files may hold bytes that are no text.

@@ -1,6 +1,7 @@
 """Tables of finished runs, generated from their results.
 
   python -m wsvad_jax.report runs --output report
+  python -m wsvad_jax.report runs --html report.html
   python -m wsvad_jax.report runs --collect results
   python -m wsvad_jax.report results --readme README.md --published
   python -m wsvad_jax.report results --readme README.md --published --check
@@ -8,9 +9,10 @@
 Inputs: workdirs that training left, folders of them, or what --collect wrote. Outputs:
 DIR/report.md and DIR/report.csv, a row for each dataset, model and protocol with mean ±
 standard deviation over its seeds; with --readme, the same tables between the lines
-<!-- results:begin --> and <!-- results:end --> of FILE; with --collect, copies of the
-runs' results.json and config.json in one file each,
-DIR/DATASET/MODEL/PROTOCOL/seedN.json, without paths of this machine.
+<!-- results:begin --> and <!-- results:end --> of FILE; with --html, one page with the
+tables, curves and comparisons of models; with --collect, copies of the runs'
+results.json and config.json in one file each, DIR/DATASET/MODEL/PROTOCOL/seedN.json,
+without paths of this machine, and of their curves.
 """
 
 import argparse
@@ -62,7 +64,19 @@ class Group:
 
     runs: tuple[Run, ...]  # by seed
     variant: str = ""  # what sets its recipe apart from another row's
-    intervals: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def intervals(self) -> dict[str, Sequence[float]]:
+        """Returns the bootstrap intervals [low, high] of metrics."""
+        found = self.summary.get("metrics", {})
+        return {k: m["interval"] for k, m in found.items() if m.get("interval")}
+
+    @property
+    def resamples(self) -> dict[str, list[float]]:
+        """Returns the metrics' means over seeds on each resample of the videos."""
+        values = self.summary.get("bootstrap", {}).get("values", {})
+        return {name: list(map(float, text.split())) for name, text in values.items()}
 
     @property
     def first(self) -> Run:
@@ -117,8 +131,8 @@ def group(
         ]
         for each, members in zip(settings, recipes.values(), strict=True):
             variant = ", ".join(f"{k}={each.get(k)}" for k in differing)
-            intervals = _intervals(members, summaries)
-            groups.append(Group(tuple(members), variant, intervals))
+            summary = _summary(members, summaries)
+            groups.append(Group(tuple(members), variant, summary))
     return groups
 
 
@@ -132,15 +146,15 @@ def _place(dataset: str, model: str) -> tuple:
     return rank, dataset, MODELS.index(model) if model in MODELS else len(MODELS), model
 
 
-def _intervals(runs: Sequence[Run], summaries) -> dict[str, Sequence[float]]:
-    """Returns the intervals of the summary that is of these very runs, if any is."""
+def _summary(runs: Sequence[Run], summaries) -> Mapping[str, Any]:
+    """Returns the summary that is of these very runs, if any is."""
     for summary in summaries:
         seeds, metrics = summary["seeds"], summary["metrics"]
         if sorted(seeds) != [r.seed for r in runs] or "auc" not in metrics:
             continue
         values = dict(zip(seeds, metrics["auc"]["seeds"], strict=True))
         if all(values[r.seed] == r.results["auc"] for r in runs):
-            return {k: m["interval"] for k, m in metrics.items() if m.get("interval")}
+            return summary
     return {}
 
 
@@ -274,14 +288,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--output", metavar="DIR", type=pathlib.Path, help="for report.md, report.csv")
     add("--readme", metavar="FILE", type=pathlib.Path, help="gets the tables, too")
     add("--collect", metavar="DIR", type=pathlib.Path, help="for copies of the results")
+    add("--html", metavar="FILE", type=pathlib.Path, help="gets a page with curves")
     add("--published", action="store_true", help="list benchmarks without a run, too")
     add(
         "--check", action="store_true", help="write nothing; exit 1 if --readme differs"
     )
     known = parser.parse_args(argv)
-    if not (known.output or known.readme or known.collect):
-        parser.error("pass --output DIR, --readme FILE or --collect DIR")
-    if known.check and (known.output or known.collect or not known.readme):
+    if not (known.output or known.readme or known.collect or known.html):
+        parser.error("pass --output DIR, --readme FILE, --html FILE or --collect DIR")
+    others = known.output or known.collect or known.html
+    if known.check and (others or not known.readme):
         parser.error("--check goes with --readme alone, as it writes nothing")
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
@@ -292,7 +308,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write(groups: Sequence[Group], summaries, known: argparse.Namespace) -> int:
     """Writes what was asked for; returns the exit code."""
-    text = markdown(tables(groups, known.published))
+    found = tables(groups, known.published)
+    text = markdown(found)
     if known.readme:
         try:
             old = known.readme.read_text(encoding="utf-8")
@@ -316,8 +333,13 @@ def write(groups: Sequence[Group], summaries, known: argparse.Namespace) -> int:
             temporary.write_text(f"# Results\n\n{text}", encoding="utf-8")
         write_csv(known.output / "report.csv", groups)
         print(f"report.md and report.csv are in {known.output}")
+    if known.html:
+        from wsvad_jax import results_page
+
+        results_page.write(known.html, groups, found, HEADS, NOTE)
+        print(known.html)
     if known.collect:
-        used = [s for s in summaries if any(_intervals(g.runs, [s]) for g in groups)]
+        used = [s for s in summaries if any(g.summary is s for g in groups)]
         runs = [run for g in groups for run in g.runs]
         for path in collect(runs, known.collect, used):
             print(path)

@@ -2,8 +2,8 @@
 
 A run is a workdir with results.json and config.json; a collected run is both in one
 file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without the paths of the machine that it
-ran on, so that it can be committed. What `evaluate --checkpoint` left has no
-config.json: its weights came from elsewhere.
+ran on, so that it can be committed, with its curves in seedN.curves.json. What
+`evaluate --checkpoint` left has no config.json: its weights came from elsewhere.
 """
 
 import dataclasses
@@ -16,10 +16,16 @@ from typing import Any
 
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
+from wsvad_jax.run_checks import (
+    IOUS,
+    check_config,
+    fits,
+    is_number,
+    read_config,
+    read_summary,
+)
 
 REQUIRED = ("model", "dataset", "seed", "protocol", "auc")
-TEXTS = ("model", "dataset", "protocol", "selection", "checkpoint", "device")
-IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
 # Keys of a recipe that don't change what its numbers mean.
 IRRELEVANT = (
     "seed",
@@ -28,7 +34,9 @@ IRRELEVANT = (
     "data.name",
     "data.placement",
     "eval.batch_size",
+    "remat",
 )
+SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")
 SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
 
@@ -40,6 +48,13 @@ class Run:
     source: pathlib.Path  # its folder, or its file where it is a collected one
     results: Mapping[str, Any]
     config: Mapping[str, Any] | None  # None: scored here, not trained here
+
+    @property
+    def curves_path(self) -> pathlib.Path:
+        """Where its curves lie, if anywhere (`wsvad_jax.curves`)."""
+        if self.source.is_dir():
+            return self.source / "curves.json"
+        return self.source.with_suffix(".curves.json")
 
     @property
     def model(self) -> str:
@@ -93,7 +108,7 @@ class Run:
                 found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
             elif value is None:
                 found[key] = None
-            elif isinstance(value, int | float):
+            elif is_number(value):
                 found[key] = float(value)
         return found
 
@@ -139,38 +154,6 @@ def read_run(path: str | os.PathLike) -> Run:
     return _checked(path, results, config)
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the config.json of a workdir.
-
-    Raises:
-      InputError: no such file, or one that training did not write.
-    """
-    config = read_json(path)
-    check_config(config, str(path))
-    return config
-
-
-def check_config(config: Any, source: str) -> None:
-    """Raises InputError for what is no recipe's settings; `source` names them."""
-    known = config if isinstance(config, dict) else {}
-    data = known.get("data")
-    dataset = data.get("name") if isinstance(data, dict) else None
-    named = (known.get("model_name"), known.get("protocol"), dataset)
-    if not all(isinstance(name, str) for name in named) or not _plain(known):
-        raise InputError(
-            f"{source}: expected the settings of a training, with the keys model_name, "
-            "protocol and data.name"
-        )
-
-
-def _plain(tree: Mapping[str, Any], depth: int = 8) -> bool:
-    """Whether keys are names, `depth` below each other at most."""
-    return depth > 0 and all(
-        "." not in key and (not isinstance(value, dict) or _plain(value, depth - 1))
-        for key, value in tree.items()
-    )
-
-
 def _checked(path, results, config) -> Run:
     missing = [k for k in REQUIRED if not isinstance(results, dict) or k not in results]
     if missing:
@@ -178,7 +161,7 @@ def _checked(path, results, config) -> Run:
             f"{path}: its results lack the key {missing[0]!r}; score again"
         )
     for key, value in results.items():
-        if not _fits(key, value):
+        if not fits(key, value):
             raise InputError(
                 f"{path}: its results hold {key} {value!r:.60}, which scoring doesn't "
                 "write; score again"
@@ -198,56 +181,6 @@ def _checked(path, results, config) -> Run:
                 f"{path}: protocol {results['protocol']!r}, expected clean or paper"
             )
     return Run(path, results, config)
-
-
-def _fits(key: str, value: Any) -> bool:
-    """Whether a value is of the kind that results.json has under `key`."""
-    if key in ("seed", "step"):
-        return type(value) is int and value >= 0 or (key == "step" and value is None)
-    if key == "map":
-        return value is None or _numbers(value, len(IOUS))
-    if key in TEXTS:
-        return isinstance(value, str) and value.isprintable()
-    return value is None or isinstance(value, bool | str | dict) or _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < 1e15  # finite
-
-
-def read_summary(path: pathlib.Path) -> dict[str, Any]:
-    """Reads what a study of seeds left (`wsvad_jax.study`).
-
-    Raises:
-      InputError: no such file.
-    """
-    value = read_json(path)
-    known = value if isinstance(value, dict) else {}
-    seeds, metrics = known.get("seeds"), known.get("metrics")
-    named = all(isinstance(known.get(k), str) for k in ("dataset", "model", "protocol"))
-    numbered = isinstance(seeds, list) and all(type(s) is int for s in seeds)
-    if not named or not numbered or not isinstance(metrics, dict):
-        raise InputError(f"{path}: expected the summary of a study of seeds")
-    for name, metric in metrics.items():
-        found = metric if isinstance(metric, dict) else {}
-        interval = found.get("interval") or [0, 0]
-        good = _numbers(found.get("seeds"), len(seeds)) and _numbers(interval, 2)
-        if not good or None in interval:
-            raise InputError(
-                f"{path}: {name} lacks a number of each seed or an interval [low, "
-                "high]; make the summary again with train --seeds"
-            )
-    return value
-
-
-def _numbers(value: Any, count: int) -> bool:
-    """Whether `value` lists `count` numbers, some of which may be unknown."""
-    return (
-        isinstance(value, list)
-        and len(value) == count
-        and all(v is None or _is_number(v) for v in value)
-    )
 
 
 def find_runs(
@@ -300,7 +233,7 @@ def _walk(top: pathlib.Path) -> Iterable[pathlib.Path]:
             yield here
             continue
         for name in sorted(names):
-            scored = here.name == "scored" and name.endswith(".json")
+            scored = here.name == "scored" and SCORED.fullmatch(name)
             if scored or COLLECTED.fullmatch(name) or SUMMARY.fullmatch(name):
                 yield here / name
 
@@ -340,7 +273,7 @@ def collect(
       InputError: two of the runs would have one name.
     """
     files: dict[pathlib.Path, dict[str, Any]] = {}
-    sources: dict[pathlib.Path, pathlib.Path] = {}
+    sources: dict[pathlib.Path, Run] = {}
     for run in runs:
         name = f"seed{run.seed}"
         if not run.protocol:
@@ -348,10 +281,10 @@ def collect(
         path = _place(folder, run.dataset, run.model, run.protocol or "scored", name)
         if path in files:
             raise InputError(
-                f"{sources[path]} and {run.source} are both seed {run.seed} of "
+                f"{sources[path].source} and {run.source} are both seed {run.seed} of "
                 f"{run.model} on {run.dataset}; collect one of them"
             )
-        files[path], sources[path] = portable(run), run.source
+        files[path], sources[path] = portable(run), run
     for summary in summaries:
         names = (summary["dataset"], summary["model"], summary["protocol"])
         path = _place(folder, *names, "summary")
@@ -359,6 +292,10 @@ def collect(
             files[path] = summary
     for path, content in files.items():
         write_json(path, content)
+    for path, run in sources.items():
+        if run.curves_path.is_file() and run.source != path:
+            copied = path.with_suffix(".curves.json")
+            write_json(copied, read_json(run.curves_path), indent=None)
     return list(files)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wsvad_jax.metrics import EvalVideo
 
 HEADLINE = ("auc", "ap", "video_auc")  # with an interval; of every anomaly curve
+PAIRED = ("auc", "ap")  # whose resamples are kept, to compare models by
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # of the bootstrap
 METHOD = (
     "percentile interval of the seeds' mean over resampled test videos, normal and "
@@ -78,11 +79,13 @@ def summarise(
     dataset = _open(first, data_dir)
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
+    drawn = {}
     for name in names:
         if name in metrics:
-            metrics[name]["interval"] = mean_interval(
-                videos, name, stride=dataset.card.stride
-            )
+            values = mean_resampled(videos, name, stride=dataset.card.stride)
+            metrics[name]["interval"] = interval(values)
+            if name in PAIRED and np.isfinite(values).all():
+                drawn[name] = " ".join(f"{value:.5f}" for value in values)
     return {
         "model": first.model,
         "dataset": first.dataset,
@@ -97,6 +100,8 @@ def summarise(
             "level": LEVEL,
             "seed": SEED,
             "method": METHOD,
+            # In the order of the resamples, which are the same for every model.
+            "values": drawn,
         },
     }
 
@@ -198,36 +203,39 @@ def _suffixes(videos: "Sequence[EvalVideo]") -> list[str]:
     return ["", *(f"_{name}" for name in videos[0].extra)]
 
 
-def mean_interval(
+def mean_resampled(
     runs: "Sequence[Sequence[EvalVideo]]",
     metric: str,
     *,
     n: int = RESAMPLES,
     seed: int = SEED,
-    level: float = LEVEL,
     stride: int = 16,
-) -> list[float] | None:
-    """Returns the bootstrap interval [low, high] of a metric's mean over runs.
+) -> np.ndarray:
+    """Returns a metric's mean over runs on each of `n` resamples of the videos.
 
     Args:
       runs: the same test set in the same order, as each run scored it.
       metric: as `bootstrap.bootstrap_interval` takes.
       n: resamples.
-      level: share of the resamples inside the interval.
-
-    For one run this is `bootstrap_interval`. None where no resample is defined.
     """
     from wsvad_jax.bootstrap import resample_weights, resampled
 
     abnormal = np.array([v.abnormal for v in runs[0]])
     weights = resample_weights(abnormal, n, np.random.default_rng(seed))
     values = [resampled(videos, metric, weights, stride=stride) for videos in runs]
-    mean = np.mean(values, axis=0)
-    mean = mean[np.isfinite(mean)]
-    if not len(mean):
+    return np.mean(values, axis=0)
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
+    """Returns the percentile interval [low, high] of resampled values.
+
+    For one run it is that of `bootstrap_interval`. None where no value is defined.
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
         return None
     tail = (1 - level) / 2
-    return np.quantile(mean, [tail, 1 - tail]).tolist()
+    return np.quantile(values, [tail, 1 - tail]).tolist()
 
 
 def write_summary(

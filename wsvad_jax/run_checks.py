@@ -1,0 +1,105 @@
+"""What the files of a run must hold: a recipe, results, a summary of seeds.
+
+They may come from others, so every value that tables and pages show is looked at.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json
+
+IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+TEXTS = ("model", "dataset", "protocol", "selection", "checkpoint", "device")
+DRAWN = re.compile(r"[01]\.\d+( [01]\.\d+)*")  # values of resamples
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the config.json of a workdir.
+
+    Raises:
+      InputError: no such file, or one that training did not write.
+    """
+    config = read_json(path)
+    check_config(config, str(path))
+    return config
+
+
+def check_config(config: Any, source: str) -> None:
+    """Raises InputError for what is no recipe's settings; `source` names them."""
+    known = config if isinstance(config, dict) else {}
+    data = known.get("data")
+    dataset = data.get("name") if isinstance(data, dict) else None
+    named = (known.get("model_name"), known.get("protocol"), dataset)
+    if not all(isinstance(name, str) for name in named) or not _plain(known):
+        raise InputError(
+            f"{source}: expected the settings of a training, with the keys model_name, "
+            "protocol and data.name"
+        )
+
+
+def _plain(tree: Mapping[str, Any], depth: int = 8) -> bool:
+    """Whether keys are names, `depth` below each other at most."""
+    return depth > 0 and all(
+        "." not in key and (not isinstance(value, dict) or _plain(value, depth - 1))
+        for key, value in tree.items()
+    )
+
+
+def fits(key: str, value: Any) -> bool:
+    """Whether a value is of the kind that results.json has under `key`."""
+    if key in ("seed", "step"):
+        return type(value) is int and value >= 0 or (key == "step" and value is None)
+    if key == "map":
+        return value is None or _numbers(value, len(IOUS))
+    if key in TEXTS:
+        return isinstance(value, str) and value.isprintable()
+    return value is None or isinstance(value, bool | str | dict) or is_number(value)
+
+
+def is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 1e15  # finite
+
+
+def read_summary(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what a study of seeds left (`wsvad_jax.study`).
+
+    Raises:
+      InputError: no such file.
+    """
+    value = read_json(path)
+    known = value if isinstance(value, dict) else {}
+    seeds, metrics = known.get("seeds"), known.get("metrics")
+    named = all(isinstance(known.get(k), str) for k in ("dataset", "model", "protocol"))
+    numbered = isinstance(seeds, list) and all(type(s) is int for s in seeds)
+    if not named or not numbered or not isinstance(metrics, dict):
+        raise InputError(f"{path}: expected the summary of a study of seeds")
+    bootstrap = known.get("bootstrap", {})
+    drawn = bootstrap.get("values", {}) if isinstance(bootstrap, dict) else None
+    if not isinstance(drawn, dict) or not all(
+        map(DRAWN.fullmatch, map(str, drawn.values()))
+    ):
+        raise InputError(f"{path}: its bootstrap holds no numbers")
+    for name, metric in metrics.items():
+        found = metric if isinstance(metric, dict) else {}
+        interval = found.get("interval") or [0, 0]
+        good = _numbers(found.get("seeds"), len(seeds)) and _numbers(interval, 2)
+        if not good or None in interval:
+            raise InputError(
+                f"{path}: {name} lacks a number of each seed or an interval [low, "
+                "high]; make the summary again with train --seeds"
+            )
+    return value
+
+
+def _numbers(value: Any, count: int) -> bool:
+    """Whether `value` lists `count` numbers, some of which may be unknown."""
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(v is None or is_number(v) for v in value)
+    )
