@@ -29,7 +29,7 @@ def lines(
       y: of the vertical one.
       diagonal: draws x = y, the line of chance or of perfect calibration.
     """
-    parts = [_line((0, 1), (0, 1), "diagonal")] if diagonal else []
+    parts = [_line((0.0, 1.0), (0.0, 1.0), "diagonal")] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
         parts.append(_line(xs, ys, f"series s{i % 6}"))
     return _chart(parts, label, x, y)
