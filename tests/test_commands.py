@@ -20,7 +20,7 @@ COVERED = (
     (r"--multihost|--runner", CLOUD),
     (r"^(pip install|python -m venv|\. \.venv|git clone|cd )", ".ci/run"),
     (r"^docker ", "needs a registry"),
-    (r"^python -m (pytest|sphinx)|sphinx-build", ".ci/run"),
+    (r"python -m (pytest|sphinx)|sphinx-build", ".ci/run"),
     (r"^python tests/fuzz\.py", "test_hostile.py::test_damaged_files"),
     (r"train .*--seeds", "test_study.py::test_seeds_train_and_go_on_where_one_stopped"),
     (r"train .*:(ucf|xd|shanghaitech)", DATA),

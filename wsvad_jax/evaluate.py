@@ -82,7 +82,7 @@ def write_results(
 
     Of several processes the first does it; the others wait, and return {}.
     """
-    from wsvad_jax import hosts, metrics, model_card, plots
+    from wsvad_jax import hosts, model_card, plots
     from wsvad_jax.curves import curves
     from wsvad_jax.writer import results_table
 
@@ -91,24 +91,7 @@ def write_results(
         return {}
 
     config, card = recipe.config, recipe.dataset.card
-    results = metrics.evaluate(
-        videos,
-        card.class_names,
-        normal_truth=config.eval.normal_truth,
-        stride=card.stride,
-    )
-    results |= {
-        "model": config.model_name,
-        "dataset": card.name,
-        "seed": config.seed,
-        "protocol": config.protocol,
-        "selection": meta.get("selection", ""),
-        "without_place": recipe.without_place,
-        "checkpoint": meta.get("checkpoint", ""),
-        "step": meta.get("step"),
-        "versions": versions(),
-        "device": device(),
-    }
+    results = results_of(recipe, videos, meta)
     write_scores(workdir / "scores.npz", videos)
     found = curves(videos, card.class_names, card.stride)
     write_json(workdir / "curves.json", found, indent=None)
@@ -128,6 +111,33 @@ def write_results(
     print(f"results.json, scores.npz and report.png are in {workdir}")
     hosts.wait("results")
     return results
+
+
+def results_of(
+    recipe: "Recipe", videos: Sequence["EvalVideo"], meta: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the content of results.json; see `write_results`."""
+    from wsvad_jax import metrics
+
+    config, card = recipe.config, recipe.dataset.card
+    results = metrics.evaluate(
+        videos,
+        card.class_names,
+        normal_truth=config.eval.normal_truth,
+        stride=card.stride,
+    )
+    return results | {
+        "model": config.model_name,
+        "dataset": card.name,
+        "seed": config.seed,
+        "protocol": config.protocol,
+        "selection": meta.get("selection", ""),
+        "without_place": recipe.without_place,
+        "checkpoint": meta.get("checkpoint", ""),
+        "step": meta.get("step"),
+        "versions": versions(),
+        "device": device(),
+    }
 
 
 def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
