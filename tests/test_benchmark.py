@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from wsvad_jax import benchmark, cli, speed
+from wsvad_jax import benchmark, cli, speed, throughput
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 from wsvad_jax.runs import find_runs
@@ -62,15 +63,52 @@ def test_speed_measures_training_and_scoring(model):
     assert model in benchmark.table(found)
 
 
-def test_a_comparison_is_by_the_ratio_to_the_product():
-    def measured(share):
-        return {"models": {"dsanet": {"training": {"share_of_product": share}}}}
+@pytest.mark.parametrize("model", ["mil_ranking", "clip_tsa"])
+def test_a_test_set_of_many_lengths_is_evaluated(model):
+    """In windows, or whole in few shapes; all metrics included."""
+    config = cli.load_config([f"--config={model}:ucf", "--config.eval.batch_size=4"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throughput, "LONGEST", 40)
+        patch.setattr(throughput, "MEDIAN", 10)
+        found = throughput.measure_evaluation(config, SMALL, videos=6, repeats=1)
+    assert found["amount"] == 6 and 40 < found["snippets"] <= 6 * 40
+    table = benchmark.table(
+        {"device": "here", "models": {model: {"evaluation": found}}}
+    )
+    assert f"{model}  evaluation  6 videos" in table
 
-    assert not benchmark.compare(measured(0.5), measured(0.55), "old.json")
-    (words,) = benchmark.compare(measured(0.25), measured(0.5), "old.json")
+
+def test_ucfs_lengths():
+    length = throughput.ucf_lengths(290)
+    assert (len(length), length.max()) == (290, 6750)
+    assert np.median(length) == pytest.approx(104, abs=1)
+    assert length.mean() == pytest.approx(240, rel=0.05)  # as published
+
+
+def test_reading_and_extraction_are_measured():
+    config = cli.load_config(["--config=mil_ranking:ucf"])
+    read = throughput.measure_reading(config, SMALL, batches=3, repeats=1)
+    assert read["amount"] == 12 and read["bytes"] == 12 * 16 * 32 * 2
+    small = {"image_size": 32, "depth": 1}
+    extracted = throughput.measure_extraction(config, **small, repeats=1)
+    assert extracted["amount"] == 256 and extracted["median_s"] > 0
+
+
+def measured(seconds, rate=1e9, **sizes):
+    work = {"median_s": seconds, "product_flop_per_s": rate, **sizes}
+    return {"models": {"dsanet": {"training": work}}}
+
+
+def test_a_comparison_is_by_the_ratio_to_the_product():
+    assert not benchmark.compare(measured(1.1), measured(1.0), "old.json")
+    # Twice the time beside a product that takes twice the time, too.
+    assert not benchmark.compare(measured(2.0, 0.5e9), measured(1.0), "old.json")
+    (words,) = benchmark.compare(measured(2.0), measured(1.0), "old.json")
     assert words == "dsanet, training: 2.00 times as long"
     with pytest.raises(InputError, match="old.json: it holds no training of dsanet"):
         benchmark.compare(measured(0.5), {}, "old.json")
+    with pytest.raises(InputError, match="has length 32, not 64; measure the same"):
+        benchmark.compare(measured(1, length=64), measured(1, length=32), "old.json")
 
 
 def test_names_are_checked():

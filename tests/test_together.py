@@ -120,6 +120,5 @@ def test_together_needs_seeds(tiny):
 
 
 def test_a_bad_seed_is_named(tiny, tmp_path):
-    changes = {"clean__optim__default__lr": 1e38}
     with pytest.raises(InputError, match=r"step \d of seed 0: \w+ is (nan|inf)"):
-        seeds(tiny, tmp_path, "--together", **changes)
+        seeds(tiny, tmp_path, "--together", clean__optim__default__lr=1e38)

@@ -5,11 +5,13 @@
       --protocol clean,paper --output results
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
-speed: times training and scoring of each recipe on synthetic features, beside a matrix
-product in the same run. Inputs: the recipes' models and sizes (--batch_size, --length,
---width; by default those of UCF-Crime's recipe). Outputs: a table, and with --output
-one JSON file; --profile DIR writes traces; --check FILE compares with an earlier file,
-by the ratio to the matrix product.
+speed: times of each recipe, on synthetic features, training, scoring, the evaluation of
+a test set and the reading of batches from a cold file, and of the image tower the way
+from a video file to features, beside a matrix product in the same run. Inputs: the
+recipes' models and sizes (--batch_size, --length, --width; by default those of
+UCF-Crime's recipe). Outputs: tables, and with --output one JSON file; --profile DIR
+writes traces of training; --check FILE compares with an earlier file, by the ratio to
+the matrix product.
 
 repro: runs or resumes every model on every dataset, with every seed and protocol.
 Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of
@@ -35,6 +37,7 @@ from wsvad_jax import cli
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 
+WORKS = ("training", "scoring", "evaluation", "reading", "extraction")
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 PROTOCOLS = ("clean", "paper")
 COMPILED = ("ucf", "xd")  # datasets with sizes of their own
@@ -64,6 +67,7 @@ def repro(
     *,
     data_dir: str | None = None,
     changes: Sequence[str] = (),
+    together: bool = False,
 ) -> list[pathlib.Path]:
     """Runs or resumes the grid; returns the files of the finished runs.
 
@@ -76,6 +80,7 @@ def repro(
       runs: folder of the workdirs.
       data_dir: where prepared datasets lie or are made.
       changes: flags --config.KEY=VALUE for every run.
+      together: trains a recipe's seeds as one program.
     """
     from wsvad_jax.runs import collect, find_runs
     from wsvad_jax.train import run_name, train_seeds
@@ -91,7 +96,7 @@ def repro(
     for i, config in enumerate(configs, 1):
         name = f"{run_name(config)}-{config.protocol}"
         print(f"{name}, {i} of {len(grid)}", flush=True)
-        train_seeds(config, seeds, runs / name, data_dir)
+        train_seeds(config, seeds, runs / name, data_dir, together=together)
         found, summaries, _ = find_runs([runs / name])
         # After every recipe, so that what is done is there when the rest is stopped.
         written += collect(found, output, summaries)
@@ -99,94 +104,144 @@ def repro(
 
 
 def speed(
-    models: Sequence[str], sizes: dict[str, int], steps: int, profile: str = ""
+    models: Sequence[str],
+    sizes: dict[str, int],
+    steps: int,
+    *,
+    works: Sequence[str] = WORKS,
+    videos: int = 290,
+    profile: str = "",
+    changes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measures each model's training and scoring, each in a process of its own.
+    """Measures each model's works, each in a process of its own.
 
-    Returns {'versions', 'device', 'models': {name: {'training', 'scoring'}}}.
+    Returns {'versions', 'device', 'models': {name: {work: measured}}}; extraction, which
+    is of no model, stands under 'clip'.
 
     Args:
       models: recipes, by name.
       sizes: `batch_size`, `length`, `width`; what is missing is the recipe's.
-      steps: timed ones.
+      steps: timed ones, of training and scoring; a third of them of the rest.
+      works: some of WORKS.
+      videos: of the test set.
       profile: folder for traces, '' for none.
+      changes: flags --config.KEY=VALUE for every recipe.
     """
     found: dict[str, Any] = {"models": {}}
     # A process each: memory and compiled programs of one don't count for the next.
     context = multiprocessing.get_context("spawn")
-    for name in models:
-        for kind in ("training", "scoring"):
-            print(f"{name}, {kind}", file=sys.stderr, flush=True)
-            with context.Pool(1) as pool:
-                about, measured = pool.apply(
-                    _measure, (name, kind, sizes, steps, profile)
-                )
-            found = about | found
-            found["models"].setdefault(name, {})[kind] = measured
+    grid = [(name, w) for name in models for w in works if w != "extraction"]
+    if "extraction" in works:
+        grid.append((models[0], "extraction"))
+    for name, work in grid:
+        print(f"{name}, {work}", file=sys.stderr, flush=True)
+        arguments = name, work, sizes, steps, videos, profile, changes
+        with context.Pool(1) as pool:
+            about, measured = pool.apply(_measure, arguments)
+        found = about | found
+        of = "clip" if work == "extraction" else name
+        found["models"].setdefault(of, {})[work] = measured
     return found
 
 
 def _measure(
-    name: str, kind: str, sizes: dict[str, int], steps: int, profile: str
+    name: str,
+    work: str,
+    sizes: dict[str, int],
+    steps: int,
+    videos: int,
+    profile: str,
+    changes: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    import jax
+
     from wsvad_jax import speed as measure
+    from wsvad_jax import throughput
     from wsvad_jax.evaluate import device, versions
 
-    config = cli.load_config([f"--config={name}:ucf"])
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
+    config = cli.load_config([f"--config={name}:ucf", *changes])
     length = config.data.length or 32
     own = {"batch_size": config.paper.batch_size, "length": length, "width": 512}
     at = measure.Sizes(**{**own, **sizes}, classes=14)
     about = {"versions": versions(), "device": device()}
-    if kind == "scoring":
+    few = -(-steps // 3)
+    if work == "training":
+        trace = str(pathlib.Path(profile) / name) if profile else ""
+        return about, measure.measure_training(config, at, steps=steps, profile=trace)
+    if work == "scoring":
         return about, measure.measure_scoring(config, at, steps=steps)
-    trace = str(pathlib.Path(profile) / name) if profile else ""
-    return about, measure.measure_training(config, at, steps=steps, profile=trace)
+    if work == "evaluation":
+        return about, throughput.measure_evaluation(
+            config, at, videos=videos, repeats=few
+        )
+    if work == "reading":
+        return about, throughput.measure_reading(config, at, repeats=few)
+    return about, throughput.measure_extraction(config, repeats=few)
 
 
 def table(found: dict[str, Any]) -> str:
-    """Returns the measurements as a plain text table."""
+    """Returns the measurements as plain text tables."""
     from wsvad_jax.writer import aligned
 
     heads = ["model", "work", "sizes", "compile s", "step s", "snippets/s"]
-    rows = [[*heads, "GFLOP/s", "of product", "memory MB"]]
-    for name, kinds in found["models"].items():
-        for kind, m in kinds.items():
+    steps = [[*heads, "GFLOP", "XLA's", "GFLOP/s", "of product", "memory MB"]]
+    rest = [["model", "work", "amount", "s", "a second", "memory MB"]]
+    for name, works in found["models"].items():
+        for work, m in works.items():
+            seconds = f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})"
+            if "unit" in m:
+                rate = m["amount"] / m["median_s"]
+                memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
+                amount = f"{m['amount']} {m['unit']}"
+                rest.append([name, work, amount, seconds, f"{rate:.4g}", memory])
+                continue
             snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
-            rows.append(
+            steps.append(
                 [
                     name,
-                    kind,
+                    work,
                     f"{m['batch_size']}x{m['length']}x{m['width']}",
                     f"{m['compile_s']:.1f}",
-                    f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})",
+                    seconds,
                     f"{snippets:.0f}",
+                    f"{m['flop_products'] / 1e9:.2f}",
+                    f"{m['flop_xla'] / 1e9:.2f}",
                     f"{m['flop_per_s'] / 1e9:.1f}",
                     f"{100 * m['share_of_product']:.0f} %",
                     f"{m['peak_bytes'].get('temporary', 0) / 1e6:.0f}",
                 ]
             )
-    return "\n".join([found["device"], *aligned(rows)])
+    lines = [aligned(rows) for rows in (steps, rest) if len(rows) > 1]
+    return "\n".join([found["device"], *itertools.chain.from_iterable(lines)])
 
 
 def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list[str]:
     """Says what takes longer than in `earlier`, in units of the matrix product.
 
     Raises:
-      InputError: `earlier` is not of this program.
+      InputError: `earlier` is not of this program, or of other sizes.
     """
     complaints = []
-    for name, kinds in found["models"].items():
-        for kind, m in kinds.items():
+    sizes = ("batch_size", "length", "width", "crops", "dtype", "amount")
+    for name, works in found["models"].items():
+        for work, m in works.items():
             try:
-                old = earlier["models"][name][kind]
-                ratio = old["share_of_product"] / m["share_of_product"]
+                old = earlier["models"][name][work]
+                now, then = (x["median_s"] * x["product_flop_per_s"] for x in (m, old))
             except (KeyError, TypeError):
                 raise InputError(
-                    f"{source}: it holds no {kind} of {name}; write it anew with "
+                    f"{source}: it holds no {work} of {name}; write it anew with "
                     "--output"
                 ) from None
-            if ratio > SLOWER:
-                complaints.append(f"{name}, {kind}: {ratio:.2f} times as long")
+            for key in sizes:
+                if m.get(key) != old.get(key):
+                    raise InputError(
+                        f"{source}: its {work} of {name} has {key} {old.get(key)}, not "
+                        f"{m.get(key)}; measure the same sizes"
+                    )
+            if now > SLOWER * then:
+                complaints.append(f"{name}, {work}: {now / then:.2f} times as long")
     return complaints
 
 
@@ -202,6 +257,8 @@ def _parser() -> argparse.ArgumentParser:
     for size in ("batch_size", "length", "width"):
         one.add_argument(f"--{size}", type=int, help="the recipe's where left out")
     one.add_argument("--steps", type=int, default=10, help="timed steps")
+    one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
+    one.add_argument("--videos", type=int, default=290, help="of the test set")
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
     one.add_argument("--check", type=pathlib.Path, metavar="FILE", help="earlier JSON")
@@ -213,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
     two.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    two.add_argument("--together", action="store_true", help="the seeds as one program")
     three = parts.add_parser("aot", help="compile for TPUs that are not there")
     three.add_argument("--topology", default="v5e:2x4", help="as v5e:2x4,v4:2x2x2")
     three.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
@@ -235,19 +293,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             known.runs,
             data_dir=known.data_dir,
             changes=rest,
+            together=known.together,
         )
         print(f"tables: python -m wsvad_jax.report {known.output} --output DIR")
         return 0
+    if known.part == "speed":
+        return _speed(models, known, rest)
     if rest:
         parser.error(f"unexpected argument {rest[0]!r}")
-    return _speed(models, known) if known.part == "speed" else _aot(models, known)
+    return _aot(models, known)
 
 
-def _speed(models: Sequence[str], known: argparse.Namespace) -> int:
+def _speed(
+    models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
+) -> int:
     sizes = {k: getattr(known, k) for k in ("batch_size", "length", "width")}
     earlier = read_json(known.check) if known.check else None
     given = {k: v for k, v in sizes.items() if v is not None}
-    found = speed(models, given, known.steps, known.profile)
+    found = speed(
+        models,
+        given,
+        known.steps,
+        works=chosen(known.works, WORKS, "--works"),
+        videos=known.videos,
+        profile=known.profile,
+        changes=changes,
+    )
     print(table(found))
     if known.output:
         write_json(known.output, found)

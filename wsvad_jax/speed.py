@@ -75,7 +75,11 @@ def measure_training(
     current = state.make_init(network.model, optimiser, example, network.mesh)(key)
     count = state.count(current.params)
     step = state.make_step(
-        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
+        network.model,
+        network.paper.loss_fn,
+        optimiser,
+        dict(config.loss),
+        remat=config.get("remat", False),
     )
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
     placed = jax.device_put(batch, state.split(network.mesh))
@@ -110,16 +114,10 @@ def measure_scoring(
     """Times the scoring of batches of windows, host to host, text encoded once."""
     network = network_of(config, sizes)
     batch = synthetic_batch(sizes)
-    example = (batch.features[:2], batch.length[:2], network.text)
-
-    def init(example):
-        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        return network.model.init(rngs, *example, train=True)
-
-    variables = jax.jit(init)(example)
-    variables = {"params": variables["params"], **_statistics(variables)}
+    params, batch_stats = random_variables(network)
+    variables = {"params": params, "batch_stats": batch_stats}
     scorer = Scorer(network)
-    text = scorer.encode_text(variables["params"])
+    text = scorer.encode_text(params)
     features = np.asarray(batch.features, np.float16)
     length = np.asarray(batch.length)
 
@@ -145,8 +143,16 @@ def measure_scoring(
     }
 
 
-def _statistics(variables: Any) -> dict[str, Any]:
-    return {"batch_stats": variables.get("batch_stats", {})}
+def random_variables(network: recipe.Network) -> tuple[Any, Any]:
+    """Returns initial parameters and running statistics."""
+    example = jnp.zeros((2, 1, network.T, network.width)), jnp.ones(2, jnp.int32)
+
+    def init(text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        return network.model.init(rngs, *example, text, train=True)
+
+    variables = jax.jit(init)(network.text)
+    return variables["params"], variables.get("batch_stats", {})
 
 
 def _work(
@@ -260,10 +266,11 @@ def interleaved(
 
 def product_flops(program: Any) -> float:
     """Counts the operations of a traced program's matrix products and convolutions."""
-    return sum(times * _flops(e) for e, times in _equations(program.jaxpr, 1))
+    return sum(times * flops(e) for e, times in equations(program.jaxpr))
 
 
-def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
+def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Yields the equations of a program, loops' included, and how often each runs."""
     for equation in jaxpr.eqns:
         yield equation, times
         inner = times
@@ -275,10 +282,11 @@ def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
         for part in parts:
             part = getattr(part, "jaxpr", part)
             if hasattr(part, "eqns"):
-                yield from _equations(part, inner)
+                yield from equations(part, inner)
 
 
-def _flops(equation: Any) -> float:
+def flops(equation: Any) -> float:
+    """Counts the operations of a matrix product or convolution; 0 of anything else."""
     name = equation.primitive.name
     if name not in ("dot_general", "conv_general_dilated"):
         return 0.0
@@ -300,7 +308,12 @@ def peak_bytes(compiled: Any) -> dict[str, int]:
         found["arguments"] = memory.argument_size_in_bytes
     if used := jax.local_devices()[0].memory_stats():
         found["device_peak"] = used.get("peak_bytes_in_use", 0)
+    found["process"] = process_bytes()
+    return found
+
+
+def process_bytes() -> int:
+    """Returns the most memory that this process has held."""
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
-    found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return found
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

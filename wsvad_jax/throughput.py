@@ -1,0 +1,197 @@
+"""What a second brings around the training step: videos scored, samples read, frames
+encoded. Synthetic, of the published sizes, through the code that real data takes.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsvad_jax import metrics, recipe, speed
+from wsvad_jax.data import builder, cards, pipeline
+from wsvad_jax.data.dataset import open_dataset
+from wsvad_jax.data.records import FeatureProtocol, Record
+from wsvad_jax.scoring import Scorer, score_split
+from wsvad_jax.speed import MatrixRate, Sizes, Timing
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+# Of UCF-Crime's test videos, in snippets; the spread gives the published mean, 240.
+MEDIAN, SPREAD, LONGEST = 104, 1.3, 6750
+FRAME = 240, 320  # of UCF-Crime's videos, height and width
+
+
+def ucf_lengths(videos: int) -> np.ndarray:
+    """Snippets of `videos` test videos distributed like UCF-Crime's, int [V]."""
+    normal = statistics.NormalDist()
+    at = [normal.inv_cdf((i + 0.5) / videos) for i in range(videos)]
+    length = np.clip(MEDIAN * np.exp(SPREAD * np.array(at)), 1, LONGEST).astype(int)
+    length[-1] = LONGEST
+    return np.random.RandomState(0).permutation(length)
+
+
+def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
+    """Yields videos of noise, every other normal, the rest with an event in the middle."""
+    r = np.random.RandomState(0)
+    classes = len(cards.UCF.classes)
+    for i, T in enumerate(length.tolist()):
+        features = (0.4 * r.standard_normal((1, T, width))).astype(np.float16)
+        label = 0 if i % 2 else 1 + i // 2 % (classes - 1)
+        event = ((T * 16 // 3, T * 16 * 2 // 3 + 1, label),) if label else ()
+        yield Record(f"{split}{i}", features, (label,), T * 16, event)
+
+
+def measure_evaluation(
+    config: "ConfigDict", sizes: Sizes, *, videos: int = 290, repeats: int = 3
+) -> dict[str, Any]:
+    """Times the scoring of a test set and all metrics of it, as `evaluate` does both.
+
+    Args:
+      config: a recipe.
+      sizes: of a window; the batch is the recipe's.
+      videos: with UCF-Crime's distribution of lengths.
+      repeats: timed ones, after one that compiles and packs.
+    """
+    length = ucf_lengths(videos)
+    with tempfile.TemporaryDirectory() as folder:
+        protocol = FeatureProtocol()
+        splits = {
+            "train": records(length[:2], sizes.width, "train"),
+            "test": records(length, sizes.width, "test"),
+        }
+        card = dataclasses.replace(cards.UCF, name="synthetic", test_crop=0)
+        path = builder.write_dataset(
+            "synthetic", card, protocol, splits, pathlib.Path(folder)
+        )
+        network = speed.network_of(config, sizes)
+        parts = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
+        opened = recipe.Recipe(**parts, dataset=open_dataset(path))
+        variables = speed.random_variables(network)
+        scorer = Scorer(opened)
+
+        def run() -> None:
+            scored = score_split(opened, scorer, *variables)
+            metrics.evaluate(scored, card.class_names)
+
+        return _timed(run, config, repeats) | {
+            **dataclasses.asdict(sizes),
+            "snippets": int(length.sum()),
+            "amount": videos,
+            "unit": "videos",
+        }
+
+
+def measure_reading(
+    config: "ConfigDict", sizes: Sizes, *, batches: int = 16, repeats: int = 3
+) -> dict[str, Any]:
+    """Times batches gathered from a memory-mapped file that is not in memory.
+
+    Where the system can't drop a file from memory (macOS), it is read from there.
+    """
+    B, T, D = sizes.batch_size, sizes.length, sizes.width
+    shape = (B * batches, sizes.crops, T, D)
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        features = np.memmap(file.name, np.float16, "w+", shape=shape)
+        for row in features:
+            row[:] = 1
+        features.flush()
+        S = len(features)
+        packed = pipeline.Packed(
+            np.memmap(file.name, np.float16, "r", shape=shape),
+            np.full(S, T, np.int32),
+            np.zeros((S, sizes.classes), np.float32),
+            [str(i) for i in range(S)],
+            np.arange(S, dtype=np.int32),
+        )
+        normal = np.arange(S) % 2 == 0
+        order = pipeline.epoch_order(normal, B, "halves", 0, 0)
+
+        def run() -> None:
+            for _ in pipeline.batches(packed, order):
+                pass
+
+        def drop() -> None:
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+        return _timed(run, config, repeats, drop) | {
+            **dataclasses.asdict(sizes),
+            "bytes": features.nbytes,
+            "amount": order.size,
+            "unit": "samples",
+        }
+
+
+def measure_extraction(
+    config: "ConfigDict", *, image_size: int = 224, depth: int = 12, repeats: int = 3
+) -> dict[str, Any]:
+    """Times a video file on its way to features, through CLIP ViT-B/16's sizes."""
+    from wsvad_jax.clip.load import Snapshot
+    from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+    from wsvad_jax.data.extraction import Extractor
+
+    text = TextConfig(*(VOCAB_SIZE, 64, 64, 1, 1, 77, 512), eos_token_id=EOS_TOKEN_ID)
+    vision = VisionConfig(image_size, 16, 768, 3072, depth, 12, 512)
+    params = random_params(text, vision, 0)
+    where = pathlib.Path()
+    extractor = Extractor(Snapshot(params, text, vision, where, "random", "0" * 12))
+    frames = 2 * extractor.batch_size * extractor.stride
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "video.mp4"
+        write_film(path, frames)
+
+        def run() -> None:
+            extractor(path)
+
+        return _timed(run, config, repeats) | {"amount": frames, "unit": "frames"}
+
+
+def write_film(path: pathlib.Path, frames: int) -> None:
+    """Writes a video of moving noise, as large as UCF-Crime's."""
+    import av
+
+    r = np.random.RandomState(0)
+    noise = r.randint(0, 256, (FRAME[0] // 8, FRAME[1] // 8, 3), np.uint8)
+    picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width = FRAME
+        for i in range(frames):
+            image = np.roll(picture, 2 * i, axis=1)
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
+            )
+        container.mux(stream.encode())
+
+
+def _timed(run, config, repeats, before=lambda: None) -> dict[str, Any]:
+    """Times `run`, whose first call compiles, with the matrix product between."""
+    rate = MatrixRate(config.model.dtype)
+    start = time.perf_counter()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        run()
+        first = time.perf_counter() - start
+        seconds, rates = [], []
+        for _ in range(repeats):
+            before()
+            rates.append(rate())
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+    return {
+        "dtype": config.model.dtype,
+        "first_s": first,
+        **Timing(tuple(seconds)).summary(),
+        "product_flop_per_s": statistics.median(rates),
+        "peak_bytes": {"process": speed.process_bytes()},
+    }
