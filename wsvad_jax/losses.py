@@ -130,7 +130,8 @@ def normalise_label(label: Float[Array, "B C"]) -> Float[Array, "B C"]:
 
 
 def norm(x: Num[Array, "*B D"]) -> Num[Array, "*B 1"]:
-    """‖x‖₂ along the last axis, with gradient 0 at 0."""
+    """‖x‖₂ along the last axis, at least in float32, with gradient 0 at 0."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
@@ -139,7 +140,7 @@ def normalise(x: Num[Array, "*B D"]) -> Num[Array, "*B D"]:
     """x / ‖x‖₂ along the last axis; a zero vector stays zero, with gradient 0."""
     length = norm(x)
     # Not rsqrt: XLA's on a CPU is an estimate, which shows in small gradients.
-    return x / jnp.where(length > 0, length, 1)
+    return (x / jnp.where(length > 0, length, 1)).astype(x.dtype)
 
 
 def _bag_top_k(length, T):

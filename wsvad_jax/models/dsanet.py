@@ -139,10 +139,9 @@ class Model(nn.Module):
 
     def _text_encoder(self, D: int, **kwargs) -> Any:
         if self.adapter:
-            return TextAdapter(
-                D, self.text_adapt_until, self.text_adapt_weight, **kwargs
-            )
-        return layers.PromptLearner(normalised=True, **kwargs)
+            adapted = self.text_adapt_until, self.text_adapt_weight
+            return TextAdapter(D, *adapted, self.dtype, **kwargs)
+        return layers.PromptLearner(True, self.dtype, **kwargs)
 
 
 class TextAdapter(nn.Module):
@@ -151,6 +150,7 @@ class TextAdapter(nn.Module):
     features: int
     until: int
     weight: float
+    dtype: Any
 
     @nn.compact
     def __call__(self, text: TextInputs) -> Float[Array, "C D"]:
@@ -158,9 +158,8 @@ class TextAdapter(nn.Module):
 
         def dense(i, features):
             name = f"text_adapter_{i}_fc_0"
-            return nn.Dense(
-                features, use_bias=False, name=name, kernel_init=layers.xavier
-            )
+            kwargs = {"dtype": self.dtype, "kernel_init": layers.xavier}
+            return nn.Dense(features, use_bias=False, name=name, **kwargs)
 
         blocks = [dense(i, width) for i in range(self.until)]
         projection = dense(self.until, self.features)
@@ -170,9 +169,9 @@ class TextAdapter(nn.Module):
                 return x
             h = nn.leaky_relu(blocks[i](x), 0.01)
             h = h * losses.norm(x) / (losses.norm(h) + 1e-6)
-            return self.weight * h + (1 - self.weight) * x
+            return (self.weight * h + (1 - self.weight) * x).astype(x.dtype)
 
-        tower = CLIPText(text.config, parent=None)
+        tower = CLIPText(text.config, self.dtype, parent=None)
         hidden: Any = tower.apply(
             {"params": text.params["text_model"]}, text.tokens, adapt=adapt
         )
@@ -228,8 +227,8 @@ class Normality(nn.Module):
             table[None].astype(self.dtype), u, chosen
         )
         distance = 1 - jnp.max(
-            jnp.einsum("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
-        ).astype(jnp.float32)
+            layers.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
+        )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
         x = layers.Mlp(self.dtype, init=SMALL, name="bottleneck")(v)  # no residual
         for i in range(self.layers):
@@ -283,8 +282,7 @@ class Attention(nn.Module):
             weights = nn.relu(logits * scale[None].astype(self.dtype))
         else:
             q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
-            logits = jnp.einsum("bqhd,bkhd->bhqk", q, k).astype(jnp.float32)
-            logits = logits * (D // H) ** -0.5
+            logits = layers.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
             if where is not None:
                 logits = jnp.where(where[:, None, None], logits, -1e9)
             weights = jax.nn.softmax(logits).astype(self.dtype)

@@ -47,6 +47,12 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
     )
 
 
+def exact(equation: str, *arrays: Array) -> Array:
+    """An einsum that half-precision arrays enter as they are and leave in float32."""
+    dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
+    return jnp.einsum(equation, *arrays, preferred_element_type=dtype)
+
+
 def participants(
     length: Int[Array, "B"], T: int, mask_padding: bool
 ) -> Bool[Array, "B T"]:
@@ -90,7 +96,7 @@ class WindowBlock(nn.Module):
         y = layer_norm("ln_1")(x).astype(self.dtype)
         qkv = nn.Dense(3 * D, name="attn_in_proj", dtype=self.dtype, kernel_init=xavier)
         q, k, v = jnp.moveaxis(qkv(y).reshape(B, T // W, W, 3, H, D // H), 3, 0)
-        logits = jnp.einsum("bnqhd,bnkhd->bnhqk", q, k).astype(jnp.float32)
+        logits = exact("bnqhd,bnkhd->bnhqk", q, k)
         # A block of nothing but padding attends evenly; finite, and never looked at.
         mask = where.reshape(B, T // W, 1, 1, W)
         logits = jnp.where(mask, logits * (D // H) ** -0.5, -1e9)
@@ -139,7 +145,7 @@ def similarity_graph(
     VadCLIP Eq. 2; rows and columns of padding are zero.
     """
     x = normalise(x)
-    cosine = jnp.einsum("btd,bsd->bts", x, x).astype(jnp.float32)
+    cosine = exact("btd,bsd->bts", x, x)
     cosine = jnp.where(cosine > SIMILARITY_THRESHOLD, cosine, 0)
     # cos ≤ 1, so the exponential needs no running maximum.
     both = where[:, :, None] & where[:, None, :]
@@ -185,7 +191,8 @@ class Encoder(nn.Module):
                 "window; choose a length that is a multiple of it"
             )
         normal = nn.initializers.normal(0.01)
-        x = x + self.param("frame_position_embeddings", normal, (T, D))[None]
+        positions = self.param("frame_position_embeddings", normal, (T, D))
+        x = x + positions[None].astype(x.dtype)
         if self.use_local:
             for i in range(self.layers):
                 block = WindowBlock(
@@ -239,8 +246,9 @@ class AlignBranch(nn.Module):
         text: Float[Array, "C D"],
         where: Bool[Array, "B T"],
     ) -> Float[Array, "B T C"]:
-        weight = jnp.where(where, anomaly_logits, 0).astype(v.dtype)
-        prompt = normalise(jnp.einsum("bt,btd->bd", weight, v))
+        weight = jnp.where(where, anomaly_logits, 0)
+        # Terms of either sign: half precision would change the sum's direction.
+        prompt = normalise(jnp.einsum("bt,btd->bd", weight, v.astype(weight.dtype)))
         text = text[None] + prompt[:, None]  # [B, C, D], Eq. 6
         text = text + Mlp(self.dtype, name="mlp1")(text)
         return cosine_logits(v, text)
@@ -262,6 +270,7 @@ class PromptLearner(nn.Module):
     """
 
     normalised: bool = False
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, text: TextInputs) -> Float[Array, "C D"]:
@@ -287,9 +296,10 @@ class PromptLearner(nn.Module):
         learned = (p > 0) & (p < eos + 2 * CONTEXT) & ~name
 
         def embed(x: Array) -> Array:
-            return jnp.where(learned[..., None], table[None, : x.shape[1]], x)
+            context = table[None, : x.shape[1]].astype(x.dtype)
+            return jnp.where(learned[..., None], context, x)
 
-        tower = CLIPText(text.config, parent=None)
+        tower = CLIPText(text.config, self.dtype, parent=None)
         hidden: Any = tower.apply(
             {"params": text.params["text_model"]},
             jnp.take_along_axis(tokens, source, axis=1),

@@ -100,14 +100,16 @@ class Model(nn.Module):
         """Class features, which don't depend on the videos: once a step or scoring."""
         if not self.learn_prompt:
             return self._class_features(text)
-        learner = layers.PromptLearner(parent=None)
+        learner = layers.PromptLearner(dtype=self.dtype, parent=None)
         features: Any = learner.apply({"params": params["prompt_learner"]}, text)
         return features
 
     def _class_features(self, text: TextInputs, **kwargs) -> Float[Array, "C D"]:
         if self.learn_prompt:
-            return layers.PromptLearner(**kwargs)(text)
-        plain = towers.encode_text(text.params, text.config, text.tokens, text.eos)
+            return layers.PromptLearner(dtype=self.dtype, **kwargs)(text)
+        plain = towers.encode_text(
+            text.params, text.config, text.tokens, text.eos, dtype=self.dtype
+        )
         return jnp.asarray(text.owner) @ plain
 
 
