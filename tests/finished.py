@@ -12,6 +12,7 @@ from wsvad_jax.data import builder, cards
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.files import write_json
 from wsvad_jax.metrics import EvalVideo
+from wsvad_jax.recipe import settings
 
 CARD = cards.infer(["Normal", "Fire", "Fight"], name="small")
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -81,10 +82,7 @@ def write_run(
         "device": "cpu (1 × cpu)",
     }
     write_json(workdir / "results.json", results | changes)
-    write_json(
-        workdir / "config.json",
-        {k: v for k, v in config.to_dict().items() if k != "seeds"},
-    )
+    write_json(workdir / "config.json", settings(config))
     arrays = {f"{v.video}/anomaly": v.anomaly for v in videos}
     arrays |= {f"{v.video}/classes": v.classes for v in videos}
     arrays |= {f"{v.video}/anomaly_align": v.extra["align"] for v in videos}

@@ -49,7 +49,7 @@ class Trial:
     def __call__(self, data: bytes) -> bool:
         """Whether `data` is accepted; raises AssertionError where rules are broken."""
         self.path.write_bytes(data)
-        start = time.perf_counter()
+        start = time.process_time()  # not of a busy machine
         try:
             with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
                 self.reader.read(self.path)
@@ -62,7 +62,7 @@ class Trial:
             assert "\n" not in str(e) and len(str(e)) < 11000, len(str(e))
             return False
         finally:
-            took = time.perf_counter() - start
+            took = time.process_time() - start
             self.slowest = max(self.slowest, took)
         assert took < self.reader.seconds, f"took {took:.1f} s"
         return True

@@ -79,6 +79,7 @@ def test_a_pickle_runs_no_code(tmp_path):
     arrays = npy(np.array([Evil()], object), allow_pickle=True)
     for name in ("npy", "mask", "pth", "safetensors", "scores"):
         folder = tmp_path / name
+        folder.mkdir()
         attempt = Trial(READERS[name], folder)
         assert not attempt(bad) and not attempt(arrays)
     assert not (tmp_path / "ran").exists()
