@@ -84,10 +84,11 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
         map(DRAWN.fullmatch, map(str, drawn.values()))
     ):
         raise InputError(f"{path}: its bootstrap holds no numbers")
+    count = len(known["seeds"])
     for name, metric in metrics.items():
         found = metric if isinstance(metric, dict) else {}
         interval = found.get("interval") or [0, 0]
-        good = _numbers(found.get("seeds"), len(seeds)) and _numbers(interval, 2)
+        good = _numbers(found.get("seeds"), count) and _numbers(interval, 2)
         if not good or None in interval:
             raise InputError(
                 f"{path}: {name} lacks a number of each seed or an interval [low, "

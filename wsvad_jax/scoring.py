@@ -218,7 +218,7 @@ class StillVideos:
     def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
         windows, chosen = self.windows, self.kinds[:, part]
         x = np.zeros((chosen.shape[1], *windows.features.shape[1:]), np.float16)
-        for row, video, length in zip(x, *chosen, strict=True):
+        for row, (video, length) in zip(x, chosen.T, strict=True):
             mine = windows.video == video
             valid = np.arange(x.shape[2]) < windows.length[mine, None]
             snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
