@@ -218,11 +218,11 @@ class StillVideos:
     def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
         windows, chosen = self.windows, self.kinds[:, part]
         x = np.zeros((chosen.shape[1], *windows.features.shape[1:]), np.float16)
-        for row, (video, length) in zip(x, chosen.T, strict=True):
+        for i, (video, length) in enumerate(chosen.T.tolist()):
             mine = windows.video == video
             valid = np.arange(x.shape[2]) < windows.length[mine, None]
             snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
-            row[:, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
+            x[i, :, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
         return x
 
 
