@@ -45,7 +45,29 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
+    except Exception as e:
+        if not is_of_others(e):
+            raise
+        print(
+            f"error: another process of this run is gone ({' '.join(str(e).split())}); "
+            "start all of them again, and they go on from the last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        # Not sys.exit, where JAX would wait for that process and then abort this one.
+        os._exit(EXIT_AGAIN)
     sys.exit(code)
+
+
+def is_of_others(error: Exception) -> bool:
+    """Whether an error is that another process of a run doesn't answer any more."""
+    jax = sys.modules.get("jax")
+    signs = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "oordination service")
+    return (
+        jax is not None
+        and jax.process_count() > 1
+        and any(sign in str(error) for sign in signs)
+    )
 
 
 def keep_compiled() -> None:
