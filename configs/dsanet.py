@@ -43,7 +43,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model = ConfigDict()
     config.model.visual_layers = 2
     config.model.visual_heads = 1
-    config.model.attn_window = 8
+    config.model.attn_window = 8  # snippets
     config.model.text_adapt_until = 3
     config.model.text_adapt_weight = 0.1
     config.model.prototypes = 16
@@ -51,9 +51,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.decoder_layers = 8
     config.model.decoder_heads = 8
     config.model.temperature = 5.0
-    config.model.adapter = True
-    config.model.dcsa = True
-    config.model.sgnm = True
+    config.model.update(adapter=True, dcsa=True, sgnm=True)  # the ablation's parts
     config.model.mask_padding = False  # the release attends to padding as well
     config.model.dtype = "float32"
 
@@ -68,8 +66,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
     config.data.placement = "host"  # or device: the packed split lies on it
 
-    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
-    # parameters, too.
+    # Devices of each axis, 0: all that are left; fsdp splits the parameters, too.
     config.mesh = ConfigDict({"data": 0, "fsdp": 1})
 
     config.eval = ConfigDict()

@@ -21,7 +21,6 @@ Beam's:
 import argparse
 import importlib.util
 import os
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from wsvad_jax.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.data.extract_files import Summary, Target
+    from wsvad_jax.data.extraction import Extractor
 
 
 def extract(
@@ -54,8 +54,7 @@ def extract(
       layout: `one` file a video or one of each of its `crops`.
       shard: (i, n): every n-th video only, beginning with number i, counted from 0.
       compare: features, or a folder of them, that the new ones are held against.
-      runner: of Apache Beam, which then does the work; None: this process.
-      options: flags for Beam.
+      runner: of Apache Beam, with flags `options`; None: this process does the work.
       choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 
     Raises:
@@ -63,43 +62,48 @@ def extract(
     """
     from wsvad_jax.data import extract_files as files
 
-    found = files.find_videos(videos)
-    roots = [path for path in videos if os.path.isdir(path)]
+    found, roots = files.find_videos(videos), [v for v in videos if os.path.isdir(v)]
     named = files.name_videos(found, roots)
-    # What takes no model is checked before it is loaded.
-    _check(choices, compare, len(named))
-    if runner and importlib.util.find_spec("apache_beam") is None:
-        raise InputError(
-            f"--runner {runner}: Apache Beam is not installed; pip install apache-beam"
-        )
+    _check(choices, compare, len(named), runner)
     files.make_folder(output)
 
-    from wsvad_jax.clip.load import load
-    from wsvad_jax.data.extraction import Extractor
-
-    extractor = Extractor(load(clip), **choices)
-    where = str(pathlib.Path(clip).resolve()) if os.path.isdir(clip) else clip
+    where = os.path.realpath(clip) if os.path.isdir(clip) else clip
+    extractor = _load(clip, choices)
     target = files.Target(output, extractor, layout, where)
     if runner:
-        from wsvad_jax.data import archive
+        from wsvad_jax.data.archive import Job, extract_archive
 
         target.claim(named)
-        job = archive.Job(os.path.abspath(output), where, layout, choices)
-        part = files.choose(named, shard)
-        summary = archive.extract_archive(part, job, runner, options)
+        job = Job(os.path.abspath(output), where, layout, choices)
+        summary = extract_archive(files.choose(named, shard), job, runner, options)
     else:
         summary = files.extract_files(
             found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
         )
-    if compare:
-        for name in (n for n in named if n in {*summary.done, *summary.skipped}):
+    for name in named:
+        if compare and name in {*summary.done, *summary.skipped}:
             print(compare_one(name, target, compare))
     return summary
 
 
-def _check(choices: Mapping[str, Any], compare: str | None, videos: int) -> None:
+def _load(clip: str, choices: Mapping[str, Any]) -> "Extractor":
+    from wsvad_jax.clip.load import load
+    from wsvad_jax.data.extraction import Extractor
+
+    return Extractor(load(clip), **choices)
+
+
+def _check(
+    choices: Mapping[str, Any], compare: str | None, videos: int, runner: str | None
+) -> None:
+    """Checks what takes no model, before it is loaded."""
     from wsvad_jax.data.video import check_crops, check_cut
 
+    if runner and importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            f"--runner {runner}: Apache Beam is not installed; pip install "
+            "'wsvad_jax[beam]'"
+        )
     check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
     check_cut(choices.get("frame", "middle"), choices.get("stride", 16))
     if compare and not os.path.exists(compare):
@@ -185,11 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|DIR",
         help="existing features: prints how long both are, and their cosines",
     )
-    add(
-        "--runner",
-        metavar="NAME",
-        help="Apache Beam's DirectRunner, DataflowRunner, FlinkRunner ...",
-    )
+    add("--runner", metavar="NAME", help="of Apache Beam: DirectRunner, FlinkRunner …")
     return parser
 
 

@@ -217,10 +217,11 @@ class StillVideos:
 
     def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
         windows, chosen = self.windows, self.kinds[:, part]
-        x = np.zeros((chosen.shape[1], *windows.features.shape[1:]), np.float16)
+        _, N, T, D = windows.features.shape
+        x = np.zeros((chosen.shape[1], N, T, D), np.float16)
         for i, (video, length) in enumerate(chosen.T.tolist()):
             mine = windows.video == video
-            valid = np.arange(x.shape[2]) < windows.length[mine, None]
+            valid = np.arange(T) < windows.length[mine, None]
             snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
             x[i, :, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
         return x
