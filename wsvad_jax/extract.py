@@ -49,8 +49,7 @@ def extract(
 
     Args:
       videos: files and folders.
-      clip: hub name or folder of a CLIP snapshot.
-      output: the features' folder.
+      clip: hub name or folder of a CLIP snapshot; output: the features' folder.
       layout: `one` file a video or one of each of its `crops`.
       shard: (i, n): every n-th video only, beginning with number i, counted from 0.
       compare: features, or a folder of them, that the new ones are held against.
