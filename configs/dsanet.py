@@ -110,6 +110,7 @@ def add_protocols(config: ConfigDict) -> None:
     config.clean.eval_every = 0  # each epoch
     config.clean.reload_best = False
     config.clean.later_of_equals = True
+    config.clean.without_place = False  # of scores, see wsvad_jax.place
 
 
 def adapt(config: ConfigDict, dataset: str) -> None:
@@ -137,7 +138,7 @@ def adapt(config: ConfigDict, dataset: str) -> None:
         config.paper.batch_size = config.clean.batch_size = 32
         config.clean.select = "last"
         config.clean.held_out = 0.0
-        config.clean.without_place = True  # see wsvad_jax.place
+        config.clean.without_place = True
         demo = dataset == "demo"
         config.clean.steps = 60 if demo else 120  # instead of epochs
         for group in config.clean.optim.values():
