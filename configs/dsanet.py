@@ -34,7 +34,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.seeds = (0, 1, 2)  # of --seeds without a list
     config.protocol = "clean"
     config.checkpoint_every = 0  # steps; 0 is each epoch
-    config.remat = False  # less memory, more computation in the backward pass
 
     # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
     # auto: the one that made the features, by the dataset's card.
@@ -54,6 +53,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.update(adapter=True, dcsa=True, sgnm=True)  # the ablation's parts
     config.model.mask_padding = False  # the release attends to padding as well
     config.model.dtype = "float32"
+    config.model.remat = False  # less memory, a longer backward pass
 
     terms = ("mil", "align", "text", "event", "background", "consistency", "gather")
     config.loss = ConfigDict(dict.fromkeys(terms, 1.0))

@@ -27,7 +27,6 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.seeds = (0, 1, 2)  # of --seeds without a list
     config.protocol = "clean"
     config.checkpoint_every = 1000  # steps; 0 is each epoch
-    config.remat = False  # less memory, more computation in the backward pass
 
     config.model = ConfigDict()
     config.model.segments = 32

@@ -236,13 +236,8 @@ def programs(training: Training) -> tuple[Callable, Callable]:
         steps_per_epoch=schedule.per_epoch,
         loader_steps=training.feed.loader_steps,
     )
-    step = make_step(
-        recipe.model,
-        recipe.paper.loss_fn,
-        optimiser,
-        dict(recipe.config.loss),
-        remat=recipe.config.get("remat", False),
-    )
+    weights = dict(recipe.config.loss)
+    step = make_step(recipe.model, recipe.paper.loss_fn, optimiser, weights)
     example = training.feed.example()
     return make_init(recipe.model, optimiser, example, recipe.mesh), step
 

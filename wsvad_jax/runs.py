@@ -34,7 +34,7 @@ IRRELEVANT = (
     "data.name",
     "data.placement",
     "eval.batch_size",
-    "remat",
+    "model.remat",
 )
 SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")

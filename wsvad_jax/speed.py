@@ -75,11 +75,7 @@ def measure_training(
     current = state.make_init(network.model, optimiser, example, network.mesh)(key)
     count = state.count(current.params)
     step = state.make_step(
-        network.model,
-        network.paper.loss_fn,
-        optimiser,
-        dict(config.loss),
-        remat=config.get("remat", False),
+        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
     )
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
     placed = jax.device_put(batch, state.split(network.mesh))

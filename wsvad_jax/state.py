@@ -145,29 +145,17 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     return loss
 
 
-def recomputed(loss: Callable) -> Callable:
-    """`loss` whose backward pass keeps products with weights and computes the rest."""
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    return jax.checkpoint(loss, policy=policy)
-
-
 def make_step(
     model: Any,
     loss_fn: LossFn,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
-    *,
-    remat: bool = False,
 ) -> Step:
     """Returns the training step (state, batch, text, key) → (state, metrics).
 
-    Metrics are the loss terms, `loss` and `grad_norm`. With `remat`, memory is saved by
-    computing activations again.
+    Metrics are the loss terms, `loss` and `grad_norm`.
     """
-    loss_of = objective(model, loss_fn, weights)
-    gradient = jax.value_and_grad(
-        recomputed(loss_of) if remat else loss_of, has_aux=True
-    )
+    gradient = jax.value_and_grad(objective(model, loss_fn, weights), has_aux=True)
 
     def step(
         state: State, batch: Any, text: Any, key: Array

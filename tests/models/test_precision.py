@@ -29,9 +29,9 @@ SMALL = {
 class Case:
     """A small model with its objective, and a batch."""
 
-    def __init__(self, name, text, dtype, B=4, T=16, D=32):
+    def __init__(self, name, text, dtype, B=4, T=16, D=32, **changes):
         config = cli.load_config([f"--config={name}:ucf"])
-        config.model.update(SMALL[name] | {"dtype": dtype})
+        config.model.update(SMALL[name] | {"dtype": dtype} | changes)
         self.paper, self.model = recipe.paper_of(config), recipe.build_model(config)
         self.text = text if "clip" in config else None
         r = np.random.RandomState(0)
@@ -101,12 +101,13 @@ def test_matrix_products_are_in_half_precision(name, tiny_text):
     assert count["bfloat16"] > 9 * count["float32"], count
 
 
-def test_recomputed_activations_change_no_gradient(tiny_text):
+def test_recomputed_blocks_change_no_gradient(tiny_text):
     case = Case("dsanet", tiny_text, "float32")
     weights = parts(jax.jit(case.init)())
     (loss, _), wanted = jax.jit(case.gradient)(*weights)
-    case.loss = state.recomputed(case.loss)
-    (again, _), found = jax.jit(case.gradient)(*weights)
+    again_case = Case("dsanet", tiny_text, "float32", remat=True)
+    assert "remat" in str(jax.make_jaxpr(again_case.gradient)(*weights))
+    (again, _), found = jax.jit(again_case.gradient)(*weights)
     assert again == pytest.approx(float(loss), rel=1e-6)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 1e-6), found, wanted

@@ -78,6 +78,7 @@ class Model(nn.Module):
     sgnm: bool = True
     mask_padding: bool = False
     dtype: Any = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -106,6 +107,7 @@ class Model(nn.Module):
             self.attn_window,
             self.visual_heads,
             dtype=dtype,
+            remat=self.remat,
             name="encoder",
         )(x, length, where)
         a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
@@ -122,6 +124,7 @@ class Model(nn.Module):
                 self.decoder_layers,
                 self.decoder_heads,
                 dtype,
+                self.remat,
                 name="video_anomaly_refiner",
             )
             v_hat, gather = normality(v, jax.nn.sigmoid(a), where)
@@ -211,6 +214,7 @@ class Normality(nn.Module):
     layers: int
     heads: int
     dtype: Any
+    remat: bool
 
     @nn.compact
     def __call__(
@@ -231,8 +235,9 @@ class Normality(nn.Module):
         )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
         x = layers.Mlp(self.dtype, init=SMALL, name="bottleneck")(v)  # no residual
+        Block = nn.remat(CrossBlock) if self.remat else CrossBlock
         for i in range(self.layers):
-            x = CrossBlock(self.heads, True, self.dtype, name=f"decoder_{i}")(x, p)
+            x = Block(self.heads, True, self.dtype, name=f"decoder_{i}")(x, p)
         return x, distance
 
 

@@ -168,6 +168,7 @@ class Encoder(nn.Module):
     use_local: bool = True
     use_graph: bool = True
     dtype: Any = jnp.float32
+    remat: bool = False  # computes the inside of blocks again in the backward pass
 
     @nn.compact
     def __call__(
@@ -193,9 +194,12 @@ class Encoder(nn.Module):
         normal = nn.initializers.normal(0.01)
         positions = self.param("frame_position_embeddings", normal, (T, D))
         x = x + positions[None].astype(x.dtype)
+        Window, Graph = WindowBlock, GraphConv
+        if self.remat:
+            Window, Graph = nn.remat(Window), nn.remat(Graph)
         if self.use_local:
             for i in range(self.layers):
-                block = WindowBlock(
+                block = Window(
                     self.window,
                     self.heads,
                     self.dtype,
@@ -215,7 +219,7 @@ class Encoder(nn.Module):
         for i, graph in enumerate(graphs):
             y = x
             for j in (1, 2):
-                conv = GraphConv(D // 2, self.dtype, name=f"gc{2 * i + j}")
+                conv = Graph(D // 2, self.dtype, name=f"gc{2 * i + j}")
                 y = quick_gelu(conv(y, graph)) * keep
             branches.append(y)
         return linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))

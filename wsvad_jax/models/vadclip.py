@@ -49,6 +49,7 @@ class Model(nn.Module):
     visual_prompt: bool = True
     mask_padding: bool = False
     dtype: Any = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -78,6 +79,7 @@ class Model(nn.Module):
             self.use_local,
             self.use_graph,
             dtype,
+            self.remat,
             name="encoder",
         )
         v = encoder(features[:, 0].astype(dtype), length, where)
