@@ -132,14 +132,15 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     assert names == [
         f"own/mil_ranking/{protocol}/{name}.json"
         for protocol in ("clean", "paper")
-        for name in ("seed0", "seed1", "summary")
+        for name in ("seed0.curves", "seed0", "seed1.curves", "seed1", "summary")
     ]
     runs, summaries, unfinished = find_runs([tmp_path / "results"])
     assert len(runs) == 4 and len(summaries) == 2 and not unfinished
     assert {run.protocol for run in runs} == {"clean", "paper"}
-    assert str(tmp_path) not in files[0].read_text()  # no path of this machine
+    for file in files:
+        assert str(tmp_path) not in file.read_text()  # no path of this machine
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")}
     assert benchmark.main(command) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert "is finished" in capsys.readouterr().out
-    assert read_json(files[0])["results"]["seed"] == 0
+    assert read_json(files[1])["results"]["seed"] == 0

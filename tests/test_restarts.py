@@ -146,7 +146,7 @@ def test_multihost_is_asked_for_by_flag_or_variable(monkeypatch, tmp_path):
     from wsvad_jax.errors import InputError
 
     started = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: started.append(1))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: started.append(1))
     monkeypatch.delenv("WSVAD_JAX_MULTIHOST", raising=False)
     # Both programs stop at a bad path, after the hosts have met.
     programs = {

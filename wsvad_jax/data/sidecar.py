@@ -87,7 +87,8 @@ def _checked(path: str | os.PathLike, field: dataclasses.Field, value: Any) -> A
         kind = {int: int, str: str}.get(field.type, dict)  # pyright: ignore
         good, result = type(value) is kind, value
         if kind is int:
-            good = good and (field.name not in ("stride", "crops")) <= value < 1e15
+            least = 1 if field.name in ("stride", "crops") else 0
+            good = good and least <= value < 1e15
     if not good:
         raise InputError(
             f"{path}: {field.name} is {value!r:.60}, which no sidecar of features has; "
