@@ -96,6 +96,16 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """The workdir of a finished DSANet run, which tests only read."""
+    from wsvad_jax.train import train_and_evaluate
+
+    workdir = tmp_path_factory.mktemp("runs") / "dsanet"
+    train_and_evaluate(tiny.config(), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def shared() -> Callable[[str], pathlib.Path]:
     """`shared(path)`: a file of the reference data, or a skip where there is none."""
 
