@@ -199,12 +199,8 @@ class Encoder(nn.Module):
             Window, Graph = nn.remat(Window), nn.remat(Graph)
         if self.use_local:
             for i in range(self.layers):
-                block = Window(
-                    self.window,
-                    self.heads,
-                    self.dtype,
-                    name=f"temporal_resblocks_{i}",
-                )
+                name = f"temporal_resblocks_{i}"
+                block = Window(self.window, self.heads, self.dtype, name=name)
                 x = block(x, where)
         # Unused by the released forward pass; kept so that checkpoints convert whole.
         self.param("disAdj_sigma", nn.initializers.ones, (1,))
