@@ -59,6 +59,14 @@ def tiny(tmp_path_factory, own_cache):
 
 
 @pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """The folder of a tiny CLIP with random weights, which tests only read."""
+    from films import write_clip
+
+    return write_clip(tmp_path_factory.mktemp("clip") / "small")
+
+
+@pytest.fixture(scope="session")
 def openai_clip(tmp_path_factory):
     """A small CLIP with heads of OpenAI's width."""
     from released import write_clip

@@ -4,7 +4,7 @@
   python tests/fuzz.py card --runs 10000
   python tests/fuzz.py all --runs 10000 --blind
 
-An input that breaks the rules (see readers.py) is written to --found and ends the run of
+An input that breaks the rules (see trials.py) is written to --found and ends the run of
 its reader. --blind needs no Atheris: mutations of files that are right, nothing guided.
 """
 
@@ -23,7 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 def blind(name: str, runs: int, seed: int, found: pathlib.Path, seconds: float) -> int:
     """Tries mutations; prints and writes the first input of each kind of fault."""
-    from readers import READERS, Trial, inputs
+    from readers import READERS
+    from trials import Trial, inputs
 
     faults: dict[str, int] = {}
     tried = accepted = 0
@@ -62,7 +63,8 @@ def guided(name: str, runs: int, found: pathlib.Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["wsvad_jax"]):
-        from readers import READERS, Trial, mutated
+        from readers import READERS
+        from trials import Trial, mutated
 
         folder = tempfile.TemporaryDirectory()
         trial = Trial(READERS[name], pathlib.Path(folder.name))

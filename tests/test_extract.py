@@ -26,11 +26,6 @@ ODD = """it's "x" <b>&amp; ü 影 a.b"""
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip") / "small")
-
-
-@pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     """A folder with folders in it; tests only read it."""
     path = tmp_path_factory.mktemp("videos")

@@ -6,7 +6,8 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from readers import READERS, Trial, mutated, npy
+from readers import READERS, npy
+from trials import Trial, mutated
 
 from wsvad_jax import page, report, runs
 from wsvad_jax.errors import InputError

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import TEXT_MODELS
 
 from wsvad_jax import metrics, models
 from wsvad_jax.checkpoint import load_params
@@ -21,14 +22,7 @@ B, T, D, C = 4, 16, 32, 5
 SMALL: dict[str, dict[str, Any]] = {
     "mil_ranking": {"segments": 8, "dropout": 0.0},
     "clip_tsa": {"samples": 10, "kappa": 0.5, "dropout": 0.0},
-    "vadclip": {"visual_layers": 1},
-    "dsanet": {
-        "visual_layers": 1,
-        "decoder_layers": 1,
-        "decoder_heads": 2,
-        "prototypes": 4,
-        "text_adapt_until": 1,
-    },
+    **TEXT_MODELS,
 }
 WEIGHTS = {
     "mil_ranking": {"smooth": 8e-5, "sparse": 8e-5, "pairing": "pairs"},

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small import TEXT_MODELS
 
 from wsvad_jax import cli, recipe, state
 from wsvad_jax.data.records import Batch
@@ -16,14 +17,7 @@ STEPS = 3
 SMALL = {
     "mil_ranking": {"segments": 16},
     "clip_tsa": {"samples": 8, "kappa": 0.5},
-    "vadclip": {"visual_layers": 1},
-    "dsanet": {
-        "visual_layers": 1,
-        "decoder_layers": 1,
-        "decoder_heads": 2,
-        "text_adapt_until": 1,
-        "prototypes": 4,
-    },
+    **TEXT_MODELS,
 }
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from films import write_clip, write_video
+from films import write_video
 
 from wsvad_jax import extract
 from wsvad_jax.data.extract_files import PROTOCOL
@@ -19,11 +19,6 @@ pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra b
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 GOOD, BAD = 60, 5
 WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip") / "small")
 
 
 @pytest.fixture(scope="module")

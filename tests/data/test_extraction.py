@@ -7,7 +7,7 @@ import tracemalloc
 import av
 import numpy as np
 import pytest
-from films import VISION, write_clip, write_sound, write_video
+from films import VISION, write_sound, write_video
 from PIL import Image
 
 from wsvad_jax.clip.load import load
@@ -20,13 +20,8 @@ pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture(scope="module")
-def clip_dir(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip") / "small")
-
-
-@pytest.fixture(scope="module")
-def snapshot(clip_dir):
-    return load(clip_dir)
+def snapshot(clip):
+    return load(clip)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def frames(path):
     return list(video.Video(path).frames())
 
 
-def torch_features(clip_dir, pictures):
+def torch_features(clip, pictures):
     """Features by transformers' PyTorch CLIP with its own preprocessing."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -56,10 +51,10 @@ def torch_features(clip_dir, pictures):
 
     module = transformers.models.clip
     kind = getattr(module, "CLIPImageProcessorPil", None) or module.CLIPImageProcessor
-    pixels = kind.from_pretrained(str(clip_dir))(
+    pixels = kind.from_pretrained(str(clip))(
         [Image.fromarray(p) for p in pictures], return_tensors="pt"
     )
-    model = CLIPVisionModelWithProjection.from_pretrained(str(clip_dir)).eval()
+    model = CLIPVisionModelWithProjection.from_pretrained(str(clip)).eval()
     with torch.no_grad():
         return model(**pixels).image_embeds.numpy()
 

@@ -5,6 +5,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import TEXT_MODELS
 
 from wsvad_jax import cli, recipe, speed, state
 from wsvad_jax.data.records import Batch
@@ -13,14 +14,7 @@ C = 5
 SMALL = {
     "mil_ranking": {"segments": 16, "dropout": 0.0},
     "clip_tsa": {"samples": 20, "kappa": 0.5, "dropout": 0.0},
-    "vadclip": {"visual_layers": 1},
-    "dsanet": {
-        "visual_layers": 1,
-        "decoder_layers": 1,
-        "decoder_heads": 2,
-        "text_adapt_until": 1,
-        "prototypes": 4,
-    },
+    **TEXT_MODELS,
 }
 
 
