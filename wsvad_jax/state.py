@@ -52,8 +52,8 @@ def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
     data = sizes.get("data", 0) or devices // fsdp
     if data * fsdp != devices:
         raise InputError(
-            f"config.mesh is {data} x {fsdp} (data x fsdp) devices, but there are "
-            f"{devices}; leave data at 0 and choose an fsdp that divides {devices}"
+            f"config.mesh is {max(data, 1)} x {fsdp} (data x fsdp) devices, but there "
+            f"are {devices}; leave data at 0 and choose an fsdp that divides {devices}"
         )
     return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
 
