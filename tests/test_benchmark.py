@@ -92,6 +92,8 @@ def test_reading_and_extraction_are_measured():
     small = {"image_size": 32, "depth": 1}
     extracted = throughput.measure_extraction(config, **small, repeats=1)
     assert extracted["amount"] == 256 and extracted["median_s"] > 0
+    slower = max(extracted["decode_s"], extracted["encode_s"])
+    assert extracted["of_slower_half"] == pytest.approx(extracted["median_s"] / slower)
 
 
 def measured(seconds, rate=1e9, **sizes):

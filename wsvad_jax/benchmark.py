@@ -110,6 +110,7 @@ def speed(
     *,
     works: Sequence[str] = WORKS,
     videos: int = 290,
+    film: str = "",
     profile: str = "",
     changes: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -124,6 +125,7 @@ def speed(
       steps: timed ones, of training and scoring; a third of them of the rest.
       works: some of WORKS.
       videos: of the test set.
+      film: file for the extraction, '' for a synthetic one.
       profile: folder for traces, '' for none.
       changes: flags --config.KEY=VALUE for every recipe.
     """
@@ -135,7 +137,7 @@ def speed(
         grid.append((models[0], "extraction"))
     for name, work in grid:
         print(f"{name}, {work}", file=sys.stderr, flush=True)
-        arguments = name, work, sizes, steps, videos, profile, changes
+        arguments = name, work, sizes, steps, videos, film, profile, changes
         with context.Pool(1) as pool:
             about, measured = pool.apply(_measure, arguments)
         found = about | found
@@ -150,6 +152,7 @@ def _measure(
     sizes: dict[str, int],
     steps: int,
     videos: int,
+    film: str,
     profile: str,
     changes: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,7 +180,7 @@ def _measure(
         )
     if work == "reading":
         return about, throughput.measure_reading(config, at, repeats=few)
-    return about, throughput.measure_extraction(config, repeats=few)
+    return about, throughput.measure_extraction(config, video=film, repeats=few)
 
 
 def table(found: dict[str, Any]) -> str:
@@ -195,6 +198,11 @@ def table(found: dict[str, Any]) -> str:
                 memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
                 amount = f"{m['amount']} {m['unit']}"
                 rest.append([name, work, amount, seconds, f"{rate:.4g}", memory])
+                for half in ("decode", "encode"):
+                    if f"{half}_s" in m:
+                        s = m[f"{half}_s"]
+                        row = f"{half} alone", amount, f"{s:.4g}"
+                        rest.append([name, *row, f"{m['amount'] / s:.4g}", ""])
                 continue
             snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
             steps.append(
@@ -259,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--steps", type=int, default=10, help="timed steps")
     one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
     one.add_argument("--videos", type=int, default=290, help="of the test set")
+    one.add_argument("--film", default="", metavar="FILE", help="video to extract")
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
     one.add_argument("--check", type=pathlib.Path, metavar="FILE", help="earlier JSON")
@@ -316,6 +325,7 @@ def _speed(
         known.steps,
         works=chosen(known.works, WORKS, "--works"),
         videos=known.videos,
+        film=known.film,
         profile=known.profile,
         changes=changes,
     )

@@ -9,15 +9,20 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wsvad_jax import metrics, recipe, speed
+from wsvad_jax.clip.load import Snapshot
+from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
+from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.data import builder, cards, pipeline
 from wsvad_jax.data.dataset import open_dataset
+from wsvad_jax.data.extraction import Extractor
 from wsvad_jax.data.records import FeatureProtocol, Record
+from wsvad_jax.data.video import Video, snippets
 from wsvad_jax.scoring import Scorer, score_split
 from wsvad_jax.speed import MatrixRate, Sizes, Timing
 
@@ -132,28 +137,70 @@ def measure_reading(
 
 
 def measure_extraction(
-    config: "ConfigDict", *, image_size: int = 224, depth: int = 12, repeats: int = 3
+    config: "ConfigDict",
+    *,
+    video: str | pathlib.Path = "",
+    image_size: int = 224,
+    depth: int = 12,
+    repeats: int = 3,
 ) -> dict[str, Any]:
-    """Times a video file on its way to features, through CLIP ViT-B/16's sizes."""
-    from wsvad_jax.clip.load import Snapshot
-    from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
-    from wsvad_jax.clip.towers import TextConfig, VisionConfig
-    from wsvad_jax.data.extraction import Extractor
+    """Times a video file on its way to features, and its two halves alone, in turn.
 
+    `decode_s` is decoding with the cut to pictures, `encode_s` the image tower on as
+    many pictures, `of_slower_half` the median of whole / slower half, pass by pass.
+
+    Args:
+      config: a recipe; its `model.dtype` chooses the matrix product beside it.
+      video: a file, '' for a synthetic one.
+      image_size: with `depth` of an image tower; the rest is CLIP ViT-B/16's.
+      depth: blocks.
+      repeats: timed passes, after one that compiles.
+    """
+    extractor = _extractor(image_size, depth)
+    size, stride = extractor.config.image_size, extractor.stride
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
+        if not video:
+            write_film(path, 2 * extractor.batch_size * stride)
+        frames = 0
+        halves: dict[str, list[float]] = {"decode": [], "encode": []}
+
+        def run() -> None:
+            nonlocal frames
+            frames = extractor(path).num_frames
+
+        def decode() -> None:
+            for _ in snippets(Video(path), stride=stride, see=extractor.see):
+                pass
+
+        def encode() -> None:
+            extractor.images(np.ones((-(-frames // stride), size, size, 3), np.uint8))
+
+        def alone() -> None:
+            for name, half in (("decode", decode), ("encode", encode)):
+                start = time.perf_counter()
+                half()
+                halves[name].append(time.perf_counter() - start)
+
+        seconds = []
+        found = _timed(run, config, repeats, alone, seconds)
+    slower = map(max, zip(*halves.values(), strict=True))
+    ratios = [whole / half for whole, half in zip(seconds, slower, strict=True)]
+    return found | {
+        **{f"{name}_s": statistics.median(s) for name, s in halves.items()},
+        "of_slower_half": statistics.median(ratios),
+        "amount": frames,
+        "unit": "frames",
+    }
+
+
+def _extractor(image_size: int, depth: int) -> Extractor:
+    """Returns one with random weights, in CLIP ViT-B/16's widths."""
     text = TextConfig(*(VOCAB_SIZE, 64, 64, 1, 1, 77, 512), eos_token_id=EOS_TOKEN_ID)
     vision = VisionConfig(image_size, 16, 768, 3072, depth, 12, 512)
     params = random_params(text, vision, 0)
     where = pathlib.Path()
-    extractor = Extractor(Snapshot(params, text, vision, where, "random", "0" * 12))
-    frames = 2 * extractor.batch_size * extractor.stride
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "video.mp4"
-        write_film(path, frames)
-
-        def run() -> None:
-            extractor(path)
-
-        return _timed(run, config, repeats) | {"amount": frames, "unit": "frames"}
+    return Extractor(Snapshot(params, text, vision, where, "random", "0" * 12))
 
 
 def write_film(path: pathlib.Path, frames: int) -> None:
@@ -174,14 +221,24 @@ def write_film(path: pathlib.Path, frames: int) -> None:
         container.mux(stream.encode())
 
 
-def _timed(run, config, repeats, before=lambda: None) -> dict[str, Any]:
-    """Times `run`, whose first call compiles, with the matrix product between."""
+def _timed(
+    run: Callable[[], None],
+    config: "ConfigDict",
+    repeats: int,
+    before: Callable[[], None] = lambda: None,
+    seconds: list[float] | None = None,
+) -> dict[str, Any]:
+    """Times `run`, whose first call compiles, with the matrix product between.
+
+    `before` comes before every timed run; `seconds` takes their times.
+    """
+    seconds = [] if seconds is None else seconds
     rate = MatrixRate(config.model.dtype)
     start = time.perf_counter()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         run()
         first = time.perf_counter() - start
-        seconds, rates = [], []
+        rates = []
         for _ in range(repeats):
             before()
             rates.append(rate())
