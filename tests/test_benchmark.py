@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsvad_jax import benchmark, cli, speed, throughput
+from wsvad_jax import benchmark, cli, report, speed, throughput
+from wsvad_jax.ablations import ABLATIONS
+from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 from wsvad_jax.runs import find_runs
@@ -145,4 +147,30 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     assert benchmark.main(command) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert "is finished" in capsys.readouterr().out
-    assert read_json(files[1])["results"]["seed"] == 0
+    first = read_json(files[1])
+    assert first["results"]["seed"] == 0
+    about = first["run"]
+    assert about["dataset"] == open_dataset(tiny.path).content
+    assert (
+        about["overrides"]["clean.batch_size"] == 4 and about["seconds"]["training"] > 0
+    )
+    assert len(about["features_hash"]) == 64 and about["memory_bytes"]["process"] > 0
+
+
+def test_the_rows_of_an_ablation_lie_apart(tiny, tmp_path, monkeypatch):
+    few = {k: ABLATIONS["vadclip"][k] for k in ("no_graph",)}
+    monkeypatch.setitem(ABLATIONS, "vadclip", few)
+    flags = tiny.flags("vadclip", clean__epochs=1)
+    flags = [f for f in flags if not f.startswith("--config=")]
+    command = [
+        *("repro", "--models", "vadclip", "--datasets", str(tiny.path)),
+        *("--seeds", "0", "--output", str(tmp_path / "out"), "--ablations"),
+        *("--runs", str(tmp_path / "runs")),
+        *flags,
+    ]
+    assert benchmark.main(command) == 0
+    places = {p.parents[3].name for p in (tmp_path / "out").rglob("seed0.json")}
+    assert places == {"out", "no_graph"}
+    runs, *_ = find_runs([tmp_path / "out"])
+    variants = {group.variant for group in report.group(runs)}
+    assert len(variants) == 2 and any("use_graph" in v for v in variants)

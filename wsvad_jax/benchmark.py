@@ -15,7 +15,8 @@ the matrix product.
 
 repro: runs or resumes every model on every dataset, with every seed and protocol.
 Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of
-the seeds beside them, which `python -m wsvad_jax.report DIR` turns into tables.
+the seeds beside them, which `python -m wsvad_jax.report DIR` turns into tables. With
+--ablations, the rows of the papers' ablations too, in DIR/ROW/DATASET/….
 
 aot: compiles training and scoring of each recipe, at the published batch, for TPUs that
 need not be there (package libtpu). Outputs: a table of memory, work and messages a chip
@@ -68,6 +69,7 @@ def repro(
     data_dir: str | None = None,
     changes: Sequence[str] = (),
     together: bool = False,
+    ablations: bool = False,
 ) -> list[pathlib.Path]:
     """Runs or resumes the grid; returns the files of the finished runs.
 
@@ -81,25 +83,28 @@ def repro(
       data_dir: where prepared datasets lie or are made.
       changes: flags --config.KEY=VALUE for every run.
       together: trains a recipe's seeds as one program.
+      ablations: of each model its ablation's rows as well, each in a folder of its own.
     """
+    from wsvad_jax.ablations import rows
     from wsvad_jax.runs import collect, find_runs
     from wsvad_jax.train import run_name, train_seeds
 
-    grid = [(d, m, p) for d in datasets for m in models for p in protocols]
-    configs = [
-        cli.load_config(
-            [f"--config={m}:{d}", f"--config.protocol={p}", *changes],
-        )
-        for d, m, p in grid
+    grid = [
+        (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
+        for d in datasets
+        for m in models
+        for row, flags in (rows(m) if ablations else {"": ()}).items()
+        for p in protocols
     ]
+    configs = [(row, cli.load_config(flags)) for row, flags in grid]
     written = []
-    for i, config in enumerate(configs, 1):
-        name = f"{run_name(config)}-{config.protocol}"
+    for i, (row, config) in enumerate(configs, 1):
+        name = "-".join(filter(None, (run_name(config), row, config.protocol)))
         print(f"{name}, {i} of {len(grid)}", flush=True)
         train_seeds(config, seeds, runs / name, data_dir, together=together)
         found, summaries, _ = find_runs([runs / name])
         # After every recipe, so that what is done is there when the rest is stopped.
-        written += collect(found, output, summaries)
+        written += collect(found, output / row, summaries)
     return written
 
 
@@ -280,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
     two.add_argument("--data_dir", help="where prepared datasets lie or are made")
     two.add_argument("--together", action="store_true", help="the seeds as one program")
+    two.add_argument("--ablations", action="store_true", help="the papers' rows too")
     three = parts.add_parser("aot", help="compile for TPUs that are not there")
     three.add_argument("--topology", default="v5e:2x4", help="as v5e:2x4,v4:2x2x2")
     three.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
@@ -303,6 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data_dir=known.data_dir,
             changes=rest,
             together=known.together,
+            ablations=known.ablations,
         )
         print(f"tables: python -m wsvad_jax.report {known.output} --output DIR")
         return 0

@@ -1,9 +1,10 @@
 """Finished runs on disk: found, read, told apart, freed of machine paths.
 
-A run is a workdir with results.json and config.json; a collected run is both in one
-file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without the paths of the machine that it
-ran on, so that it can be committed, with its curves in seedN.curves.json. What
-`evaluate --checkpoint` left has no config.json: its weights came from elsewhere.
+A run is a workdir with results.json, config.json and run.json; a collected run is all
+three in one file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without the paths of the
+machine that it ran on, so that it can be committed, with its curves in
+seedN.curves.json. What `evaluate --checkpoint` left has no config.json: its weights came
+from elsewhere.
 """
 
 import dataclasses
@@ -48,6 +49,7 @@ class Run:
     source: pathlib.Path  # its folder, or its file where it is a collected one
     results: Mapping[str, Any]
     config: Mapping[str, Any] | None  # None: scored here, not trained here
+    about: Mapping[str, Any] | None = None  # of `wsvad_jax.provenance`
 
     @property
     def curves_path(self) -> pathlib.Path:
@@ -131,7 +133,7 @@ def read_run(path: str | os.PathLike) -> Run:
       InputError: nothing finished is there, or not what training and scoring write.
     """
     path = pathlib.Path(path)
-    config = None
+    config = about = None
     if path.is_dir():
         if not (path / "results.json").is_file():
             raise InputError(
@@ -141,6 +143,8 @@ def read_run(path: str | os.PathLike) -> Run:
         results = read_json(path / "results.json")
         if (path / "config.json").is_file():
             config = read_config(path / "config.json")
+        if (path / "run.json").is_file():
+            about = read_json(path / "run.json")
     else:
         content = read_json(path)
         if not isinstance(content, dict) or "results" not in content:
@@ -149,9 +153,12 @@ def read_run(path: str | os.PathLike) -> Run:
                 "results and config"
             )
         results, config = content["results"], content.get("config")
+        about = content.get("run")
         if config is not None:
             check_config(config, str(path))
-    return _checked(path, results, config)
+    if not isinstance(about, dict | None):
+        raise InputError(f"{path}: what it says of the run is no JSON object")
+    return dataclasses.replace(_checked(path, results, config), about=about)
 
 
 def _checked(path, results, config) -> Run:
@@ -239,13 +246,14 @@ def _walk(top: pathlib.Path) -> Iterable[pathlib.Path]:
 
 
 def portable(run: Run) -> dict[str, Any]:
-    """Returns {'results', 'config'} of a run without paths of this machine."""
+    """Returns {'results', 'config', 'run'} of a run without paths of this machine."""
     results = _without_paths(dict(run.results))
     config = _without_paths(dict(run.config)) if run.config else None
     if config:
         config.pop("seeds", None)
         config["data"] = {**config["data"], "name": run.dataset}
-    return {"results": results, "config": config}
+    about = {"run": _without_paths(dict(run.about))} if run.about else {}
+    return {"results": results, "config": config, **about}
 
 
 def _without_paths(value: Any) -> Any:

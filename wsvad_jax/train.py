@@ -10,8 +10,9 @@ Input: a recipe, FILE[:DATASET], where DATASET is demo (made on the spot), ucf, 
 shanghaitech or the folder of a prepared dataset. Outputs, in the workdir (default
 runs/MODEL-DATASET-SEED, under protocol paper with -paper behind it): config.json,
 checkpoints/, metrics.jsonl, TensorBoard events, model/ (the selected weights),
-MODEL_CARD.md, results.json, scores.npz, curves.json and report.png. The same command
-again resumes where the last checkpoint is, or shows the results of a finished run.
+MODEL_CARD.md, run.json (commit, overrides, hashes of the data, time and memory),
+results.json, scores.npz, curves.json and report.png. The same command again resumes where
+the last checkpoint is, or shows the results of a finished run.
 
 With --seeds, a run for each seed (in WORKDIR/seed0 … where --workdir is given), then
 mean ± standard deviation and bootstrap intervals over test videos, printed and written
@@ -24,12 +25,13 @@ import argparse
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import locked, read_json
+from wsvad_jax.files import locked, read_json, write_json
 from wsvad_jax.recipe import settings
 from wsvad_jax.run_checks import read_config
 from wsvad_jax.runs import flatten
@@ -70,8 +72,10 @@ def train_and_evaluate(
     scorer = Scorer(recipe)
     # The other processes of one run on several hosts share its folder.
     with locked(workdir) if hosts.is_first() else contextlib.nullcontext():
+        start = time.perf_counter()
         best, history = fit(recipe, scorer, workdir)
-        return finish(recipe, scorer, workdir, best, history)
+        seconds = time.perf_counter() - start
+        return finish(recipe, scorer, workdir, best, history, seconds)
 
 
 def finish(
@@ -80,9 +84,10 @@ def finish(
     workdir: pathlib.Path,
     best: "Best",
     history: list[dict[str, Any]],
+    training_s: float,
 ) -> dict[str, Any]:
     """Writes the selected weights and all that the test set says of them."""
-    from wsvad_jax import evaluate
+    from wsvad_jax import evaluate, hosts, provenance
     from wsvad_jax.checkpoint import save_params
     from wsvad_jax.scoring import score_split
 
@@ -100,7 +105,12 @@ def finish(
         "tower": recipe.tower,
     }
     save_params(workdir / "model", best.params, best.batch_stats, meta)
+    start = time.perf_counter()
     videos = score_split(recipe, scorer, best.params, best.batch_stats)
+    seconds = {"training": training_s, "scoring": time.perf_counter() - start}
+    if hosts.is_first():
+        about = provenance.provenance(recipe, seconds)
+        write_json(workdir / provenance.FILE, about)
     return evaluate.write_results(recipe, videos, workdir, meta, history)
 
 
@@ -233,9 +243,11 @@ def train_together(
     with contextlib.ExitStack() as stack:
         for workdir in workdirs:
             stack.enter_context(locked(workdir))
+        start = time.perf_counter()
         trained = fit_together(recipes, scorer, workdirs)
+        seconds = time.perf_counter() - start  # of all seeds
         for one, workdir, found in zip(recipes, workdirs, trained, strict=True):
-            finish(one, scorer, workdir, *found)
+            finish(one, scorer, workdir, *found, seconds)
 
 
 def run_name(config: "ConfigDict") -> str:

@@ -28,7 +28,7 @@ DEMO = (
     "demo.prepare(pathlib.Path(sys.argv[1]), (3, 3))"
 )
 # What holds a date, or how far a run came: equal in what it means, not in its bytes.
-VARYING = ("tensorboard", "checkpoints", "model", "report.png", "packed")
+VARYING = ("tensorboard", "checkpoints", "model", "report.png", "packed", "run.json")
 pytestmark = pytest.mark.slow
 
 

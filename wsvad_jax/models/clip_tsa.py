@@ -3,7 +3,7 @@
 Temporal self-attention over CLIP snippets, then RTFM's temporal network and objective
 (Tian et al., ICCV 2021, https://arxiv.org/abs/2101.10030). From top to bottom:
   wide features (I3D 2048, C3D 4096)  -> Model._enter
-  TSA, the perturbed top-κ selector   -> Model._attend, perturbed_top_k
+  TSA, the perturbed top-κ selector   -> Model._attend, models.selection
   multi-scale temporal network (MTN)  -> Model._aggregate
   snippet classifier, top-K magnitude -> Model.__call__
   objective                           -> loss_fn
@@ -21,15 +21,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from wsvad_jax import losses
+from wsvad_jax.models.selection import perturbed_top_k, selection_sizes
 
 WIDTH = 512  # of CLIP ViT-B/16; wider features are brought down to it
-DRAW_LIMIT = 2**22  # noise values held at once: 16 MiB
 MARGIN = 100.0  # the magnitude that abnormal snippets are pushed to
 xavier = nn.initializers.xavier_uniform()
 
@@ -241,98 +240,6 @@ class BatchNorm(nn.Module):
                 running_var.value = (1 - m) * running_var.value + m * unbiased[0, 0]
         y = (x - mean) / jnp.sqrt(var + self.epsilon)
         return (y * scale[None, None] + bias[None, None]).astype(self.dtype)
-
-
-def selection_sizes(kappa: float, T: int, most: int) -> Int[np.ndarray, "T1"]:
-    """k = ⌊κ n⌋ for n = 0 … T snippets, at least 1 and at most `most`.
-
-    In double precision, as Python computes it: single rounds other products down.
-    """
-    return np.clip(np.floor(kappa * np.arange(T + 1)), 1, most).astype(np.int32)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def perturbed_top_k(
-    scores: Float[Array, "R T"],
-    where: Bool[Array, "R T"],
-    k: Int[Array, "R"],
-    noise: Any,
-    samples: int,
-    sigma: float,
-    distinct: int,
-) -> Float[Array, "R T"]:
-    """Share of the noise draws in which a snippet is among the k largest.
-
-    p_t = 1/S Σ_m 1[t ∈ top-k(s + σ_n ε_m)], in O(S·T) memory. The gradient is the
-    release's, which sums over its k one-hot rows; for g = ∂loss/∂p,
-      ∂loss/∂s_u = 1/(S σ_n) Σ_m 1[u ∈ top-k_m] Σ_t g_t ε_{m,t}.
-    The estimator of Berthet et al. (2020, https://arxiv.org/abs/2002.08676) is its
-    transpose: equal in expectation, since the Jacobian is symmetric.
-
-    Args:
-      scores: s.
-      where: valid snippets; the others are never selected.
-      k: 1 ≤ k ≤ valid snippets.
-      noise: ε [R, S, T], or the key to draw it from.
-      samples: S.
-      sigma: σ_n.
-      distinct: how many rows get noise of their own; the noise repeats after them.
-    """
-    return _mean_over_draws(
-        lambda top, _: top, scores, where, k, noise, samples, sigma, distinct
-    )
-
-
-def _forward(scores, where, k, noise, samples, sigma, distinct):
-    p = perturbed_top_k(scores, where, k, noise, samples, sigma, distinct)
-    return p, (scores, where, k, noise)
-
-
-def _backward(samples, sigma, distinct, residuals, g):
-    scores, where, k, noise = residuals  # the draws are made again rather than kept
-    g = jnp.where(where, g, 0)[None]
-
-    def term(top, epsilon):
-        return top * jnp.sum(g * epsilon, -1, keepdims=True)
-
-    mean = _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct)
-    return mean / sigma, None, None, None
-
-
-perturbed_top_k.defvjp(_forward, _backward)
-
-
-def _mean_over_draws(term, scores, where, k, noise, samples, sigma, distinct):
-    """Mean of term(1[top-k] [M, R, T], ε [M, R, T]), a few draws M at a time."""
-    R, T = scores.shape
-
-    def draw(m):
-        if noise.ndim == 3:
-            return noise[:, m]
-        # T leads: threefry's first values then don't depend on how many follow.
-        draws = jax.random.normal(jax.random.fold_in(noise, m), (T, distinct))
-        return jnp.tile(draws.T, (R // distinct, 1))
-
-    def step(total, m):
-        epsilon = jax.vmap(draw)(m)
-        values = jnp.where(where[None], scores[None] + sigma * epsilon, -jnp.inf)
-        top = _top_k(values, k) & where[None]
-        return total + jnp.sum(term(top, epsilon), 0), None
-
-    rows = R if isinstance(R, int) else 32 * distinct  # an exported program's batch
-    sizes = [m for m in range(1, samples + 1) if samples % m == 0]
-    chunk = max([m for m in sizes if m * rows * T <= DRAW_LIMIT], default=1)
-    chunks = jnp.arange(samples).reshape(-1, chunk)
-    total, _ = jax.lax.scan(step, jnp.zeros((R, T)), chunks)
-    return total / samples
-
-
-def _top_k(x: Float[Array, "M R T"], k: Int[Array, "R"]) -> Bool[Array, "M R T"]:
-    """Marks the k largest of the last axis; the earlier of equal values wins."""
-    # Not x ≥ its k-th largest: XLA may round x differently in the two places.
-    order = jnp.argsort(x, axis=-1, descending=True)
-    m, r, t = (jax.lax.broadcasted_iota(k.dtype, x.shape, i) for i in range(3))
-    return jnp.zeros(x.shape, bool).at[m, r, order].set(t < k[None, :, None])
 
 
 def loss_fn(
