@@ -126,7 +126,7 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     flags = [f for f in tiny.flags("mil_ranking") if not f.startswith("--config=")]
     command = [
         *("repro", "--models", "mil_ranking", "--datasets", str(tiny.path)),
-        *("--seeds", "0,1", "--protocol", "clean,paper"),
+        *("--seeds", "2", "--protocol", "clean,paper"),
         *("--output", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")),
         *flags,
     ]
@@ -164,7 +164,7 @@ def test_the_rows_of_an_ablation_lie_apart(tiny, tmp_path, monkeypatch):
     flags = [f for f in flags if not f.startswith("--config=")]
     command = [
         *("repro", "--models", "vadclip", "--datasets", str(tiny.path)),
-        *("--seeds", "0", "--output", str(tmp_path / "out"), "--ablations"),
+        *("--seeds", "1", "--output", str(tmp_path / "out"), "--ablations"),
         *("--runs", str(tmp_path / "runs")),
         *flags,
     ]

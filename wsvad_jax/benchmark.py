@@ -1,7 +1,7 @@
 """Measures speed, and makes the tables of numbers that anyone can make again.
 
   python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
-  python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 0..4 \\
+  python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 5 \\
       --protocol clean,paper --output results
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
@@ -76,7 +76,7 @@ def repro(
     Args:
       models: recipes, by name.
       datasets: as a recipe takes them.
-      seeds: as '0,1,2' or '0..4'.
+      seeds: how many, as '5', or which, as '0,1,2' or '0..4'.
       protocols: 'clean', 'paper' or both.
       output: folder of the collected results.
       runs: folder of the workdirs.
@@ -89,6 +89,8 @@ def repro(
     from wsvad_jax.runs import collect, find_runs
     from wsvad_jax.train import run_name, train_seeds
 
+    if seeds.strip().isdecimal():
+        seeds = f"0..{max(int(seeds), 1) - 1}"
     grid = [
         (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
         for d in datasets
@@ -279,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     two = parts.add_parser("repro", help="run a grid of recipes")
     two.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     two.add_argument("--datasets", default="demo", help="names or prepared folders")
-    two.add_argument("--seeds", default="0..4", help="as 0,1,2 or 0..4")
+    two.add_argument("--seeds", default="5", help="how many, or which: 0,1,2 or 0..4")
     two.add_argument("--protocol", default="clean", help="clean, paper or both")
     two.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
