@@ -17,7 +17,9 @@ CLOUD = "needs a cloud account, a cluster or several GPUs"
 COVERED = (
     (r"launch/gpus\.sh", "test_launch.py::test_what_dry_run_prints_is_what_runs"),
     (r"launch/|gcloud|sbatch|xpk", CLOUD),
-    (r"--multihost|--runner", CLOUD),
+    (r"extract .*--runner", "data/test_archive.py::*"),
+    (r"prepare .*--runner", "data/test_beam_build.py::test_records_are_those_of_*"),
+    (r"--multihost", CLOUD),
     (r"^(pip install|python -m venv|\. \.venv|git clone|cd )", ".ci/run"),
     (r"^docker ", "needs a registry"),
     (r"python -m (pytest|sphinx)|sphinx-build", ".ci/run"),

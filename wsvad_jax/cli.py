@@ -1,6 +1,7 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
 import hashlib
+import importlib.util
 import os
 import pathlib
 import platform
@@ -19,6 +20,7 @@ EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command an
 MULTIHOST = "WSVAD_JAX_MULTIHOST"
 COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
 HEARTBEAT = 30  # seconds without a sign of life after which a process is given up
+RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to it"
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
@@ -133,6 +135,15 @@ def start_hosts(asked: bool) -> None:
             f"--multihost: no other hosts are known ({e}); start the program on all of "
             f"them by launch/, or leave the flag and {MULTIHOST} out on one machine"
         ) from None
+
+
+def check_runner(runner: str | None) -> None:
+    """Raises InputError where a runner is asked for and Apache Beam is missing."""
+    if runner and importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            f"--runner {runner}: Apache Beam is not installed; pip install "
+            "'wsvad_jax[beam]'"
+        )
 
 
 def load_config(arguments: Sequence[str]) -> "ConfigDict":

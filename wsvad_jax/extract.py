@@ -19,7 +19,6 @@ Beam's:
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -98,11 +97,7 @@ def _check(
     """Checks what takes no model, before it is loaded."""
     from wsvad_jax.data.video import check_crops, check_cut
 
-    if runner and importlib.util.find_spec("apache_beam") is None:
-        raise InputError(
-            f"--runner {runner}: Apache Beam is not installed; pip install "
-            "'wsvad_jax[beam]'"
-        )
+    cli.check_runner(runner)
     check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
     check_cut(choices.get("frame", "middle"), choices.get("stride", 16))
     if compare and not os.path.exists(compare):
@@ -188,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|DIR",
         help="existing features: prints how long both are, and their cosines",
     )
-    add("--runner", metavar="NAME", help="of Apache Beam: DirectRunner, FlinkRunner …")
+    add("--runner", metavar="NAME", help=cli.RUNNER_HELP)
     return parser
 
 
@@ -196,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    if rest and not known.runner:
+    if rest and not known.runner:  # else they are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     summary = extract(**vars(known), options=rest)
     print(summary)

@@ -11,10 +11,12 @@ videos/ are extracted with the CLIP model that --clip names, into features/; run
 only new and changed videos are. Output: DATA_DIR/NAME/1.0.0, a TFDS dataset whose path
 `configs/dsanet.py:PATH` takes; the program prints it. A file that is missing or bad is
 an error that names it; with --skip-bad its video is left out and named in report.txt
-beside the data.
+beside the data. With --runner NAME the shards are written by a runner of Apache Beam
+(extra beam), which takes all other flags.
 """
 
 import argparse
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from wsvad_jax import cli, files
 from wsvad_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from wsvad_jax.data.builder import Writer
     from wsvad_jax.data.features import Problems
     from wsvad_jax.data.folder import Collection
     from wsvad_jax.data.own_videos import Way
@@ -38,6 +41,8 @@ def prepare(
     data_dir: str | None = None,
     skip_bad: bool = False,
     slack: int = 0,
+    runner: str = "",
+    options: Sequence[str] = (),
     **way: Any,
 ) -> pathlib.Path:
     """Makes a dataset and returns its version folder.
@@ -50,6 +55,7 @@ def prepare(
       data_dir: where the dataset is to lie; None is the cache's folder.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
       slack: snippets by which a test video's features and truth may differ in length.
+      runner: of Apache Beam, with flags `options`; '': this process does the work.
       way: clip, crops, frame, resize: how features of an own folder's videos are to
         be extracted, see `own_videos.Way`.
 
@@ -62,7 +68,7 @@ def prepare(
 
     base = catalog.data_dir_of(data_dir)
     built_in = name in (catalog.DEMO, *catalog.PUBLIC)
-    _check_arguments(name, built_in and own_videos.Way(**way).told, slack)
+    _check_arguments(name, built_in and own_videos.Way(**way).told, slack, runner)
     if name == catalog.DEMO:
         return catalog.resolve(name, data_dir)
     problems = Problems(skip_bad)
@@ -72,14 +78,21 @@ def prepare(
         source = _own_folder(name, annotations)
         found = _own(source, features, own_videos.Way(**way), problems, slack)
         _check_place(base / dataset_folder(found.name), found.name, source)
-    path = write_dataset(
-        found.name, found.card, found.protocol, found.splits, base, found.about, source
-    )
+    what = found.name, found.card, found.protocol, found.splits, base, found.about
+    path = write_dataset(*what, source, _writer(runner, options))
     _report(path, found, problems)
     return path
 
 
-def _check_arguments(name: str, unfit: bool, slack: int) -> None:
+def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
+    if not runner:
+        return None
+    from wsvad_jax.data import beam_build
+
+    return functools.partial(beam_build.write, runner=runner, options=options)
+
+
+def _check_arguments(name: str, unfit: bool, slack: int, runner: str) -> None:
     if unfit:
         raise InputError(
             "--clip, --crops, --frame and --resize belong to a folder of your own with "
@@ -87,6 +100,9 @@ def _check_arguments(name: str, unfit: bool, slack: int) -> None:
         )
     if slack not in (0, 1):
         raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
+    cli.check_runner(runner)
+    if name == "demo" and runner:
+        raise InputError(f"--runner {runner}: the demo is made by one process")
 
 
 def _public(
@@ -183,8 +199,7 @@ def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> No
         print(f"... {len(lines) - 20} lines more in {path / REPORT}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsvad_jax.prepare",
         description=__doc__,
@@ -224,10 +239,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="look through a folder of your own and say what is wrong; exit code 0 if "
         "it can be used, else 2",
     )
-    args = vars(parser.parse_args(argv))
+    parser.add_argument("--runner", metavar="NAME", help=cli.RUNNER_HELP, default="")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = _parser()
+    known, rest = parser.parse_known_args(argv)
+    args = vars(known)
+    if rest and not known.runner:  # else they are Beam's
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.pop("check"):
         return check_folder(args["name"], args["features"])
-    path = prepare(**args)
+    path = prepare(**args, options=rest)
     print(f"{path}\ntrain: python -m wsvad_jax.train --config configs/dsanet.py:{path}")
     return 0
 

@@ -29,7 +29,7 @@ FILE = "run.json"
 def provenance(recipe: "Recipe", seconds: dict[str, float]) -> dict[str, Any]:
     """Returns the content of run.json.
 
-    {'git': commit and whether files differ from it, None outside a checkout;
+    {'git': commit and whether package or recipes differ from it, None outside a checkout;
     'overrides': keys that differ from the recipe of that name in this package;
     'dataset': hash of the records; 'features': how they were made; 'features_hash': of
     that; 'seconds': of this process's part of the run; 'memory_bytes': the most that
@@ -70,7 +70,8 @@ def git_state() -> dict[str, Any] | None:
         # Installed inside somebody else's checkout, the package is not of it.
         if not git("ls-files", "--", "provenance.py"):
             return None
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+        places = [str(folder), str(folder.parent / "configs")]
+        changed = bool(git("status", "--porcelain", "--", *places))
         return {"commit": git("rev-parse", "HEAD"), "changed": changed}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -17,6 +17,7 @@ time, of each shard.
 
 # pyright: reportMissingImports=false
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -77,18 +78,29 @@ def extract_archive(
         temporary.write_text("".join(_shards(named)))
     for name in (MANIFEST, FAILED):  # of an earlier run
         (output / name).unlink(missing_ok=True)
+    with run_pipeline(runner, options) as pipeline:
+        _build(pipeline, job)
+    summary = read_summary(output)
+    summary.wall = time.monotonic() - start
+    return summary
+
+
+@contextlib.contextmanager
+def run_pipeline(runner: str, options: Sequence[str]) -> Iterator[beam.Pipeline]:
+    """Yields a pipeline to be built, then runs it to its end.
+
+    Raises:
+      InputError: a runner that Beam doesn't have, or a pipeline that did not finish.
+    """
     flags = [f"--runner={RUNNERS.get(runner, runner)}", *options]
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(flags))
     except ValueError as e:
         raise InputError(f"--runner {runner}: {' '.join(str(e).split())}") from None
-    _build(pipeline, job)
+    yield pipeline
     state = pipeline.run().wait_until_finish()
     if state not in (None, "DONE"):
         raise InputError(f"--runner {runner}: the pipeline ended as {state}")
-    summary = read_summary(output)
-    summary.wall = time.monotonic() - start
-    return summary
 
 
 def _shards(named: Mapping[str, pathlib.Path]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ __all__ = ["About", "Dataset", "Entry", "open_dataset", "write_dataset"]
 
 SHARD_RECORDS = 128
 CHUNK_BYTES = 64 << 20  # records are handed to the writer in chunks of this size
+
+
+Writer = Callable[[Any, Mapping[str, Any], "Checker"], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +54,15 @@ def write_dataset(
     data_dir: str | os.PathLike,
     about: About | None = None,
     source: str = "",
+    write: "Writer | None" = None,
 ) -> pathlib.Path:
     """Writes a dataset and returns its version folder, DATA_DIR/NAME/1.0.0.
 
     Records are read one by one and never held together. The folder appears when it is
     whole, in the place of an older one; a build that dies leaves nothing behind that
     opens. An iterable that has a length gets a progress bar with an end. `source` says
-    in the metadata what the dataset was made from.
+    in the metadata what the dataset was made from. `write` writes the files and the
+    metadata, fills the checker; None is this process (another: `data.beam_build`).
 
     Raises:
       InputError: a record that does not fit the others or the card, an empty split,
@@ -73,7 +78,17 @@ def write_dataset(
             f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
         ) from None
     with building_dir(data_dir) as temporary:
-        _write(name, card, protocol, splits, temporary, about or About(), source)
+        own: dict[str, Any] = {"card": card.to_json(), "source": source}
+        own["protocol"] = dataclasses.asdict(protocol)
+        builder = builder_class()(name, own, splits, about or About(), temporary)
+        folder = pathlib.Path(builder.data_dir)
+        folder.mkdir(parents=True)
+        checker = Checker(card)
+        (write or _write)(builder, splits, checker)
+        sizes = {
+            p.name: p.stat().st_size for p in sorted(folder.glob("*array_record*"))
+        }
+        files.write_json(folder / INDEX, {"files": sizes, "splits": checker.rows})
         final.parent.mkdir(exist_ok=True)
         if final.exists():
             os.rename(final, temporary / "replaced")
@@ -102,24 +117,10 @@ def builder_class() -> Any:
             super().__init__(data_dir=data_dir, file_format="array_record")
 
         def _info(self):
-            F = tfds.features
-            classes = F.ClassLabel(
-                names=[c["name"] for c in self.metadata["card"]["classes"]]
-            )
-            event = {"start": np.int64, "end": np.int64, "label": classes}
-            features = {
-                "video": F.Text(),
-                # Raw bytes: TFDS's default encoding is two orders of magnitude slower.
-                "features": F.Tensor(
-                    shape=(None, None, None), dtype=np.float16, encoding="bytes"
-                ),
-                "label": F.Sequence(classes),
-                "num_frames": F.Scalar(np.int64),
-                "segments": F.Sequence(event),
-            }
+            classes = [c["name"] for c in self.metadata["card"]["classes"]]
             return tfds.core.DatasetInfo(
                 builder=self,
-                features=F.FeaturesDict(features),
+                features=example_features(classes),
                 disable_shuffling=True,
                 metadata=tfds.core.MetadataDict(self.metadata),
                 **dataclasses.asdict(self.about),
@@ -134,6 +135,26 @@ def builder_class() -> Any:
     return SnippetFeatures
 
 
+def example_features(classes: Sequence[str]) -> Any:
+    """Returns TFDS's description of an example."""
+    import tensorflow_datasets as tfds
+
+    F = tfds.features
+    label = F.ClassLabel(names=list(classes))
+    event = {"start": np.int64, "end": np.int64, "label": label}
+    features = {
+        "video": F.Text(),
+        # Raw bytes: TFDS's default encoding is two orders of magnitude slower.
+        "features": F.Tensor(
+            shape=(None, None, None), dtype=np.float16, encoding="bytes"
+        ),
+        "label": F.Sequence(label),
+        "num_frames": F.Scalar(np.int64),
+        "segments": F.Sequence(event),
+    }
+    return F.FeaturesDict(features)
+
+
 def example_of(record: Record) -> dict[str, Any]:
     """Returns the TFDS example of a record."""
     keys = ("start", "end", "label")
@@ -146,35 +167,23 @@ def example_of(record: Record) -> dict[str, Any]:
     }
 
 
-def _write(name, card, protocol, splits, root, about, source) -> None:
+def _write(builder: Any, splits: Mapping, checker: "Checker") -> None:
+    """Writes the records of all splits one after the other."""
     import tensorflow_datasets as tfds
 
-    own = {"card": card.to_json(), "protocol": dataclasses.asdict(protocol)}
-    own["source"] = source
-    builder = builder_class()(name, own, splits, about, root)
-    folder = pathlib.Path(builder.data_dir)
-    folder.mkdir(parents=True)
     # TFDS's own `download_and_prepare` holds a split in memory and asks for TensorFlow
     # past a gigabyte; its sequential writer streams.
     writer = tfds.core.SequentialWriter(
         builder.info, max_examples_per_shard=SHARD_RECORDS, file_format="array_record"
     )
     writer.initialize_splits(list(splits))
-    checker = _Checker(card)
-    rows: dict[str, list] = {}
     for split, records in splits.items():
         checker.begin(split)
-        rows[split] = []
         for chunk in _chunks(checker.check(records), f"writing {split}", records):
             writer.add_examples({split: [example_of(r) for r in chunk]})
-            rows[split] += [_row(r) for r in chunk]
-        if not rows[split]:
-            raise InputError(f"{card.name}: the {split} split has no videos")
-    builder.info.metadata["content"] = checker.hash.hexdigest()
-    builder.info.metadata["width"] = checker.width
+        checker.end()
+    checker.describe(builder.info.metadata)
     writer.close_all()
-    sizes = {p.name: p.stat().st_size for p in sorted(folder.glob("*array_record*"))}
-    files.write_json(folder / INDEX, {"files": sizes, "splits": rows})
 
 
 def _chunks(records: Iterable[Record], label: str, sized: Any) -> Iterator[list]:
@@ -192,30 +201,45 @@ def _chunks(records: Iterable[Record], label: str, sized: Any) -> Iterator[list]
             yield chunk
 
 
-class _Checker:
+class Checker:
     """Holds records against each other and the card, and hashes them in order."""
 
     def __init__(self, card: Card):
         self.card, self.hash, self.width = card, hashlib.sha256(), 0
         self.seen: dict[str, str] = {}
+        self.rows: dict[str, list[list]] = {}  # of the index, by split
 
     def begin(self, split: str) -> None:
-        self.split, self.crops = split, 0
+        self.split, self.crops, self.rows[split] = split, 0, []
         self.hash.update(f"split {split}\n".encode())
+
+    def end(self) -> None:
+        """Raises InputError where the split that was begun has no records."""
+        if not self.rows[self.split]:
+            raise InputError(f"{self.card.name}: the {self.split} split has no videos")
 
     def check(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
-            self._check(record)
-            self.hash.update(repr((_row(record), record.features.shape)).encode())
-            self.hash.update(np.ascontiguousarray(record.features).data)
+            self.add(*row_of(record))
             yield record
 
-    def _check(self, record: Record) -> None:
-        N, T, D = record.features.shape
+    def add(self, row: list, width: int, digest: str) -> None:
+        """Takes what `row_of` says of the next record."""
+        self._check(row, width)
+        self.hash.update(digest.encode())
+        self.rows[self.split].append(row)
+
+    def describe(self, metadata: dict[str, Any]) -> None:
+        """Says in the metadata what the records have in common."""
+        metadata["content"] = self.hash.hexdigest()
+        metadata["width"] = self.width
+
+    def _check(self, row: list, D: int) -> None:
+        video, label, N, T, num_frames, segments = row
         self.width, self.crops = self.width or D, self.crops or N
         problem = None
-        if record.video in self.seen:
-            problem = f"is already in {self.seen[record.video]}; name each video once"
+        if video in self.seen:
+            problem = f"is already in {self.seen[video]}; name each video once"
         elif not N * T * D:
             problem = (
                 f"has features of shape {(N, T, D)}; expected at least one snippet"
@@ -226,23 +250,27 @@ class _Checker:
             problem = f"has {N} crops, the videos before it {self.crops}"
         elif self.split == "test" and self.card.test_crop >= N:
             problem = f"has {N} crops, but the card tests crop {self.card.test_crop}"
-        elif not record.label or not self._classes_exist(record):
+        elif not label or not self._classes_exist({*label, *(s[2] for s in segments)}):
             problem = f"has a class outside 0 ... {len(self.card.classes) - 1}"
-        elif any(not 0 <= s < e <= record.num_frames for s, e, _ in record.segments):
-            problem = f"has a segment outside its {record.num_frames} frames"
+        elif any(not 0 <= s < e <= num_frames for s, e, _ in segments):
+            problem = f"has a segment outside its {num_frames} frames"
         if problem:
-            raise InputError(f"{self.split} video {record.video} {problem}")
-        self.seen[record.video] = self.split
+            raise InputError(f"{self.split} video {video} {problem}")
+        self.seen[video] = self.split
 
-    def _classes_exist(self, record: Record) -> bool:
-        used = {*record.label, *(c for _, _, c in record.segments)}
+    def _classes_exist(self, used: set[int]) -> bool:
         return used <= set(range(len(self.card.classes)))
 
 
-def _row(r: Record) -> list:
-    N, T, _ = r.features.shape
-    segments = [list(map(int, s)) for s in r.segments]
-    return [r.video, list(map(int, r.label)), N, T, int(r.num_frames), segments]
+def row_of(record: Record) -> tuple[list, int, str]:
+    """Returns a record's row of the index, the width of its features, and its hash."""
+    N, T, D = record.features.shape
+    segments = [list(map(int, s)) for s in record.segments]
+    label = list(map(int, record.label))
+    row = [record.video, label, N, T, int(record.num_frames), segments]
+    digest = hashlib.sha256(repr((row, D)).encode())
+    digest.update(np.ascontiguousarray(record.features).data)
+    return row, D, digest.hexdigest()
 
 
 @contextlib.contextmanager

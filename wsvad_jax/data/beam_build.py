@@ -1,0 +1,152 @@
+"""A dataset's shards written by Apache Beam's workers, for sets too big for one machine.
+
+  list → shards of videos → read features → NAME-SPLIT.array_record-NNNNN, and its rows
+
+A shard holds the same records in the same order as one process would write. Features and
+the dataset's folder must have the same paths on every worker.
+"""
+
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from wsvad_jax import files
+from wsvad_jax.data import archive, builder
+from wsvad_jax.data.features import Problems, Records, Video
+from wsvad_jax.errors import InputError
+
+PARTS = "parts"  # folder of what the workers leave, gone at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A part of a split, for one worker."""
+
+    name: str  # SPLIT-NNNNN
+    videos: tuple[Video, ...]
+    stride: int
+
+
+def write(
+    made: Any,
+    splits: Mapping[str, Records],
+    checker: builder.Checker,
+    runner: str,
+    options: Sequence[str],
+) -> None:
+    """Writes the shards and the metadata of a TFDS builder, and fills `checker`.
+
+    Raises:
+      InputError: as `builder.write_dataset`; a runner that Beam doesn't have, or a
+        pipeline that did not finish.
+    """
+    folder = pathlib.Path(made.data_dir)
+    (folder / PARTS).mkdir()
+    size = builder.SHARD_RECORDS
+    shards = [
+        Shard(f"{split}-{i // size:05d}", tuple(records.videos[i : i + size]), stride)
+        for split, records in splits.items()
+        for stride in [records.stride]
+        for i in range(0, len(records), size)
+    ]
+    classes = [c["name"] for c in made.metadata["card"]["classes"]]
+    with archive.run_pipeline(runner, options) as pipeline:
+        _ = (
+            pipeline
+            | "list" >> beam.Create(shards)
+            | "spread" >> beam.Reshuffle()
+            | "write" >> beam.ParDo(Write(str(folder / PARTS), classes))
+        )
+    _gather(made, folder, splits, shards, checker)
+
+
+class Write(beam.DoFn):
+    """Writes a shard's records, and a JSON file with their rows of the index."""
+
+    def __init__(self, folder: str, classes: Sequence[str]):
+        super().__init__()
+        self.folder, self.classes = folder, list(classes)
+
+    def setup(self) -> None:
+        self.features = builder.example_features(self.classes)
+
+    def process(self, shard: Shard) -> Iterator[str]:
+        from array_record.python import array_record_module
+
+        problems, rows, size = Problems(skip=True), [], 0
+        path = pathlib.Path(self.folder, shard.name)
+        # A runner may give a shard out twice.
+        with files.atomic_path(path) as temporary:
+            # Groups of one, as TFDS writes them, are read one by one.
+            writer = array_record_module.ArrayRecordWriter(
+                os.fspath(temporary), "group_size:1"
+            )
+            for record in Records(shard.videos, shard.stride, problems):
+                example = self.features.serialize_example(builder.example_of(record))
+                writer.write(example)
+                rows.append(builder.row_of(record))
+                size += len(example)
+            writer.close()
+        errors = [str(e) for e in problems.errors]
+        found = {"rows": rows, "bytes": size, "errors": errors}
+        files.write_json(path.with_suffix(".json"), found, indent=None)
+        yield shard.name
+
+
+def _gather(
+    made: Any,
+    folder: pathlib.Path,
+    splits: Mapping[str, Records],
+    shards: Sequence[Shard],
+    checker: builder.Checker,
+) -> None:
+    """Puts the parts in their places and writes the metadata."""
+    import tensorflow_datasets as tfds
+
+    infos = []
+    for split, records in splits.items():
+        checker.begin(split)
+        lengths, size = [], 0
+        place = tfds.core.ShardedFileTemplate(
+            dataset_name=made.name,
+            data_dir=made.data_dir,
+            split=split,
+            filetype_suffix="array_record",
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+        )
+        for shard in shards:
+            if shard.name.rpartition("-")[0] != split:
+                continue
+            part = folder / PARTS / shard.name
+            found = json.loads(part.with_suffix(".json").read_text())
+            for error in found["errors"]:
+                records.problems(InputError(error))
+            for row in found["rows"]:
+                checker.add(*row)
+            if found["rows"]:
+                path = place.sharded_filepath(shard_index=len(lengths), num_shards=None)
+                part.rename(path)
+                lengths.append(len(found["rows"]))
+                size += found["bytes"]
+        checker.end()
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=lengths,
+                num_bytes=size,
+                filename_template=place,
+            )
+        )
+    shutil.rmtree(folder / PARTS)
+    checker.describe(made.info.metadata)
+    made.info.set_file_format("array_record")
+    made.info.set_splits(tfds.core.splits.SplitDict(infos))
+    made.info.write_to_directory(folder)
