@@ -3,6 +3,8 @@
   python -m wsvad_jax.prepare my_videos --clip openai/clip-vit-base-patch16
   python -m wsvad_jax.prepare my_videos --check     says what is wrong, writes nothing
   python -m wsvad_jax.prepare ucf --features DIR --annotations DIR --data_dir DIR
+  python -m wsvad_jax.prepare my_videos --runner=DirectRunner \\
+      --direct_num_workers=8 --direct_running_mode=multi_processing
 
 Input: a folder of your own (train.csv, test.csv, videos/ or features/, optionally
 test_segments.json and card.json), or the name of a public dataset with the folders of
