@@ -171,6 +171,15 @@ def test_torch_names_are_the_ones_listed(folder, snapshot):
     assert "unknown: text_model.head.weight" in str(e.value)
 
 
+@pytest.mark.parametrize("name", ["relu", ["gelu"]])
+def test_an_activation_that_there_is_not(folder, name):
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["hidden_act"] = name
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json: .*hidden_act"):
+        load(folder)
+
+
 def test_what_a_folder_lacks(tmp_path, folder):
     with pytest.raises(InputError, match=r"config\.json: no such file"):
         load(tmp_path)

@@ -19,7 +19,7 @@ from flax import serialization
 from wsvad_jax import files
 from wsvad_jax.clip import names
 from wsvad_jax.clip.names import flax_to_openai, openai_configs, openai_to_flax
-from wsvad_jax.clip.towers import TextConfig, VisionConfig
+from wsvad_jax.clip.towers import ACTIVATIONS, TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
 
 __all__ = [
@@ -173,6 +173,11 @@ def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> An
             )
         if field.type is float and not isinstance(value, float):
             raise InputError(f"{file}: {field.name} is {value!r:.60}, not a number")
+    if values["hidden_act"] not in list(ACTIVATIONS):  # it may be anything
+        raise InputError(
+            f"{file}: hidden_act is {values['hidden_act']!r:.60}; expected one of "
+            f"{', '.join(ACTIVATIONS)}"
+        )
     heads, width = values["num_attention_heads"], values["hidden_size"]
     if width % heads:
         raise InputError(

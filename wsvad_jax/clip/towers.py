@@ -364,7 +364,7 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         c = self.config
         x = nn.Dense(c.intermediate_size, dtype=self.dtype, name="fc1")(x)
-        x = activation(c.hidden_act)(x)
+        x = ACTIVATIONS[c.hidden_act](x)
         return nn.Dense(c.hidden_size, dtype=self.dtype, name="fc2")(x)
 
 
@@ -373,15 +373,11 @@ def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-def activation(name: str) -> Callable[[Array], Array]:
-    """Returns the activation that config.json calls `name`."""
-    if name == "quick_gelu":
-        return quick_gelu
-    if name == "gelu":
-        return lambda x: jax.nn.gelu(x, approximate=False)
-    raise InputError(
-        f"the CLIP config's hidden_act is {name!r}; expected 'quick_gelu' or 'gelu'"
-    )
+# By the names that config.json gives them.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
 
 
 def _layer_norm(module: CLIPText | CLIPVision | Block, x: Array, name: str) -> Array:
