@@ -71,3 +71,12 @@ def test_an_error_leaves_the_old_file(tmp_path):
         temporary.write_text("half")
         raise KeyError
     assert files.read_json(path) == 1 and list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "\\ud83d\\ude00 \\u00e4"}')
+    assert files.read_json(path) == {"a": "😀 ä"}
+    path.write_text('{"a": ["\\ud800"]}')
+    with pytest.raises(InputError, match=r"a\.json: expected a JSON file"):
+        files.read_json(path)

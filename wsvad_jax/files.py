@@ -105,7 +105,11 @@ def read_json(path: str | os.PathLike) -> Any:
       InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\u" in text:  # half a surrogate pair is no text that could be written
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
