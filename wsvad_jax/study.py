@@ -150,22 +150,10 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     from wsvad_jax.metrics import EvalVideo, check
 
     path = pathlib.Path(run.source) / "scores.npz"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; score again with evaluate --workdir")
-    scores: dict[str, dict[str, np.ndarray]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                video, _, curve = name.rpartition("/")
-                if curve != "classes":  # intervals are of anomaly curves
-                    scores.setdefault(video, {})[curve] = _curve(arrays[name])
-    except Exception as e:  # noqa: BLE001 damage can raise anything
-        raise InputError(
-            f"{path}: not a whole file of scores ({e}); score again with evaluate "
-            "--workdir"
-        ) from None
+    scores = _read_curves(path)
     entries = dataset.split("test").entries
-    missing = {e.video for e in entries} ^ scores.keys()
+    whole = {video for video, curves in scores.items() if "anomaly" in curves}
+    missing = {e.video for e in entries} ^ whole
     if missing:
         raise InputError(
             f"{path}: its test videos are not those of {dataset.path} "
@@ -189,8 +177,30 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
                 extra=extra,
             )
         )
-    check(videos, dataset.card.class_names, stride=dataset.card.stride)
+    try:
+        check(videos, dataset.card.class_names, stride=dataset.card.stride)
+    except InputError as e:
+        raise InputError(f"{path}: {e}; score again with evaluate --workdir") from None
     return videos
+
+
+def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the anomaly curves of a scores.npz by video and name."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; score again with evaluate --workdir")
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                video, _, curve = name.rpartition("/")
+                if curve != "classes":  # intervals are of anomaly curves
+                    scores.setdefault(video, {})[curve] = _curve(arrays[name])
+    except Exception as e:  # noqa: BLE001 damage can raise anything
+        raise InputError(
+            f"{path}: not a whole file of scores ({e}); score again with evaluate "
+            "--workdir"
+        ) from None
+    return scores
 
 
 def _curve(array: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
             metadata["width"],
             splits,
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as e:
         if isinstance(e, InputError):
             raise
         raise InputError(
@@ -147,6 +147,6 @@ def _entry(row: list) -> Entry:
     video, label, N, T, num_frames, segments = row
     segments = tuple((s, e, c) for s, e, c in segments)
     numbers = (*label, N, T, num_frames, *(n for s in segments for n in s))
-    if not all(type(n) is int and 0 <= n < 2**53 for n in numbers):
+    if not all(type(n) is int and 0 <= n < 2**53 for n in numbers) or not N * T:
         raise ValueError(f"video {video!r:.60} has {row[1:]!r:.200}")
     return Entry(str(video), tuple(label), N, T, num_frames, segments)
