@@ -122,6 +122,12 @@ def test_names_are_checked():
         benchmark.chosen("c", ("a", "b"), "--models")
 
 
+def test_a_grid_of_no_seeds_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--seeds 0: expected at least one seed"):
+        benchmark.main(["repro", "--seeds", "0", "--output", str(tmp_path / "out")])
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     flags = [f for f in tiny.flags("mil_ranking") if not f.startswith("--config=")]
     command = [

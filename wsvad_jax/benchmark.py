@@ -90,7 +90,9 @@ def repro(
     from wsvad_jax.train import run_name, train_seeds
 
     if seeds.strip().isdecimal():
-        seeds = f"0..{max(int(seeds), 1) - 1}"
+        if int(seeds) < 1:
+            raise InputError(f"--seeds {seeds}: expected at least one seed")
+        seeds = f"0..{int(seeds) - 1}"
     grid = [
         (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
         for d in datasets
