@@ -80,3 +80,11 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path):
     path.write_text('{"a": ["\\ud800"]}')
     with pytest.raises(InputError, match=r"a\.json: expected a JSON file"):
         files.read_json(path)
+
+
+def test_names_of_files_that_are_no_unicode_are_kept(tmp_path):
+    name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
+    files.write_json(tmp_path / "a.json", {"video": name})
+    assert files.read_json(tmp_path / "a.json") == {"video": name}
+    files.write_text(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_text() == "caf\\udce9.mp4"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.events import Event
-from wsvad_jax.files import atomic_path
+from wsvad_jax.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,10 +45,7 @@ def write_events_json(
     """
     videos = ",\n".join(_video_json(answer) for answer in answers)
     head = json.dumps(dict(settings), ensure_ascii=False, default=str)
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            f'{{"settings": {head},\n "videos": [\n{videos}\n]}}\n', encoding="utf-8"
-        )
+    write_text(path, f'{{"settings": {head},\n "videos": [\n{videos}\n]}}\n')
 
 
 def _video_json(answer: Answer) -> str:

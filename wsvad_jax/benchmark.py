@@ -89,10 +89,6 @@ def repro(
     from wsvad_jax.runs import collect, find_runs
     from wsvad_jax.train import run_name, train_seeds
 
-    if seeds.strip().isdecimal():
-        if int(seeds) < 1:
-            raise InputError(f"--seeds {seeds}: expected at least one seed")
-        seeds = f"0..{int(seeds) - 1}"
     grid = [
         (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
         for d in datasets
@@ -105,11 +101,20 @@ def repro(
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
         print(f"{name}, {i} of {len(grid)}", flush=True)
-        train_seeds(config, seeds, runs / name, data_dir, together=together)
+        train_seeds(config, _which(seeds), runs / name, data_dir, together=together)
         found, summaries, _ = find_runs([runs / name])
         # After every recipe, so that what is done is there when the rest is stopped.
         written += collect(found, output / row, summaries)
     return written
+
+
+def _which(seeds):
+    """Seeds as `train_seeds` takes them: '5' stands for 0..4."""
+    if not seeds.strip().isdecimal():
+        return seeds
+    if int(seeds) < 1:
+        raise InputError(f"--seeds {seeds}: expected at least one seed")
+    return f"0..{int(seeds) - 1}"
 
 
 def speed(
@@ -189,7 +194,7 @@ def _measure(
         )
     if work == "reading":
         return about, throughput.measure_reading(config, at, repeats=few)
-    return about, throughput.measure_extraction(config, video=film, repeats=few)
+    return about, throughput.measure_extraction(config, film=film, repeats=few)
 
 
 def table(found: dict[str, Any]) -> str:

@@ -90,12 +90,20 @@ def _lock(path: pathlib.Path) -> int:
         os.close(handle)
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8, atomically.
+
+    What is no Unicode, as in names of files, is written as an escape, which is JSON's.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace", newline=""
+        )
+
+
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
     """Writes `value` as JSON, atomically; in one line with `indent` None."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
-    with atomic_path(path) as temporary:
-        # What is no Unicode, as in names of files, stands there as JSON's own escape.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -107,8 +115,8 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         value = json.loads(text)
-        if "\\u" in text:  # half a surrogate pair is no text that could be written
-            json.dumps(value, ensure_ascii=False).encode()
+        if "\\u" in text:  # half a surrogate pair is text only in names of files
+            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
         return value
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

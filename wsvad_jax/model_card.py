@@ -6,7 +6,7 @@ import string
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.files import atomic_path, read_json
+from wsvad_jax.files import read_json, write_text
 from wsvad_jax.runs import percent
 from wsvad_jax.writer import NAMES
 
@@ -59,8 +59,7 @@ def write(
         comparison=PAPER if recipe.config.protocol == "paper" else CLEAN,
         licence=_licence(dataset.path),
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
+    write_text(path, text)
 
 
 def _template() -> str:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax import timeline, wording
 from wsvad_jax.answer import Answer
 from wsvad_jax.data.keyframes import shrink
-from wsvad_jax.files import atomic_path
+from wsvad_jax.files import write_text
 from wsvad_jax.page_video import Embedding, section
 from wsvad_jax.progress import Progress
 
@@ -233,9 +233,7 @@ def write_document(
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>{body}</main>\n{code}</body>\n</html>\n"
     )
-    with atomic_path(path) as temporary:
-        # Names of files may hold bytes that are no text.
-        temporary.write_text(page, encoding="utf-8", errors="replace")
+    write_text(path, page)
 
 
 def _asset(name: str) -> str:

@@ -194,8 +194,7 @@ def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> No
         lines.append(f"left out: {len(problems.errors)} problems")
     lines += [f"  {error}" for error in problems.errors]
     lines += [f"remark: {remark}" for remark in found.remarks]
-    with files.atomic_path(path / REPORT) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    files.write_text(path / REPORT, "\n".join(lines) + "\n")
     print("\n".join(lines[:20]))
     if len(lines) > 20:
         print(f"... {len(lines) - 20} lines more in {path / REPORT}")

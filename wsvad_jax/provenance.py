@@ -15,7 +15,7 @@ import jax
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
 from wsvad_jax.recipe import settings
-from wsvad_jax.runs import IRRELEVANT, flatten
+from wsvad_jax.runs import flatten
 from wsvad_jax.speed import process_bytes
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from wsvad_jax.recipe import Recipe
 
 FILE = "run.json"
+# Keys that every run sets for itself.
+OWN = ("seed", "checkpoint_every", "data.name")
 
 
 def provenance(recipe: "Recipe", seconds: dict[str, float]) -> dict[str, Any]:
@@ -87,5 +89,5 @@ def overrides(config: "ConfigDict") -> dict[str, Any]:
     return {
         key: value
         for key, value in found.items()
-        if key not in (*IRRELEVANT[:3], "data.name") and known.get(key) != value
+        if key not in OWN and known.get(key) != value
     }

@@ -27,7 +27,7 @@ from typing import Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import atomic_path
+from wsvad_jax.files import write_text
 from wsvad_jax.published import PUBLISHED, Published
 from wsvad_jax.runs import Run, collect, find_runs, percent, spread
 
@@ -257,8 +257,7 @@ def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)))
     writer.writeheader()
     writer.writerows(rows)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_text(path, text.getvalue())
 
 
 def with_table(text: str, table: str, path: str) -> str:
@@ -326,11 +325,9 @@ def write(groups: Sequence[Group], summaries, known: argparse.Namespace) -> int:
             )
             return 1
         if new != old:
-            with atomic_path(known.readme) as temporary:
-                temporary.write_text(new, encoding="utf-8")
+            write_text(known.readme, new)
     if known.output:
-        with atomic_path(known.output / "report.md") as temporary:
-            temporary.write_text(f"# Results\n\n{text}", encoding="utf-8")
+        write_text(known.output / "report.md", f"# Results\n\n{text}")
         write_csv(known.output / "report.csv", groups)
         print(f"report.md and report.csv are in {known.output}")
     if known.html:

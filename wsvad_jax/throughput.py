@@ -139,7 +139,7 @@ def measure_reading(
 def measure_extraction(
     config: "ConfigDict",
     *,
-    video: str | pathlib.Path = "",
+    film: str | pathlib.Path = "",
     image_size: int = 224,
     depth: int = 12,
     repeats: int = 3,
@@ -151,15 +151,15 @@ def measure_extraction(
 
     Args:
       config: a recipe; its `model.dtype` chooses the matrix product beside it.
-      video: a file, '' for a synthetic one.
+      film: a video file, '' for a synthetic one.
       image_size: with `depth` of an image tower; the rest is CLIP ViT-B/16's.
       depth: blocks.
       repeats: timed passes, after one that compiles.
     """
     extractor = _extractor(image_size, depth)
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
-        if not video:
+        path = pathlib.Path(film or pathlib.Path(folder) / "video.mp4")
+        if not film:
             write_film(path, 2 * extractor.batch_size * extractor.stride)
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.files import atomic_path
+from wsvad_jax.files import write_text
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
@@ -110,8 +110,7 @@ class Writer:
         text = "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= last)
         found = self.path.read_bytes() if self.path.exists() else b""
         if text.encode() != found:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(self.path, text)
 
 
 def _plain(value):

@@ -50,7 +50,7 @@ def test_a_bad_file_is_named_or_left_out(own, tmp_path):
     values = np.load(bad)
     values[2, 3] = np.nan  # the survey of headers doesn't see it
     np.save(bad, values)
-    with pytest.raises(InputError, match="train3.npy.*finite|train3.npy"):
+    with pytest.raises(InputError, match="train3.npy"):
         made(own, tmp_path / "beam", "--runner=DirectRunner")
     assert not [*(tmp_path / "beam").rglob("*array_record*")]
     path = made(own, tmp_path / "beam", "--runner=DirectRunner", "--skip-bad")

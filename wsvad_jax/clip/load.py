@@ -112,8 +112,7 @@ def save_snapshot(
     """
     directory = pathlib.Path(directory)
     for name, content in (tokenizer or {}).items():
-        with files.atomic_path(directory / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        files.write_text(directory / name, content)
     files.write_json(directory / "preprocessor_config.json", _preprocessor(vision))
     flat = names.flatten(params)
     flat = {path: np.asarray(flat[path], np.float32) for path in sorted(flat)}

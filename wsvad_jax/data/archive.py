@@ -74,8 +74,7 @@ def extract_archive(
     """
     start = time.monotonic()
     output = pathlib.Path(job.output)
-    with files.atomic_path(output / VIDEOS) as temporary:
-        temporary.write_text("".join(_shards(named)))
+    files.write_text(output / VIDEOS, "".join(_shards(named)))
     for name in (MANIFEST, FAILED):  # of an earlier run
         (output / name).unlink(missing_ok=True)
     with run_pipeline(runner, options) as pipeline:

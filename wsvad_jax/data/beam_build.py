@@ -9,7 +9,7 @@ the dataset's folder must have the same paths on every worker.
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import dataclasses
-import json
+import itertools
 import os
 import pathlib
 import shutil
@@ -30,9 +30,15 @@ PARTS = "parts"  # folder of what the workers leave, gone at the end
 class Shard:
     """A part of a split, for one worker."""
 
-    name: str  # SPLIT-NNNNN
+    split: str
+    index: int
     videos: tuple[Video, ...]
     stride: int
+
+    @property
+    def part(self) -> str:
+        """The name of the file that the worker leaves."""
+        return f"{self.split}-{self.index:05d}"
 
 
 def write(
@@ -51,17 +57,18 @@ def write(
     folder = pathlib.Path(made.data_dir)
     (folder / PARTS).mkdir()
     size = builder.SHARD_RECORDS
-    shards = [
-        Shard(f"{split}-{i // size:05d}", tuple(records.videos[i : i + size]), stride)
+    shards = {
+        split: [
+            Shard(split, i, tuple(records.videos[at : at + size]), records.stride)
+            for i, at in enumerate(range(0, len(records), size))
+        ]
         for split, records in splits.items()
-        for stride in [records.stride]
-        for i in range(0, len(records), size)
-    ]
+    }
     classes = [c["name"] for c in made.metadata["card"]["classes"]]
     with archive.run_pipeline(runner, options) as pipeline:
         _ = (
             pipeline
-            | "list" >> beam.Create(shards)
+            | "list" >> beam.Create([*itertools.chain(*shards.values())])
             | "spread" >> beam.Reshuffle()
             | "write" >> beam.ParDo(Write(str(folder / PARTS), classes))
         )
@@ -82,7 +89,7 @@ class Write(beam.DoFn):
         from array_record.python import array_record_module
 
         problems, rows, size = Problems(skip=True), [], 0
-        path = pathlib.Path(self.folder, shard.name)
+        path = pathlib.Path(self.folder, shard.part)
         # A runner may give a shard out twice.
         with files.atomic_path(path) as temporary:
             # Groups of one, as TFDS writes them, are read one by one.
@@ -98,14 +105,14 @@ class Write(beam.DoFn):
         errors = [str(e) for e in problems.errors]
         found = {"rows": rows, "bytes": size, "errors": errors}
         files.write_json(path.with_suffix(".json"), found, indent=None)
-        yield shard.name
+        yield shard.part
 
 
 def _gather(
     made: Any,
     folder: pathlib.Path,
     splits: Mapping[str, Records],
-    shards: Sequence[Shard],
+    shards: Mapping[str, Sequence[Shard]],
     checker: builder.Checker,
 ) -> None:
     """Puts the parts in their places and writes the metadata."""
@@ -122,11 +129,9 @@ def _gather(
             filetype_suffix="array_record",
             template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
         )
-        for shard in shards:
-            if shard.name.rpartition("-")[0] != split:
-                continue
-            part = folder / PARTS / shard.name
-            found = json.loads(part.with_suffix(".json").read_text())
+        for shard in shards[split]:
+            part = folder / PARTS / shard.part
+            found = files.read_json(part.with_suffix(".json"))
             for error in found["errors"]:
                 records.problems(InputError(error))
             for row in found["rows"]:

@@ -28,7 +28,7 @@ from wsvad_jax.data.demo_figures import FPS
 from wsvad_jax.data.demo_scenes import HEIGHT, WIDTH
 from wsvad_jax.data.demo_world import NORMAL, Plan, plan_video, record
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import atomic_path, read_json, write_json
+from wsvad_jax.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.progress import Progress
 
 PART = "part.json"  # says what an unfinished folder is going to be
@@ -100,8 +100,7 @@ def make(
     stale = [p for p in everything if fresh or not {_video(p), _features(p)} <= good]
     _extract(stale, directory)
     for name, text in _lists(plans).items():
-        with atomic_path(directory / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(directory / name, text)
     expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
     found = {name: _hash(directory / name) for name in sorted(expected)}
     write_json(directory / "manifest.json", {**made, "files": found})

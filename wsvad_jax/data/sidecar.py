@@ -51,8 +51,7 @@ class Sidecar:
             f" {json.dumps(key)}: {json.dumps(value)}"
             for key, value in dataclasses.asdict(self).items()
         ]
-        with files.atomic_path(path) as temporary:
-            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read(path: str | os.PathLike) -> Sidecar:
