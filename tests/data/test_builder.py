@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -109,6 +110,13 @@ def test_content_hash_is_of_the_records_in_order(tmp_path, records):
         for i, rows in enumerate([train, train, swapped])
     ]
     assert found[0] == found[1] != found[2]
+
+
+def test_nothing_is_left_in_the_systems_folder(tmp_path, records, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    write(tmp_path, records(2, "a"), records(1, "b"))
+    assert not [*(tmp_path / "tmp").iterdir()]
 
 
 def test_a_later_build_replaces_an_older_one(tmp_path, records):

@@ -106,6 +106,12 @@ def builder_class() -> Any:
     """Returns the TFDS builder; made on first use, since TFDS is slow to import."""
     import tensorflow_datasets as tfds
 
+    class Info(tfds.core.DatasetInfo):
+        """Without TFDS's search for metadata, which leaves a folder in /tmp."""
+
+        def initialize_from_bucket(self):
+            pass
+
     class SnippetFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Snippet features, one example a video."""
 
@@ -118,7 +124,7 @@ def builder_class() -> Any:
 
         def _info(self):
             classes = [c["name"] for c in self.metadata["card"]["classes"]]
-            return tfds.core.DatasetInfo(
+            return Info(
                 builder=self,
                 features=example_features(classes),
                 disable_shuffling=True,
