@@ -91,6 +91,14 @@ def test_reading_and_extraction_are_measured():
     config = cli.load_config(["--config=mil_ranking:ucf"])
     read = throughput.measure_reading(config, SMALL, batches=3, repeats=1)
     assert read["amount"] == 12 and read["bytes"] == 12 * 16 * 32 * 2
+    fed = throughput.measure_feeding(config, SMALL, batches=3, repeats=1)
+    assert fed["amount"] == 12 and fed["resident_s"] > 0
+    share = 1 - fed["resident_s"] / fed["median_s"]
+    assert fed["idle_share"] == pytest.approx(share)
+    table = benchmark.table({"device": "here", "models": {"mil": {"feeding": fed}}})
+    rows = [line.split() for line in table.splitlines()]
+    assert ["mil", "feeding", "12", "samples"] in [row[:4] for row in rows]
+    assert ["mil", "waiting", f"{100 * share:.1f}", "%", "of", "feeding"] in rows
     small = {"image_size": 32, "depth": 1}
     extracted = throughput.measure_extraction(config, **small, repeats=1)
     assert extracted["amount"] == 256 and extracted["median_s"] > 0

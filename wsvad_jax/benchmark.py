@@ -6,8 +6,9 @@
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times of each recipe, on synthetic features, training, scoring, the evaluation of
-a test set and the reading of batches from a cold file, and of the image tower the way
-from a video file to features, beside a matrix product in the same run. Inputs: the
+a test set, the reading of batches from a cold file and training from that file, and of
+the image tower the way from a video file to features, beside a matrix product in the
+same run. Inputs: the
 recipes' models and sizes (--batch_size, --length, --width; by default those of
 UCF-Crime's recipe). Outputs: tables, and with --output one JSON file; --profile DIR
 writes traces of training; --check FILE compares with an earlier file, by the ratio to
@@ -38,7 +39,12 @@ from wsvad_jax import cli
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 
-WORKS = ("training", "scoring", "evaluation", "reading", "extraction")
+WORKS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
+PARTS = {  # of a work, measured alone
+    "decode_s": "decode alone",
+    "encode_s": "encode alone",
+    "resident_s": "resident batch",
+}
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 PROTOCOLS = ("clean", "paper")
 COMPILED = ("ucf", "xd")  # datasets with sizes of their own
@@ -194,6 +200,8 @@ def _measure(
         )
     if work == "reading":
         return about, throughput.measure_reading(config, at, repeats=few)
+    if work == "feeding":
+        return about, throughput.measure_feeding(config, at, repeats=few)
     return about, throughput.measure_extraction(config, film=film, repeats=few)
 
 
@@ -212,11 +220,13 @@ def table(found: dict[str, Any]) -> str:
                 memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
                 amount = f"{m['amount']} {m['unit']}"
                 rest.append([name, work, amount, seconds, f"{rate:.4g}", memory])
-                for half in ("decode", "encode"):
-                    if f"{half}_s" in m:
-                        s = m[f"{half}_s"]
-                        row = f"{half} alone", amount, f"{s:.4g}"
-                        rest.append([name, *row, f"{m['amount'] / s:.4g}", ""])
+                for part, words in PARTS.items():
+                    if part in m:
+                        row = words, amount, f"{m[part]:.4g}"
+                        rest.append([name, *row, f"{m['amount'] / m[part]:.4g}", ""])
+                if "idle_share" in m:
+                    share = f"{100 * m['idle_share']:.1f} % of feeding"
+                    rest.append([name, "waiting", share, "", "", ""])
                 continue
             snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
             steps.append(

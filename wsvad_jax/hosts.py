@@ -48,9 +48,9 @@ def own_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
 
 
 def join(own: Any, mesh: Mesh) -> Any:
-    """Makes a batch of the rows that each process has (`own_rows`)."""
+    """Puts a batch of the rows that each process has (`own_rows`) on the devices."""
     if jax.process_count() == 1:
-        return own
+        return jax.device_put(own, split(mesh))
     make = jax.make_array_from_process_local_data
     return jax.tree.map(lambda x: make(split(mesh), x), own)
 

@@ -67,16 +67,9 @@ def measure_training(
       steps: timed ones.
       profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
     """
-    network, plan = network_of(config, sizes), config.paper.to_dict()
-    optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
-    batch = synthetic_batch(sizes)
-    example = (batch.features[:2], batch.length[:2], network.text)
-    key = jax.random.key(0)
-    current = state.make_init(network.model, optimiser, example, network.mesh)(key)
+    batch, key = synthetic_batch(sizes), jax.random.key(0)
+    network, current, step = training_of(config, sizes)
     count = state.count(current.params)
-    step = state.make_step(
-        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
-    )
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
     placed = jax.device_put(batch, state.split(network.mesh))
     start = time.perf_counter()
@@ -102,6 +95,20 @@ def measure_training(
         "snippets_per_s": snippets / found["median_s"],
         "peak_bytes": peak_bytes(compiled),
     }
+
+
+def training_of(
+    config: "ConfigDict", sizes: Sizes
+) -> tuple[recipe.Network, state.State, state.Step]:
+    """Returns the recipe's model, initial state and training step."""
+    network, plan = network_of(config, sizes), config.paper.to_dict()
+    optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
+    shape = (2, sizes.crops, sizes.length, sizes.width)
+    example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
+    init = state.make_init(network.model, optimiser, example, network.mesh)
+    loss = network.paper.loss_fn
+    step = state.make_step(network.model, loss, optimiser, dict(config.loss))
+    return network, init(jax.random.key(0)), step
 
 
 def measure_scoring(

@@ -9,12 +9,13 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
-from wsvad_jax import metrics, recipe, speed
+from wsvad_jax import hosts, recipe, speed, state
 from wsvad_jax.clip.load import Snapshot
 from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
@@ -23,6 +24,7 @@ from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.data.extraction import Extractor
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.data.video import Video, snippets
+from wsvad_jax.metrics import evaluate
 from wsvad_jax.scoring import Scorer, score_split
 from wsvad_jax.speed import MatrixRate, Sizes, Timing
 
@@ -84,7 +86,7 @@ def measure_evaluation(
 
         def run() -> None:
             scored = score_split(opened, scorer, *variables)
-            metrics.evaluate(scored, card.class_names)
+            evaluate(scored, card.class_names)
 
         return _timed(run, config, repeats) | {
             **dataclasses.asdict(sizes),
@@ -97,7 +99,72 @@ def measure_evaluation(
 def measure_reading(
     config: "ConfigDict", sizes: Sizes, *, batches: int = 16, repeats: int = 3
 ) -> dict[str, Any]:
-    """Times batches gathered from a memory-mapped file that is not in memory.
+    """Times batches gathered from a memory-mapped file that is not in memory."""
+    with _split(sizes, batches) as (packed, order, drop):
+
+        def run() -> None:
+            for _ in pipeline.batches(packed, order):
+                pass
+
+        return _timed(run, config, repeats, drop) | {
+            **dataclasses.asdict(sizes),
+            "bytes": packed.features.nbytes,
+            "amount": order.size,
+            "unit": "samples",
+        }
+
+
+def measure_feeding(
+    config: "ConfigDict", sizes: Sizes, *, batches: int = 8, repeats: int = 3
+) -> dict[str, Any]:
+    """Times training from such a file, and on a batch that lies on the device, in turn.
+
+    `resident_s` is the latter, `idle_share` the median share of the former's time that
+    it saves: what the device waits for, or loses to the host's work beside it.
+    """
+    network, current, step = speed.training_of(config, sizes)
+    program, key = state.compile_step(step, network.mesh), jax.random.key(0)
+    placed = hosts.join(speed.synthetic_batch(sizes), network.mesh)
+    resident: list[float] = []
+    seconds: list[float] = []
+
+    def take(items: Iterable[Any]) -> None:
+        nonlocal current
+        pending = None
+        for batch in items:
+            current, metrics = program(current, batch, network.text, key)
+            jax.device_get(pending)  # late, as in loop.take_steps
+            pending = metrics
+        jax.block_until_ready(pending)
+
+    with _split(sizes, batches) as (packed, order, drop):
+
+        def feed() -> None:
+            gathered = (pipeline.gather(packed, rows) for rows in order)
+            take(pipeline.prefetch(hosts.join(b, network.mesh) for b in gathered))
+
+        def before() -> None:
+            start = time.perf_counter()
+            take([placed] * len(order))
+            resident.append(time.perf_counter() - start)
+            drop()
+
+        found = _timed(feed, config, repeats, before, seconds)
+    shares = [1 - r / s for r, s in zip(resident, seconds, strict=True)]
+    return found | {
+        **dataclasses.asdict(sizes),
+        "resident_s": statistics.median(resident),
+        "idle_share": statistics.median(shares),
+        "amount": order.size,
+        "unit": "samples",
+    }
+
+
+@contextlib.contextmanager
+def _split(
+    sizes: Sizes, batches: int
+) -> Iterator[tuple[pipeline.Packed, np.ndarray, Callable[[], None]]]:
+    """A packed split in a file, rows of its batches, and what drops it from memory.
 
     Where the system can't drop a file from memory (macOS), it is read from there.
     """
@@ -105,35 +172,25 @@ def measure_reading(
     shape = (B * batches, sizes.crops, T, D)
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         features = np.memmap(file.name, np.float16, "w+", shape=shape)
+        noise = (0.4 * np.random.RandomState(0).standard_normal(shape[1:])).astype("f2")
         for row in features:
-            row[:] = 1
+            row[:] = noise
         features.flush()
-        S = len(features)
+        normal = np.arange(len(features)) % 2 == 0
         packed = pipeline.Packed(
             np.memmap(file.name, np.float16, "r", shape=shape),
-            np.full(S, T, np.int32),
-            np.zeros((S, sizes.classes), np.float32),
-            [str(i) for i in range(S)],
-            np.arange(S, dtype=np.int32),
+            np.full(len(features), T, np.int32),
+            np.eye(2, sizes.classes, dtype=np.float32)[(~normal).astype(int)],
+            [str(i) for i in range(len(features))],
+            np.arange(len(features), dtype=np.int32),
         )
-        normal = np.arange(S) % 2 == 0
-        order = pipeline.epoch_order(normal, B, "halves", 0, 0)
-
-        def run() -> None:
-            for _ in pipeline.batches(packed, order):
-                pass
 
         def drop() -> None:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-        return _timed(run, config, repeats, drop) | {
-            **dataclasses.asdict(sizes),
-            "bytes": features.nbytes,
-            "amount": order.size,
-            "unit": "samples",
-        }
+        yield packed, pipeline.epoch_order(normal, B, "halves", 0, 0), drop
 
 
 def measure_extraction(
