@@ -329,11 +329,15 @@ READERS: dict[str, Reader] = {
     ),
     "pth": Reader(
         "a.pth",
-        weight_files.state,
+        weight_files.state("a.pth"),
         weight_files.read_state,
         others=weight_files.other_states,
     ),
-    "safetensors": Reader("a.safetensors", weight_files.state, weight_files.read_state),
+    "safetensors": Reader(
+        "a.safetensors",
+        weight_files.state("a.safetensors"),
+        weight_files.read_state,
+    ),
     "clip_config": Reader(
         "config.json", weight_files.clip_snapshot, weight_files.read_clip, seconds=20
     ),

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 
 
-def state(folder):
-    from wsvad_jax.torch_files import write_state
+def state(name: str) -> Callable[[pathlib.Path], None]:
+    def write(folder):
+        from wsvad_jax.torch_files import write_state
 
-    random = np.random.RandomState(0)
-    shapes = {"fc1": (8, 6), "fc2": (4, 8), "fc3": (1, 4)}
-    tensors = {}
-    for name, shape in shapes.items():
-        tensors[f"{name}.weight"] = random.standard_normal(shape).astype(np.float32)
-        tensors[f"{name}.bias"] = np.zeros(shape[0], np.float32)
-    write_state(folder / "a.pth", tensors)
-    write_state(folder / "a.safetensors", tensors)
+        random = np.random.RandomState(0)
+        shapes = {"fc1": (8, 6), "fc2": (4, 8), "fc3": (1, 4)}
+        tensors = {}
+        for layer, shape in shapes.items():
+            weight = random.standard_normal(shape).astype(np.float32)
+            tensors[f"{layer}.weight"] = weight
+            tensors[f"{layer}.bias"] = np.zeros(shape[0], np.float32)
+        write_state(folder / name, tensors)
+
+    return write
 
 
 def other_states() -> list[bytes]:

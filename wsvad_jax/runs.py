@@ -106,7 +106,9 @@ class Run:
             if key in ("seed", "step"):
                 continue
             if key == "map":
-                each = value or [None] * len(IOUS)
+                each = [
+                    v if v is None else float(v) for v in value or [None] * len(IOUS)
+                ]
                 found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
             elif value is None:
                 found[key] = None
