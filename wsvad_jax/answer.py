@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.errors import printable
 from wsvad_jax.events import Event
 from wsvad_jax.files import atomic_path, write_text
 
@@ -80,17 +82,14 @@ def _truth_json(event: Event) -> dict[str, object]:
 
 def write_events_csv(path: pathlib.Path, answers: Sequence[Answer]) -> None:
     """Writes a line an event: video, start, end (seconds), class, score, peak."""
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["video", "start", "end", "class", "score", "peak"])
-        for answer in answers:
-            for event in answer.events:
-                value = event_json(event)
-                keys = ("start", "end", "class", "score", "peak")
-                writer.writerow([answer.name, *(value[key] for key in keys)])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    keys = ("start", "end", "class", "score", "peak")
+    writer.writerow(["video", *keys])
+    for answer in answers:
+        for event in map(event_json, answer.events):
+            writer.writerow([answer.name, *(event[key] for key in keys)])
+    write_text(path, text.getvalue())
 
 
 def picture(path: pathlib.Path, answer: Answer) -> None:
@@ -109,7 +108,7 @@ def picture(path: pathlib.Path, answer: Answer) -> None:
             len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
         )[:, 0]
         _draw_score(axes[0], answer)
-        axes[0].set_title(answer.name, fontsize=11, weight="bold")
+        axes[0].set_title(printable(answer.name), fontsize=11, weight="bold")
         if names:
             _draw_classes(figure, axes[1], answer, names)
         axes[-1].set_xlabel("seconds")

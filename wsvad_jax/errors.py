@@ -11,11 +11,16 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        text = printable(message)
         if len(text) > LONGEST:
             half = LONGEST // 2
             text = f"{text[:half]} … {text[-half:]}"
         super().__init__(text)
+
+
+def printable(text: str) -> str:
+    """Returns `text` in one line, with escapes for what isn't text or can't be seen."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Stopped(Exception):

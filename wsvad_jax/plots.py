@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wsvad_jax.errors import printable
 from wsvad_jax.files import atomic_path
 from wsvad_jax.metrics import STRIDE, THRESHOLD, EvalVideo
 
@@ -254,6 +255,7 @@ def _draw_metrics(ax, metrics):
 
 def _short(text, most):
     """Shortens in the middle, since names differ at both ends."""
+    text = printable(text)
     if len(text) <= most:
         return text
     half = (most - 1) // 2
