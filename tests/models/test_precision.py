@@ -94,13 +94,26 @@ def test_matrix_products_are_in_half_precision(name, tiny_text):
 
 
 def test_recomputed_blocks_change_no_gradient(tiny_text):
-    case = Case("dsanet", tiny_text, "float32")
+    several = {"decoder_layers": 2, "visual_layers": 2}
+    case = Case("dsanet", tiny_text, "float32", **several)
     weights = parts(jax.jit(case.init)())
     (loss, _), wanted = jax.jit(case.gradient)(*weights)
-    again_case = Case("dsanet", tiny_text, "float32", remat=True)
+    again_case = Case("dsanet", tiny_text, "float32", remat=True, **several)
     assert "remat" in str(jax.make_jaxpr(again_case.gradient)(*weights))
     (again, _), found = jax.jit(again_case.gradient)(*weights)
     assert again == pytest.approx(float(loss), rel=1e-6)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 1e-6), found, wanted
     )
+
+
+def test_recomputed_blocks_need_less_memory(tiny_text):
+    """Wherever the compiler puts the second computation."""
+    used = []
+    for remat in (False, True):
+        changes = {"decoder_layers": 8, "remat": remat}
+        case = Case("dsanet", tiny_text, "float32", B=8, T=64, **changes)
+        weights = parts(jax.eval_shape(case.init))
+        program = jax.jit(case.gradient).lower(*weights).compile()
+        used.append(program.memory_analysis().temp_size_in_bytes)
+    assert used[1] < 0.5 * used[0], used

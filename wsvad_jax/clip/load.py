@@ -18,8 +18,9 @@ from flax import serialization
 
 from wsvad_jax import files
 from wsvad_jax.clip import names
+from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.clip.names import flax_to_openai, openai_configs, openai_to_flax
-from wsvad_jax.clip.towers import ACTIVATIONS, TextConfig, VisionConfig
+from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
 
 __all__ = [

@@ -21,6 +21,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.errors import InputError
 
 LEGACY_EOS = 2  # configs from before transformers' PR 24773 carry this wrong id
@@ -366,18 +367,6 @@ class MLP(nn.Module):
         x = nn.Dense(c.intermediate_size, dtype=self.dtype, name="fc1")(x)
         x = ACTIVATIONS[c.hidden_act](x)
         return nn.Dense(c.hidden_size, dtype=self.dtype, name="fc2")(x)
-
-
-def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x · σ(1.702 x), the activation of OpenAI's models."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-# By the names that config.json gives them.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "quick_gelu": quick_gelu,
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-}
 
 
 def _layer_norm(module: CLIPText | CLIPVision | Block, x: Array, name: str) -> Array:

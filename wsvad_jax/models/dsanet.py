@@ -22,6 +22,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from wsvad_jax import losses
+from wsvad_jax.clip.activations import gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
 from wsvad_jax.models import layers
@@ -32,7 +33,6 @@ SATURATED = 30.0  # DCSA tells logits beyond these apart no more
 LABEL_SMOOTHING = 0.1
 EPSILON = 1e-8  # of SG-NM's layer norms
 BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
-GELU = functools.partial(jax.nn.gelu, approximate=False)  # x Φ(x)
 # SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
 SMALL = {
     "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
@@ -235,9 +235,9 @@ class Normality(nn.Module):
         )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
         x = layers.Mlp(self.dtype, init=SMALL, name="bottleneck")(v)  # no residual
-        Block = nn.remat(CrossBlock) if self.remat else CrossBlock
-        for i in range(self.layers):
-            x = Block(self.heads, True, self.dtype, name=f"decoder_{i}")(x, p)
+        names = [f"decoder_{i}" for i in range(self.layers)]
+        decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
+        x = layers.in_turn(decoders, x, p, remat=self.remat)
         return x, distance
 
 
@@ -320,7 +320,7 @@ class CrossBlock(nn.Module):
         )
         x = y if self.rebuild else x + y
         y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), GELU, SMALL, name="mlp")
+        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
         return x + mlp(y)
 
 

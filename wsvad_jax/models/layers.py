@@ -9,7 +9,7 @@ Submodules carry the names of the released checkpoints, '.' replaced by '_'.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from wsvad_jax.clip.activations import quick_gelu
 from wsvad_jax.clip.prompts import TextInputs
-from wsvad_jax.clip.towers import CLIPText, quick_gelu, text_features
+from wsvad_jax.clip.towers import CLIPText, text_features
 from wsvad_jax.errors import InputError
 from wsvad_jax.losses import normalise
 
@@ -105,6 +106,30 @@ class WindowBlock(nn.Module):
         out = linear(D, D, "attn_out_proj", self.dtype, bias_init=nn.initializers.zeros)
         x = x + out(y)
         return x + Mlp(self.dtype, name="mlp")(layer_norm("ln_2")(x).astype(self.dtype))
+
+
+def in_turn(
+    blocks: Sequence[nn.Module], x: Array, *others: Array, remat: bool = False
+) -> Array:
+    """Passes `x` through blocks of one kind, one after the other.
+
+    With `remat` the backward pass keeps of each block only what goes in. They are a
+    loop then: of blocks that stand one after the other, XLA on a CPU may compute all
+    again before it needs the first.
+    """
+    if not remat or blocks[0].is_initializing():
+        for block in blocks:
+            x = block(x, *others)
+        return x
+    weights = [block.variables["params"] for block in blocks]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
+    kind = blocks[0].clone(parent=None, name=None)
+
+    @jax.checkpoint
+    def apply(x, weights):
+        return kind.apply({"params": weights}, x, *others), None
+
+    return jax.lax.scan(apply, x, stacked)[0]
 
 
 class GraphConv(nn.Module):
@@ -194,14 +219,11 @@ class Encoder(nn.Module):
         normal = nn.initializers.normal(0.01)
         positions = self.param("frame_position_embeddings", normal, (T, D))
         x = x + positions[None].astype(x.dtype)
-        Window, Graph = WindowBlock, GraphConv
-        if self.remat:
-            Window, Graph = nn.remat(Window), nn.remat(Graph)
         if self.use_local:
-            for i in range(self.layers):
-                name = f"temporal_resblocks_{i}"
-                block = Window(self.window, self.heads, self.dtype, name=name)
-                x = block(x, where)
+            window = self.window, self.heads, self.dtype
+            names = [f"temporal_resblocks_{i}" for i in range(self.layers)]
+            blocks = [WindowBlock(*window, name=name) for name in names]
+            x = in_turn(blocks, x, where, remat=self.remat)
         # Unused by the released forward pass; kept so that checkpoints convert whole.
         self.param("disAdj_sigma", nn.initializers.ones, (1,))
         if not self.use_graph:
@@ -211,6 +233,7 @@ class Encoder(nn.Module):
         x = x * keep
         valid = jnp.arange(T)[None] < length[:, None]
         graphs = similarity_graph(x, valid), distance_graph(T)
+        Graph = nn.remat(GraphConv) if self.remat else GraphConv
         branches = []
         for i, graph in enumerate(graphs):
             y = x
