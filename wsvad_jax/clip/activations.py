@@ -1,7 +1,7 @@
 """Activations by the names that configurations of CLIP give them.
 
-Of each only the input is kept for the backward pass, which computes the rest again: that
-costs less than what it saves in memory and in ways there.
+Of each only the input is kept for the backward pass, which computes the rest again: what
+such functions cost is memory, not arithmetic.
 """
 
 import math

@@ -117,7 +117,7 @@ def in_turn(
     loop then: of blocks that stand one after the other, XLA on a CPU may compute all
     again before it needs the first.
     """
-    if not remat or blocks[0].is_initializing():
+    if not (remat and blocks) or blocks[0].is_initializing():
         for block in blocks:
             x = block(x, *others)
         return x
