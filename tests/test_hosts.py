@@ -105,7 +105,9 @@ def test_one_of_two_is_killed(tiny, tmp_path, killed):
     (other,) = ended([processes[1 - killed]], 60)
     assert time.monotonic() - start < 60
     assert other[0] in (cli.EXIT_AGAIN, -signal.SIGABRT), other
-    assert "another process" in other[2] or "heartbeat" in other[2]
+    # Whichever of JAX's threads, or the program itself, sees it first.
+    words = "another process", "heartbeat", "coordination service"
+    assert any(w in other[2] for w in words), other[2]
     processes[killed].communicate()
     again = pair(tiny, *command)
     until(lambda: saved_steps(tmp_path)[-1] > 40, again[0])
