@@ -4,10 +4,8 @@ import csv
 import dataclasses
 import doctest
 import json
-import os
 import pathlib
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -217,26 +215,6 @@ def test_times_and_damage_come_from_the_sidecar(world, mil, tmp_path):
     assert video["video"] == "day/a" and video["damage"] == "cut short"
     assert video["seconds"][1] == 0.9 and len(video["seconds"]) == len(x) + 1
     assert (tmp_path / "out" / "pictures" / "day" / "a.png").is_file()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode there")
-def test_a_name_that_is_no_unicode(world, mil, tmp_path):
-    """As in archives that were unpacked with another encoding than UTF-8."""
-    folder, output = tmp_path / "features", tmp_path / "out"
-    folder.mkdir()
-    for name in (b"caf\xe9.npy", b"b.npy"):
-        shutil.copy(world.features / "test1.npy", folder / os.fsdecode(name))
-    options = "--low", 0.001, "--high", 0.001, "--min_length", 0
-    assert run(folder, "--checkpoint", mil, "--output", output, *options) == 0
-    with open(output / "events.csv", encoding="utf-8") as file:
-        videos = {row["video"] for row in csv.DictReader(file)}
-    assert videos == {"caf\\udce9", "b"}
-    found = read_json(output / "events.json")["videos"]
-    name = os.fsdecode(b"caf\xe9")
-    assert {v["video"] for v in found} == {name, "b"}
-    assert (output / "pictures" / f"{name}.png").is_file()
-    page = (output / "report.html").read_text(encoding="utf-8")
-    assert "caf\\udce9" in page
 
 
 def test_features_of_another_encoder_are_refused(world, mil, tmp_path, capsys):
