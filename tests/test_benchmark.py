@@ -130,6 +130,16 @@ def test_names_are_checked():
         benchmark.chosen("c", ("a", "b"), "--models")
 
 
+@pytest.mark.parametrize("flag", ["--batch_size", "--length", "--steps", "--videos"])
+@pytest.mark.parametrize("value", ["0", "-1", "some"])
+def test_sizes_that_are_none(flag, value, capsys):
+    with pytest.raises(SystemExit) as e:
+        benchmark.main(["speed", "--models", "mil_ranking", f"{flag}={value}"])
+    assert e.value.code == 2
+    wanted = f"argument {flag}: '{value}' is no whole number from 1 on"
+    assert wanted in capsys.readouterr().err
+
+
 def test_a_grid_of_no_seeds_is_refused(tmp_path):
     with pytest.raises(InputError, match="--seeds 0: expected at least one seed"):
         benchmark.main(["repro", "--seeds", "0", "--output", str(tmp_path / "out")])

@@ -277,6 +277,12 @@ def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list
     return complaints
 
 
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsvad_jax.benchmark",
@@ -287,10 +293,10 @@ def _parser() -> argparse.ArgumentParser:
     one = parts.add_parser("speed", help="time training and scoring")
     one.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     for size in ("batch_size", "length", "width"):
-        one.add_argument(f"--{size}", type=int, help="the recipe's where left out")
-    one.add_argument("--steps", type=int, default=10, help="timed steps")
+        one.add_argument(f"--{size}", type=_count, help="the recipe's where left out")
+    one.add_argument("--steps", type=_count, default=10, help="timed steps")
     one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
-    one.add_argument("--videos", type=int, default=290, help="of the test set")
+    one.add_argument("--videos", type=_count, default=290, help="of the test set")
     one.add_argument("--film", default="", metavar="FILE", help="video to extract")
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")

@@ -100,7 +100,7 @@ def measure_reading(
     config: "ConfigDict", sizes: Sizes, *, batches: int = 16, repeats: int = 3
 ) -> dict[str, Any]:
     """Times batches gathered from a memory-mapped file that is not in memory."""
-    with _split(sizes, batches) as (packed, order, drop):
+    with _cold_split(sizes, batches) as (packed, order, drop):
 
         def run() -> None:
             for _ in pipeline.batches(packed, order):
@@ -137,7 +137,7 @@ def measure_feeding(
             pending = metrics
         jax.block_until_ready(pending)
 
-    with _split(sizes, batches) as (packed, order, drop):
+    with _cold_split(sizes, batches) as (packed, order, drop):
 
         def feed() -> None:
             gathered = (pipeline.gather(packed, rows) for rows in order)
@@ -161,7 +161,7 @@ def measure_feeding(
 
 
 @contextlib.contextmanager
-def _split(
+def _cold_split(
     sizes: Sizes, batches: int
 ) -> Iterator[tuple[pipeline.Packed, np.ndarray, Callable[[], None]]]:
     """A packed split in a file, rows of its batches, and what drops it from memory.
