@@ -7,6 +7,7 @@ such functions cost is memory, not arithmetic.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -18,8 +19,10 @@ def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @jax.checkpoint
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x · Φ(x), by the complementary error function, which is exact at both ends."""
-    return jax.nn.gelu(x, approximate=False)
+    """x · Φ(x), by the error function: the complementary one takes twice as long."""
+    # 1 + erf cancels where x is negative, which half precision would not survive.
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (wide * (0.5 + 0.5 * jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -4,14 +4,13 @@ Decoupled semantics: VadCLIP's encoder and two heads (layers.py) with
   text adapter (adapter=True)       -> TextAdapter
   DCSA, decoupled contrastive       -> decoupled_logits, and the terms `event` and
   semantic alignment (dcsa=True)       `background` of loss_fn
-  SG-NM, self-guided normality      -> Normality, and the terms `consistency` and
-  modelling (sgnm=True)                `gather` of loss_fn
+  SG-NM, self-guided normality      -> normality.Normality, and the terms
+  modelling (sgnm=True)                `consistency` and `gather` of loss_fn
   inference                         -> scores
 Each switch gives a row of the paper's ablation. With adapter=False the prompts are
 learned as in VadCLIP. SG-NM exists in training only.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,22 +21,15 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from wsvad_jax import losses
-from wsvad_jax.clip.activations import gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
 from wsvad_jax.models import layers
-from wsvad_jax.models.layers import layer_norm
+from wsvad_jax.models.normality import Normality
 
 SHARPNESS = 10.0  # of DCSA's event and background weights
 SATURATED = 30.0  # DCSA tells logits beyond these apart no more
 LABEL_SMOOTHING = 0.1
-EPSILON = 1e-8  # of SG-NM's layer norms
 BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
-# SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
-SMALL = {
-    "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
-    "bias_init": nn.initializers.zeros,
-}
 
 
 @struct.dataclass
@@ -204,124 +196,6 @@ def decoupled_logits(
         return losses.normalise(pooled) @ losses.normalise(text).T / layers.TEMPERATURE
 
     return logits(jax.nn.sigmoid(a)), logits(jax.nn.sigmoid(-a))
-
-
-class Normality(nn.Module):
-    """SG-NM: prototypes of the video's own normality, and v rebuilt from them."""
-
-    prototypes: int
-    ratio: float
-    layers: int
-    heads: int
-    dtype: Any
-    remat: bool
-
-    @nn.compact
-    def __call__(
-        self,
-        v: Float[Array, "B T D"],
-        score: Float[Array, "B T"],
-        where: Bool[Array, "B T"],
-    ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
-        """Returns the reconstruction of `v` and the gather distance."""
-        u, chosen = least_anomalous(v, score, where, self.ratio)
-        P, D = self.prototypes, v.shape[-1]
-        table = self.param("video_prototypes", nn.initializers.normal(1.0), (P, D))
-        p = CrossBlock(self.heads, False, self.dtype, name="dnp_extractor_0")(
-            table[None].astype(self.dtype), u, chosen
-        )
-        distance = 1 - jnp.max(
-            layers.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
-        )
-        distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
-        x = layers.Mlp(self.dtype, init=SMALL, name="bottleneck")(v)  # no residual
-        names = [f"decoder_{i}" for i in range(self.layers)]
-        decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
-        x = layers.in_turn(decoders, x, p, remat=self.remat)
-        return x, distance
-
-
-def least_anomalous(
-    v: Float[Array, "B T D"],
-    score: Float[Array, "B T"],
-    where: Bool[Array, "B T"],
-    ratio: float,
-) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
-    """A video's ⌊ratio · snippets⌋ lowest-scored snippets, without gradient.
-
-    M is sized by T; the mask says which of them a video with fewer snippets fills.
-    """
-    M = max(int(ratio * v.shape[1]), 1)
-    # A float32 product would round 0.8 · 20 down to 15.
-    counts = jnp.maximum(jnp.floor(ratio * jnp.sum(where, -1) + 1e-4), 1)
-    _, index = jax.lax.top_k(-jnp.where(where, jax.lax.stop_gradient(score), 2.0), M)
-    u = jnp.take_along_axis(v, index[..., None], axis=1)
-    return jax.lax.stop_gradient(u), jnp.arange(M)[None] < counts[:, None]
-
-
-class Attention(nn.Module):
-    """Cross-attention: softmax over the keys, or ReLU of scaled cosines."""
-
-    heads: int
-    linear: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(
-        self,
-        queries: Float[Array, "#B Q D"],
-        keys: Float[Array, "B K D"],
-        where: Bool[Array, "B K"] | None = None,
-    ) -> Float[Array, "B Q D"]:
-        D, H = queries.shape[-1], self.heads
-        dense = functools.partial(nn.Dense, dtype=self.dtype, **SMALL)
-        q = dense(D, name="q")(queries)
-        kv = dense(2 * D, name="kv")(keys)
-        # Heads stay an axis of the matrix products; nothing is transposed in memory.
-        q = q.reshape(*q.shape[:2], H, D // H)
-        k, v = jnp.split(kv.reshape(*kv.shape[:2], 2 * H, D // H), 2, axis=2)
-        if self.linear:
-            scale = self.param("learn_scale", nn.initializers.ones, (H, 1, 1))
-            q, k = losses.normalise(q), losses.normalise(k)
-            logits = jnp.einsum("bqhd,bkhd->bhqk", q, k)
-            weights = nn.relu(logits * scale[None].astype(self.dtype))
-        else:
-            q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
-            logits = layers.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
-            if where is not None:
-                logits = jnp.where(where[:, None, None], logits, -1e9)
-            weights = jax.nn.softmax(logits).astype(self.dtype)
-        x = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return dense(D, name="proj")(x.reshape(*x.shape[:2], D))
-
-
-class CrossBlock(nn.Module):
-    """Attention to keys under one LayerNorm, then an MLP.
-
-    With `rebuild`, as the decoder has it: linear attention and no residual around it,
-    so that the result consists of the keys alone.
-    """
-
-    heads: int
-    rebuild: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "#B Q D"],
-        keys: Float[Array, "B K D"],
-        where: Bool[Array, "B K"] | None = None,
-    ) -> Float[Array, "B Q D"]:
-        norm1 = layer_norm("norm1", EPSILON)  # of queries and keys, as released
-        attention = Attention(self.heads, self.rebuild, self.dtype, name="attn")
-        y = attention(
-            norm1(x).astype(self.dtype), norm1(keys).astype(self.dtype), where
-        )
-        x = y if self.rebuild else x + y
-        y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
-        return x + mlp(y)
 
 
 def loss_fn(

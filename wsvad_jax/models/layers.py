@@ -29,15 +29,40 @@ CONTEXT = 10  # learned vectors on either side of a class name
 xavier = nn.initializers.xavier_uniform()
 
 
-def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
-    """A dense layer initialised as PyTorch's default: U(±1/√fan_in) for both."""
+def uniform(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default of dense layers and convolutions: U(±1/√fan_in)."""
     bound = fan_in**-0.5
 
-    def uniform(key, shape, dtype=jnp.float32):
+    def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    kwargs = {"kernel_init": uniform, "bias_init": uniform, **kwargs}
+    return init
+
+
+def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
+    """A dense layer initialised as PyTorch's default."""
+    init = uniform(fan_in)
+    kwargs = {"kernel_init": init, "bias_init": init, **kwargs}
     return nn.Dense(features, name=name, dtype=dtype, **kwargs)
+
+
+class Affine(nn.Module):
+    """Kernel and bias of a dense layer, for products taken in another order.
+
+    What two layers in a row make of many snippets is what the product of their kernels
+    makes of them, and that product is small.
+    """
+
+    features: int
+    kernel_init: nn.initializers.Initializer | None = None
+    bias_init: nn.initializers.Initializer | None = None
+
+    @nn.compact
+    def __call__(self, fan_in: int) -> tuple[Float[Array, "D E"], Float[Array, "E"]]:
+        init = uniform(fan_in)
+        kernel = self.kernel_init or init, (fan_in, self.features)
+        bias = self.bias_init or init, (self.features,)
+        return self.param("kernel", *kernel), self.param("bias", *bias)
 
 
 def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
@@ -69,15 +94,21 @@ class Mlp(nn.Module):
     dtype: Any = jnp.float32
     names: tuple[str, str] = ("c_fc", "c_proj")
     activation: Callable[[Array], Array] = quick_gelu
-    init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    initial: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    def __call__(
+        self, x: Float[Array, "*B D"], onto: Float[Array, "D E"] | None = None
+    ) -> Float[Array, "*B E"]:
+        """Returns the MLP's values, or their products with `onto` in float32."""
         D = x.shape[-1]
-        x = linear(D, 4 * D, self.names[0], self.dtype, **self.init)(x)
-        return linear(4 * D, D, self.names[1], self.dtype, **self.init)(
-            self.activation(x)
-        )
+        x = linear(D, 4 * D, self.names[0], self.dtype, **self.initial)(x)
+        x = self.activation(x)
+        if onto is None:
+            return linear(4 * D, D, self.names[1], self.dtype, **self.initial)(x)
+        kernel, bias = Affine(D, **self.initial, name=self.names[1])(4 * D)
+        y = exact("...d,de->...e", x, (kernel @ onto).astype(x.dtype))
+        return y + jnp.expand_dims(bias @ onto, range(y.ndim - 1))
 
 
 class WindowBlock(nn.Module):
@@ -93,19 +124,49 @@ class WindowBlock(nn.Module):
     ) -> Float[Array, "B T D"]:
         B, T, D = x.shape
         W, H = self.window, self.heads
-        # T/W small attentions instead of one T×T attention under a block mask.
+        into = Affine(3 * D, xavier, nn.initializers.zeros, name="attn_in_proj")(D)
+        out = Affine(D, bias_init=nn.initializers.zeros, name="attn_out_proj")(D)
+        if H == 1:
+            into, out = fold(*into, *out), None
         y = layer_norm("ln_1")(x).astype(self.dtype)
-        qkv = nn.Dense(3 * D, name="attn_in_proj", dtype=self.dtype, kernel_init=xavier)
-        q, k, v = jnp.moveaxis(qkv(y).reshape(B, T // W, W, 3, H, D // H), 3, 0)
+        values = affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
+        # T/W small attentions instead of one T×T attention under a block mask.
+        q, v = values[:, :, :, 0], values[:, :, :, -1]
+        k = y.reshape(q.shape) if H == 1 else values[:, :, :, 1]
         logits = exact("bnqhd,bnkhd->bnhqk", q, k)
         # A block of nothing but padding attends evenly; finite, and never looked at.
         mask = where.reshape(B, T // W, 1, 1, W)
         logits = jnp.where(mask, logits * (D // H) ** -0.5, -1e9)
         weights = jax.nn.softmax(logits).astype(self.dtype)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(B, T, D)
-        out = linear(D, D, "attn_out_proj", self.dtype, bias_init=nn.initializers.zeros)
-        x = x + out(y)
+        x = x + (y if out is None else affine(y, *out))
         return x + Mlp(self.dtype, name="mlp")(layer_norm("ln_2")(x).astype(self.dtype))
+
+
+def affine(
+    x: Float[Array, "*B D"], kernel: Float[Array, "D E"], bias: Float[Array, "E"]
+) -> Float[Array, "*B E"]:
+    """x · kernel + bias in the type of `x`."""
+    bias = jnp.expand_dims(bias, range(x.ndim - 1))
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def fold(
+    into: Float[Array, "D D3"],
+    bias: Float[Array, "D3"],
+    out: Float[Array, "D D"],
+    out_bias: Float[Array, "D"],
+) -> tuple[Float[Array, "D D2"], Float[Array, "D2"]]:
+    """One head's four projections as two: query and value of keys left as they are.
+
+    With q_i = W_q y_i + b_q and so on, q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k, whose
+    last term is the same for all keys and leaves the softmax as it is. Its weights w_j
+    sum to 1, so that W_o Σ w_j v_j + b_o = Σ w_j (W_o W_v y_j + W_o b_v + b_o).
+    """
+    q, k, v = jnp.split(into, 3, axis=1)
+    b_q, _, b_v = jnp.split(bias, 3)
+    kernel = jnp.concatenate([q @ k.T, v @ out], axis=1)
+    return kernel, jnp.concatenate([b_q @ k.T, b_v @ out + out_bias])
 
 
 def in_turn(
@@ -146,18 +207,14 @@ class GraphConv(nn.Module):
         weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
         residual = x
         if self.features != D:
-            bound = (5 * D) ** -0.5
-
-            def uniform(key, shape, dtype=jnp.float32):
-                return jax.random.uniform(key, shape, dtype, -bound, bound)
-
+            init = uniform(5 * D)
             residual = nn.Conv(
                 self.features,
                 (5,),
                 name="residual",
                 dtype=self.dtype,
-                kernel_init=uniform,
-                bias_init=uniform,
+                kernel_init=init,
+                bias_init=init,
             )(x)
         return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
 
@@ -251,9 +308,10 @@ class ClassifierBranch(nn.Module):
 
     @nn.compact
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
-        x = v + Mlp(self.dtype, name="mlp2")(v)
-        logits = linear(v.shape[-1], 1, "classifier", self.dtype)(x)
-        return logits[..., 0].astype(jnp.float32)
+        kernel, bias = Affine(1, name="classifier")(v.shape[-1])
+        own = exact("btd,de->bte", v, kernel.astype(v.dtype))
+        own = own + Mlp(self.dtype, name="mlp2")(v, onto=kernel)
+        return own[..., 0] + bias[None]
 
 
 class AlignBranch(nn.Module):
