@@ -65,6 +65,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.data.samples = "crops"  # each crop of a video is a sample of its own
     config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
     config.data.placement = "host"  # or device: the packed split lies on it
+    config.data.parts = 1  # that a batch goes through in: more need less memory
 
     # Devices of each axis, 0: all that are left; fsdp splits the parameters, too.
     config.mesh = ConfigDict({"data": 0, "fsdp": 1})

@@ -56,8 +56,8 @@ def train(name, shape):
     example = np.zeros((2, N, T, D), np.float32), np.ones(2, np.int32), prompts
     key = jax.random.key(0)
     current = state.make_init(model, optimiser, example, mesh)(key)
-    loss_fn = recipe.paper_of(config).loss_fn
-    step = state.make_step(model, loss_fn, optimiser, dict(config.loss))
+    paper = recipe.paper_of(config)
+    step = state.make_step(model, paper, optimiser, dict(config.loss))
     program, losses = state.compile_step(step, mesh), []
     for batch in batches():
         current, metrics = program(current, batch, prompts, key)

@@ -11,6 +11,7 @@ from small import TEXT_MODELS
 
 from wsvad_jax import cli, recipe, state
 from wsvad_jax.data.records import Batch
+from wsvad_jax.errors import InputError
 
 S, B, T, D = 12, 4, 16, 32
 STEPS = 3
@@ -47,10 +48,10 @@ class Case:
         example = features[:2], np.ones(2, np.int32), self.text
         self.init = state.make_init(self.model, self.optimiser, example, self.mesh)
 
-    def step(self):
+    def step(self, parts=1):
         paper = recipe.paper_of(self.config)
         weights = dict(self.config.loss)
-        return state.make_step(self.model, paper.loss_fn, self.optimiser, weights)
+        return state.make_step(self.model, paper, self.optimiser, weights, parts)
 
     def batch(self, i):
         return jax.tree.map(lambda x: x[self.rows[i]], self.split)
@@ -104,3 +105,57 @@ def test_seeds_side_by_side_are_the_seeds_alone(name, tiny_text):
         jax.tree.map(lambda x, y: close(x[i], y, rtol=1e-3), found, wanted)  # noqa: B023
         for k, values in wanted_metrics.items():
             close(metrics[k][i, :STEPS], values)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["vadclip", "dsanet"])
+def test_a_batch_in_parts_is_the_batch(name, masked, tiny_text):
+    """Terms, loss and gradients, where videos differ in length, with random weights."""
+    case = Case(name, tiny_text)
+    case.config.model.mask_padding = masked
+    case.model = recipe.build_model(case.config)
+    start = case.init(jax.random.key(0))
+    r = np.random.RandomState(1)
+    params = jax.tree.map(
+        lambda x: x + 0.05 * r.standard_normal(x.shape).astype(np.float32), start.params
+    )
+    batch, key = case.batch(0), jax.random.key(0)
+    assert len(set(batch.length.tolist())) > 2
+    found = {}
+    for parts in (1, 2, 4):
+        after, metrics = jax.jit(case.step(parts))(
+            start.replace(params=params), batch, case.text, key
+        )
+        found[parts] = jax.device_get((after.params, metrics))
+    for parts in (2, 4):
+        jax.tree.map(close, found[parts], found[1])
+
+
+def test_parts_need_less_memory(tiny_text):
+    case = Case("dsanet", tiny_text)
+    taken = []
+    for parts in (1, 4):
+        step = state.compile_step(case.step(parts), case.mesh)
+        start = jax.eval_shape(case.init, jax.random.key(0))
+        batch = jax.tree.map(
+            lambda x: np.tile(x, (16,) + (1,) * (x.ndim - 1)), case.batch(0)
+        )
+        lowered = step.lower(start, batch, case.text, jax.random.key(0))  # type: ignore
+        taken.append(lowered.compile().memory_analysis().temp_size_in_bytes)
+    assert taken[1] < 0.5 * taken[0]
+
+
+@pytest.mark.parametrize(
+    "name, parts, said",
+    [
+        ("dsanet", 3, "doesn't divide a batch of 128 on 1 devices"),
+        ("dsanet", 0, "choose a divisor of 128"),
+        ("clip_tsa", 2, "the objective of clip_tsa needs the whole batch at once"),
+        ("mil_ranking", 4, "the objective of mil_ranking needs the whole batch"),
+    ],
+)
+def test_parts_that_a_batch_does_not_have(name, parts, said):
+    config = cli.load_config([f"--config={name}:ucf"])
+    config.data = dict(config.data) | {"parts": parts}
+    with pytest.raises(InputError, match=said):
+        state.parts_of(config, recipe.paper_of(config), 128, state.make_mesh())

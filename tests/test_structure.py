@@ -15,7 +15,13 @@ PROGRAMS = sorted(
 )
 # What a layer may import lies in its own layer or in those before it.
 FLOOR = {"errors", "files", "progress"}
-PARTS = {"losses", "detection_map", "models.layers", "models.selection"}
+PARTS = {
+    "losses",
+    "detection_map",
+    "models.convolution",
+    "models.layers",
+    "models.selection",
+}
 HEAVY = {
     "av",
     "flax",

@@ -152,9 +152,9 @@ def _lower_training(
         network.model, optimiser, (*example, network.text), network.mesh
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = state.make_step(
-        network.model, network.paper.loss_fn, optimiser, dict(config.loss)
-    )
+    paper = network.paper
+    parts = state.parts_of(config, paper, sizes.batch_size, network.mesh)
+    step = state.make_step(network.model, paper, optimiser, dict(config.loss), parts)
     program: Any = state.compile_step(step, network.mesh)
     current = jax.eval_shape(init.func, *init.args, key)
     where = state.shardings(current, network.mesh)

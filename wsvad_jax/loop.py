@@ -23,7 +23,7 @@ from wsvad_jax.feed import Feed, open_feed, open_validation
 from wsvad_jax.files import write_json
 from wsvad_jax.progress import Progress
 from wsvad_jax.recipe import settings
-from wsvad_jax.state import State, make_init, make_step, replicated
+from wsvad_jax.state import State, make_init, make_step, parts_of, replicated
 from wsvad_jax.writer import Writer
 
 if TYPE_CHECKING:
@@ -237,7 +237,8 @@ def programs(training: Training) -> tuple[Callable, Callable]:
         loader_steps=training.feed.loader_steps,
     )
     weights = dict(recipe.config.loss)
-    step = make_step(recipe.model, recipe.paper.loss_fn, optimiser, weights)
+    parts = parts_of(recipe.config, recipe.paper, recipe.plan.batch_size, recipe.mesh)
+    step = make_step(recipe.model, recipe.paper, optimiser, weights, parts)
     example = training.feed.example()
     return make_init(recipe.model, optimiser, example, recipe.mesh), step
 

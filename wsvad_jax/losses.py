@@ -4,7 +4,8 @@ All reduce in float32 over the videos of a batch; `where` masks out snippets rat
 than slicing, so that every shape is static.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,23 @@ class Bags(Protocol):
     def label(self) -> Float[Array, "B C"]: ...
     @property
     def length(self) -> Int[Array, "B"]: ...
+
+
+def weighted(
+    terms: Mapping[str, Float[Array, ""]],
+    weights: Mapping[str, Any],
+    share: Mapping[str, Any] | None = None,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Σ weight · term, and the terms.
+
+    Args:
+      terms: means over a batch.
+      weights: of the terms.
+      share: of a part of a larger batch in each term's mean; the terms come back as
+        what the part contributes to them. Nothing is the whole batch.
+    """
+    terms = {k: v if share is None else v * share[k] for k, v in terms.items()}
+    return jnp.asarray(sum(weights[k] * v for k, v in terms.items())), terms
 
 
 def top_k_mean(

@@ -35,6 +35,7 @@ IRRELEVANT = (
     "data.name",
     "data.placement",
     "eval.batch_size",
+    "data.parts",
     "model.remat",
 )
 SCORED = re.compile(r".+(?<!\.curves)\.json")

@@ -106,8 +106,9 @@ def training_of(
     shape = (2, sizes.crops, sizes.length, sizes.width)
     example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
     init = state.make_init(network.model, optimiser, example, network.mesh)
-    loss = network.paper.loss_fn
-    step = state.make_step(network.model, loss, optimiser, dict(config.loss))
+    paper, weights = network.paper, dict(config.loss)
+    parts = state.parts_of(config, paper, sizes.batch_size, network.mesh)
+    step = state.make_step(network.model, paper, optimiser, weights, parts)
     return network, init(jax.random.key(0)), step
 
 

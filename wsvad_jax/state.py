@@ -67,6 +67,27 @@ def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
         )
 
 
+def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
+    """Returns `config.data.parts`, in which a batch of training goes through.
+
+    Raises:
+      InputError: the batch can't be divided so, or the paper's objective can't.
+    """
+    parts = config.data.get("parts", 1)
+    if parts > 1 and not hasattr(paper, "shares"):
+        raise InputError(
+            f"config.data.parts is {parts}, but the objective of {config.model_name} "
+            "needs the whole batch at once; leave it at 1"
+        )
+    if parts < 1 or batch_size % (parts * mesh.size):
+        raise InputError(
+            f"config.data.parts is {parts}, which doesn't divide a batch of "
+            f"{batch_size} on {mesh.size} devices; choose a divisor of "
+            f"{max(batch_size // mesh.size, 1)}"
+        )
+    return parts
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
@@ -145,17 +166,69 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     return loss
 
 
+def in_parts(
+    model: Any, paper: Any, weights: dict[str, float], parts: int
+) -> Callable[..., Any]:
+    """Returns the function that `value_and_grad` makes of `objective`, up to rounding.
+
+    A batch goes through in `parts`, one after the other, so that the activations of one
+    part alone are held. Class texts are encoded once. For papers that have `shares`:
+    their videos don't see each other, and their models draw nothing at random.
+    """
+
+    def gradient(params, batch_stats, batch, text, rngs):
+        del rngs
+        features, pull = jax.vjp(lambda p: model.encode_text(p, text), params)
+
+        def contribution(params, features, part):
+            variables, x = {"params": params}, part.features.astype(jnp.float32)
+            outputs = model.apply(variables, x, part.length, features, train=True)
+            share = paper.shares(model, part, batch)
+            return paper.loss_fn(outputs, part, weights, share)
+
+        of_part = jax.value_and_grad(contribution, (0, 1), has_aux=True)
+
+        def add(total, part):
+            found = of_part(params, features, part)
+            return jax.tree.map(jnp.add, total, found), None
+
+        # Every n-th video, so that each part has normal and abnormal ones, and each
+        # device its share of them.
+        split = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
+        )
+        first = jax.tree.map(lambda x: x[0], split)
+        shapes = jax.eval_shape(of_part, params, features, first)
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, split)
+        grads = jax.tree.map(jnp.add, grads, *pull(of_text))
+        return (loss, (terms, batch_stats)), grads
+
+    return gradient
+
+
 def make_step(
     model: Any,
-    loss_fn: LossFn,
+    paper: Any,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
+    parts: int = 1,
 ) -> Step:
     """Returns the training step (state, batch, text, key) → (state, metrics).
 
     Metrics are the loss terms, `loss` and `grad_norm`.
+
+    Args:
+      model: a linen module of wsvad_jax.models.
+      paper: the module that it comes from.
+      optimiser: an optax transformation.
+      weights: of the loss terms.
+      parts: in which a batch goes through, `config.data.parts`.
     """
-    gradient = jax.value_and_grad(objective(model, loss_fn, weights), has_aux=True)
+    gradient = in_parts(model, paper, weights, parts)
+    if parts == 1:
+        loss = objective(model, paper.loss_fn, weights)
+        gradient = jax.value_and_grad(loss, has_aux=True)
 
     def step(
         state: State, batch: Any, text: Any, key: Array

@@ -36,7 +36,8 @@ from wsvad_jax.recipe import settings
 from wsvad_jax.run_checks import read_config
 from wsvad_jax.runs import flatten
 
-ANEW = ("data.placement", "model.remat")  # a run may go on with other values of these
+# A run may go on with other values of these.
+ANEW = ("data.parts", "data.placement", "model.remat")
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -1,12 +1,16 @@
 """Products taken in another order than the papers write them give the same numbers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from wsvad_jax.clip.activations import gelu
 from wsvad_jax.models import layers, normality
+from wsvad_jax.models.convolution import TemporalConv
 
 B, T, D, W = 3, 16, 12, 8
 RANDOM = np.random.RandomState(0)
@@ -103,3 +107,37 @@ def test_half_precision_keeps_gelu_of_negative_values():
     wanted = gelu(x)
     found = gelu(x.astype(jnp.bfloat16)).astype(jnp.float32)
     np.testing.assert_allclose(found, wanted, rtol=0.03, atol=2e-3)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("size, dilation", [(1, 1), (3, 1), (3, 4), (5, 1), (3, 20)])
+def test_taps_are_a_convolution(size, dilation, gated):
+    """Of flax, with its parameters and its initial values."""
+    E, x, p = 7, array(B, T, D), array(B, T) if gated else None
+    ours = TemporalConv(E, size, dilation)
+    theirs = nn.Conv(
+        E,
+        (size,),
+        kernel_dilation=dilation,
+        kernel_init=nn.initializers.xavier_uniform(),
+    )
+    key = jax.random.key(0)
+    jax.tree.map(np.testing.assert_array_equal, ours.init(key, x), theirs.init(key, x))
+    params = filled(ours, x)
+    gate = jnp.ones((B, T)) if p is None else p
+
+    def wanted(params, gate):
+        return theirs.apply({"params": params}, gate[..., None] * x)
+
+    def found(params, gate):
+        return ours.apply({"params": params}, x, None if p is None else gate)
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(found(params, gate), wanted(params, gate))
+    first, second = (
+        jax.grad(lambda *a: jnp.sum(jnp.sin(f(*a))), (0, 1))(params, gate)  # noqa: B023
+        for f in (found, wanted)
+    )
+    jax.tree.map(close, first[0], second[0])
+    if gated:
+        close(first[1], second[1])

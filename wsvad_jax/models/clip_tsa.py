@@ -26,6 +26,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from wsvad_jax import losses
+from wsvad_jax.models.convolution import TemporalConv
 from wsvad_jax.models.selection import perturbed_top_k, selection_sizes
 
 WIDTH = 512  # of CLIP ViT-B/16; wider features are brought down to it
@@ -103,7 +104,7 @@ class Model(nn.Module):
         p = rows.astype(jnp.float32)
         if self.attention:
             p = self._attend(x, length, rows, N, train, noise)
-        x = self._aggregate(p.astype(x.dtype)[..., None] * x, rows, train)
+        x = self._aggregate(x, p.astype(x.dtype), rows, train)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         f = drop(x)
         scores = jnp.mean(self._classify(f, drop).reshape(B, N, T), 1)
@@ -164,19 +165,23 @@ class Model(nn.Module):
         return perturbed_top_k(s, where, k, draws, self.samples, self.sigma, distinct)
 
     def _aggregate(
-        self, x: Float[Array, "R T D"], where: Bool[Array, "R T"], train: bool
+        self,
+        x: Float[Array, "R T D"],
+        p: Float[Array, "R T"],
+        where: Bool[Array, "R T"],
+        train: bool,
     ) -> Float[Array, "R T D"]:
-        """Multi-scale temporal network: dilated convolutions and a non-local block."""
+        """Multi-scale temporal network of p · x: dilated convolutions, non-local block."""
         D = x.shape[-1]
         batch_norm = functools.partial(BatchNorm, dtype=self.dtype)
         scales = []
         for i, dilation in enumerate((1, 2, 4), 1):
             conv = self._conv(
-                D // 4, f"Aggregate_conv_{i}_0", size=3, kernel_dilation=dilation
+                D // 4, f"Aggregate_conv_{i}_0", size=3, dilation=dilation
             )
             norm = batch_norm(name=f"Aggregate_conv_{i}_2")
-            scales.append(norm(nn.relu(conv(x)), where, train))
-        z = nn.relu(self._conv(D // 4, "Aggregate_conv_4_0", use_bias=False)(x))
+            scales.append(norm(nn.relu(conv(x, p)), where, train))
+        z = nn.relu(self._conv(D // 4, "Aggregate_conv_4_0", use_bias=False)(x, p))
 
         theta, phi, g = (
             self._conv(D // 8, f"Aggregate_non_local_{name}")(z)
@@ -195,14 +200,14 @@ class Model(nn.Module):
 
         y = jnp.where(where[..., None], jnp.concatenate(scales, -1), 0)
         y = nn.relu(self._conv(D, "Aggregate_conv_5_0", size=3, use_bias=False)(y))
-        return batch_norm(name="Aggregate_conv_5_2")(y, where, train) + x
+        y = batch_norm(name="Aggregate_conv_5_2")(y, where, train)
+        return y + p[..., None] * x
 
     def _dense(self, features: int, name: str) -> nn.Dense:
         return nn.Dense(features, name=name, dtype=self.dtype, kernel_init=xavier)
 
-    def _conv(self, features: int, name: str, size: int = 1, **kwargs: Any) -> nn.Conv:
-        kwargs |= {"dtype": self.dtype, "kernel_init": xavier}
-        return nn.Conv(features, (size,), name=name, **kwargs)
+    def _conv(self, features: int, name: str, **kwargs: Any) -> TemporalConv:
+        return TemporalConv(features, name=name, dtype=self.dtype, **kwargs)
 
 
 class BatchNorm(nn.Module):
@@ -267,8 +272,7 @@ def loss_fn(
         "sparse": losses.norm(outputs.scores[half:].reshape(-1))[0],
     }
     weights = {"bce": 1.0, **weights}
-    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-    return total, terms
+    return losses.weighted(terms, weights)
 
 
 def magnitude_loss(outputs: Outputs, pair_videos: bool = True) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ Each switch gives a row of the paper's ablation. With adapter=False the prompts 
 learned as in VadCLIP. SG-NM exists in training only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -24,8 +24,9 @@ from wsvad_jax import losses
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
 from wsvad_jax.models import layers
-from wsvad_jax.models.normality import Normality
+from wsvad_jax.models.normality import Normality, chosen_of
 
+TERMS = ("mil", "align", "text", "event", "background", "consistency", "gather")
 SHARPNESS = 10.0  # of DCSA's event and background weights
 SATURATED = 30.0  # DCSA tells logits beyond these apart no more
 LABEL_SMOOTHING = 0.1
@@ -199,7 +200,10 @@ def decoupled_logits(
 
 
 def loss_fn(
-    outputs: Outputs, batch: losses.Bags, weights: Mapping[str, float]
+    outputs: Outputs,
+    batch: losses.Bags,
+    weights: Mapping[str, float],
+    share: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The objective and its terms.
 
@@ -207,6 +211,7 @@ def loss_fn(
       outputs: of a training forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
       weights: of the terms; λ is `align`, which the paper sets to 1 without SG-NM.
+      share: of `batch` in a larger one, where it is a part of that.
     """
     label, length = batch.label, batch.length
     terms = {
@@ -226,8 +231,24 @@ def loss_fn(
     else:
         terms["consistency"] = consistency(outputs, outputs.reconstructed, length)
         terms["gather"] = outputs.gather_distance
-    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-    return total, terms
+    return losses.weighted(terms, weights, share)
+
+
+def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
+    """What a part of a batch contributes to each term.
+
+    Most are means over videos, `consistency` over valid snippets, `gather` over the
+    snippets that were chosen as normal.
+    """
+
+    def of(count: Callable[[Int[Array, "B"]], Array]) -> Float[Array, ""]:
+        return jnp.sum(count(part.length)) / jnp.sum(count(batch.length))
+
+    found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
+    found["consistency"] = of(lambda length: length)
+    if model.mask_padding:  # otherwise as many of each video
+        found["gather"] = of(lambda n: chosen_of(n, model.normality_ratio))
+    return found
 
 
 def decoupled_targets(

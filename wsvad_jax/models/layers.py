@@ -22,6 +22,7 @@ from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, text_features
 from wsvad_jax.errors import InputError
 from wsvad_jax.losses import normalise
+from wsvad_jax.models.convolution import TemporalConv
 
 TEMPERATURE = 0.07  # of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
@@ -208,13 +209,13 @@ class GraphConv(nn.Module):
         residual = x
         if self.features != D:
             init = uniform(5 * D)
-            residual = nn.Conv(
+            residual = TemporalConv(
                 self.features,
-                (5,),
-                name="residual",
+                size=5,
                 dtype=self.dtype,
                 kernel_init=init,
                 bias_init=init,
+                name="residual",
             )(x)
         return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
 

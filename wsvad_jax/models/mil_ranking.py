@@ -161,8 +161,7 @@ def loss_fn(
         "sparse": reduce(jnp.sum(abnormal, -1)),
     }
     weights = {"hinge": 1.0, **weights}
-    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-    return total, terms
+    return losses.weighted(terms, weights)
 
 
 def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from wsvad_jax import losses
 from wsvad_jax.clip.activations import gelu
@@ -72,11 +72,16 @@ def least_anomalous(
     M is sized by T; the mask says which of them a video with fewer snippets fills.
     """
     M = max(int(ratio * v.shape[1]), 1)
-    # A float32 product would round 0.8 · 20 down to 15.
-    counts = jnp.maximum(jnp.floor(ratio * jnp.sum(where, -1) + 1e-4), 1)
+    counts = chosen_of(jnp.sum(where, -1), ratio)
     _, index = jax.lax.top_k(-jnp.where(where, jax.lax.stop_gradient(score), 2.0), M)
     u = jnp.take_along_axis(v, index[..., None], axis=1)
     return jax.lax.stop_gradient(u), jnp.arange(M)[None] < counts[:, None]
+
+
+def chosen_of(snippets: Int[Array, "B"], ratio: float) -> Float[Array, "B"]:
+    """How many snippets of each video are gathered: ⌊ratio · snippets⌋, at least one."""
+    # A float32 product would round 0.8 · 20 down to 15.
+    return jnp.maximum(jnp.floor(ratio * snippets + 1e-4), 1)
 
 
 class Attention(nn.Module):

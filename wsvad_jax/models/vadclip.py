@@ -25,6 +25,8 @@ from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.models import layers
 
+TERMS = ("mil", "align", "text")
+
 
 @struct.dataclass
 class Outputs:
@@ -116,7 +118,10 @@ class Model(nn.Module):
 
 
 def loss_fn(
-    outputs: Outputs, batch: losses.Bags, weights: Mapping[str, float]
+    outputs: Outputs,
+    batch: losses.Bags,
+    weights: Mapping[str, float],
+    share: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The objective, Σ weight · term, and its terms.
 
@@ -124,6 +129,7 @@ def loss_fn(
       outputs: of a forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
       weights: of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
+      share: of `batch` in a larger one, where it is a part of that.
     """
     terms = {}
     if outputs.anomaly_logits is not None:
@@ -135,8 +141,14 @@ def loss_fn(
             outputs.align_logits, batch.label, batch.length
         )
         terms["text"] = losses.text_contrast(outputs.text)
-    total = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-    return total, terms
+    return losses.weighted(terms, weights, share)
+
+
+def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, float]:
+    """What a part of a batch contributes to each term: all are means over videos."""
+    del model
+    share = len(part.length) / len(batch.length)
+    return {term: share for term in TERMS}
 
 
 def scores(outputs: Outputs) -> dict[str, Array]:
