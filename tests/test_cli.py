@@ -50,6 +50,21 @@ def test_what_a_user_can_cause_is_one_line(capsys, error, code, line):
     assert capsys.readouterr().err == line
 
 
+def test_a_full_device_is_one_line(capsys):
+    """What XLA itself raises for an array larger than the address space."""
+    jax = pytest.importorskip("jax")
+
+    def main():
+        jax.jit(lambda: jax.numpy.zeros((2**25, 2**25)))()
+        return 0
+
+    assert ended(main) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: there is not enough memory; take a larger config.")
+    assert "Out of memory" in line and line.count("\n") == 1
+    assert ended(raising(MemoryError())) == 2
+
+
 def test_a_fault_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         cli.run(raising(ZeroDivisionError()))

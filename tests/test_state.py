@@ -148,7 +148,7 @@ def test_parts_need_less_memory(tiny_text):
 @pytest.mark.parametrize(
     "name, parts, said",
     [
-        ("dsanet", 3, "doesn't divide a batch of 128 on 1 devices"),
+        ("dsanet", 3, "doesn't divide the 128 videos of a batch"),
         ("dsanet", 0, "choose a divisor of 128"),
         ("clip_tsa", 2, "the objective of clip_tsa needs the whole batch at once"),
         ("mil_ranking", 4, "the objective of mil_ranking needs the whole batch"),

@@ -24,6 +24,13 @@ RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to 
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
+OUT_OF_MEMORY = (
+    "there is not enough memory; take a larger config.data.parts or config.model.remat "
+    "(VadCLIP, DSANet: the same numbers from less memory), config.data.placement=host, "
+    "or a smaller batch_size"
+)
+
+
 def run(main: Callable[[], int]) -> None:
     """Runs a program's `main` and ends the process with its exit code.
 
@@ -48,6 +55,11 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except Exception as e:
+        if is_out_of_memory(e):
+            print(
+                f"error: {OUT_OF_MEMORY} ({' '.join(str(e).split())})", file=sys.stderr
+            )
+            sys.exit(EXIT_INPUT)
         if not is_of_others(e):
             raise
         print(
@@ -59,6 +71,11 @@ def run(main: Callable[[], int]) -> None:
         # Not sys.exit, where JAX would wait for that process and then abort this one.
         os._exit(EXIT_AGAIN)
     sys.exit(code)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is that a device, or this machine, has no memory left."""
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def is_of_others(error: Exception) -> bool:

@@ -81,8 +81,8 @@ def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
         )
     if parts < 1 or batch_size % (parts * mesh.size):
         raise InputError(
-            f"config.data.parts is {parts}, which doesn't divide a batch of "
-            f"{batch_size} on {mesh.size} devices; choose a divisor of "
+            f"config.data.parts is {parts}, which doesn't divide the {batch_size} videos "
+            f"of a batch over the devices ({mesh.size}); choose a divisor of "
             f"{max(batch_size // mesh.size, 1)}"
         )
     return parts
