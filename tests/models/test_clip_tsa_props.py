@@ -220,7 +220,7 @@ def test_the_longest_video_needs_little_memory(crops, width):
     length = jax.ShapeDtypeStruct((1,), jnp.int32)
     usage = apply.lower(model, shapes, x, length).compile().memory_analysis()
     assert usage is not None
-    assert usage.temp_size_in_bytes < 2**30
+    assert usage.temp_size_in_bytes < 1.25 * 2**30  # features alone: 0.5
 
 
 def test_order_inside_the_halves_changes_no_loss():

@@ -103,7 +103,7 @@ def test_recomputed_blocks_change_no_gradient(tiny_text):
     (again, _), found = jax.jit(again_case.gradient)(*weights)
     assert again == pytest.approx(float(loss), rel=1e-6)
     jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 1e-6), found, wanted
+        lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 3e-6), found, wanted
     )
 
 

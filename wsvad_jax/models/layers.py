@@ -63,7 +63,9 @@ class Affine(nn.Module):
         init = uniform(fan_in)
         kernel = self.kernel_init or init, (fan_in, self.features)
         bias = self.bias_init or init, (self.features,)
-        return self.param("kernel", *kernel), self.param("bias", *bias)
+        # Weights of a file come as NumPy's arrays.
+        found = self.param("kernel", *kernel), self.param("bias", *bias)
+        return jnp.asarray(found[0]), jnp.asarray(found[1])
 
 
 def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
