@@ -47,8 +47,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.text_adapt_weight = 0.1
     config.model.prototypes = 16
     config.model.normality_ratio = 0.8
-    config.model.decoder_layers = 8
-    config.model.decoder_heads = 8
+    config.model.update(decoder_layers=8, decoder_heads=8)
     config.model.temperature = 5.0
     config.model.update(adapter=True, dcsa=True, sgnm=True)  # the ablation's parts
     config.model.mask_padding = False  # the release attends to padding as well

@@ -54,10 +54,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.dtype = "float32"
     config.model.remat = False  # less memory, a longer backward pass
 
-    config.loss = ConfigDict()
-    config.loss.mil = 1.0
-    config.loss.align = 1.0
-    config.loss.text = 0.1
+    config.loss = ConfigDict({"mil": 1.0, "align": 1.0, "text": 0.1})
 
     config.data = ConfigDict()
     config.data.name = dataset

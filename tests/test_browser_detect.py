@@ -24,14 +24,8 @@ def test_from_real_videos_to_the_page(browser, tiny, shared, tmp_path):
     names = ("Fighting033_x264_570_841.mp4", "RoadAccidents133_x264_270_451.mp4")
     videos = [str(shared(f"videos/{name}")) for name in names]
     options = ["--checkpoint", model, "--clip", tiny.clip, "--output", tmp_path / "out"]
-    rules = [
-        "--rise",
-        1e-6,
-        "--high",
-        1e-6,
-        "--min_length",
-        0,
-    ]  # the highest is an event
+    # The highest score is an event.
+    rules = ["--rise", 1e-6, "--high", 1e-6, "--min_length", 0]
     assert detect.main([*videos, *map(str, [*options, *rules])]) == 0
 
     expected = {

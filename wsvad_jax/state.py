@@ -194,13 +194,13 @@ def in_parts(
 
         # Every n-th video, so that each part has normal and abnormal ones, and each
         # device its share of them.
-        split = jax.tree.map(
+        pieces = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
         )
-        first = jax.tree.map(lambda x: x[0], split)
+        first = jax.tree.map(lambda x: x[0], pieces)
         shapes = jax.eval_shape(of_part, params, features, first)
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, split)
+        ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, pieces)
         grads = jax.tree.map(jnp.add, grads, *pull(of_text))
         return (loss, (terms, batch_stats)), grads
 

@@ -144,11 +144,11 @@ def loss_fn(
     return losses.weighted(terms, weights, share)
 
 
-def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, float]:
+def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
     """What a part of a batch contributes to each term: all are means over videos."""
     del model
-    share = len(part.length) / len(batch.length)
-    return {term: share for term in TERMS}
+    found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
+    return found
 
 
 def scores(outputs: Outputs) -> dict[str, Array]:
