@@ -58,6 +58,34 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
         ("mil_ranking", {"data__placement": "disk"}, "expected host or device"),
         ("mil_ranking", {"data__pairing": "thirds"}, "'halves' or 'mixed'"),
         ("mil_ranking", {"eval__mode": "parts"}, "expected windows or whole"),
+        (
+            "vadclip",
+            {"eval__mode": "whole"},
+            "vadclip learns positions in windows of 40 snippets and knows no others",
+        ),
+        ("mil_ranking", {"eval__normal_truth": "none"}, "expected unmatched or whole"),
+        ("mil_ranking", {"clean__select": "first"}, "expected best or last"),
+        (
+            "mil_ranking",
+            {"clean__steps": -1},
+            "clean.steps is -1; expected a number in",
+        ),
+        ("mil_ranking", {"model__dtype": "int8"}, "expected float32 or bfloat16"),
+        (
+            "clip_tsa",
+            {"model__samples": 0},
+            "samples is 0; expected a number in [1, inf)",
+        ),
+        (
+            "vadclip",
+            {"model__visual_heads": 3},
+            "visual_heads is 3, which doesn't divide",
+        ),
+        (
+            "dsanet",
+            {"model__decoder_heads": 3},
+            "decoder_heads is 3, which doesn't divide",
+        ),
         ("mil_ranking", {"clean__batch_size": 5}, "need an even number"),
         ("mil_ranking", {"clean__metric": "auc"}, "choose video_auc"),
         (

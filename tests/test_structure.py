@@ -19,6 +19,7 @@ PARTS = {
     "losses",
     "detection_map",
     "models.convolution",
+    "models.dense",
     "models.layers",
     "models.selection",
 }

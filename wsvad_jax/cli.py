@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from wsvad_jax import ranges
 from wsvad_jax.errors import InputError, Stopped
 from wsvad_jax.files import cache_dir
 
@@ -170,7 +171,8 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
     config is locked: a key that the recipe doesn't have is an error.
 
     Raises:
-      InputError: no such file, an unknown key, or a value of another type.
+      InputError: no such file, an unknown key, or a value of another type or outside
+        its range.
     """
     import ml_collections
     from absl import flags
@@ -200,6 +202,7 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
         raise InputError(
             "--config is missing; pass a recipe: --config configs/dsanet.py"
         )
+    ranges.check(config)
     return config
 
 

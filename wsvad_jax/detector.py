@@ -68,7 +68,7 @@ class Detector:
         """
         import jax
 
-        from wsvad_jax.scoring import MODES, Scorer
+        from wsvad_jax.scoring import Scorer
         from wsvad_jax.state import replicated
         from wsvad_jax.trained import open_trained
 
@@ -79,11 +79,6 @@ class Detector:
         self.width = self.network.width
         self.class_names = self.card.class_names
         self.mode = self.config.eval.mode
-        if self.mode not in MODES:
-            raise InputError(
-                f"{self.folder}: config.eval.mode is {self.mode!r}; expected "
-                f"{' or '.join(MODES)}"
-            )
         self.clip, self.resize, self.force = clip, resize, force
         self.scorer = Scorer(self.network)
         variables = {"params": trained.params, "batch_stats": trained.batch_stats}

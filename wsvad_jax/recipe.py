@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax import ranges
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import cache_dir
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
 PROTOCOLS = ("clean", "paper")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +107,11 @@ def paper_of(config: "ConfigDict") -> ModuleType:
 
 
 def build_model(config: "ConfigDict") -> Any:
-    """Returns the recipe's linen module; `config.model` holds its fields."""
+    """Returns the recipe's linen module; `config.model` holds its fields.
+
+    Raises:
+      InputError: the model has no such field, or a value is outside its range.
+    """
     from wsvad_jax.models import MODELS
 
     Model = MODELS[config.model_name].Model
@@ -115,6 +121,8 @@ def build_model(config: "ConfigDict") -> Any:
             f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
             f"fields are {', '.join(sorted(fields))}"
         )
+    own = getattr(MODELS[config.model_name], "RANGES", {})
+    ranges.check(config.model, {"dtype": DTYPES, **own}, "config.model.")
     return Model(**config.model)
 
 
@@ -129,6 +137,11 @@ def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
         raise InputError(
             f"config.model.attn_window {window} doesn't divide the {T} snippets of a "
             "window (config.data.length); choose a length that is a multiple of it"
+        )
+    if "attn_window" in config.model and config.eval.mode == "whole":
+        raise InputError(
+            f"config.eval.mode is 'whole', but {config.model_name} learns positions in "
+            f"windows of {T} snippets and knows no others; leave it at windows"
         )
     return T
 

@@ -58,7 +58,7 @@ def open_trained(
     """
     from ml_collections import ConfigDict
 
-    from wsvad_jax import recipe
+    from wsvad_jax import ranges, recipe
     from wsvad_jax.checkpoint import load_params
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.state import make_mesh
@@ -67,6 +67,7 @@ def open_trained(
     params, batch_stats, meta = load_params(folder)
     card = card_of(meta, folder)
     config = ConfigDict(meta["config"])
+    ranges.check(config, prefix=f"{folder}/meta.json: config.")
     T, width = sizes(meta, params, folder)
     text = tower = None
     if "clip" in config:

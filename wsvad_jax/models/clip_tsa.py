@@ -31,6 +31,14 @@ from wsvad_jax.models.selection import perturbed_top_k, selection_sizes
 
 WIDTH = 512  # of CLIP ViT-B/16; wider features are brought down to it
 MARGIN = 100.0  # the magnitude that abnormal snippets are pushed to
+RANGES = {
+    "kappa": "(0, 1]",
+    "samples": "[1, inf)",
+    "sigma": "(0, inf)",
+    "max_selected": "[1, inf)",
+    "top_magnitudes": "[1, inf)",
+    "dropout": "[0, 1)",
+}
 xavier = nn.initializers.xavier_uniform()
 
 

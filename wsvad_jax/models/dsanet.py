@@ -26,6 +26,15 @@ from wsvad_jax.clip.towers import CLIPText, end_token
 from wsvad_jax.models import layers
 from wsvad_jax.models.normality import Normality, chosen_of
 
+RANGES = layers.RANGES | {
+    "text_adapt_until": "[0, inf)",
+    "text_adapt_weight": "[0, 1]",
+    "prototypes": "[1, inf)",
+    "normality_ratio": "(0, 1]",
+    "decoder_layers": "[1, inf)",
+    "decoder_heads": "[1, inf)",
+    "temperature": "(0, inf)",
+}
 TERMS = ("mil", "align", "text", "event", "background", "consistency", "gather")
 SHARPNESS = 10.0  # of DCSA's event and background weights
 SATURATED = 30.0  # DCSA tells logits beyond these apart no more

@@ -8,8 +8,7 @@ Both heads, Sec. 3.3 and 3.4: ClassifierBranch (C-branch), AlignBranch (A-branch
 Submodules carry the names of the released checkpoints, '.' replaced by '_'.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,64 +21,18 @@ from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, text_features
 from wsvad_jax.errors import InputError
 from wsvad_jax.losses import normalise
+from wsvad_jax.models import dense
 from wsvad_jax.models.convolution import TemporalConv
 
 TEMPERATURE = 0.07  # of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
 CONTEXT = 10  # learned vectors on either side of a class name
+RANGES = {  # of the encoder
+    "visual_layers": "[0, inf)",
+    "visual_heads": "[1, inf)",
+    "attn_window": "[1, inf)",
+}
 xavier = nn.initializers.xavier_uniform()
-
-
-def uniform(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default of dense layers and convolutions: U(±1/√fan_in)."""
-    bound = fan_in**-0.5
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
-def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
-    """A dense layer initialised as PyTorch's default."""
-    init = uniform(fan_in)
-    kwargs = {"kernel_init": init, "bias_init": init, **kwargs}
-    return nn.Dense(features, name=name, dtype=dtype, **kwargs)
-
-
-class Affine(nn.Module):
-    """Kernel and bias of a dense layer, for products taken in another order.
-
-    What two layers in a row make of many snippets is what the product of their kernels
-    makes of them, and that product is small.
-    """
-
-    features: int
-    kernel_init: nn.initializers.Initializer | None = None
-    bias_init: nn.initializers.Initializer | None = None
-
-    @nn.compact
-    def __call__(self, fan_in: int) -> tuple[Float[Array, "D E"], Float[Array, "E"]]:
-        init = uniform(fan_in)
-        kernel = self.kernel_init or init, (fan_in, self.features)
-        bias = self.bias_init or init, (self.features,)
-        # Weights of a file come as NumPy's arrays.
-        found = self.param("kernel", *kernel), self.param("bias", *bias)
-        return jnp.asarray(found[0]), jnp.asarray(found[1])
-
-
-def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
-    """Layer normalisation, in float32 whatever the activations' type."""
-    # Exact variance rather than E[x²] − E[x]², which cancels in float32.
-    return nn.LayerNorm(
-        epsilon=epsilon, name=name, dtype=jnp.float32, use_fast_variance=False
-    )
-
-
-def exact(equation: str, *arrays: Array) -> Array:
-    """An einsum that half-precision arrays enter as they are and leave in float32."""
-    dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
-    return jnp.einsum(equation, *arrays, preferred_element_type=dtype)
 
 
 def participants(
@@ -89,29 +42,6 @@ def participants(
     if mask_padding:
         return jnp.arange(T)[None] < length[:, None]
     return jnp.ones((length.shape[0], T), bool)
-
-
-class Mlp(nn.Module):
-    """D → 4D QuickGELU → D; the fields other than `dtype` serve DSANet's variants."""
-
-    dtype: Any = jnp.float32
-    names: tuple[str, str] = ("c_fc", "c_proj")
-    activation: Callable[[Array], Array] = quick_gelu
-    initial: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "*B D"], onto: Float[Array, "D E"] | None = None
-    ) -> Float[Array, "*B E"]:
-        """Returns the MLP's values, or their products with `onto` in float32."""
-        D = x.shape[-1]
-        x = linear(D, 4 * D, self.names[0], self.dtype, **self.initial)(x)
-        x = self.activation(x)
-        if onto is None:
-            return linear(4 * D, D, self.names[1], self.dtype, **self.initial)(x)
-        kernel, bias = Affine(D, **self.initial, name=self.names[1])(4 * D)
-        y = exact("...d,de->...e", x, (kernel @ onto).astype(x.dtype))
-        return y + jnp.expand_dims(bias @ onto, range(y.ndim - 1))
 
 
 class WindowBlock(nn.Module):
@@ -127,49 +57,28 @@ class WindowBlock(nn.Module):
     ) -> Float[Array, "B T D"]:
         B, T, D = x.shape
         W, H = self.window, self.heads
-        into = Affine(3 * D, xavier, nn.initializers.zeros, name="attn_in_proj")(D)
-        out = Affine(D, bias_init=nn.initializers.zeros, name="attn_out_proj")(D)
+        dense.check_heads(H, D, "visual_heads")
+        into = dense.Affine(3 * D, xavier, nn.initializers.zeros, name="attn_in_proj")(
+            D
+        )
+        out = dense.Affine(D, bias_init=nn.initializers.zeros, name="attn_out_proj")(D)
         if H == 1:
-            into, out = fold(*into, *out), None
-        y = layer_norm("ln_1")(x).astype(self.dtype)
-        values = affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
+            into, out = dense.fold(*into, *out), None
+        y = dense.layer_norm("ln_1")(x).astype(self.dtype)
+        values = dense.affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
         # T/W small attentions instead of one T×T attention under a block mask.
         q, v = values[:, :, :, 0], values[:, :, :, -1]
         k = y.reshape(q.shape) if H == 1 else values[:, :, :, 1]
-        logits = exact("bnqhd,bnkhd->bnhqk", q, k)
+        logits = dense.exact("bnqhd,bnkhd->bnhqk", q, k)
         # A block of nothing but padding attends evenly; finite, and never looked at.
         mask = where.reshape(B, T // W, 1, 1, W)
         logits = jnp.where(mask, logits * (D // H) ** -0.5, -1e9)
         weights = jax.nn.softmax(logits).astype(self.dtype)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(B, T, D)
-        x = x + (y if out is None else affine(y, *out))
-        return x + Mlp(self.dtype, name="mlp")(layer_norm("ln_2")(x).astype(self.dtype))
-
-
-def affine(
-    x: Float[Array, "*B D"], kernel: Float[Array, "D E"], bias: Float[Array, "E"]
-) -> Float[Array, "*B E"]:
-    """x · kernel + bias in the type of `x`."""
-    bias = jnp.expand_dims(bias, range(x.ndim - 1))
-    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-
-
-def fold(
-    into: Float[Array, "D D3"],
-    bias: Float[Array, "D3"],
-    out: Float[Array, "D D"],
-    out_bias: Float[Array, "D"],
-) -> tuple[Float[Array, "D D2"], Float[Array, "D2"]]:
-    """One head's four projections as two: query and value of keys left as they are.
-
-    With q_i = W_q y_i + b_q and so on, q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k, whose
-    last term is the same for all keys and leaves the softmax as it is. Its weights w_j
-    sum to 1, so that W_o Σ w_j v_j + b_o = Σ w_j (W_o W_v y_j + W_o b_v + b_o).
-    """
-    q, k, v = jnp.split(into, 3, axis=1)
-    b_q, _, b_v = jnp.split(bias, 3)
-    kernel = jnp.concatenate([q @ k.T, v @ out], axis=1)
-    return kernel, jnp.concatenate([b_q @ k.T, b_v @ out + out_bias])
+        x = x + (y if out is None else dense.affine(y, *out))
+        return x + dense.Mlp(self.dtype, name="mlp")(
+            dense.layer_norm("ln_2")(x).astype(self.dtype)
+        )
 
 
 def in_turn(
@@ -210,7 +119,7 @@ class GraphConv(nn.Module):
         weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
         residual = x
         if self.features != D:
-            init = uniform(5 * D)
+            init = dense.uniform(5 * D)
             residual = TemporalConv(
                 self.features,
                 size=5,
@@ -230,7 +139,7 @@ def similarity_graph(
     VadCLIP Eq. 2; rows and columns of padding are zero.
     """
     x = normalise(x)
-    cosine = exact("btd,bsd->bts", x, x)
+    cosine = dense.exact("btd,bsd->bts", x, x)
     cosine = jnp.where(cosine > SIMILARITY_THRESHOLD, cosine, 0)
     # cos ≤ 1, so the exponential needs no running maximum.
     both = where[:, :, None] & where[:, None, :]
@@ -301,7 +210,7 @@ class Encoder(nn.Module):
                 conv = Graph(D // 2, self.dtype, name=f"gc{2 * i + j}")
                 y = quick_gelu(conv(y, graph)) * keep
             branches.append(y)
-        return linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))
+        return dense.linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))
 
 
 class ClassifierBranch(nn.Module):
@@ -311,9 +220,9 @@ class ClassifierBranch(nn.Module):
 
     @nn.compact
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
-        kernel, bias = Affine(1, name="classifier")(v.shape[-1])
-        own = exact("btd,de->bte", v, kernel.astype(v.dtype))
-        own = own + Mlp(self.dtype, name="mlp2")(v, onto=kernel)
+        kernel, bias = dense.Affine(1, name="classifier")(v.shape[-1])
+        own = dense.exact("btd,de->bte", v, kernel.astype(v.dtype))
+        own = own + dense.Mlp(self.dtype, name="mlp2")(v, onto=kernel)
         return own[..., 0] + bias[None]
 
 
@@ -334,7 +243,7 @@ class AlignBranch(nn.Module):
         # Terms of either sign: half precision would change the sum's direction.
         prompt = normalise(jnp.einsum("bt,btd->bd", weight, v.astype(weight.dtype)))
         text = text[None] + prompt[:, None]  # [B, C, D], Eq. 6
-        text = text + Mlp(self.dtype, name="mlp1")(text)
+        text = text + dense.Mlp(self.dtype, name="mlp1")(text)
         return cosine_logits(v, text)
 
 

@@ -31,6 +31,9 @@ from wsvad_jax.errors import InputError
 glorot = nn.initializers.glorot_normal()
 
 
+RANGES = {"segments": "[1, inf)", "dropout": "[0, 1)"}
+
+
 @runtime_checkable
 class Labelled(Protocol):
     """What the objective asks of a batch: pairs need nothing but its order."""

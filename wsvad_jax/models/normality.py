@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from wsvad_jax import losses
 from wsvad_jax.clip.activations import gelu
-from wsvad_jax.models import layers
-from wsvad_jax.models.layers import layer_norm
+from wsvad_jax.models import dense, layers
+from wsvad_jax.models.dense import layer_norm
 
 EPSILON = 1e-8  # of the layer norms
 # Dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
@@ -51,10 +51,10 @@ class Normality(nn.Module):
             table[None].astype(self.dtype), u, chosen
         )
         distance = 1 - jnp.max(
-            layers.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
+            dense.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
         )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
-        x = layers.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)  # no residual
+        x = dense.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)  # no residual
         names = [f"decoder_{i}" for i in range(self.depth)]
         decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
         x = layers.in_turn(decoders, x, p, remat=self.remat)
@@ -99,9 +99,10 @@ class Attention(nn.Module):
         where: Bool[Array, "B K"] | None = None,
     ) -> Float[Array, "B Q D"]:
         D, H, K = queries.shape[-1], self.heads, keys.shape[1]
-        dense = functools.partial(nn.Dense, dtype=self.dtype, **SMALL)
-        q = dense(D, name="q")(queries)
-        kv = dense(2 * D, name="kv")(keys)
+        dense.check_heads(H, D, "decoder_heads")
+        project = functools.partial(nn.Dense, dtype=self.dtype, **SMALL)
+        q = project(D, name="q")(queries)
+        kv = project(2 * D, name="kv")(keys)
         # Heads stay an axis of the matrix products; nothing is transposed in memory.
         q = q.reshape(*q.shape[:2], H, D // H)
         k, v = jnp.split(kv.reshape(*kv.shape[:2], 2 * H, D // H), 2, axis=2)
@@ -112,14 +113,14 @@ class Attention(nn.Module):
             weights = nn.relu(logits * scale[None].astype(self.dtype))
         else:
             q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
-            logits = layers.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
+            logits = dense.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
             if where is not None:
                 logits = jnp.where(where[:, None, None], logits, -1e9)
             weights = jax.nn.softmax(logits).astype(self.dtype)
-        kernel, bias = layers.Affine(D, **SMALL, name="proj")(D)
+        kernel, bias = dense.Affine(D, **SMALL, name="proj")(D)
         if H * K >= D:
             x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(*q.shape[:2], D)
-            return layers.affine(x, kernel, bias)
+            return dense.affine(x, kernel, bias)
         # The values of a few keys are projected before the many queries read them.
         v = jnp.einsum("bkhd,hde->bhke", v, kernel.astype(v.dtype).reshape(H, -1, D))
         x = jnp.einsum("bhqk,bhke->bqe", weights, v)
@@ -151,5 +152,5 @@ class CrossBlock(nn.Module):
         )
         x = y if self.rebuild else x + y
         y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = layers.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
+        mlp = dense.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
         return x + mlp(y)

@@ -25,6 +25,7 @@ from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.models import layers
 
+RANGES = layers.RANGES
 TERMS = ("mil", "align", "text")
 
 
