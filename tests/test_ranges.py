@@ -6,7 +6,7 @@ import math
 import ml_collections
 import pytest
 
-from wsvad_jax import cli, ranges
+from wsvad_jax import cli, ranges, recipe
 from wsvad_jax.errors import InputError
 from wsvad_jax.models import MODELS
 
@@ -43,4 +43,7 @@ def test_recipes_lie_within(name):
     assert set(MODELS[name].RANGES) <= {f.name for f in dataclasses.fields(Model)}
     for dataset in ("demo", "ucf", "xd", "shanghaitech", "ucf_r3d18"):
         config = cli.load_config([f"--config={name}:{dataset}"])
-        ranges.check(config.model, MODELS[name].RANGES)
+        recipe.build_model(config)
+        config.seed = -1  # as from a notebook, which no program checks
+        with pytest.raises(InputError, match=r"config.seed is -1; expected"):
+            recipe.build_model(config)

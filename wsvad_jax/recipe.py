@@ -110,7 +110,8 @@ def build_model(config: "ConfigDict") -> Any:
     """Returns the recipe's linen module; `config.model` holds its fields.
 
     Raises:
-      InputError: the model has no such field, or a value is outside its range.
+      InputError: the model has no such field, or a value of the recipe is outside its
+        range.
     """
     from wsvad_jax.models import MODELS
 
@@ -121,6 +122,7 @@ def build_model(config: "ConfigDict") -> Any:
             f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
             f"fields are {', '.join(sorted(fields))}"
         )
+    ranges.check(config)
     own = getattr(MODELS[config.model_name], "RANGES", {})
     ranges.check(config.model, {"dtype": DTYPES, **own}, "config.model.")
     return Model(**config.model)
