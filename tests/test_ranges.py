@@ -46,4 +46,4 @@ def test_recipes_lie_within(name):
         recipe.build_model(config)
         config.seed = -1  # as from a notebook, which no program checks
         with pytest.raises(InputError, match=r"config.seed is -1; expected"):
-            recipe.build_model(config)
+            recipe.paper_of(config)

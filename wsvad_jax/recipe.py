@@ -91,7 +91,7 @@ def paper_of(config: "ConfigDict") -> ModuleType:
     """Returns the module of the recipe's model.
 
     Raises:
-      InputError: an unknown model or protocol.
+      InputError: an unknown model or protocol, or a value outside its range.
     """
     from wsvad_jax.models import MODELS
 
@@ -103,6 +103,7 @@ def paper_of(config: "ConfigDict") -> ModuleType:
         raise InputError(
             f"protocol is {config.protocol!r}; expected {' or '.join(PROTOCOLS)}"
         )
+    ranges.check(config)
     return MODELS[config.model_name]
 
 
@@ -110,8 +111,7 @@ def build_model(config: "ConfigDict") -> Any:
     """Returns the recipe's linen module; `config.model` holds its fields.
 
     Raises:
-      InputError: the model has no such field, or a value of the recipe is outside its
-        range.
+      InputError: the model has no such field, or a value is outside its range.
     """
     from wsvad_jax.models import MODELS
 
@@ -122,7 +122,6 @@ def build_model(config: "ConfigDict") -> Any:
             f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
             f"fields are {', '.join(sorted(fields))}"
         )
-    ranges.check(config)
     own = getattr(MODELS[config.model_name], "RANGES", {})
     ranges.check(config.model, {"dtype": DTYPES, **own}, "config.model.")
     return Model(**config.model)
