@@ -43,6 +43,7 @@ def test_recipes_lie_within(name):
     assert set(MODELS[name].RANGES) <= {f.name for f in dataclasses.fields(Model)}
     for dataset in ("demo", "ucf", "xd", "shanghaitech", "ucf_r3d18"):
         config = cli.load_config([f"--config={name}:{dataset}"])
+        assert recipe.paper_of(config) is MODELS[name]
         recipe.build_model(config)
         config.seed = -1  # as from a notebook, which no program checks
         with pytest.raises(InputError, match=r"config.seed is -1; expected"):

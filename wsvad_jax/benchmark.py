@@ -46,7 +46,6 @@ PARTS = {  # of a work, measured alone
     "resident_s": "resident batch",
 }
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
-PROTOCOLS = ("clean", "paper")
 COMPILED = ("ucf", "xd")  # datasets with sizes of their own
 SLOWER = 1.2  # times, from which --check complains
 
@@ -324,6 +323,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     models = chosen(known.models, MODELS, "--models")
     if known.part == "repro":
+        from wsvad_jax.ranges import PROTOCOLS
+
         protocols = chosen(known.protocol, PROTOCOLS, "--protocol")
         places = known.datasets.split(","), known.seeds, protocols
         repro(

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from wsvad_jax.recipe import Recipe
     from wsvad_jax.scoring import Scorer
 
-PLACEMENTS = ("host", "device")
-
 
 class Feed:
     """The training samples of a recipe, batch by batch."""
@@ -43,11 +41,6 @@ class Feed:
         check_batch(
             plan.batch_size, recipe.mesh, f"config.{config.protocol}.batch_size"
         )
-        if config.data.placement not in PLACEMENTS:
-            raise InputError(
-                f"config.data.placement is {config.data.placement!r}; expected "
-                f"{' or '.join(PLACEMENTS)}"
-            )
         self.is_normal = packed.label[rows, 0] > 0
         # Asked from here and, for the epoch ahead, from the thread that gathers.
         self._order = functools.lru_cache(maxsize=2)(self.order)

@@ -9,20 +9,24 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.errors import InputError
+from wsvad_jax.metrics import NORMAL_TRUTHS
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 Range = str | tuple[str, ...]
+PROTOCOLS = ("clean", "paper")
 RANGES: dict[str, Range] = {
+    "protocol": PROTOCOLS,
     "seed": "[0, inf)",
     "checkpoint_every": "[0, inf)",
     "data.length": "[0, inf)",
+    "data.placement": ("host", "device"),
     "data.samples": ("crops", "videos"),
     "mesh.*": "[0, inf)",
     "loss.*": "(-inf, inf)",
     "eval.mode": ("windows", "whole"),
-    "eval.normal_truth": ("unmatched", "whole_video"),
+    "eval.normal_truth": NORMAL_TRUTHS,
     "*.batch_size": "[1, inf)",
     "*.steps": "[0, inf)",
     "*.epochs": "[0, inf)",

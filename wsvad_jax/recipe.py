@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from wsvad_jax.data.builder import Dataset
 
 LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
-PROTOCOLS = ("clean", "paper")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -91,17 +90,13 @@ def paper_of(config: "ConfigDict") -> ModuleType:
     """Returns the module of the recipe's model.
 
     Raises:
-      InputError: an unknown model or protocol, or a value outside its range.
+      InputError: an unknown model, or a value outside its range.
     """
     from wsvad_jax.models import MODELS
 
     if config.model_name not in MODELS:
         raise InputError(
             f"model_name is {config.model_name!r}; the models are {', '.join(MODELS)}"
-        )
-    if config.protocol not in PROTOCOLS:
-        raise InputError(
-            f"protocol is {config.protocol!r}; expected {' or '.join(PROTOCOLS)}"
         )
     ranges.check(config)
     return MODELS[config.model_name]

@@ -58,7 +58,7 @@ def open_trained(
     """
     from ml_collections import ConfigDict
 
-    from wsvad_jax import ranges, recipe
+    from wsvad_jax import recipe
     from wsvad_jax.checkpoint import load_params
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.state import make_mesh
@@ -67,7 +67,10 @@ def open_trained(
     params, batch_stats, meta = load_params(folder)
     card = card_of(meta, folder)
     config = ConfigDict(meta["config"])
-    ranges.check(config, prefix=f"{folder}/meta.json: config.")
+    try:
+        paper, model = recipe.paper_of(config), recipe.build_model(config)
+    except InputError as e:
+        raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = sizes(meta, params, folder)
     text = tower = None
     if "clip" in config:
@@ -76,8 +79,8 @@ def open_trained(
         tower = {"clip": str(snapshot.path), "hash": snapshot.weights_hash}
     network = recipe.Network(
         config=config,
-        paper=recipe.paper_of(config),
-        model=recipe.build_model(config),
+        paper=paper,
+        model=model,
         text=text,
         tower=tower,
         T=T,

@@ -28,10 +28,8 @@ from jaxtyping import Array, Float, Int, Num
 from wsvad_jax import losses
 from wsvad_jax.errors import InputError
 
-glorot = nn.initializers.glorot_normal()
-
-
 RANGES = {"segments": "[1, inf)", "dropout": "[0, 1)"}
+glorot = nn.initializers.glorot_normal()
 
 
 @runtime_checkable
