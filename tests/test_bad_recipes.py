@@ -54,6 +54,7 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
             "config.model.attn_window 8 doesn't divide the 20 snippets",
         ),
         ("dsanet", {"clip": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ("dsanet", {"clip": ""}, "config.clip is empty; expected auto, random"),
         ("mil_ranking", {"protocol": "dirty"}, "expected clean or paper"),
         ("mil_ranking", {"data__placement": "disk"}, "expected host or device"),
         ("mil_ranking", {"data__pairing": "thirds"}, "'halves' or 'mixed'"),

@@ -149,6 +149,9 @@ def open_text(
 
     `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
     that the dataset's features came from, where its card names one, else 'random'.
+
+    Raises:
+      InputError: no name, or no CLIP snapshot there.
     """
     from wsvad_jax.clip.load import load
     from wsvad_jax.clip.prompts import text_inputs
@@ -162,6 +165,11 @@ def open_text(
                 "tower of random weights (--config.clip=NAME takes a real one)",
                 file=sys.stderr,
             )
+    if not name:
+        raise InputError(
+            "config.clip is empty; expected auto, random, a hub name or the folder of a "
+            "CLIP snapshot"
+        )
     place = name
     if name == "random":
         place = str(random_snapshot(dataset.width))
