@@ -6,9 +6,9 @@ import signal
 import socket
 import time
 
-import jax
-import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from numpy.testing import assert_allclose as close
 
 from wsvad_jax import cli, train
 from wsvad_jax.checkpoint import load_params
@@ -17,6 +17,9 @@ from wsvad_jax.writer import read_history
 
 pytestmark = pytest.mark.slow
 NEVER = 100_000
+# CLIP-TSA's bias before a batch normalisation, which takes it back: its gradient is
+# rounding, of which Adam makes whole steps, and the running mean follows.
+SHIFTED = {"Aggregate_non_local_W_0/bias", "Aggregate_non_local_W_1/mean"}
 LONG = {"clean__steps": 9999, "checkpoint_every": 20, "clean__eval_every": NEVER}
 
 
@@ -65,16 +68,19 @@ def assert_close(found, wanted, tolerance=1e-5):
     for a, b in zip(*rows, strict=True):
         if "loss" in a:
             assert a["loss"] == pytest.approx(b["loss"], abs=tolerance), a["step"]
-    a, b = (load_params(workdir / "model") for workdir in (found, wanted))
-    close = np.testing.assert_allclose
-    jax.tree.map(lambda x, y: close(x, y, rtol=0, atol=tolerance), a[:2], b[:2])
+    loaded = (load_params(workdir / "model") for workdir in (found, wanted))
+    a, b = ([flatten_dict(tree, sep="/") for tree in model[:2]] for model in loaded)
+    for x, y in zip(a, b, strict=True):
+        assert x.keys() == y.keys()
+        for name in x.keys() - SHIFTED:
+            close(x[name], y[name], rtol=0, atol=tolerance, err_msg=name)
     a, b = (read_json(workdir / "results.json") for workdir in (found, wanted))
     for name, value in a.items():
         if isinstance(value, float):
             assert value == pytest.approx(b[name], abs=1e-9), name
 
 
-@pytest.mark.parametrize("model", ["mil_ranking"])
+@pytest.mark.parametrize("model", ["mil_ranking", "clip_tsa", "dsanet"])
 def test_two_processes_are_as_one(tiny, tmp_path, model):
     flags = tiny.flags(model)
     one, two = tmp_path / "one", tmp_path / "two"
