@@ -259,6 +259,7 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
         assert e.value.code == 2
     assert "expected i/n" in capsys.readouterr().err
     for more, message in (
+        (["--clip", tmp_path], "config.json"),
         (["--crops", 5, "--resize", "clip"], "has 1 crop"),
         (["--stride", 0], "stride must be at least 1"),
         (["--compare", "nothing.npy"], "nothing.npy: no such file"),

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax import cli, events
+from wsvad_jax import cli, events, files
 from wsvad_jax.answer import Answer
 from wsvad_jax.detector import Detector, answers
 from wsvad_jax.errors import InputError
@@ -150,7 +150,6 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
 
     found = sources.find(known.inputs)
     truth = annotations.read_json(known.truth) if known.truth else None
-    make_folder(known.output)  # so that hours of work don't end at a closed door
     detector = open_detector(known)
     settings, fps = settings_of(detector, rules, known), known.fps or 30.0
     if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
@@ -162,16 +161,18 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
             file=sys.stderr,
         )
     errors: list[InputError] = []
-    made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
-    for error in errors:
-        print(f"skipped: {error}", file=sys.stderr)
-    if made:
-        count = sum(len(answer.events) for answer in made)
-        title = f"Found by {settings['model']}, trained on {settings['trained on']}"
-        first = write(known.output, made, title, settings)[0]
-        videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
-        print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
-        print(f"events.json, events.csv and pictures are in {known.output}")
+    make_folder(known.output)  # so that hours of work don't end at a closed door
+    with files.locked(known.output):  # which goes again if nothing comes into it
+        made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
+        for error in errors:
+            print(f"skipped: {error}", file=sys.stderr)
+        if made:
+            title = f"Found by {settings['model']}, trained on {settings['trained on']}"
+            first = write(known.output, made, title, settings)[0]
+            count = sum(len(answer.events) for answer in made)
+            videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
+            print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
+            print(f"events.json, events.csv and pictures are in {known.output}")
     return cli.EXIT_SKIPPED if errors else 0
 
 

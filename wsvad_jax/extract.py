@@ -63,7 +63,6 @@ def extract(
     found, roots = files.find_videos(videos), [v for v in videos if os.path.isdir(v)]
     named = files.name_videos(found, roots)
     _check(choices, compare, len(named), runner)
-    files.make_folder(output)
 
     where = os.path.realpath(clip) if os.path.isdir(clip) else clip
     extractor = _load(clip, choices)
