@@ -28,7 +28,6 @@ not fit a chip.
 import argparse
 import importlib.util
 import itertools
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -36,6 +35,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsvad_jax import cli
+from wsvad_jax.apart import apart
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 
@@ -150,15 +150,13 @@ def speed(
     """
     found: dict[str, Any] = {"models": {}}
     # A process each: memory and compiled programs of one don't count for the next.
-    context = multiprocessing.get_context("spawn")
     grid = [(name, w) for name in models for w in works if w != "extraction"]
     if "extraction" in works:
         grid.append((models[0], "extraction"))
     for name, work in grid:
         print(f"{name}, {work}", file=sys.stderr, flush=True)
         arguments = name, work, sizes, steps, videos, film, profile, changes
-        with context.Pool(1) as pool:
-            about, measured = pool.apply(_measure, arguments)
+        about, measured = apart(_measure, *arguments)
         found = about | found
         of = "clip" if work == "extraction" else name
         found["models"].setdefault(of, {})[work] = measured
@@ -384,8 +382,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
     os.environ.update(aot.ENVIRONMENT)
     found = []
     for topology in known.topology.split(","):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found.append(pool.apply(aot.compile_all, (topology, cases)))
+        found.append(apart(aot.compile_all, topology, cases))
         print("\n".join(aot.table(found[-1])), flush=True)
     if known.output:
         write_json(known.output, found)

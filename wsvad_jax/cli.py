@@ -7,6 +7,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from wsvad_jax.errors import InputError, Stopped
@@ -58,6 +59,13 @@ def run(main: Callable[[], int]) -> None:
         if is_out_of_memory(e):
             print(
                 f"error: {OUT_OF_MEMORY} ({' '.join(str(e).split())})", file=sys.stderr
+            )
+            sys.exit(EXIT_INPUT)
+        if isinstance(e, BrokenExecutor):
+            print(
+                "error: a process that worked for this one was killed, by hand or for "
+                "want of memory; free some, or ask for less at a time (batch_size)",
+                file=sys.stderr,
             )
             sys.exit(EXIT_INPUT)
         if not is_of_others(e):
