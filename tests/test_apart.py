@@ -36,6 +36,8 @@ def test_an_interrupt_does_not_wait():
     """The work may be a compiler's, which hears nothing for minutes."""
     code = (
         "import signal, time\n"
+        # A shell's background jobs start with interrupts ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from wsvad_jax import cli\n"
         "from wsvad_jax.apart import apart\n"
         "if __name__ == '__main__':\n"
@@ -52,6 +54,9 @@ def test_an_interrupt_does_not_wait():
     process.stdout.readline()
     time.sleep(2)  # until the other process sleeps
     process.send_signal(signal.SIGINT)  # to this one alone
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == cli.EXIT_INTERRUPTED, err
     assert err.endswith("interrupted; the same command goes on from here\n")
