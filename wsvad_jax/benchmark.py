@@ -8,11 +8,10 @@
 speed: times of each recipe, on synthetic features, training, scoring, the evaluation of
 a test set, the reading of batches from a cold file and training from that file, and of
 the image tower the way from a video file to features, beside a matrix product in the
-same run. Inputs: the
-recipes' models and sizes (--batch_size, --length, --width; by default those of
-UCF-Crime's recipe). Outputs: tables, and with --output one JSON file; --profile DIR
-writes traces of training; --check FILE compares with an earlier file, by the ratio to
-the matrix product.
+same run. Inputs: the recipes' models and sizes (--batch_size, --length, --width; by
+default those of UCF-Crime's recipe). Outputs: tables, and with --output one JSON file;
+--profile DIR writes traces of training; --check FILE compares with an earlier file, by
+the ratio to the matrix product.
 
 repro: runs or resumes every model on every dataset, with every seed and protocol.
 Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of

@@ -55,17 +55,17 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
+    except BrokenExecutor:
+        print(
+            "error: a process that worked for this one was killed, by hand or for want "
+            "of memory; free some, or ask for less at a time (batch_size)",
+            file=sys.stderr,
+        )
+        code = EXIT_INPUT
     except Exception as e:
         if is_out_of_memory(e):
             print(
                 f"error: {OUT_OF_MEMORY} ({' '.join(str(e).split())})", file=sys.stderr
-            )
-            sys.exit(EXIT_INPUT)
-        if isinstance(e, BrokenExecutor):
-            print(
-                "error: a process that worked for this one was killed, by hand or for "
-                "want of memory; free some, or ask for less at a time (batch_size)",
-                file=sys.stderr,
             )
             sys.exit(EXIT_INPUT)
         if not is_of_others(e):
