@@ -68,6 +68,13 @@ def test_without_the_compiler():
         benchmark.main(["aot"])
 
 
+@pytest.mark.parametrize("names", ["", "v5e:2x4,"])
+def test_an_empty_topology(names):
+    """Of which the compiler would make one of its own."""
+    with pytest.raises(InputError, match="--topology has an empty name"):
+        benchmark.main(["aot", "--topology", names])
+
+
 @needs_libtpu
 @pytest.mark.slow
 def test_an_unknown_topology():

@@ -370,6 +370,9 @@ def _speed(
 
 
 def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
+    named = [name.strip() for name in known.topology.split(",")]
+    if not all(named):
+        raise InputError("--topology has an empty name; expected a name like v5e:2x4")
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("aot needs the TPU compiler: pip install libtpu")
     from wsvad_jax import aot
@@ -380,7 +383,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
     # In processes of their own: the compiler stays in one that it was loaded into.
     os.environ.update(aot.ENVIRONMENT)
     found = []
-    for topology in known.topology.split(","):
+    for topology in named:
         found.append(apart(aot.compile_all, topology, cases))
         print("\n".join(aot.table(found[-1])), flush=True)
     if known.output:
