@@ -59,4 +59,4 @@ def test_an_interrupt_does_not_wait():
     finally:
         process.kill()
     assert process.returncode == cli.EXIT_INTERRUPTED, err
-    assert err.endswith("interrupted; the same command goes on from here\n")
+    assert err.endswith("interrupted; the same command resumes from here\n")

@@ -41,7 +41,7 @@ def raising(error):
         (
             KeyboardInterrupt(),
             130,
-            "interrupted; the same command goes on from here\n",
+            "interrupted; the same command resumes from here\n",
         ),
     ],
 )

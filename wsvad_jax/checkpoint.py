@@ -1,13 +1,17 @@
 """Checkpoints through orbax: a run's own, to resume from, and models, to use.
 
-A training checkpoint is whole or absent (orbax renames it into place) and carries a
-digest of its arrays, so that damage is noticed and the one before is used. A model is
-a folder with `params/` and `meta.json` (recipe, card, step), written by training and by
-`convert`.
+A training checkpoint is whole or absent (orbax renames it into place). It carries a
+digest of its arrays and, in files.json, the hash of every file. One that differs from
+them is damaged: it is moved aside, and the one before is used. One that can't be read
+for another reason (memory, permission, a disk) ends the program and stays as it is. A
+model is a folder with `params/` and `meta.json` (recipe, card, step, the same digest
+and hashes), written by training and by `convert`.
 """
 
 import hashlib
+import json
 import pathlib
+import re
 import shutil
 import sys
 from typing import Any
@@ -16,8 +20,21 @@ import jax
 import numpy as np
 
 from wsvad_jax import hosts
-from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json, write_json
+from wsvad_jax.errors import (
+    InputError,
+    Unreadable,
+    causes,
+    check_readable,
+    one_line,
+)
+from wsvad_jax.files import (
+    difference,
+    hashes,
+    move_aside,
+    read_json,
+    read_through,
+    write_json,
+)
 from wsvad_jax.run_checks import check_config
 
 NoneType = type(None)
@@ -31,6 +48,14 @@ META: dict[str, tuple[type, ...]] = {
     "length": (int, NoneType),
     "width": (int, NoneType),
 }
+FILES = "files.json"  # of a checkpoint: `files.hashes` of its parts
+PARTS = ("tree", "record")
+# What readers say of files that are there and hold something else.
+BROKEN = re.compile(
+    r"(DATA_LOSS|OUT_OF_RANGE|NOT_FOUND)\b|\w+: Error reading .*"
+    r"(Truncated|[Cc]hecksum|[Cc]orrupt|[Ii]nvalid|[Dd]ecod)"
+)
+CHANGED = "its arrays differ from those that were saved"
 
 
 class Checkpoints:
@@ -42,7 +67,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False
         )
-        self.manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self.directory = directory.absolute()
+        self.manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
         """Saves arrays and a JSON record under `step`; replaces nothing half-way."""
@@ -57,25 +83,40 @@ class Checkpoints:
             force=True,
         )
 
+        # By these a damaged file is told from one that can't be read at the moment.
+        if hosts.is_first():
+            folder = self.directory / str(step)
+            found = {part: hashes(folder / part) for part in PARTS}
+            write_json(folder / FILES, found)
+
     def restore(
         self, template: Any, newest: int | None = None
     ) -> tuple[int, Any, dict[str, Any]] | None:
         """Returns (step, arrays, record) of the newest checkpoint that is intact.
 
-        A damaged one is reported, removed, and the one before it taken.
+        A damaged one is reported and moved to `damaged`, and the one before it taken.
 
         Args:
           template: arrays or ShapeDtypeStructs of the tree that was saved, whose
             shardings the result gets.
-          newest: later ones are removed; None takes any.
+          newest: later ones are moved to `later`; None takes any.
+
+        Raises:
+          InputError: one can't be read now, or is of another model than `template`.
         """
         import orbax.checkpoint as ocp
 
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        aside = 0
         for step in sorted(self.manager.all_steps(), reverse=True):
             if newest is not None and step > newest:
-                self.manager.delete(step)
+                self._move(step, "later", "is ahead of the other seeds")
                 continue
+            if damage := self._changed_file(step):
+                self._move(step, "damaged", f"is damaged ({damage})")
+                aside += 1
+                continue
+
             try:
                 found: Any = self.manager.restore(
                     step,
@@ -85,23 +126,151 @@ class Checkpoints:
                     ),
                 )
                 record = dict(found.record)
-                if record.pop("digest") != digest(found.tree):
-                    raise ValueError("its arrays differ from those that were saved")
+                same = record.pop("digest") == digest(found.tree)
+                damage = "" if same else CHANGED
             except Exception as e:  # noqa: BLE001 orbax raises many kinds
-                reason = " ".join(str(e).split())[:200]
-                print(
-                    f"checkpoint {step} in {self.manager.directory} is damaged "
-                    f"({reason}); it is removed and the one before it is used",
-                    file=sys.stderr,
-                )
-                self.manager.delete(step)
-                continue
-            return step, found.tree, record
+                self._check_fit(step, abstract)
+                folder = self.directory / str(step)
+                damage = proof(folder, e, known=_stored(folder) is not None)
+
+            if not damage:
+                self.manager.reload()  # forgets those that were moved
+                return step, found.tree, record
+            self._check_fit(step, abstract)
+            self._move(step, "damaged", f"is damaged ({damage})")
+            aside += 1
+
+        self.manager.reload()
+        if aside and hosts.is_first():
+            print(
+                f"no intact checkpoint is left in {self.directory}: training starts at "
+                f"step 0; the damaged ones are in {self.directory / 'damaged'}",
+                file=sys.stderr,
+            )
         return None
+
+    def _changed_file(self, step: int) -> str:
+        """Returns which file of a checkpoint is damaged; "" for none or the unknown.
+
+        The first process looks, since all of them must take the same checkpoint.
+
+        Raises:
+          InputError: a file can't be read now.
+        """
+        found, problem = "", None
+        if hosts.is_first():
+            try:
+                found = self._compare(self.directory / str(step))
+            except InputError as e:
+                problem = e
+        state = hosts.from_first(2 if problem else bool(found))
+        if state == 2:
+            raise problem or InputError(
+                f"{self.directory / str(step)}: the first process can't read it now"
+            )
+        return found or ("the first process says which file" if state else "")
+
+    def _compare(self, folder: pathlib.Path) -> str:
+        for part, wanted in (_stored(folder) or {}).items():
+            if damage := difference(folder / part, wanted):
+                return f"{part}/{damage}"
+        return ""
+
+    def _check_fit(self, step: int, abstract: Any) -> None:
+        """Raises InputError where a checkpoint holds arrays of other shapes."""
+        folder = self.directory / str(step)
+        try:
+            stored = _shapes(stored_tree(folder / "tree"))
+        except Exception:  # noqa: BLE001 its metadata can't be read either
+            return
+        own = _shapes(abstract)
+        for name in sorted(stored.keys() | own.keys()) if stored else ():
+            found, wanted = stored.get(name, "missing"), own.get(name, "nothing there")
+            if found != wanted:
+                raise InputError(
+                    f"{folder}: {name} is {found}, but this training has {wanted}, so "
+                    "it is of another version or recipe; choose another --workdir, or "
+                    "pass --restart"
+                )
+
+    def _move(self, step: int, kind: str, what: str) -> None:
+        """Moves a checkpoint to the folder `kind`; `what` says why."""
+        path = self.directory / str(step)
+        with hosts.first_alone("aside"):
+            # Of processes with one folder, the first has moved it for all.
+            target = move_aside(path, self.directory / kind) if path.is_dir() else ""
+        if hosts.is_first():
+            print(
+                f"checkpoint {step} in {self.directory} {what}; it is moved to {target}",
+                file=sys.stderr,
+            )
 
     def close(self) -> None:
         """Waits for what is being written."""
         self.manager.close()
+
+
+def _stored(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the hashes that a checkpoint holds of its files, None where it has none.
+
+    Older versions wrote none, and a process may end before it writes them.
+    """
+    try:
+        value = read_json(folder / FILES)
+    except Unreadable:
+        raise
+    except InputError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def proof(folder: pathlib.Path, error: Exception, known: bool) -> str:
+    """Returns what shows that files in `folder` are damaged, which gave `error`.
+
+    Args:
+      folder: what was read.
+      error: what came of it.
+      known: whether the files are known to be as they were written.
+
+    Raises:
+      InputError: nothing shows it; names the reason instead.
+    """
+    check_readable(folder, error)
+    if not folder.is_dir():
+        raise Unreadable(f"{folder}: this folder is gone") from None
+    if not known:
+        # A folder that is closed to us looks empty to some readers.
+        read_through(folder)
+        kinds = FileNotFoundError | json.JSONDecodeError | UnicodeDecodeError
+        for e in causes(error):
+            said = isinstance(e, ValueError) and BROKEN.match(str(e))
+            if said or isinstance(e, kinds):
+                return one_line(e)
+    state = "as they were written" if known else "all readable"
+    raise InputError(
+        f"{folder}: loading it failed ({one_line(error)}), although its files are "
+        f"{state}; nothing was changed; try again, or move the folder away"
+    ) from None
+
+
+def stored_tree(folder: pathlib.Path) -> Any:
+    """Returns the tree of arrays in a folder of orbax's, as shapes and dtypes."""
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.metadata(folder).item_metadata.tree
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """Returns 'float32 [2, 3]' of a tree's arrays by their names."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{np.dtype(leaf.dtype).name} {list(leaf.shape)}"
+        )
+        for path, leaf in leaves
+        if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    }
 
 
 def digest(tree: Any) -> str:
@@ -129,7 +298,7 @@ def save_params(
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
     meta = {**meta, "digest": digest(tree)}
     if hosts.is_first():
-        write_json(directory / "meta.json", meta)
+        write_json(directory / "meta.json", {**meta, "files": hashes(target)})
 
 
 def read_meta(directory: pathlib.Path) -> dict[str, Any]:
@@ -164,26 +333,30 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     """Reads a model folder: (params, batch_stats, meta), the arrays on the host.
 
     Raises:
-      InputError: no model there, or a damaged one.
+      InputError: no model there, a damaged one, or one that can't be read now.
     """
     import orbax.checkpoint as ocp
 
     directory = pathlib.Path(directory).absolute()
     meta = read_meta(directory)
+    target, files = directory / "params", meta.pop("files", None)
+    tree: Any = {}
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            item = checkpointer.metadata(directory / "params").item_metadata.tree
+            item = checkpointer.metadata(target).item_metadata.tree
             as_numpy = jax.tree.map(
                 lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
             )
             tree = checkpointer.restore(
-                directory / "params", args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+                target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
             )
-        if digest(tree) != meta.pop("digest"):
-            raise ValueError("its arrays differ from those that were saved")
+        damage = "" if digest(tree) == meta.pop("digest") else CHANGED
     except Exception as e:  # noqa: BLE001 orbax raises many kinds
-        reason = " ".join(str(e).split())[:200]
+        # Models of older versions come without hashes of their files.
+        damage = difference(target, files) if files else ""
+        damage = damage or proof(target, e, known=files is not None)
+    if damage:
         raise InputError(
-            f"{directory}: the model is damaged ({reason}); make it again"
-        ) from None
+            f"{directory}: the model is damaged ({damage}); make it again"
+        )
     return tree["params"], tree.get("batch_stats") or {}, meta

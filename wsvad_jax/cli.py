@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
-from wsvad_jax.errors import InputError, Stopped
+from wsvad_jax.errors import InputError, Stopped, is_no_device, machine_fault, one_line
 from wsvad_jax.files import cache_dir
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def run(main: Callable[[], int]) -> None:
         print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
         code = EXIT_INPUT
     except Stopped as e:
-        print(f"stopped: {e}; the same command goes on from there", file=sys.stderr)
+        print(f"stopped: {e}; {same_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"interrupted; {same_command()} resumes from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenExecutor:
         print(
@@ -63,27 +63,56 @@ def run(main: Callable[[], int]) -> None:
         )
         code = EXIT_INPUT
     except Exception as e:
-        if is_out_of_memory(e):
+        if is_of_others(e):
             print(
-                f"error: {OUT_OF_MEMORY} ({' '.join(str(e).split())})", file=sys.stderr
+                f"error: another process of this run is gone ({one_line(e)}); start all "
+                "of them again, and they resume from the last checkpoint",
+                file=sys.stderr,
+                flush=True,
             )
-            sys.exit(EXIT_INPUT)
-        if not is_of_others(e):
+            # Not sys.exit: JAX would wait for that process and then abort this one.
+            os._exit(EXIT_AGAIN)
+        if not (sentence := fault_of_machine(e)):
             raise
-        print(
-            f"error: another process of this run is gone ({' '.join(str(e).split())}); "
-            "start all of them again, and they go on from the last checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
-        # Not sys.exit, where JAX would wait for that process and then abort this one.
-        os._exit(EXIT_AGAIN)
+        print(f"error: {sentence}", file=sys.stderr)
+        code = EXIT_INPUT
     sys.exit(code)
+
+
+def same_command() -> str:
+    """Returns how to name the command that resumes what this one began."""
+    again = "--restart" in sys.argv[1:]
+    return "the same command" + (" without --restart" if again else "")
+
+
+def fault_of_machine(error: Exception) -> str:
+    """Returns what this machine lacks in a sentence, "" if a fault of ours is likelier."""
+    if is_no_device(error):
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        asked = f"JAX_PLATFORMS={platforms}" if platforms else "JAX"
+        return (
+            f"{asked} asks for a device that JAX doesn't find on this machine "
+            f"({one_line(error)}); set JAX_PLATFORMS=cpu, or unset it to take what there "
+            "is"
+        )
+    if is_out_of_memory(error):
+        return f"{OUT_OF_MEMORY} ({one_line(error)})"
+    # Libraries that write and read files have errors of their own kinds.
+    return "" if is_of_jax(error) else machine_fault(error)
+
+
+def is_of_jax(error: Exception) -> bool:
+    """Whether an error is that of a computation."""
+    return "JaxRuntimeError" in {kind.__name__ for kind in type(error).__mro__}
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error is that a device, or this machine, has no memory left."""
-    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+    if isinstance(error, MemoryError):
+        return True
+    # A full disk and too many open files have the same name, but a system's number.
+    text = str(error)
+    return text.startswith("RESOURCE_EXHAUSTED") and "os_error_code" not in text
 
 
 def is_of_others(error: Exception) -> bool:

@@ -1,6 +1,23 @@
-"""The one error type for everything a user can cause, and an end that is none."""
+"""Errors that a user can cause, and what of them is the machine's doing."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
 
 LONGEST = 10_000  # characters of a message
+# A file that isn't there is no sign of a machine that can't read it.
+ABSENT = (errno.ENOENT, errno.ENOTDIR)
+REFUSALS = (PermissionError, TimeoutError, ConnectionError, BlockingIOError)
+# How libraries that don't raise OSError pass on a number of the system's.
+SYSTEM = re.compile(r"os_error_code='(\d+)'|\bOS error (\d+)|\(os error (\d+)\)")
+OPENED = re.compile(r'"([^"]+)": [^"\[]*\[os_error_code')
+STATUS = re.compile(
+    r"(RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED"
+    r"|CANCELLED|UNAUTHENTICATED)\b"
+)
+MEMORY = re.compile(r"(?i)can(?:'t|not) allocate memory|bad_alloc|unable to allocate")
+DEVICE = re.compile(r"Unable to initialize backend|Unknown backend|No visible \w+ dev")
 
 
 class InputError(ValueError):
@@ -18,6 +35,13 @@ class InputError(ValueError):
         super().__init__(text)
 
 
+class Unreadable(InputError):
+    """A file that this machine can't read now; nothing is known about its content.
+
+    Whoever replaces or leaves out damaged files lets this error through.
+    """
+
+
 def printable(text: str) -> str:
     """Returns `text` in one line, with escapes for what isn't text or can't be seen."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -25,3 +49,86 @@ def printable(text: str) -> str:
 
 class Stopped(Exception):
     """A run that a termination notice ended early; it can go on from what is saved."""
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Returns an error's text in one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def check_readable(path: str | os.PathLike, error: BaseException) -> None:
+    """Returns where `error` may be the fault of what `path` holds.
+
+    Call it before a file is called damaged.
+
+    Raises:
+      Unreadable: the machine is at fault; the sentence names `path` and the reason.
+    """
+    if is_no_device(error):
+        raise error
+    if why := machine_fault(error):
+        why = why.removeprefix(f"{path}: ")
+        raise Unreadable(f"{path}: cannot be read now ({why})") from None
+
+
+def machine_fault(error: BaseException) -> str:
+    """Returns why this machine can't read or compute, "" where it may be the content.
+
+    No memory, no permission, a disk or a server that doesn't answer: found in an error,
+    or in one that caused it.
+    """
+    for e in causes(error):
+        text = str(e)
+        numbered = SYSTEM.search(text)
+        number = int(next(filter(None, numbered.groups()))) if numbered else None
+        if isinstance(e, Unreadable):
+            return text
+        if isinstance(e, MemoryError) or MEMORY.search(text):
+            return f"there is not enough memory: {one_line(e)}"
+        if isinstance(e, OSError) and _is_fault(e.errno):
+            return f"{e.filename}: {e.strerror}" if e.filename else f"{e.strerror}"
+        if isinstance(e, REFUSALS):
+            return one_line(e)
+        if number is not None and _is_fault(number):
+            path = OPENED.search(text)
+            return f"{path[1] + ': ' if path else ''}{os.strerror(number)}"
+        names = {kind.__name__ for kind in type(e).__mro__}
+        if number is None and (
+            STATUS.match(text) or names & {"JaxRuntimeError", "XlaRuntimeError"}
+        ):
+            return one_line(e)
+    return ""
+
+
+def is_no_device(error: BaseException) -> bool:
+    """Whether an error is that JAX finds no device of the kind that was asked for."""
+    for e in causes(error):
+        if isinstance(e, RuntimeError) and DEVICE.search(str(e)):
+            return True
+        # What JAX 0.10 does where it was built without the kind of device.
+        trace = e.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code if trace is not None else None
+        if isinstance(e, AssertionError) and code and "xla_bridge" in code.co_filename:
+            return True
+    return False
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error, the parts of a group, and what they were raised from."""
+    left, seen = [error], set()
+    while left:
+        e = left.pop(0)
+        if id(e) in seen:
+            continue
+        seen.add(id(e))
+        yield e
+        left += e.exceptions if isinstance(e, BaseExceptionGroup) else ()
+        context = None if e.__suppress_context__ else e.__context__
+        left += [x for x in (e.__cause__, context) if x is not None]
+
+
+def _is_fault(number: int | None) -> bool:
+    """Whether an error number is the system's, and not that a file is absent."""
+    return number in errno.errorcode and number not in ABSENT

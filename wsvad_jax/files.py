@@ -3,15 +3,16 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
     Raises:
-      InputError: the file is missing or is not JSON.
+      InputError: the file is missing, is not JSON, or can't be read now (Unreadable).
     """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
@@ -120,8 +121,70 @@ def read_json(path: str | os.PathLike) -> Any:
         return value
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except OSError as e:
+        check_readable(path, e)
+        raise
     except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
         raise InputError(f"{path}: expected a JSON file, but {e}") from None
+
+
+def hashes(folder: str | os.PathLike) -> dict[str, list]:
+    """Returns [size, hash] of every file below `folder`, by its relative name."""
+    folder = pathlib.Path(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in paths}
+
+
+def difference(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
+    """Returns how a file of `folder` differs from `hashes` of before, "" if none does.
+
+    Raises:
+      Unreadable: a file can't be read now, so that nothing is known about it.
+    """
+    for name, (size, digest) in wanted.items():
+        path = pathlib.Path(folder, name)
+        try:
+            found = [path.stat().st_size, ""] if path.is_dir() else _hash(path)
+        except OSError as e:
+            check_readable(path, e)
+            return f"{name} is missing"
+        if found != [size, digest]:
+            return f"{name} is not as it was written"
+    return ""
+
+
+def read_through(folder: str | os.PathLike) -> None:
+    """Reads every file below `folder` and forgets it.
+
+    Raises:
+      Unreadable: one of them can't be read now.
+    """
+
+    def fail(error: OSError) -> None:
+        check_readable(folder, error)
+
+    for here, _, names in os.walk(folder, onerror=fail):
+        for name in names:
+            try:
+                _hash(pathlib.Path(here, name))
+            except OSError as e:
+                check_readable(pathlib.Path(here, name), e)
+
+
+def _hash(path: pathlib.Path) -> list:
+    with open(path, "rb") as f:
+        digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
+        return [f.tell(), digest.hexdigest()]
+
+
+def move_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Moves a file or folder into `folder`, under a number where its name is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target, number = folder / path.name, 2
+    while target.exists():
+        target, number = folder / f"{path.name}-{number}", number + 1
+    os.rename(path, target)
+    return target
 
 
 def cache_dir() -> pathlib.Path:

@@ -40,6 +40,13 @@ def first_alone(name: str) -> Iterator[None]:
         wait(name)
 
 
+def from_first(number: int) -> int:
+    """Returns process 0's `number`, to all processes."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
 def own_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
     """Returns which rows of a batch lie on this process's devices, in order."""
     places = split(mesh).addressable_devices_indices_map((batch_size,))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax import hosts, optim
+from wsvad_jax import hosts, optim, run_data
 from wsvad_jax.checkpoint import Checkpoints
 from wsvad_jax.errors import InputError, Stopped
 from wsvad_jax.feed import Feed, open_feed, open_validation
@@ -24,7 +24,7 @@ from wsvad_jax.files import write_json
 from wsvad_jax.progress import Progress
 from wsvad_jax.recipe import settings
 from wsvad_jax.state import State, make_init, make_step, parts_of, replicated
-from wsvad_jax.writer import Writer
+from wsvad_jax.writer import Writer, read_history
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -124,11 +124,16 @@ class Training:
         self.validate = open_validation(recipe, self.feed, scorer)
         self.evaluated = 0
 
-    def open(self) -> None:
-        """Opens the workdir."""
+    def open(self, restart: bool = False) -> None:
+        """Opens the workdir; `restart` first moves the run aside that it holds."""
         # Only now: a recipe that can't be trained leaves nothing behind.
-        if hosts.is_first():
-            write_json(self.workdir / "config.json", settings(self.recipe.config))
+        with hosts.first_alone("workdir of the run"):
+            if hosts.is_first():
+                if restart and (old := run_data.set_aside(self.workdir)):
+                    print(f"the run in {self.workdir} is moved to {old}", flush=True)
+                write_json(self.workdir / "config.json", settings(self.recipe.config))
+                data = run_data.describe(self.recipe.dataset, self.recipe.tower)
+                run_data.note(self.workdir, data)
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
     def restore(self, initial: State, newest: int | None = None) -> tuple[int, State]:
@@ -137,6 +142,8 @@ class Training:
         template = {"state": initial, "best": weights}
         found = self.checkpoints.restore(template, newest)
         if not found:
+            if hosts.is_first() and read_history(self.workdir):
+                print(f"{self.workdir} holds no checkpoint: training starts at step 0")
             self.evaluated, self.best = 0, Best(**copied(weights))
             return 0, initial
         step, tree, record = found
@@ -244,16 +251,16 @@ def programs(training: Training) -> tuple[Callable, Callable]:
 
 
 def fit(
-    recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path
+    recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path, restart: bool = False
 ) -> tuple[Best, list[dict[str, Any]]]:
     """Trains a recipe, from the newest checkpoint if there is one.
 
-    Returns the selected weights and the lines of metrics.jsonl.
+    With `restart` the run that is there is moved aside. Returns the selected weights and the lines of metrics.jsonl.
     """
     with hosts.first_alone("feed"):
         training = Training(recipe, scorer, workdir)
     stepper = Alone(training)
-    training.open()
+    training.open(restart)
     start, stepper.state = training.restore(stepper.state)
     if start and hosts.is_first():
         print(f"resuming {workdir} at step {start} of {training.schedule.total}")

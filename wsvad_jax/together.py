@@ -62,11 +62,14 @@ class Together:
 
 
 def fit_together(
-    recipes: Sequence["Recipe"], scorer: "Scorer", workdirs: Sequence[pathlib.Path]
+    recipes: Sequence["Recipe"],
+    scorer: "Scorer",
+    workdirs: Sequence[pathlib.Path],
+    restart: bool = False,
 ) -> list[tuple[Best, list[dict[str, Any]]]]:
     """Trains recipes that differ by seed alone, each in its workdir.
 
-    Returns what `loop.fit` does, of each.
+    Returns what `loop.fit` does, of each; `restart` is that of `loop.fit`, too.
     """
     trainings = [
         Training(recipe, scorer, workdir)
@@ -74,7 +77,7 @@ def fit_together(
     ]
     together = Together(trainings)
     for training in trainings:
-        training.open()
+        training.open(restart)
     start, states = common(trainings, together.states())
     if start:
         together.replace(states)

@@ -12,7 +12,9 @@ runs/MODEL-DATASET-SEED, under protocol paper with -paper behind it): config.jso
 checkpoints/, metrics.jsonl, TensorBoard events, model/ (the selected weights),
 MODEL_CARD.md, run.json (commit, overrides, hashes of the data, time and memory),
 results.json, scores.npz, curves.json and report.png. The same command again resumes where
-the last checkpoint is, or shows the results of a finished run.
+the last checkpoint is, or shows the results of a finished run. Either is refused where the
+dataset has changed since (data.json). --restart moves the run to WORKDIR/previous-1 (or
+the next free number) and trains from step 0; leave it out to resume the new run.
 
 With --seeds, a run for each seed (in WORKDIR/seed0 … where --workdir is given), then
 mean ± standard deviation and bootstrap intervals over test videos, printed and written
@@ -25,13 +27,14 @@ import argparse
 import contextlib
 import dataclasses
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli
 from wsvad_jax.errors import InputError
-from wsvad_jax.files import locked, read_json, write_json
+from wsvad_jax.files import locked, move_aside, read_json, write_json
 from wsvad_jax.recipe import settings
 from wsvad_jax.run_checks import read_config
 from wsvad_jax.runs import flatten
@@ -48,35 +51,87 @@ if TYPE_CHECKING:
 
 
 def train_and_evaluate(
-    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None = None
+    config: "ConfigDict",
+    workdir: pathlib.Path,
+    data_dir: str | None = None,
+    *,
+    restart: bool = False,
 ) -> dict[str, Any]:
     """Trains, selects, scores the test set; returns the content of results.json.
 
+    Args:
+      config: the recipe.
+      workdir: where results go; a run that is there is resumed, or shown if finished.
+      data_dir: where prepared datasets are or are made.
+      restart: moves a run that is there to `workdir`/previous-N and trains from step 0.
+
     Raises:
-      InputError: a bad recipe, dataset or workdir, or a loss that is not finite.
+      InputError: a bad recipe, dataset or workdir, a run of other data, or a loss that
+        is not finite.
     """
-    from wsvad_jax import hosts
+    from wsvad_jax import hosts, run_data
     from wsvad_jax.loop import fit
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer
-    from wsvad_jax.writer import results_table
 
-    check_workdir(workdir, config)
-    if (workdir / "results.json").is_file():
-        results = read_json(workdir / "results.json")
-        print(results_table(results))
-        print(f"{workdir} is finished; another --workdir or seed starts a new run")
-        return results
+    check_workdir(workdir, config, restart)
+    if (workdir / "results.json").is_file() and not restart:
+        return show(config, workdir, data_dir)
     hosts.wait("workdir")
     with hosts.first_alone("data"):
         recipe = open_recipe(config, data_dir)
+    if not restart:
+        same_data(workdir, run_data.describe(recipe.dataset, recipe.tower))
     scorer = Scorer(recipe)
     # The other processes of one run on several hosts share its folder.
     with locked(workdir) if hosts.is_first() else contextlib.nullcontext():
         start = time.perf_counter()
-        best, history = fit(recipe, scorer, workdir)
+        best, history = fit(recipe, scorer, workdir, restart)
         seconds = time.perf_counter() - start
         return finish(recipe, scorer, workdir, best, history, seconds)
+
+
+def show(
+    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None
+) -> dict[str, Any]:
+    """Prints and returns the results of a finished run, if its data is the dataset's.
+
+    Raises:
+      InputError: the dataset has changed since.
+    """
+    from wsvad_jax import run_data
+    from wsvad_jax.writer import results_table
+
+    results = read_json(workdir / "results.json")
+    try:
+        now = run_data.describe(run_data.prepared(config, data_dir))
+    except InputError as e:  # a dataset may be gone when its run is done
+        unknown = str(e)
+    else:
+        noted = run_data.check(workdir, now)
+        unknown = "" if noted else "an older version of this program noted none"
+    print(results_table(results))
+    print(f"{workdir} is finished; another --workdir or seed starts a new run")
+    if unknown:
+        print(f"its data was not compared with the dataset: {unknown}")
+    return results
+
+
+def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
+    """Says where a run can't tell whether the dataset has changed since it began.
+
+    Raises:
+      InputError: it has changed.
+    """
+    from wsvad_jax import hosts, run_data
+
+    begun = (workdir / "config.json").is_file()
+    if not run_data.check(workdir, now) and begun and hosts.is_first():
+        print(
+            f"{workdir} was begun by an older version, which didn't note its data: it "
+            "resumes without a comparison of the dataset",
+            file=sys.stderr,
+        )
 
 
 def finish(
@@ -124,10 +179,17 @@ def selection_note(recipe: "Recipe") -> str:
     return f"best {plan.metric} on {'test' if paper else 'held-out training videos'}"
 
 
-def check_workdir(workdir: pathlib.Path, config: "ConfigDict") -> None:
-    """Raises InputError if `workdir` belongs to something else than this recipe."""
+def check_workdir(
+    workdir: pathlib.Path, config: "ConfigDict", restart: bool = False
+) -> None:
+    """Raises InputError if `workdir` belongs to something else than this recipe.
+
+    With `restart` it may belong to any run.
+    """
     path = workdir / "config.json"
     if path.is_file():
+        if restart:
+            return
         found, now = flatten(read_config(path)), flatten(settings(config))
         for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
             if key not in ANEW and found.get(key) != now.get(key):
@@ -136,7 +198,9 @@ def check_workdir(workdir: pathlib.Path, config: "ConfigDict") -> None:
                     f"{found.get(key)!r}, yours {now.get(key)!r}; choose another "
                     "--workdir"
                 )
-    elif workdir.is_dir() and any(p.name[0] != "." for p in workdir.iterdir()):
+    elif workdir.is_dir() and any(
+        not p.name.startswith((".", "previous-")) for p in workdir.iterdir()
+    ):
         raise InputError(
             f"{workdir} is not empty and holds no run (config.json is missing); choose "
             "another --workdir"
@@ -163,6 +227,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--together", action="store_true", help="the seeds of --seeds in one program"
     )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="move the run aside that the workdir holds, and train from step 0",
+    )
     parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     cli.start_hosts(known.multihost)
@@ -171,12 +240,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if known.together:
             raise InputError("--together is of --seeds; pass both, as --seeds 0..7")
         workdir = known.workdir or default_workdir(config)
-        train_and_evaluate(config, workdir, known.data_dir)
+        train_and_evaluate(config, workdir, known.data_dir, restart=known.restart)
         return 0
     if any(a.split("=")[0] == "--config.seed" for a in rest):
         raise InputError("--seeds and --config.seed both choose the seed; pass one")
     where = known.workdir, known.data_dir
-    train_seeds(config, known.seeds, *where, together=known.together)
+    how = {"together": known.together, "restart": known.restart}
+    train_seeds(config, known.seeds, *where, **how)
     return 0
 
 
@@ -187,15 +257,17 @@ def train_seeds(
     data_dir: str | None = None,
     *,
     together: bool = False,
+    restart: bool = False,
 ) -> dict[str, Any]:
-    """Runs the recipe once a seed; writes and returns the summary.
+    """Runs the recipe once per seed; writes and returns the summary.
 
     Args:
       config: the recipe, whose own seed doesn't count.
       seeds: as '0,1,2' or '0..4'; '' takes the recipe's list, `config.seeds`.
       workdir: holds seed0, seed1 … and summary.json; None takes each run's default.
-      data_dir: where prepared datasets lie or are made.
+      data_dir: where prepared datasets are or are made.
       together: trains those that are not finished as one program.
+      restart: moves every seed's run and the summary aside and trains from step 0.
     """
     from wsvad_jax import study
 
@@ -210,21 +282,52 @@ def train_seeds(
         one = config.copy_and_resolve_references()
         one.seed = seed
         place = workdir / f"seed{seed}" if workdir else default_workdir(one)
-        check_workdir(place, one)  # of all seeds, before any is trained
         places[place] = one
+    check_places(places, data_dir, restart)
+    if restart and summary.is_file():
+        move_aside(summary, summary.parent / "previous")
     if together:
-        train_together(places, data_dir)
+        train_together(places, data_dir, restart=restart)
+        restart = restart and len(places) < 2  # one is left to the loop below
     for i, (place, one) in enumerate(places.items(), 1):
         print(f"seed {one.seed}, {i} of {len(places)}: {place}", flush=True)
-        train_and_evaluate(one, place, data_dir)
+        train_and_evaluate(one, place, data_dir, restart=restart)
     return study.write_summary(summary, list(places), data_dir)
 
 
-def train_together(
-    configs: dict[pathlib.Path, "ConfigDict"], data_dir: str | None = None
+def check_places(
+    configs: dict[pathlib.Path, "ConfigDict"], data_dir: str | None, restart: bool
 ) -> None:
-    """Trains recipes that differ by seed, by workdir, except those that are done."""
+    """Checks the workdirs of all seeds before any of them is trained.
+
+    Raises:
+      InputError: one belongs to another recipe or other data.
+    """
+    from wsvad_jax import run_data
+
+    now = None
+    with contextlib.suppress(InputError):  # said when training opens it
+        dataset = run_data.prepared(next(iter(configs.values())), data_dir)
+        now = run_data.describe(dataset)
+    for place, config in configs.items():
+        check_workdir(place, config, restart)
+        if now and not restart:
+            run_data.check(place, now)
+
+
+def train_together(
+    configs: dict[pathlib.Path, "ConfigDict"],
+    data_dir: str | None = None,
+    *,
+    restart: bool = False,
+) -> None:
+    """Trains recipes that differ by seed, by workdir, except those that are done.
+
+    With `restart` none counts as done.
+    """
     import jax
+
+    from wsvad_jax import run_data
 
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer
@@ -232,10 +335,16 @@ def train_together(
 
     if jax.process_count() > 1:
         raise InputError("--together is of one process; leave --multihost out")
-    left = {w: c for w, c in configs.items() if not (w / "results.json").is_file()}
+    left = {
+        workdir: config
+        for workdir, config in configs.items()
+        if restart or not (workdir / "results.json").is_file()
+    }
     if len(left) < 2:
         return
     recipe = open_recipe(next(iter(left.values())), data_dir)
+    for workdir in () if restart else left:
+        same_data(workdir, run_data.describe(recipe.dataset, recipe.tower))
     # One dataset, text tower and scoring program serve all.
     recipes = [dataclasses.replace(recipe, config=config) for config in left.values()]
     scorer, workdirs = Scorer(recipe), list(left)
@@ -245,7 +354,7 @@ def train_together(
         for workdir in workdirs:
             stack.enter_context(locked(workdir))
         start = time.perf_counter()
-        trained = fit_together(recipes, scorer, workdirs)
+        trained = fit_together(recipes, scorer, workdirs, restart)
         seconds = time.perf_counter() - start  # of all seeds
         for one, workdir, found in zip(recipes, workdirs, trained, strict=True):
             finish(one, scorer, workdir, *found, seconds)

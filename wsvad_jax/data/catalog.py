@@ -34,14 +34,9 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
         from wsvad_jax.data import demo
 
         return demo.prepare(base)
+    if (found := find(name, data_dir)) is not None:
+        return found
     path = pathlib.Path(name).expanduser()
-    bare = path.name == name
-    # A public name means the public dataset, even where a folder is called the same.
-    places = [base / name] if name in PUBLIC else [path] + [base / name] * bare
-    for place in places:
-        for found in (place, place / VERSION):
-            if (found / INDEX).is_file():
-                return found
     if name in PUBLIC:
         raise InputError(
             f"{base / name}: dataset {name} is not prepared there; make it with python "
@@ -58,3 +53,19 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
     raise InputError(
         f"no dataset {name!r}; expected {known}, or the path of a prepared dataset"
     )
+
+
+def find(
+    name: str, data_dir: str | os.PathLike | None = None
+) -> pathlib.Path | None:
+    """Returns what `resolve` does where it is prepared already, else None."""
+    base, path = data_dir_of(data_dir), pathlib.Path(name).expanduser()
+    bare = path.name == name
+    # A public name means the public dataset, even where a folder is called the same.
+    own = name in (DEMO, *PUBLIC)
+    places = [base / name] if own else [path] + [base / name] * bare
+    for place in places:
+        for found in (place, place / VERSION):
+            if (found / INDEX).is_file():
+                return found
+    return None
