@@ -147,8 +147,12 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     from wsvad_jax import sources
     from wsvad_jax.data import annotations
     from wsvad_jax.data.extract_files import make_folder
+    from wsvad_jax.data.walk import Passed
 
-    found = sources.find(known.inputs)
+    passed = Passed()
+    found = sources.find(known.inputs, passed)
+    if str(passed):
+        print(passed, file=sys.stderr)
     truth = annotations.read_json(known.truth) if known.truth else None
     detector = open_detector(known)
     settings, fps = settings_of(detector, rules, known), known.fps or 30.0
@@ -160,7 +164,7 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
             f"{'' if known.fps else ' are assumed (--fps)'}",
             file=sys.stderr,
         )
-    errors: list[InputError] = []
+    errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
         made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)

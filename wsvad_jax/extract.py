@@ -59,8 +59,10 @@ def extract(
       InputError: what is wrong with the arguments or the folder.
     """
     from wsvad_jax.data import extract_files as files
+    from wsvad_jax.data.walk import Passed
 
-    found, roots = files.find_videos(videos), [v for v in videos if os.path.isdir(v)]
+    passed, roots = Passed(), [v for v in videos if os.path.isdir(v)]
+    found = files.find_videos(videos, passed)
     named = files.name_videos(found, roots)
     _check(choices, compare, len(named), runner)
 
@@ -70,13 +72,15 @@ def extract(
     if runner:
         from wsvad_jax.data.archive import Job, extract_archive
 
-        target.claim(named)
+        fitting = target.fitting(named, passed.errors)
+        target.claim(fitting)
         job = Job(os.path.abspath(output), where, layout, choices)
-        summary = extract_archive(files.choose(named, shard), job, runner, options)
+        summary = extract_archive(files.choose(fitting, shard), job, runner, options)
     else:
         summary = files.extract_files(
             found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
         )
+    summary.failed[:0], summary.unread = passed.errors, str(passed)
     for name in named:
         if compare and name in {*summary.done, *summary.skipped}:
             print(compare_one(name, target, compare))
@@ -194,6 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     summary = extract(**vars(known), options=rest)
     print(summary)
+    if summary.unread:
+        print(summary.unread, file=sys.stderr)
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
     for error in summary.failed:

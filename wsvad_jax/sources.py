@@ -10,6 +10,7 @@ from jaxtyping import Float, Float16
 
 from wsvad_jax.data import annotations, sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.events import UNNAMED, Event
 
@@ -36,17 +37,24 @@ class Features:
     sidecar: sidecar.Sidecar | None
 
 
-def find(paths: Sequence[str | pathlib.Path]) -> list[Source]:
+def find(
+    paths: Sequence[str | pathlib.Path], passed: Passed | None = None
+) -> list[Source]:
     """Finds what is meant by files and folders, in the order given.
 
     Of a folder all videos below it are taken, or, where there are none, all features.
+
+    Args:
+      paths: files and folders.
+      passed: takes what is passed over in folders; without it the first error about
+        what can't be read is raised.
 
     Raises:
       InputError: no such file, nothing in a folder, or two videos of one name.
     """
     found: dict[str, Source] = {}
     for given in map(pathlib.Path, paths):
-        for source in _folder(given) if given.is_dir() else [_file(given)]:
+        for source in _folder(given, passed) if given.is_dir() else [_file(given)]:
             if source.name in found:
                 other = found[source.name].files[0]
                 raise InputError(
@@ -58,22 +66,29 @@ def find(paths: Sequence[str | pathlib.Path]) -> list[Source]:
 
 
 def _file(path: pathlib.Path) -> Source:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected a video, a folder or a .npy")
-    return Source(path.stem, (path,))
+    from wsvad_jax.data.video_files import a_file
+
+    return Source(path.stem, (a_file(path, "a video, a folder or a .npy"),))
 
 
-def _folder(folder: pathlib.Path) -> list[Source]:
-    from wsvad_jax.data.extract_files import find_videos, name_videos
+def _folder(folder: pathlib.Path, passed: Passed | None) -> list[Source]:
     from wsvad_jax.data.features import npy_files
+    from wsvad_jax.data.video_files import find_videos, name_videos
 
-    features = npy_files(folder)
+    noted, videos, features = Passed(), [], []
     try:
-        videos = find_videos([folder])
+        videos = find_videos([folder], noted)
     except InputError:
-        if features:
-            return _by_video(folder, features)
-        raise
+        noted = Passed()
+        if not (features := npy_files(folder, noted)):
+            raise
+    if passed is None and noted.errors:
+        raise noted.errors[0]
+    if passed is not None:
+        passed.unread += noted.unread
+        passed.errors += noted.errors
+    if not videos:
+        return _by_video(folder, features)
     named = name_videos(videos, [folder])
     return [Source(name, (path,)) for name, path in named.items()]
 
