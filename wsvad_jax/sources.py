@@ -1,6 +1,7 @@
 """What detection is given: videos, folders, feature files, and the truth about them."""
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -136,7 +137,7 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
         )
     T = values.shape[1]
     path = sidecar.sidecar_path(first)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return Features(values, np.arange(T + 1) * stride / fps, 0, None)
     found = sidecar.read(path)
     if len(found.seconds) != T:
@@ -150,7 +151,7 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
 
 def timed(source: Source) -> bool:
     """Whether features have their times beside them."""
-    return sidecar.sidecar_path(source.files[0]).is_file()
+    return os.path.isfile(sidecar.sidecar_path(source.files[0]))
 
 
 def snippet_edges(

@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,11 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
-from wsvad_jax.data.video_files import SUFFIXES as SUFFIXES
-from wsvad_jax.data.video_files import Paths, name_videos
-from wsvad_jax.data.video_files import find_videos as find_videos
+from wsvad_jax.data.video_files import SUFFIXES, Paths, find_videos, name_videos
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
+
+__all__ = ["SUFFIXES", "Target", "extract_files", "find_videos", "name_videos"]
 
 LAYOUTS = ("one", "crops")
 PROTOCOL = "protocol.json"

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.data import annotations
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
-from wsvad_jax.data.names import EXTENSIONS as EXTENSIONS
-from wsvad_jax.data.names import plain, video_id
+from wsvad_jax.data.names import EXTENSIONS, plain, video_id
 from wsvad_jax.errors import InputError
+
+__all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
 
 SPLITS = ("train", "test")
 

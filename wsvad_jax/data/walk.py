@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from wsvad_jax.errors import InputError
 
@@ -61,9 +61,23 @@ def files_below(
     """
     noted = Passed() if passed is None else passed
     found: list[pathlib.Path] = []
+    for path, ending in _files(pathlib.Path(folder), endings, noted, every_name):
+        if ending in endings:
+            found.append(path)
+        elif ending not in companions:
+            noted.unread.append(path)
+    if passed is None and noted.errors:
+        raise noted.errors[0]
+    return sorted(found)
+
+
+def _files(
+    folder: pathlib.Path, endings: Collection[str], passed: Passed, every_name: bool
+) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yields all files and their endings, those of linked folders last."""
     seen: set[object] = set()
     # Path, folders that it is in, links on the way; links wait until the rest is read.
-    waiting = collections.deque([(pathlib.Path(folder), (), 0)])
+    waiting = collections.deque([(folder, (), 0)])
     while waiting:
         path, above, links = waiting.popleft()
         try:
@@ -76,25 +90,21 @@ def files_below(
                 here = sorted(entries, key=lambda entry: entry.name)
         except OSError as e:
             if links or above or not isinstance(e, FileNotFoundError):
-                noted.errors.append(_unreadable(path, e))
+                passed.errors.append(_unreadable(path, e))
             continue
+
         for entry in here:
             if entry.name.startswith(".") or entry.name.lower() in LITTER:
                 continue
             inside = pathlib.Path(entry.path)
             ending = inside.suffix.lower()
-            kind = _kind(entry, ending in endings or not ending, noted)
-            if kind == "folder" and entry.is_symlink():
+            kind = _kind(entry, ending in endings or not ending, passed)
+            if kind == "file":
+                yield inside, ending
+            elif kind and entry.is_symlink():
                 waiting.append((inside, (*above, place), links + 1))
-            elif kind == "folder":
+            elif kind:
                 waiting.appendleft((inside, (*above, place), links))
-            elif kind == "file" and ending in endings:
-                found.append(inside)
-            elif kind == "file" and ending not in companions:
-                noted.unread.append(inside)
-    if passed is None and noted.errors:
-        raise noted.errors[0]
-    return sorted(found)
 
 
 def _place(path: pathlib.Path) -> object:
