@@ -34,15 +34,27 @@ __all__ = ["Detector", "answers"]
 
 
 def write(
-    output: pathlib.Path, made: Sequence[Answer], title: str, settings: Mapping
+    output: pathlib.Path,
+    made: Sequence[Answer],
+    title: str,
+    settings: Mapping,
+    errors: list[InputError],
 ) -> list[pathlib.Path]:
-    """Writes the page, events.json, events.csv and pictures; returns the page first."""
+    """Writes the page, events.json, events.csv and pictures; returns the page first.
+
+    Names that files can't have are `errors`: their videos have no picture.
+    """
     from wsvad_jax import answer, page
 
     answer.write_events_json(output / "events.json", made, settings)
     answer.write_events_csv(output / "events.csv", made)
     for one in made:
-        answer.picture(output / "pictures" / f"{one.name}.png", one)
+        try:
+            answer.picture(output / "pictures" / f"{one.name}.png", one)
+        except OSError as e:
+            if e.errno not in files.ABOUT_ONE_NAME:
+                raise
+            errors.append(InputError(f"no picture of {one.name}: {e.strerror}"))
     return page.write_report(
         output / "report.html", made, title=title, settings=settings
     )
@@ -153,7 +165,10 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     found = sources.find(known.inputs, passed)
     if str(passed):
         print(passed, file=sys.stderr)
-    truth = annotations.read_json(known.truth) if known.truth else None
+    truth = None
+    if known.truth:
+        truth, said = sources.match(found, annotations.read_json(known.truth))
+        print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
     settings, fps = settings_of(detector, rules, known), known.fps or 30.0
     if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
@@ -170,9 +185,12 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
+        told = len(errors)
         if made:
             title = f"Found by {settings['model']}, trained on {settings['trained on']}"
-            first = write(known.output, made, title, settings)[0]
+            first = write(known.output, made, title, settings, errors)[0]
+            for error in errors[told:]:
+                print(f"skipped: {error}", file=sys.stderr)
             count = sum(len(answer.events) for answer in made)
             videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
             print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Float16
 
 from wsvad_jax.data import annotations, sidecar
+from wsvad_jax.data.findings import counted, some
+from wsvad_jax.data.names import plain, video_id
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
@@ -195,3 +197,62 @@ def truth_of(
 ) -> annotations.Truth | None:
     """Returns what a truth file says of a video; its folder may be left out there."""
     return truth.get(name) or truth.get(annotations.video_name(name))
+
+
+def match(
+    found: Sequence[Source], truth: Mapping[str, annotations.Truth]
+) -> tuple[dict[str, annotations.Truth], list[str]]:
+    """Finds the video of each entry of a truth file.
+
+    An entry belongs to the video of its name, with or without extension; where there is
+    none, to the one whose path ends with it.
+
+    Returns:
+      the truth by the sources' names, and what there is to say: entries of videos that
+      are not given, and videos without an entry.
+
+    Raises:
+      InputError: an entry that fits several videos, or two that fit one.
+    """
+    tables = _by_names(found)
+    taken: dict[str, str] = {}
+    missing = []
+    for entry, item in truth.items():
+        name = video_id(entry)
+        fitting = next((table[name] for table in tables if name in table), [])
+        if not fitting:
+            missing.append(entry)
+            continue
+        if len(fitting) > 1:
+            raise InputError(
+                f"{item.source}: video {entry} may be {fitting[0].files[0]} or "
+                f"{fitting[1].files[0]}; name it with its folder"
+            )
+        other = taken.setdefault(fitting[0].name, entry)
+        if other != entry:
+            raise InputError(
+                f"{item.source}: {other} and {entry} are both the video "
+                f"{fitting[0].name}; keep one"
+            )
+
+    said = []
+    if missing:
+        count = counted(len(missing), "video")
+        said.append(f"truth of {count} that are not given: {some(missing)}")
+    if without := [source.name for source in found if source.name not in taken]:
+        said.append(f"no truth of {counted(len(without), 'video')}: {some(without)}")
+    return {name: truth[entry] for name, entry in taken.items()}, said
+
+
+def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
+    """Maps to sources: their names, those without extension, ends of their paths."""
+    names, shorter, ends = {}, {}, {}
+    for source in found:
+        names.setdefault(plain(source.name), []).append(source)
+        shorter.setdefault(video_id(source.name), []).append(source)
+        parts = video_id(str(source.files[0].absolute())).split("/")
+        if not source.is_video:
+            parts[-1] = re.sub(r"__\d+$", "", parts[-1])  # the number of a crop
+        for i in range(len(parts)):
+            ends.setdefault("/".join(parts[i:]), []).append(source)
+    return names, shorter, ends
