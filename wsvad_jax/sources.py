@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float16
 
 from wsvad_jax.data import annotations, sidecar
-from wsvad_jax.data.findings import counted, some
+from wsvad_jax.data.findings import some
 from wsvad_jax.data.names import plain, video_id
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.walk import Passed
@@ -237,10 +237,9 @@ def match(
 
     said = []
     if missing:
-        count = counted(len(missing), "video")
-        said.append(f"truth of {count} that are not given: {some(missing)}")
+        said.append(f"in the truth, but not given: {some(missing)}")
     if without := [source.name for source in found if source.name not in taken]:
-        said.append(f"no truth of {counted(len(without), 'video')}: {some(without)}")
+        said.append(f"given, but not in the truth: {some(without)}")
     return {name: truth[entry] for name, entry in taken.items()}, said
 
 

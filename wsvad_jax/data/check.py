@@ -87,7 +87,7 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
         found.problem("files", where)
     else:
         for video in plan.lost:
-            error = own_videos.lost(found.folder, found.root, rows[video], plan.there)
+            error = own_videos.lost(found.folder, found.root, rows[video], plan.hints)
             found.problem("files", error)
     for error in plan.double.values():
         found.problem("files", error)

@@ -38,7 +38,7 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
-from wsvad_jax.data.names import plain
+from wsvad_jax.data.names import Hints, plain
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import VIDEOS, beside, passed_over
 from wsvad_jax.data.walk import Passed
@@ -223,14 +223,11 @@ def with_truth(
     Truth of a video that `rows`, the test list, lacks is a problem.
     """
     listed = {row.video for row in rows}
+    hints = Hints(listed, (VIDEOS,))
     for name, item in truth.items():
         if name not in listed:
-            problems(
-                InputError(
-                    f"{item.source}: video {name} is not in the test list; correct its "
-                    "name or add it to the list"
-                )
-            )
+            text = f"{item.source}: video {name} is not in the test list; correct its "
+            problems(hints.add(InputError(f"{text}name or add it to the list"), name))
     settled, remarks = [], []
     for video in videos:
         item = truth.get(video.video)
@@ -335,12 +332,13 @@ def _videos(
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
+    hints = Hints(index, (VIDEOS, root.name))
     for row in rows:
         try:
             label = label_of(row, card)
             paths = crop_files(row.video, index, root)
         except InputError as e:
-            problems(e)
+            problems(hints.add(e, row.video))
             continue
         videos.setdefault(row.video, Video(row.video, label, paths, OWN))
     return list(videos.values())

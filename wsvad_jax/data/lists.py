@@ -8,7 +8,6 @@ import csv
 import dataclasses
 import pathlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data import annotations
@@ -70,7 +69,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"
         )
-    video, label = plain(words[0]), unicodedata.normalize("NFC", words[1])
+    video, label = plain(words[0]), words[1]
     out = ".." in pathlib.PurePosixPath(video).parts or video.startswith("/")
     if out or re.match("[A-Za-z]:/", video):
         raise InputError(

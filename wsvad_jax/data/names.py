@@ -7,9 +7,12 @@ decomposed, and either may have the ending or not.
 
 import difflib
 import pathlib
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import TypeVar
+
+from wsvad_jax.errors import InputError
 
 # What a file must end with to be taken for a video; FFmpeg decides what is in it.
 EXTENSIONS = frozenset(
@@ -20,6 +23,7 @@ EXTENSIONS = frozenset(
     | {".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"}
 )
 FEATURES = ".npy"
+SIMILAR = 20  # names that are compared with all others, letter by letter
 Thing = TypeVar("Thing")
 
 
@@ -68,25 +72,41 @@ def index(found: Iterable[tuple[str, Thing]]) -> dict[str, list[Thing]]:
     return shorter | named
 
 
-def hint(name: str, there: Iterable[str], folders: Iterable[str] = ()) -> str:
-    """Returns a question about what a name may have been meant to be, "" for none.
+class Hints:
+    """Questions about what a name may have been meant to be."""
 
-    Args:
-      name: that nothing has.
-      there: names that there are.
-      folders: that names are relative to, which some write in front of them.
-    """
-    known = sorted(set(there))
-    for folder in folders:
-        below = name.rpartition(f"{folder}/")[2]
-        if below != name and below in known:
-            return f"did you mean {below}, without {folder}/?"
-    folded = name.casefold()
-    if same := [k for k in known if k.casefold() == folded]:
-        return f"did you mean {same[0]}? upper and lower case differ"
-    end = folded.rpartition("/")[2]
-    if same := [k for k in known if k.casefold().rpartition("/")[2] == end]:
-        more = f" or {same[1]}" if len(same) > 1 else ""
-        return f"did you mean {same[0]}{more}? names have their folders"
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else ""
+    def __init__(self, there: Iterable[str], folders: Iterable[str] = ()):
+        """`there` are the names there are; some write `folders` in front of them."""
+        videos = (re.sub(r"__\d+$", "", name) for name in there)  # less their crops
+        self.there, self.folders = sorted(set(videos)), tuple(folders)
+        self.folded: dict[str, str] = {}
+        self.ends: dict[str, list[str]] = {}
+        for name in self.there:
+            self.folded.setdefault(name.casefold(), name)
+            self.ends.setdefault(_end(name), []).append(name)
+        self.left = SIMILAR
+
+    def __call__(self, name: str) -> str:
+        """Returns a question about a name that nothing has, "" where nothing is near."""
+        for folder in self.folders:
+            below = name.rpartition(f"{folder}/")[2]
+            if below != name and below.casefold() in self.folded:
+                near = self.folded[below.casefold()]
+                return f"did you mean {near}, without {folder}/?"
+        if same := self.folded.get(name.casefold()):
+            return f"did you mean {same}? upper and lower case differ"
+        if same := self.ends.get(_end(name)):
+            return f"did you mean {' or '.join(same[:2])}? names have their folders"
+        self.left -= 1
+        near = difflib.get_close_matches(name, self.there, 1) if self.left >= 0 else ()
+        return f"did you mean {near[0]}?" if near else ""
+
+    def add(self, error: InputError, name: str) -> InputError:
+        """Returns an error about a name, with a question where the name isn't there."""
+        known = self.folded.get(name.casefold()) == name
+        question = "" if known else self(name)
+        return InputError(f"{error} ({question})") if question else error
+
+
+def _end(name: str) -> str:
+    return name.casefold().rpartition("/")[2]

@@ -18,7 +18,7 @@ from wsvad_jax.data import folder as folders
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems, shape_of
 from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
-from wsvad_jax.data.names import EXTENSIONS, hint, index
+from wsvad_jax.data.names import EXTENSIONS, Hints, index
 from wsvad_jax.data.search import beside
 from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError
@@ -53,7 +53,7 @@ class Plan:
     # Two files of one name, and what can't be read.
     double: dict[str, InputError] = dataclasses.field(default_factory=dict)
     lost: list[str] = dataclasses.field(default_factory=list)  # neither there
-    there: list[str] = dataclasses.field(default_factory=list)  # all names that are
+    hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
     passed: Passed = dataclasses.field(default_factory=Passed)  # of the videos
 
 
@@ -76,7 +76,7 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
     result = Plan()
     sources = video_files(folder / folders.VIDEOS, result.passed)
     made = folders.feature_files(root, Passed())
-    result.there = [*sources, *made]
+    result.hints = Hints([*sources, *made], (folders.VIDEOS, root.name, folder.name))
     # A folder that extraction has claimed holds no others' features; one without a
     # sidecar there is what a killed process left.
     claimed = PROTOCOL_KEY in _json(root / "protocol.json")
@@ -155,7 +155,7 @@ def update(
     found = plan(folder, root, rows)
     say(found, problems)
     for video in found.lost:
-        problems(lost(folder, root, rows[video], found.there))
+        problems(lost(folder, root, rows[video], found.hints))
     for error in found.double.values():
         problems(error)
     if found.sources and (way.told or found.missing or found.changed):
@@ -181,21 +181,14 @@ def say(found: Plan, problems: Problems) -> None:
 
 
 def lost(
-    folder: pathlib.Path, root: pathlib.Path, row: Row, there: Iterable[str]
+    folder: pathlib.Path, root: pathlib.Path, row: Row, hints: Hints
 ) -> InputError:
-    """Returns the error of a video that is not there, with a name that it may be.
-
-    Args:
-      folder: of one's own.
-      root: the features' folder.
-      row: names the video.
-      there: the names that there are.
-    """
+    """Returns the error of a video that is not there, with a name that it may be."""
     videos = folder / folders.VIDEOS
     where = (
         f"neither in {videos} nor in {root}" if videos.is_dir() else f"not in {root}"
     )
-    question = hint(row.video, there, (folders.VIDEOS, root.name, folder.name))
+    question = hints(row.video)
     near = f" ({question})" if question else ""
     return InputError(
         f"{row.where}: video {row.video} is {where}; correct its name{near}, add it or "
