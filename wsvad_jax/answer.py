@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.errors import printable
 from wsvad_jax.events import Event
 from wsvad_jax.files import atomic_path, write_text
 
@@ -94,21 +93,22 @@ def write_events_csv(path: pathlib.Path, answers: Sequence[Answer]) -> None:
 
 def picture(path: pathlib.Path, answer: Answer) -> None:
     """Draws the score over time with events found and true, and the classes' part."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    from wsvad_jax.fonts import drawable, drawing
     from wsvad_jax.plots import STYLE
 
     names = answer.class_names[1:] if answer.classes is not None else ()
+    texts = [answer.name, *names, *(event.category for event in answer.events)]
     strip = 0.5 + 0.21 * len(names) if names else 0.0
-    with mpl.rc_context(STYLE):
+    with drawing(STYLE, texts):
         figure = Figure((12, 3.1 + strip), layout="constrained")
         heights = [2.6, strip] if names else [1]
         axes = figure.subplots(
             len(heights), 1, sharex=True, height_ratios=heights, squeeze=False
         )[:, 0]
         _draw_score(axes[0], answer)
-        axes[0].set_title(printable(answer.name), fontsize=11, weight="bold")
+        axes[0].set_title(drawable(answer.name), fontsize=11, weight="bold")
         if names:
             _draw_classes(figure, axes[1], answer, names)
         axes[-1].set_xlabel("seconds")
@@ -117,6 +117,7 @@ def picture(path: pathlib.Path, answer: Answer) -> None:
 
 
 def _draw_score(ax: "Axes", answer: Answer) -> None:
+    from wsvad_jax.fonts import drawable
     from wsvad_jax.plots import INK, SCORE, TRUTH
 
     edges, end = answer.edges, max(float(answer.edges[-1]), 1e-3)
@@ -134,7 +135,7 @@ def _draw_score(ax: "Axes", answer: Answer) -> None:
         ax.text(
             min(max(middle, 0.05), 0.95) * end,
             0.99 if n % 2 else 0.93,  # neighbours on two lines
-            f"{event.category[:24]} {event.score:.0%}",
+            f"{drawable(event.category)[:24]} {event.score:.0%}",
             transform=ax.get_xaxis_transform(),
             ha="center",
             va="top",
@@ -152,12 +153,14 @@ def _draw_score(ax: "Axes", answer: Answer) -> None:
 
 def _draw_classes(figure: "Figure", ax: "Axes", answer: Answer, names) -> None:
     """Draws a strip a class: its probability over time."""
+    from wsvad_jax.fonts import drawable
+
     assert answer.classes is not None
     rows = np.arange(len(names) + 1)
     image = ax.pcolormesh(
         answer.edges, rows, answer.classes[:, 1:].T, cmap="Blues", vmin=0, vmax=1
     )
     ax.invert_yaxis()
-    ax.set_yticks(rows[:-1] + 0.5, [name[:20] for name in names])
+    ax.set_yticks(rows[:-1] + 0.5, [drawable(name)[:20] for name in names])
     ax.tick_params(axis="y", length=0)
     figure.colorbar(image, ax=ax, label="probability", pad=0.01, ticks=[0, 0.5, 1])

@@ -34,15 +34,27 @@ __all__ = ["Detector", "answers"]
 
 
 def write(
-    output: pathlib.Path, made: Sequence[Answer], title: str, settings: Mapping
+    output: pathlib.Path,
+    made: Sequence[Answer],
+    title: str,
+    settings: Mapping,
+    errors: list[InputError],
 ) -> list[pathlib.Path]:
-    """Writes the page, events.json, events.csv and pictures; returns the page first."""
+    """Writes the page, events.json, events.csv and pictures; returns the page first.
+
+    Names that files can't have are `errors`: their videos have no picture.
+    """
     from wsvad_jax import answer, page
 
     answer.write_events_json(output / "events.json", made, settings)
     answer.write_events_csv(output / "events.csv", made)
     for one in made:
-        answer.picture(output / "pictures" / f"{one.name}.png", one)
+        try:
+            answer.picture(output / "pictures" / f"{one.name}.png", one)
+        except OSError as e:
+            if e.errno not in files.ABOUT_ONE_NAME:
+                raise
+            errors.append(InputError(f"no picture of {one.name}: {e.strerror}"))
     return page.write_report(
         output / "report.html", made, title=title, settings=settings
     )
@@ -147,9 +159,16 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     from wsvad_jax import sources
     from wsvad_jax.data import annotations
     from wsvad_jax.data.extract_files import make_folder
+    from wsvad_jax.data.walk import Passed
 
-    found = sources.find(known.inputs)
-    truth = annotations.read_json(known.truth) if known.truth else None
+    passed = Passed()
+    found = sources.find(known.inputs, passed)
+    if str(passed):
+        print(passed, file=sys.stderr)
+    truth = None
+    if known.truth:
+        truth, said = sources.match(found, annotations.read_json(known.truth))
+        print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
     settings, fps = settings_of(detector, rules, known), known.fps or 30.0
     if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
@@ -160,15 +179,18 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
             f"{'' if known.fps else ' are assumed (--fps)'}",
             file=sys.stderr,
         )
-    errors: list[InputError] = []
+    errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
         made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
+        told = len(errors)
         if made:
             title = f"Found by {settings['model']}, trained on {settings['trained on']}"
-            first = write(known.output, made, title, settings)[0]
+            first = write(known.output, made, title, settings, errors)[0]
+            for error in errors[told:]:
+                print(f"skipped: {error}", file=sys.stderr)
             count = sum(len(answer.events) for answer in made)
             videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
             print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")

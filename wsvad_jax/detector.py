@@ -286,18 +286,20 @@ class Detector:
         path = pathlib.Path(path)
         return answers(self, [Source(path.stem, (path,))], **rules)[0]
 
-    def _checked(self, features: np.ndarray) -> np.ndarray:
+    def _checked(self, features: np.ndarray, where: str = "") -> np.ndarray:
         x = np.asarray(features)
         x = x[None] if x.ndim == 2 else x
         if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
             raise InputError(
-                f"features are of shape {np.shape(features)}; expected [T, "
+                f"{where}features are of shape {np.shape(features)}; expected [T, "
                 f"{self.width}] or [N, T, {self.width}] with at least one snippet"
             )
         with np.errstate(over="ignore"):
             x = x.astype(np.float16)
         if not np.isfinite(x).all():
-            raise InputError("features hold values that are not finite in float16")
+            raise InputError(
+                f"{where}features hold values that are not finite in float16"
+            )
         return x
 
 
@@ -344,6 +346,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             continue
         try:
             features = sources.read(source, fps, detector.card.stride)
+            detector._checked(features.values, f"{source.files[0]}: ")
         except InputError as e:
             if errors is None:
                 raise

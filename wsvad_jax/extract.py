@@ -20,6 +20,7 @@ Beam's:
 
 import argparse
 import os
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from wsvad_jax.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.data.extract_files import Summary, Target
     from wsvad_jax.data.extraction import Extractor
+    from wsvad_jax.data.walk import Passed
 
 
 def extract(
@@ -60,7 +62,7 @@ def extract(
     """
     from wsvad_jax.data import extract_files as files
 
-    found, roots = files.find_videos(videos), [v for v in videos if os.path.isdir(v)]
+    found, roots, passed = _find(videos)
     named = files.name_videos(found, roots)
     _check(choices, compare, len(named), runner)
 
@@ -70,6 +72,7 @@ def extract(
     if runner:
         from wsvad_jax.data.archive import Job, extract_archive
 
+        named = target.fitting(named, passed.errors)
         target.claim(named)
         job = Job(os.path.abspath(output), where, layout, choices)
         summary = extract_archive(files.choose(named, shard), job, runner, options)
@@ -77,10 +80,22 @@ def extract(
         summary = files.extract_files(
             found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
         )
+    summary.failed[:0], summary.unread = passed.errors, str(passed)
     for name in named:
         if compare and name in {*summary.done, *summary.skipped}:
             print(compare_one(name, target, compare))
     return summary
+
+
+def _find(
+    videos: Sequence[str],
+) -> tuple[list[pathlib.Path], list[str], "Passed"]:
+    """Returns the videos, the folders among what is given, and what is passed over."""
+    from wsvad_jax.data.video_files import find_videos
+    from wsvad_jax.data.walk import Passed
+
+    passed = Passed()
+    return find_videos(videos, passed), [v for v in videos if os.path.isdir(v)], passed
 
 
 def _load(clip: str, choices: Mapping[str, Any]) -> "Extractor":
@@ -194,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     summary = extract(**vars(known), options=rest)
     print(summary)
+    if summary.unread:
+        print(summary.unread, file=sys.stderr)
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
     for error in summary.failed:

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, folders with one writer, where caches live."""
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -14,6 +15,19 @@ from typing import Any
 
 from wsvad_jax.errors import InputError, check_readable
 
+LONG_SUFFIX = 16  # bytes up to which a temporary file keeps its suffix
+BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# What the system says of a name or its place, while other files can be written.
+ABOUT_ONE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
+    | {errno.EISDIR, errno.EEXIST}
+)
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -24,8 +38,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers choose their format by it.
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
     )
     os.close(handle)
     temporary = pathlib.Path(name)
@@ -40,6 +55,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_stem(path: str | os.PathLike) -> str:
+    """Returns what the names of a file's temporary files begin with, before "-".
+
+    It stands for the file's name, and is short: systems limit the length of names.
+    """
+    name = os.fsencode(os.path.basename(path))
+    return f".{hashlib.blake2b(name, digest_size=8).hexdigest()}"
 
 
 @contextlib.contextmanager
@@ -107,14 +131,26 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """Reads text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+      OSError, UnicodeDecodeError: it can't be read, or is no such text.
+    """
+    data = pathlib.Path(path).read_bytes()
+    marks = (encoding for mark, encoding in BOMS.items() if data.startswith(mark))
+    text = data.decode(next(marks, "utf-8-sig"))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, with or without a byte order mark.
 
     Raises:
       InputError: the file is missing, is not JSON, or can't be read now (Unreadable).
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
         value = json.loads(text)
         if "\\u" in text:  # half a surrogate pair is text only in names of files
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")

@@ -110,6 +110,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
         base = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "video"
+        base = base.encode()[:200].decode(errors="ignore")  # names are limited in bytes
         number, unique = 1, base
         while unique.casefold() in taken:
             number += 1

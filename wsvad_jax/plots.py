@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsvad_jax.errors import printable
 from wsvad_jax.files import atomic_path
+from wsvad_jax.fonts import drawable, drawing
 from wsvad_jax.metrics import STRIDE, THRESHOLD, EvalVideo
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def report_png(
       class_names: normal first.
       stride: frames a snippet.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     chosen = choose(videos)
@@ -70,7 +69,7 @@ def report_png(
     rows = -(-len(chosen) // columns)
     losses, metrics = _losses(history), _metrics(history)
     lower = 2.7 if losses or metrics else 0.0
-    with mpl.rc_context(STYLE):
+    with drawing(STYLE, [title, *class_names, *(v.video for v in chosen)]):
         figure = Figure((14, 0.9 + 1.75 * rows + lower), layout="constrained")
         heights = [0.9 + 1.75 * rows, lower] if lower else [1]
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
@@ -125,7 +124,7 @@ def _draw_videos(part, videos, columns, title, class_names, stride):
     for i, ax in enumerate(axes.flat[: len(videos)]):
         if i + columns >= len(videos):  # nothing stands below it
             ax.set_xlabel("frame")
-    part.suptitle(title, x=0.01, ha="left", fontsize=14, weight="bold")
+    part.suptitle(drawable(title), x=0.01, ha="left", fontsize=14, weight="bold")
     part.legend(*_handles(axes[0, 0]), loc="upper right", ncols=5)
 
 
@@ -255,7 +254,7 @@ def _draw_metrics(ax, metrics):
 
 def _short(text, most):
     """Shortens in the middle, since names differ at both ends."""
-    text = printable(text)
+    text = drawable(text)
     if len(text) <= most:
         return text
     half = (most - 1) // 2

@@ -1,6 +1,7 @@
 """What detection is given: videos, folders, feature files, and the truth about them."""
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,10 @@ import numpy as np
 from jaxtyping import Float, Float16
 
 from wsvad_jax.data import annotations, sidecar
+from wsvad_jax.data.findings import some
+from wsvad_jax.data.names import plain, video_id
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.events import UNNAMED, Event
 
@@ -36,17 +40,24 @@ class Features:
     sidecar: sidecar.Sidecar | None
 
 
-def find(paths: Sequence[str | pathlib.Path]) -> list[Source]:
+def find(
+    paths: Sequence[str | pathlib.Path], passed: Passed | None = None
+) -> list[Source]:
     """Finds what is meant by files and folders, in the order given.
 
     Of a folder all videos below it are taken, or, where there are none, all features.
+
+    Args:
+      paths: files and folders.
+      passed: takes what is passed over in folders; without it the first error about
+        what can't be read is raised.
 
     Raises:
       InputError: no such file, nothing in a folder, or two videos of one name.
     """
     found: dict[str, Source] = {}
     for given in map(pathlib.Path, paths):
-        for source in _folder(given) if given.is_dir() else [_file(given)]:
+        for source in _folder(given, passed) if given.is_dir() else [_file(given)]:
             if source.name in found:
                 other = found[source.name].files[0]
                 raise InputError(
@@ -58,22 +69,29 @@ def find(paths: Sequence[str | pathlib.Path]) -> list[Source]:
 
 
 def _file(path: pathlib.Path) -> Source:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected a video, a folder or a .npy")
-    return Source(path.stem, (path,))
+    from wsvad_jax.data.video_files import a_file
+
+    return Source(path.stem, (a_file(path, "a video, a folder or a .npy"),))
 
 
-def _folder(folder: pathlib.Path) -> list[Source]:
-    from wsvad_jax.data.extract_files import find_videos, name_videos
+def _folder(folder: pathlib.Path, passed: Passed | None) -> list[Source]:
     from wsvad_jax.data.features import npy_files
+    from wsvad_jax.data.video_files import find_videos, name_videos
 
-    features = npy_files(folder)
+    noted, videos, features = Passed(), [], []
     try:
-        videos = find_videos([folder])
+        videos = find_videos([folder], noted)
     except InputError:
-        if features:
-            return _by_video(folder, features)
-        raise
+        noted = Passed()
+        if not (features := npy_files(folder, noted)):
+            raise
+    if passed is None and noted.errors:
+        raise noted.errors[0]
+    if passed is not None:
+        passed.unread += noted.unread
+        passed.errors += noted.errors
+    if not videos:
+        return _by_video(folder, features)
     named = name_videos(videos, [folder])
     return [Source(name, (path,)) for name, path in named.items()]
 
@@ -121,7 +139,7 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
         )
     T = values.shape[1]
     path = sidecar.sidecar_path(first)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return Features(values, np.arange(T + 1) * stride / fps, 0, None)
     found = sidecar.read(path)
     if len(found.seconds) != T:
@@ -135,7 +153,7 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
 
 def timed(source: Source) -> bool:
     """Whether features have their times beside them."""
-    return sidecar.sidecar_path(source.files[0]).is_file()
+    return os.path.isfile(sidecar.sidecar_path(source.files[0]))
 
 
 def snippet_edges(
@@ -179,3 +197,61 @@ def truth_of(
 ) -> annotations.Truth | None:
     """Returns what a truth file says of a video; its folder may be left out there."""
     return truth.get(name) or truth.get(annotations.video_name(name))
+
+
+def match(
+    found: Sequence[Source], truth: Mapping[str, annotations.Truth]
+) -> tuple[dict[str, annotations.Truth], list[str]]:
+    """Finds the video of each entry of a truth file.
+
+    An entry belongs to the video of its name, with or without extension; where there is
+    none, to the one whose path ends with it.
+
+    Returns:
+      the truth by the sources' names, and what there is to say: entries of videos that
+      are not given, and videos without an entry.
+
+    Raises:
+      InputError: an entry that fits several videos, or two that fit one.
+    """
+    tables = _by_names(found)
+    taken: dict[str, str] = {}
+    missing = []
+    for entry, item in truth.items():
+        name = video_id(entry)
+        fitting = next((table[name] for table in tables if name in table), [])
+        if not fitting:
+            missing.append(entry)
+            continue
+        if len(fitting) > 1:
+            raise InputError(
+                f"{item.source}: video {entry} may be {fitting[0].files[0]} or "
+                f"{fitting[1].files[0]}; name it with its folder"
+            )
+        other = taken.setdefault(fitting[0].name, entry)
+        if other != entry:
+            raise InputError(
+                f"{item.source}: {other} and {entry} are both the video "
+                f"{fitting[0].name}; keep one"
+            )
+
+    said = []
+    if missing:
+        said.append(f"in the truth, but not given: {some(missing)}")
+    if without := [source.name for source in found if source.name not in taken]:
+        said.append(f"given, but not in the truth: {some(without)}")
+    return {name: truth[entry] for name, entry in taken.items()}, said
+
+
+def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
+    """Maps to sources: their names, those without extension, ends of their paths."""
+    names, shorter, ends = {}, {}, {}
+    for source in found:
+        names.setdefault(plain(source.name), []).append(source)
+        shorter.setdefault(video_id(source.name), []).append(source)
+        parts = video_id(str(source.files[0].absolute())).split("/")
+        if not source.is_video:
+            parts[-1] = re.sub(r"__\d+$", "", parts[-1])  # the number of a crop
+        for i in range(len(parts)):
+            ends.setdefault("/".join(parts[i:]), []).append(source)
+    return names, shorter, ends

@@ -161,7 +161,7 @@ def test_videos_that_are_to_be_extracted(tmp_path, capsys):
     (folder / "test_segments.json").write_text(json.dumps(truth))
     assert prepare.main([str(folder), "--check"]) == 2
     text = capsys.readouterr().out
-    assert "[files] videos/n.mp4: can't be read as a video" in text
+    assert "[videos] videos/n.mp4: can't be read as a video" in text
     assert "f (train), copy (test)" in text
     assert "event that ends at frame 400" in text
     assert "video copy is labelled Fire, but no truth file has it" in text

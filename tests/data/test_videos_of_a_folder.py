@@ -248,7 +248,7 @@ def named_twice(v):
     [
         (no_clip, "own: 6 of its videos have no features yet; pass --clip NAME"),
         (no_videos, "videos: no such folder; --clip, --crops"),
-        (missing_video, "boht is neither in .* nor in .*correct its name .both is"),
+        (missing_video, "boht is neither in .* nor in .*did you mean both."),
         (two_files, "car.mp4 as well|car.mkv as well"),
         (other_way, "features: its features were made by clip@.*10 crops.*asked for"),
         (other_model, "features: its features were made by clip@.* but other@"),

@@ -16,9 +16,8 @@ import numpy as np
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import shape_of
+from wsvad_jax.data.names import video_id
 from wsvad_jax.errors import InputError
-
-EXTENSIONS = (".mp4", ".avi", ".npy", ".mkv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +32,7 @@ class Truth:
 
 def video_name(path: str) -> str:
     """Returns a video's name without folders and extension; names may hold dots."""
-    name = path.replace("\\", "/").rpartition("/")[2]
-    for extension in EXTENSIONS:
-        name = name.removesuffix(extension)
-    return name
+    return video_id(path).rpartition("/")[2]
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Truth]:
@@ -323,11 +319,14 @@ def files_text(path: str | os.PathLike) -> str:
       InputError: the file is missing or is not text.
     """
     try:
-        return pathlib.Path(path).read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a text file (UTF-8)") from None
+        raise InputError(
+            f"{path}: expected a text file in UTF-8; save it as such (spreadsheets call "
+            "it CSV UTF-8)"
+        ) from None
 
 
 def _numbers(words: Sequence[str], where: str, form: str) -> list[int]:

@@ -4,6 +4,7 @@ Problems stop `prepare`, or would make the numbers of a test wrong; remarks are 
 training will suffer from. Both say what to do.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -16,7 +17,9 @@ from wsvad_jax.data.features import Problems, Video
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data.search import beside
 from wsvad_jax.data.video import Video as Film
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
@@ -80,8 +83,12 @@ def _labels(found: Findings, lists: Mapping[str, Sequence[Row]]) -> None:
 
 def _files(found: Findings, plan: own_videos.Plan) -> None:
     rows = {item.row.video: item.row for item in found.items}
-    for video in plan.lost:
-        found.problem("files", own_videos.lost(found.folder, found.root, rows[video]))
+    if plan.lost and (where := beside(found.folder, found.root)):
+        found.problem("files", where)
+    else:
+        for video in plan.lost:
+            error = own_videos.lost(found.folder, found.root, rows[video], plan.hints)
+            found.problem("files", error)
     for error in plan.double.values():
         found.problem("files", error)
     if plan.foreign and plan.missing:
@@ -93,21 +100,42 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
             "folder away to extract all videos",
         )
     found.extract = len(plan.missing) + len(plan.changed)
-    unlisted = {
-        *own_videos.video_files(found.folder / folders.VIDEOS),
-        *(_without_crop(n) for n in folders.feature_files(found.root)),
-    } - rows.keys()
-    if unlisted and rows:
-        found.remark(
-            "files",
-            f"{counted(len(unlisted), 'video')} in no list, so not used: "
-            f"{some(sorted(unlisted))}",
-        )
+    _unused(found, plan, rows)
     if plan.changed:
         found.remark(
             "files",
             f"{counted(len(plan.changed), 'video')} changed since the features were "
             f"made, to be extracted again: {some(plan.changed)}",
+        )
+
+
+def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> None:
+    """Says which files are in no list, and which are not read."""
+    passed = Passed()
+    features = folders.feature_files(found.root, passed)
+    videos = own_videos.video_files(found.folder / folders.VIDEOS, passed)
+    for error in passed.errors:
+        (found.problem if plan.lost else found.remark)("files", error)
+    if passed.unread:
+        found.remark("files", passed)
+
+    # A file may have several names, and one of them in a list is enough.
+    names: dict[str, set[str]] = {}
+    for name, path in [(n, p) for n, paths in videos.items() for p in paths]:
+        names.setdefault(os.path.realpath(path), set()).add(name)
+    for name, path in features.items():
+        names.setdefault(os.path.realpath(path), set()).add(_without_crop(name))
+    listed = {name for part in names.values() if part & rows.keys() for name in part}
+    unlisted = (
+        {min(part, key=lambda name: (len(name), name)) for part in names.values()}
+        - listed
+        - rows.keys()
+    )
+    if unlisted and rows:
+        found.remark(
+            "files",
+            f"{counted(len(unlisted), 'video')} in no list, so not used: "
+            f"{some(sorted(unlisted))}",
         )
 
 
@@ -171,7 +199,7 @@ def _films(found: Findings, plan: own_videos.Plan) -> list[Video]:
             try:
                 item.frames, item.seconds = announced(plan.sources[item.row.video])
             except InputError as e:
-                found.problem("files", e)
+                found.problem("videos", e)
                 continue
             finally:
                 progress.update()
@@ -257,13 +285,15 @@ def same_content(
     """Yields groups of names whose files are equal; few files have to be read."""
     sizes: dict[tuple, list[str]] = defaultdict(list)
     for name, parts in paths.items():
-        sizes[tuple(os.path.getsize(p) for p in parts)].append(name)
+        with contextlib.suppress(OSError):  # which is a problem that was named before
+            sizes[tuple(os.path.getsize(p) for p in parts)].append(name)
     twins = [names for names in sizes.values() if len(names) > 1]
     with Progress("comparing", sum(map(len, twins)), unit="file") as progress:
         for names in twins:
             groups: dict[tuple, list[str]] = defaultdict(list)
             for name in names:
-                groups[tuple(_digest(p) for p in paths[name])].append(name)
+                with contextlib.suppress(OSError):
+                    groups[tuple(_digest(p) for p in paths[name])].append(name)
                 progress.update()
             yield from (tuple(g) for g in groups.values() if len(g) > 1)
 

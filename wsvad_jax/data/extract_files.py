@@ -8,12 +8,14 @@
 VIDEO is the file's path below the folder that it was found in, without its suffix.
 """
 
+import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,14 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
+from wsvad_jax.data.video_files import SUFFIXES, Paths, find_videos, name_videos
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
+__all__ = ["SUFFIXES", "Target", "extract_files", "find_videos", "name_videos"]
+
 LAYOUTS = ("one", "crops")
 PROTOCOL = "protocol.json"
-# Files of other kinds are taken too when they are named themselves.
-SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".flv", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-)  # fmt: skip
-Paths = Sequence[str | os.PathLike]
 
 
 @dataclasses.dataclass
@@ -45,6 +44,7 @@ class Summary:
     skipped: list[str] = dataclasses.field(default_factory=list)  # were there already
     damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
     failed: list[InputError] = dataclasses.field(default_factory=list)
+    unread: str = ""  # files that were passed over, see `walk.Passed`
     frames: int = 0  # decoded
     seconds_of_video: float = 0.0
     wall: float = 0.0  # seconds
@@ -63,70 +63,6 @@ class Summary:
             f"{self.frames / self.wall:.1f} frames/s, "
             f"{self.seconds_of_video / self.wall:.2f} x real time"
         )
-
-
-def find_videos(paths: Paths) -> list[pathlib.Path]:
-    """Returns the videos: files as they are, folders searched through and through.
-
-    Hidden files are left out, and so are doubles.
-
-    Raises:
-      InputError: a path that is not there, or no video at all.
-    """
-    found: dict[str, pathlib.Path] = {}
-    for path in map(pathlib.Path, paths):
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder; expected videos")
-        inside = _below(path) if path.is_dir() else [path]
-        for video in inside:
-            found.setdefault(os.path.realpath(video), video)
-    if not found:
-        raise InputError(
-            f"{', '.join(map(str, paths)) or 'no path'}: holds no video files "
-            f"({' '.join(SUFFIXES)}); name the files themselves if they have "
-            "other endings"
-        )
-    return list(found.values())
-
-
-def _below(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        found += [
-            pathlib.Path(parent, name)
-            for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."
-        ]
-    return sorted(found)
-
-
-def name_videos(videos: Paths, roots: Paths = ()) -> dict[str, pathlib.Path]:
-    """Returns the videos by the names of their features.
-
-    Args:
-      videos: files.
-      roots: folders; a video in one is named by its path below it, others by their
-        file names, all without suffix.
-
-    Raises:
-      InputError: two videos of one name.
-    """
-    named: dict[str, pathlib.Path] = {}
-    for video in map(pathlib.Path, videos):
-        root = next((r for r in roots if video.is_relative_to(r)), video.parent)
-        name = os.path.splitext(video.relative_to(root).as_posix())[0]
-        if name in named:
-            raise InputError(
-                f"{named[name]} and {video} would both be {name}.npy; rename one, or "
-                "extract them into two folders"
-            )
-        if f"{name}.json" == PROTOCOL:
-            raise InputError(
-                f"{video}: its notes would be {PROTOCOL}; rename the video"
-            )
-        named[name] = video
-    return named
 
 
 def extract_files(
@@ -161,12 +97,12 @@ def extract_files(
     roots = (
         [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
     )
-    named = name_videos(videos, roots)
-    target = Target(output, extractor, layout, clip)
+    target, summary = Target(output, extractor, layout, clip), Summary()
+    named = target.fitting(name_videos(videos, roots), summary.failed)
     target.claim(named)
     part = choose(named, shard)
     left = target.missing(part)
-    summary = Summary(skipped=[name for name in part if name not in left])
+    summary.skipped += [name for name in part if name not in left]
     if left:
         with Progress("extracting", len(left), unit="video") as progress:
 
@@ -219,7 +155,11 @@ def extract_missing(
     names = {video: name for name, video in left.items()}
     for found in extractor.stream(names, errors=summary.failed, tick=count):
         name = names[found.path]
-        target.write(name, found)
+        try:
+            target.write(name, found)
+        except InputError as e:
+            summary.failed.append(e)
+            continue
         summary.done.append(name)
         summary.seconds_of_video += found.duration
         if found.damage:
@@ -301,6 +241,39 @@ class Target:
         crops = range(self.settings["crops"])
         return [self.folder / f"{name}__{n}.npy" for n in crops]
 
+    def fitting(
+        self, named: Mapping[str, pathlib.Path], errors: list[InputError]
+    ) -> dict[str, pathlib.Path]:
+        """Returns the videos whose names can be those of files here.
+
+        Args:
+          named: videos by the names of their features.
+          errors: takes one error for each of the others.
+        """
+        good = {}
+        for name, video in named.items():
+            notes = self.folder / f"{name}.json"
+            try:
+                self._look(notes, *self.feature_files(name))
+            except OSError as e:
+                errors.append(_unwritable(video, e))
+                continue
+            if notes == self.folder / PROTOCOL:
+                text = f"{video}: its notes would be {PROTOCOL}; rename the video"
+                errors.append(InputError(text))
+                continue
+            good[name] = video
+        return good
+
+    def _look(self, *paths: pathlib.Path) -> None:
+        """Raises OSError for paths that can't be in the folder, too long ones as a rule."""
+        for path in paths:
+            parts = path.relative_to(self.folder).parts
+            # Folders that are not there yet hide that a name in them is too long.
+            for place in (path, *(self.folder / part for part in parts)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.lstat(place)
+
     def missing(self, named: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
         """Returns the videos whose features are not there."""
         return {
@@ -329,17 +302,29 @@ class Target:
         return same and shapes == {expected}
 
     def write(self, name: str, found: Extracted) -> None:
-        """Writes a video's features, then its sidecar, which says that they are whole."""
+        """Writes a video's features, then its sidecar, which says that they are whole.
+
+        Raises:
+          InputError: the video is gone, or the system refuses the names of its files.
+          OSError: other videos' features could not be written either.
+        """
         path = self.folder / f"{name}.json"
-        path.unlink(missing_ok=True)  # of an older version of the video
-        for file, part in zip(
-            self.feature_files(name),
-            [found.features] if self.layout == "one" else found.features,
-            strict=True,
-        ):
-            with files.atomic_path(file) as temporary:
-                np.save(temporary, part)
-        self.describe(found).write(path)
+        described = self.describe(found)
+        try:
+            path.unlink(missing_ok=True)  # of an older version of the video
+            for file, part in zip(
+                self.feature_files(name),
+                [found.features] if self.layout == "one" else found.features,
+                strict=True,
+            ):
+                with files.atomic_path(file) as temporary:
+                    np.save(temporary, part)
+            described.write(path)
+        except OSError as e:
+            shut = e.errno in (errno.EACCES, errno.EPERM)
+            if e.errno in files.ABOUT_ONE_NAME or shut and path.parent != self.folder:
+                raise _unwritable(found.path, e) from None
+            raise
 
     def read(self, name: str) -> Float16[np.ndarray, "N T D"]:
         """Reads a video's features back."""
@@ -350,16 +335,30 @@ class Target:
         """Removes what a killed process left of these videos (`files.atomic_path`)."""
         ours = set()
         for name in names:
-            written = [*self.feature_files(name), self.folder / f"{name}.json"]
-            ours |= {file.with_suffix("") for file in written}
-        for parent in {file.parent for file in ours}:
+            for file in [*self.feature_files(name), self.folder / f"{name}.json"]:
+                # As they were called formerly: by the name, in whole.
+                former = f".{file.name.removesuffix(file.suffix)}"
+                ours.add((file.parent, files.temporary_stem(file), file.suffix))
+                ours.add((file.parent, former, file.suffix))
+        for parent in {parent for parent, _, _ in ours}:
             for path in parent.glob(".*-????????.*"):
-                stem = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}\.(npy|json)", path.name)
-                if stem and parent / stem[1] in ours:
+                left = re.fullmatch(r"(\..+)-[a-z0-9_]{8}(\.npy|\.json)", path.name)
+                if left and (parent, left[1], left[2]) in ours:
                     path.unlink(missing_ok=True)
 
     def describe(self, found: Extracted) -> Sidecar:
-        """Returns the sidecar of a video's features."""
+        """Returns the sidecar of a video's features.
+
+        Raises:
+          InputError: the video can't be read any more.
+        """
+        try:
+            source = sidecar.fingerprint(found.path)
+        except OSError as e:
+            raise InputError(
+                f"{found.path}: can't be read any more ({e.strerror}); its features are "
+                "left out"
+            ) from None
         return Sidecar(
             video=found.path.name,
             fps=found.fps,
@@ -367,9 +366,16 @@ class Target:
             seconds=tuple(round(float(s), 6) for s in found.seconds),
             duration=round(found.duration, 6),
             damage=found.damage,
-            source=sidecar.fingerprint(found.path),
+            source=source,
             **self.settings,
         )
+
+
+def _unwritable(video: pathlib.Path, error: OSError) -> InputError:
+    return InputError(
+        f"{video}: its features can't be written ({error.strerror}); rename the video or "
+        "its folder"
+    )
 
 
 def make_folder(path: str | os.PathLike) -> pathlib.Path:

@@ -6,7 +6,6 @@ file is read (`Records`). A file that fails is one `InputError` that names it.
 
 import dataclasses
 import math
-import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,13 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float16
 
+from wsvad_jax.data.names import FEATURES
 from wsvad_jax.data.records import Record
+from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
 OWN = "TD or NTD"  # told apart by the number of axes
+BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +40,13 @@ class Video:
     segments: tuple[tuple[int, int, int], ...] = ()
 
 
-def npy_files(root: pathlib.Path) -> list[pathlib.Path]:
-    """Returns all `.npy` files under a folder, in order, through linked folders too."""
-    found = []
-    for folder, _, names in os.walk(root, followlinks=True):
-        found += [pathlib.Path(folder, n) for n in names if n.endswith(".npy")]
-    return sorted(found)
+def npy_files(
+    root: pathlib.Path, passed: Passed | None = None, *, every_name: bool = False
+) -> list[pathlib.Path]:
+    """Returns all `.npy` files under a folder, see `walk.files_below`."""
+    return files_below(
+        root, (FEATURES,), passed, companions=BESIDE, every_name=every_name
+    )
 
 
 def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:

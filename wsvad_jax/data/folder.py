@@ -38,10 +38,13 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
+from wsvad_jax.data.names import Hints, plain
 from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.data.search import VIDEOS, beside, passed_over
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 
-TRUTH, VIDEOS = "test_segments.json", "videos"
+TRUTH = "test_segments.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +85,14 @@ def load(
     named, (protocol, clip) = read_lists(folder), read_protocol(root / "protocol.json")
     card = card_of(folder, root, named["train"], protocol, clip)
     lists = without_doubles(named, problems)
-    _check_place(folder, root)
-    index = feature_files(root)
+    index, remarks = _found(folder, root, lists, problems)
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
         videos[split] = _videos(rows, card, index, root, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
-    sized, remarks = with_sidecars(sized, card, problems)
+    sized, said = with_sidecars(sized, card, problems)
+    remarks += said
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
@@ -156,7 +159,7 @@ def with_sidecars(
     good, remarks, first = [], [], None
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
-        if not path.is_file():
+        if not os.path.isfile(path):  # nor may its name be too long
             good.append(video)
             continue
         try:
@@ -220,14 +223,11 @@ def with_truth(
     Truth of a video that `rows`, the test list, lacks is a problem.
     """
     listed = {row.video for row in rows}
+    hints = Hints(listed, (VIDEOS,))
     for name, item in truth.items():
         if name not in listed:
-            problems(
-                InputError(
-                    f"{item.source}: video {name} is not in the test list; correct its "
-                    "name or add it to the list"
-                )
-            )
+            text = f"{item.source}: video {name} is not in the test list; correct its "
+            problems(hints.add(InputError(f"{text}name or add it to the list"), name))
     settled, remarks = [], []
     for video in videos:
         item = truth.get(video.video)
@@ -289,18 +289,36 @@ def card_of(
     return card if card.clip else dataclasses.replace(card, clip=clip)
 
 
+def _found(
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    lists: Mapping[str, Sequence[Row]],
+    problems: Problems,
+) -> tuple[dict[str, pathlib.Path], list[str]]:
+    """Returns the feature files by name, and remarks about what else is there."""
+    _check_place(folder, root)
+    passed = Passed()
+    index = feature_files(root, passed)
+    return index, passed_over(passed, lists, index, problems)
+
+
 def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
     if not root.is_dir():
+        if where := beside(folder, root):
+            raise InputError(where)
         hint = f"add one .npy file a video, or the videos in {folder / VIDEOS}"
         if (folder / VIDEOS).is_dir():
             hint = f"python -m wsvad_jax.prepare {folder} --clip NAME extracts them"
         raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
+def feature_files(
+    root: pathlib.Path, passed: Passed | None = None
+) -> dict[str, pathlib.Path]:
     """Maps names, relative to the features' folder and without .npy, to files."""
     names = {
-        p.relative_to(root).as_posix().removesuffix(".npy"): p for p in npy_files(root)
+        plain(p.relative_to(root).as_posix().removesuffix(".npy")): p
+        for p in npy_files(root, passed, every_name=True)
     }
     # Some extractors keep the video's extension: a.mp4.npy.
     return {video_id(name): path for name, path in names.items()} | names
@@ -314,12 +332,13 @@ def _videos(
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
+    hints = Hints(index, (VIDEOS, root.name))
     for row in rows:
         try:
             label = label_of(row, card)
             paths = crop_files(row.video, index, root)
         except InputError as e:
-            problems(e)
+            problems(hints.add(e, row.video))
             continue
         videos.setdefault(row.video, Video(row.video, label, paths, OWN))
     return list(videos.values())

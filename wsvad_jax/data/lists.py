@@ -1,24 +1,24 @@
 """Lists of a folder of one's own: `video,label` lines, several labels joined by '+'.
 
-A video is named by its path below videos/ or features/, with or without its extension.
+A video is named by its path below videos/ or features/, with or without its extension,
+with `/` or `\\` between folders (`data.names`).
 """
 
 import csv
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data import annotations
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
+from wsvad_jax.data.names import EXTENSIONS, plain, video_id
 from wsvad_jax.errors import InputError
 
+__all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
+
 SPLITS = ("train", "test")
-# What a file must end with to be taken for a video; FFmpeg decides what is in it.
-EXTENSIONS = frozenset(
-    {".3gp", ".asf", ".avi", ".dav", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +28,6 @@ class Row:
     where: str
     video: str
     labels: tuple[str, ...]
-
-
-def video_id(name: str) -> str:
-    """Returns a video's name without its extension: "day/a.MP4" gives "day/a"."""
-    path = pathlib.PurePosixPath(name)
-    known = path.suffix.lower() in EXTENSIONS
-    return str(path.with_suffix("") if known else path)
 
 
 def read_lists(folder: pathlib.Path) -> dict[str, list[Row]]:
@@ -76,9 +69,13 @@ def _row(where: str, words: Sequence[str]) -> Row:
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"
         )
-    video, label = words
-    if ".." in pathlib.PurePosixPath(video).parts or video.startswith("/"):
-        raise InputError(f"{where}: {video!r} is a path out of the folder")
+    video, label = plain(words[0]), words[1]
+    out = ".." in pathlib.PurePosixPath(video).parts or video.startswith("/")
+    if out or re.match("[A-Za-z]:/", video):
+        raise InputError(
+            f"{where}: {words[0]!r} is a path out of the folder; expected the path below "
+            "videos/ or features/"
+        )
     labels = tuple(dict.fromkeys(part.strip() for part in label.split("+")))
     if not all(labels):
         raise InputError(

@@ -6,9 +6,9 @@ what is extracted are new and changed videos, in the way in which the others wer
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,14 +17,10 @@ from wsvad_jax.data import cards, sidecar
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems, shape_of
-from wsvad_jax.data.lists import (
-    EXTENSIONS,
-    Row,
-    label_of,
-    read_lists,
-    video_id,
-    without_doubles,
-)
+from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
+from wsvad_jax.data.names import EXTENSIONS, Hints, index
+from wsvad_jax.data.search import beside
+from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError
 
 PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
@@ -54,20 +50,19 @@ class Plan:
     changed: list[str] = dataclasses.field(default_factory=list)  # the video, since
     foreign: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     made: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
+    # Two files of one name, and what can't be read.
     double: dict[str, InputError] = dataclasses.field(default_factory=dict)
     lost: list[str] = dataclasses.field(default_factory=list)  # neither there
+    hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
+    passed: Passed = dataclasses.field(default_factory=Passed)  # of the videos
 
 
-def video_files(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def video_files(
+    root: pathlib.Path, passed: Passed | None = None
+) -> dict[str, list[pathlib.Path]]:
     """Maps names below a folder, without extension, to its video files."""
-    found: dict[str, list[pathlib.Path]] = {}
-    for place, _, names in os.walk(root, followlinks=True):
-        for name in sorted(names):
-            path = pathlib.Path(place, name)
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
-                key = video_id(path.relative_to(root).as_posix())
-                found.setdefault(key, []).append(path)
-    return found
+    paths = files_below(root, EXTENSIONS, passed, every_name=True)
+    return index((path.relative_to(root).as_posix(), path) for path in paths)
 
 
 def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Plan:
@@ -78,28 +73,29 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
       root: the features' folder; need not exist.
       videos: names in the lists.
     """
-    sources = video_files(folder / folders.VIDEOS)
-    index = folders.feature_files(root)
+    result = Plan()
+    sources = video_files(folder / folders.VIDEOS, result.passed)
+    made = folders.feature_files(root, Passed())
+    result.hints = Hints([*sources, *made], (folders.VIDEOS, root.name, folder.name))
     # A folder that extraction has claimed holds no others' features; one without a
     # sidecar there is what a killed process left.
     claimed = PROTOCOL_KEY in _json(root / "protocol.json")
-    result = Plan()
     for video in dict.fromkeys(videos):
         paths = sources.get(video, [])
         if len(paths) > 1:
             result.double[video] = InputError(
-                f"{paths[0]}: there is {paths[1].name} as well; keep one file of video "
-                f"{video}"
+                f"{paths[0]}: there is {os.path.relpath(paths[1], paths[0].parent)} as "
+                f"well; keep one file of video {video}"
             )
             continue
         if paths:
             result.sources[video] = paths[0]
         try:
-            npy = folders.crop_files(video, index, root)
+            npy = folders.crop_files(video, made, root)
         except InputError:
             (result.missing if paths else result.lost).append(video)
             continue
-        if claimed or sidecar.sidecar_path(npy[0]).is_file():
+        if claimed or os.path.isfile(sidecar.sidecar_path(npy[0])):
             _compare(result, video, npy)
         else:
             result.foreign[video] = npy[0]
@@ -121,9 +117,13 @@ def _compare(result: Plan, video: str, npy: Sequence[pathlib.Path]) -> None:
             result.changed.append(video)  # half a pair: extracted anew
         return
     result.made[video] = made
-    source = result.sources.get(video)
-    if source is not None and made.source != sidecar.fingerprint(source):
-        result.changed.append(video)
+    if (source := result.sources.get(video)) is None:
+        return
+    try:
+        if made.source != sidecar.fingerprint(source):
+            result.changed.append(video)
+    except OSError as e:
+        result.double[video] = InputError(f"{source}: can't be read ({e.strerror})")
 
 
 def update(
@@ -147,14 +147,15 @@ def update(
     if not videos.is_dir():
         if way.told:
             raise InputError(
-                f"{videos}: no such folder; --clip, --crops, --frame and --resize extract "
-                "features from the videos there"
+                f"{beside(folder, root) or f'{videos}: no such folder'}; --clip, --crops, "
+                "--frame and --resize extract features from the videos there"
             )
         return set()
     rows = {r.video: r for part in read_lists(folder).values() for r in part}
     found = plan(folder, root, rows)
+    say(found, problems)
     for video in found.lost:
-        problems(lost(folder, root, rows[video]))
+        problems(lost(folder, root, rows[video], found.hints))
     for error in found.double.values():
         problems(error)
     if found.sources and (way.told or found.missing or found.changed):
@@ -168,19 +169,30 @@ def update(
     return {*found.lost, *found.double, *found.missing, *found.changed}
 
 
-def lost(folder: pathlib.Path, root: pathlib.Path, row: Row) -> InputError:
+def say(found: Plan, problems: Problems) -> None:
+    """Says what was passed over: problems where listed videos may be in it."""
+    if str(found.passed):
+        print(found.passed, file=sys.stderr)
+    for error in found.passed.errors:
+        if found.lost:
+            problems(error)
+        else:
+            print(f"skipped: {error}", file=sys.stderr)
+
+
+def lost(
+    folder: pathlib.Path, root: pathlib.Path, row: Row, hints: Hints
+) -> InputError:
     """Returns the error of a video that is not there, with a name that it may be."""
     videos = folder / folders.VIDEOS
-    if not videos.is_dir():
-        return InputError(
-            f"{row.where}: video {row.video} is not in {root}; correct its name, add "
-            "it or take it off the list"
-        )
-    near = difflib.get_close_matches(row.video, video_files(videos), 1)
-    hint = f" ({near[0]} is there)" if near else ""
+    where = (
+        f"neither in {videos} nor in {root}" if videos.is_dir() else f"not in {root}"
+    )
+    question = hints(row.video)
+    near = f" ({question})" if question else ""
     return InputError(
-        f"{row.where}: video {row.video} is neither in {videos} nor in {root}; "
-        f"correct its name{hint}, add it or take it off the list"
+        f"{row.where}: video {row.video} is {where}; correct its name{near}, add it or "
+        "take it off the list"
     )
 
 

@@ -31,6 +31,7 @@ from wsvad_jax.data.features import (
 )
 from wsvad_jax.data.folder import Collection, with_truth
 from wsvad_jax.data.lists import Row, label_of, without_doubles
+from wsvad_jax.data.names import plain
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
@@ -190,7 +191,7 @@ def feature_files(root: pathlib.Path) -> Files:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
     found: Files = {}
     for path in npy_files(root):
-        base, crop = path.name.removesuffix(".npy"), None
+        base, crop = plain(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
         base = re.sub(r"_(i3d|c3d|clip)$", "", base)

@@ -60,7 +60,10 @@ def read(path: str | os.PathLike) -> Sidecar:
     Raises:
       InputError: no such file, or one that `Sidecar.write` did not write.
     """
-    value = files.read_json(path)
+    try:
+        value = files.read_json(path)
+    except OSError as e:
+        raise InputError(f"{path}: can't be read ({e.strerror})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a sidecar of features, found {value!r:.60}")
     fields = {}
@@ -110,7 +113,7 @@ def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
     path = pathlib.Path(path)
     name = path.name.removesuffix(".npy")
     own = path.with_name(f"{name}.json")
-    if (crop := re.fullmatch(r"(.+)__\d+", name)) and not own.exists():
+    if (crop := re.fullmatch(r"(.+)__\d+", name)) and not os.path.exists(own):
         return path.with_name(f"{crop[1]}.json")
     return own
 
