@@ -18,9 +18,10 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files
-from wsvad_jax.data import annotations, cards, sidecar
+from wsvad_jax.data import annotations, axes, cards, sidecar, truth_units
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
+from wsvad_jax.data.crops import Index, crop_files, parts_of
 from wsvad_jax.data.features import (
     OWN,
     Problems,
@@ -39,6 +40,7 @@ from wsvad_jax.data.lists import (
     without_doubles,
 )
 from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.data.truth_units import Clock
 from wsvad_jax.errors import InputError
 
 TRUTH, VIDEOS = "test_segments.json", "videos"
@@ -84,12 +86,15 @@ def load(
     lists = without_doubles(named, problems)
     _check_place(folder, root)
     index = feature_files(root)
+    listed = {row.video for rows in lists.values() for row in rows}
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
-        videos[split] = _videos(rows, card, index, root, problems)
+        videos[split] = _videos(rows, card, index, root, listed, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
-    sized, remarks = with_sidecars(sized, card, problems)
+    remarks = axes.remarks([(v.layout, v.num_crops) for v in sized])
+    sized, said = with_sidecars(sized, card, problems)
+    remarks += said
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
@@ -214,10 +219,15 @@ def with_truth(
     *,
     slack: int = 0,
     strict: bool = True,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> tuple[list[Video], list[str]]:
     """Gives test videos their events and returns remarks; see `annotations.settle`.
 
-    Truth of a video that `rows`, the test list, lacks is a problem.
+    Truth of a video that `rows`, the test list, lacks is a problem. Times of videos
+    come from `clocks` or from the features' sidecars.
+
+    Raises:
+      InputError: times that may be frames or seconds, see `data.truth_units`.
     """
     listed = {row.video for row in rows}
     for name, item in truth.items():
@@ -228,12 +238,28 @@ def with_truth(
                     "name or add it to the list"
                 )
             )
-    settled, remarks = [], []
+    timed = [
+        (video, item, (clocks or {}).get(video.video) or truth_units.clock_of(video))
+        for video in videos
+        if (item := truth.get(video.video)) is not None
+    ]
+    truth_units.check(
+        [
+            (t, v.num_frames or v.num_snippets * card.stride, c.edges[-1] if c else 0.0)
+            for v, t, c in timed
+        ],
+        card.stride,
+    )
+    known = {video.video: clock for video, _, clock in timed}
+    settled, remarks = [], truth_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
         try:
             if item is not None and item.label is not None:
                 _same_label(item, video, card)
+            if item is not None:
+                clock = known[video.video]
+                item = truth_units.in_frames(item, video.video, clock, card.stride)
             segments, remark = annotations.settle(
                 item,
                 video.video,
@@ -297,13 +323,16 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
         raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
+def feature_files(root: pathlib.Path) -> Index:
     """Maps names, relative to the features' folder and without .npy, to files."""
-    names = {
-        p.relative_to(root).as_posix().removesuffix(".npy"): p for p in npy_files(root)
-    }
-    # Some extractors keep the video's extension: a.mp4.npy.
-    return {video_id(name): path for name, path in names.items()} | names
+    index = Index(root)
+    for path in npy_files(root):
+        name = path.relative_to(root).as_posix().removesuffix(".npy")
+        index.add(name, path)
+        # Some extractors keep the video's extension: a.mp4.npy, a.mp4__0.npy.
+        video, crop = parts_of(name) or (name, None)
+        index.add(video_id(video) + ("" if crop is None else f"__{crop}"), path)
+    return index
 
 
 def _videos(
@@ -311,43 +340,19 @@ def _videos(
     card: Card,
     index: Mapping[str, pathlib.Path],
     root: pathlib.Path,
+    listed: Container[str],
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
     for row in rows:
         try:
             label = label_of(row, card)
-            paths = crop_files(row.video, index, root)
+            paths = crop_files(row.video, index, root, listed)
         except InputError as e:
             problems(e)
             continue
         videos.setdefault(row.video, Video(row.video, label, paths, OWN))
     return list(videos.values())
-
-
-def crop_files(
-    video: str, index: Mapping[str, pathlib.Path], root: pathlib.Path
-) -> tuple[pathlib.Path, ...]:
-    """Returns a video's file, or its crops' files, among the files by name.
-
-    Raises:
-      InputError: there is none, a crop is missing, or there are both.
-    """
-    crops = []
-    while (name := f"{video}__{len(crops)}") in index:
-        crops.append(index[name])
-    if video in index and crops:
-        raise InputError(
-            f"{index[video]}: there is {crops[0].name} as well; keep one of the two"
-        )
-    if video in index:
-        return (index[video],)
-    if not crops:
-        raise InputError(
-            f"{root / video}.npy: the feature file is missing; extract the video or "
-            "take it off the list"
-        )
-    return tuple(crops)
 
 
 def _check_sides(folder: pathlib.Path, train: Sequence[Video]) -> None:
