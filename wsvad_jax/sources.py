@@ -1,9 +1,9 @@
 """What detection is given: videos, folders, feature files, and the truth about them."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -97,26 +97,54 @@ def _folder(folder: pathlib.Path, passed: Passed | None) -> list[Source]:
 
 
 def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Source]:
-    """Joins VIDEO__0.npy, VIDEO__1.npy … of one video."""
-    crops: dict[str, dict[int, pathlib.Path]] = {}
+    """Joins VIDEO__0.npy, VIDEO__1.npy … of one video, see `data.crops`."""
+    from wsvad_jax.data import crops
+
+    index = crops.Index(folder)
     for path in files:
-        name = path.relative_to(folder).as_posix().removesuffix(".npy")
-        crop = re.fullmatch(r"(.+)__(\d+)", name)
-        name, number = (crop[1], int(crop[2])) if crop else (name, 0)
-        crops.setdefault(name, {})[number] = path
-    return [
-        Source(name, tuple(path for _, path in sorted(parts.items())))
-        for name, parts in crops.items()
-    ]
+        index.add(path.relative_to(folder).as_posix().removesuffix(".npy"), path)
+    return [Source(name, parts) for name, parts in crops.join(index).items()]
 
 
-def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Features:
+def axes_of(
+    found: Sequence[Source], crops: int = 0
+) -> dict[str, "str | InputError"]:
+    """Tells how the axes of features are ordered, all files together; see `data.axes`.
+
+    Args:
+      found: videos, and features by name.
+      crops: number that the model's features have, 0 unknown.
+
+    Returns:
+      axes, or why they can't be known, of the files that have three.
+    """
+    from wsvad_jax.data import axes, features
+
+    shapes: dict[str, tuple[pathlib.Path, tuple[int, ...]]] = {}
+    for source in found:
+        if source.is_video or len(source.files) > 1:
+            continue
+        with contextlib.suppress(InputError):  # `read` reports it
+            shape = features.shape_of(source.files[0])
+            if len(shape) == 3 and all(shape):
+                shapes[source.name] = source.files[0], shape
+    settled = axes.settle(list(shapes.values()), (crops,) if crops else ())
+    return dict(zip(shapes, settled, strict=True))
+
+
+def read(
+    source: Source,
+    fps: float,
+    stride: int = FRAMES_PER_SNIPPET,
+    axes: "str | InputError | None" = None,
+) -> Features:
     """Reads features, and their time from the sidecar.
 
     Args:
       source: of features.
       fps: frames a second, where there is no sidecar.
       stride: frames a snippet, where there is none.
+      axes: what `axes_of` returns of it; None: the file decides alone.
 
     Raises:
       InputError: a damaged file, crops of different shapes, or another video's sidecar.
@@ -128,9 +156,15 @@ def read(source: Source, fps: float, stride: int = FRAMES_PER_SNIPPET) -> Featur
     if len({part.shape for part in parts}) > 1:
         raise InputError(
             f"{first}: the crops are of different shapes "
-            f"({', '.join(str(part.shape) for part in parts)}); extract the video again"
+            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
+            "again, or rename the files if they are videos of their own (see "
+            "docs/own_data.md)"
         )
+    axes = axes_of([source]).get(source.name) if axes is None else axes
+    if isinstance(axes, InputError):
+        raise axes
     values = np.stack(parts) if len(parts) > 1 else parts[0]
+    values = np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or 0 in values.shape:
         raise InputError(

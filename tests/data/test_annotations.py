@@ -45,7 +45,7 @@ def test_real_shanghaitech(shared):
     path = shared("annotations/shanghaitech_test_segments.json")
     truth = annotations.read_json(path)
     assert len(truth) == 199
-    assert truth["01_0015"] == Truth(str(path), ((86, 374, ""),), 433, "Anomaly")
+    assert truth["01_0015"] == Truth(str(path), ((86, 374, ""),), 433, "Anomaly", "")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ is its feature length times the stride, and a length that disagrees is an error.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from wsvad_jax.data.features import shape_of
 from wsvad_jax.data.names import video_id
 from wsvad_jax.errors import InputError
 
+UNITS = ("frames", "seconds")
+
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
@@ -28,6 +31,8 @@ class Truth:
     events: tuple[tuple[int, int, str], ...] = ()  # frames; class "" is the video's own
     frames: int | None = None  # the video's length, where the file has it
     label: str | None = None
+    unit: str = "frames"  # as the file states it; "" unstated, taken as frames
+    seconds: tuple[tuple[float, float, str], ...] = ()  # events of the unit seconds
 
 
 def video_name(path: str) -> str:
@@ -39,14 +44,20 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
     """Reads `[{"video", "label", "segments": [[start, end] or [start, end, class]]}]`.
 
     `label` and `frames` (the video's length) may be left out; classes may also stand in
-    a list `segment_labels` beside `segments`.
+    a list `segment_labels` beside `segments`. Times are frames, or what a video's
+    `"unit"` says, frames or seconds; the file may also be `{"unit", "videos": [...]}`.
 
     Raises:
       InputError: not such a file, or an event that is none; names the video.
     """
-    value = files.read_json(path)
+    value, unit = files.read_json(path), ""
+    if isinstance(value, dict) and set(value) == {"unit", "videos"}:
+        value, unit = value["videos"], _unit(value, "", str(path))
     if not isinstance(value, list):
-        raise InputError(f"{path}: expected a list of videos, one object each")
+        raise InputError(
+            f"{path}: expected a list of videos, one object each, or "
+            '{"unit": "seconds", "videos": [...]}'
+        )
     truth: dict[str, Truth] = {}
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("video"), str):
@@ -63,11 +74,27 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
             )
         if label is not None and not isinstance(label, str):
             raise InputError(f"{where}: label must be a text, found {label!r:.60}")
-        truth[item["video"]] = Truth(str(path), _events(item, where), frames, label)
+        taken = _unit(item, unit, where)
+        events = _events(item, where, taken == "seconds")
+        parts = ((), events) if taken == "seconds" else (events, ())
+        truth[item["video"]] = Truth(
+            str(path), parts[0], frames, label, taken, parts[1]
+        )
     return truth
 
 
-def _events(item: Mapping[str, Any], where: str) -> tuple[tuple[int, int, str], ...]:
+def _unit(item: Mapping[str, Any], default: str, where: str) -> str:
+    unit = item.get("unit", default)
+    if unit != default and unit not in UNITS:
+        raise InputError(
+            f'{where}: "unit" is {unit!r:.60}; expected "frames" or "seconds"'
+        )
+    return unit
+
+
+def _events(
+    item: Mapping[str, Any], where: str, seconds: bool
+) -> tuple[tuple[Any, Any, str], ...]:
     segments = item.get("segments")
     names = item.get("segment_labels")
     if not isinstance(segments, list):
@@ -81,15 +108,20 @@ def _events(item: Mapping[str, Any], where: str) -> tuple[tuple[int, int, str], 
     events = []
     for i, segment in enumerate(segments):
         good = isinstance(segment, list) and len(segment) in (2, 3)
-        if not good or not all(_whole(x) for x in segment[:2]):
+        right = _number if seconds else _whole
+        if not good or not all(right(x) for x in segment[:2]):
+            hint = ""
+            if good and all(_number(x) for x in segment[:2]):
+                hint = '; if they are seconds, add "unit": "seconds"'
             raise InputError(
-                f"{where}: a segment is [start, end] or [start, end, class] in whole "
-                f"frames, found {segment!r:.60}"
+                f"{where}: a segment is [start, end] or [start, end, class] in "
+                f"{'seconds' if seconds else 'whole frames'}, found "
+                f"{segment!r:.60}{hint}"
             )
         name = segment[2] if len(segment) == 3 else (names[i] if names else "")
         if not isinstance(name, str):
             raise InputError(f"{where}: a segment's class is a text, found {name!r}")
-        events.append(_event(segment[0], segment[1], name, where))
+        events.append(_event(segment[0], segment[1], name, where, seconds))
     return tuple(events)
 
 
@@ -189,6 +221,8 @@ def settle(
                 "has it; add its segments"
             )
         return (), []
+    if truth.unit == "seconds":
+        raise ValueError("events in seconds: see `truth_units.in_frames`")
     where, T, events = f"{truth.source}: video {video}", num_snippets, []
     remarks = _check_length(truth, where, T, card.stride, slack, strict)
     for event in truth.events:
@@ -295,11 +329,17 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _event(start: int, end: int, name: str, where: str) -> tuple[int, int, str]:
+def _number(value: Any) -> bool:
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _event(
+    start: Any, end: Any, name: str, where: str, seconds: bool = False
+) -> tuple[Any, Any, str]:
     if not 0 <= start < end:
         raise InputError(
             f"{where} has the segment [{start}, {end}]; expected 0 <= start < end in "
-            "frames"
+            f"{'seconds' if seconds else 'frames'}"
         )
     return start, end, name
 

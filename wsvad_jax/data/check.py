@@ -11,8 +11,11 @@ import pathlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from wsvad_jax.data import advice, features, own_videos
+import numpy as np
+
+from wsvad_jax.data import advice, axes, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
+from wsvad_jax.data.crops import crop_files, video_of
 from wsvad_jax.data.features import Problems, Video
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
@@ -124,7 +127,8 @@ def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> 
     for name, path in [(n, p) for n, paths in videos.items() for p in paths]:
         names.setdefault(os.path.realpath(path), set()).add(name)
     for name, path in features.items():
-        names.setdefault(os.path.realpath(path), set()).add(_without_crop(name))
+        video = video_of(name, path, features, rows)
+        names.setdefault(os.path.realpath(path), set()).add(video)
     listed = {name for part in names.values() if part & rows.keys() for name in part}
     unlisted = (
         {min(part, key=lambda name: (len(name), name)) for part in names.values()}
@@ -139,21 +143,19 @@ def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> 
         )
 
 
-def _without_crop(name: str) -> str:
-    base, mark, crop = name.rpartition("__")
-    return base if mark and crop.isdigit() else name
-
-
 def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
     """Reads all features; returns those of one width, with their lengths."""
     index, videos = folders.feature_files(found.root), []
+    listed = {item.row.video for item in found.items}
     later = {*plan.missing, *plan.changed, *plan.lost, *plan.double}
     for item in found.items:
         if item.row.video not in later:
-            paths = folders.crop_files(item.row.video, index, found.root)
+            paths = crop_files(item.row.video, index, found.root, listed)
             videos.append(Video(item.row.video, item.label, paths, features.OWN))
     problems = Problems(skip=True)
     videos = features.survey(videos, problems)
+    for remark in axes.remarks([(v.layout, v.num_crops) for v in videos]):
+        found.remark("features", remark)
     if found.card:
         videos, said = folders.with_sidecars(videos, found.card, problems)
         for remark in said:
@@ -242,7 +244,10 @@ def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> Non
     problems = Problems(skip=True)
     try:
         truth = folders.read_truth(path)
-        _, said = folders.with_truth(videos, rows, truth, found.card, problems)
+        clocks = _clocks(found, videos)
+        _, said = folders.with_truth(
+            videos, rows, truth, found.card, problems, clocks=clocks
+        )
         for remark in said:
             found.remark("truth", remark)
     except InputError as e:
@@ -250,16 +255,28 @@ def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> Non
     found.take("truth", problems)
 
 
+def _clocks(found: Findings, videos: Sequence[Video]) -> dict[str, truth_units.Clock]:
+    """Returns the times of videos without features, as their containers promise them."""
+    items, clocks = {i.row.video: i for i in found.items}, {}
+    for video in videos:
+        item = items[video.video]
+        if not video.paths and item.seconds:
+            edges = np.linspace(0.0, item.seconds, video.num_snippets + 1)
+            clocks[video.video] = truth_units.Clock(edges, item.frames)
+    return clocks
+
+
 def _copies(found: Findings, plan: own_videos.Plan) -> None:
     """Names videos that are the same file, byte for byte."""
     index = folders.feature_files(found.root)
+    listed = {item.row.video for item in found.items}
     paths: dict[str, tuple[pathlib.Path, ...]] = {}
     for item in found.items:
         video = item.row.video
         if video in plan.sources:
             paths[video] = (plan.sources[video],)
         elif video in plan.foreign or video in plan.made:
-            paths[video] = folders.crop_files(video, index, found.root)
+            paths[video] = crop_files(video, index, found.root, listed)
     items = {item.row.video: item for item in found.items}
     for names in same_content(paths):
         part = [items[name] for name in names]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float16
 
+from wsvad_jax.data import axes
 from wsvad_jax.data.names import FEATURES
 from wsvad_jax.data.records import Record
 from wsvad_jax.data.walk import Passed, files_below
@@ -21,7 +22,7 @@ from wsvad_jax.progress import Progress
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
-OWN = "TD or NTD"  # told apart by the number of axes
+OWN = "TD, NTD or TND"  # told apart by `data.axes`
 BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside features
 
 
@@ -146,14 +147,26 @@ def survey(
       problems: takes each bad video's error; with `skip` the video is left out.
       width: that features must have; None is the one that most have.
     """
-    found = []
+    read: list[tuple[Video, tuple[int, ...]]] = []
     with Progress("checking features", len(videos), unit="video") as progress:
         for video in videos:
             try:
-                found.append(_sized(video))
+                read.append((video, _shape(video)))
             except InputError as e:
                 problems(e)
             progress.update()
+
+    # Which axis holds the crops is decided by all files of the dataset together.
+    deep = [i for i, (v, shape) in enumerate(read) if _is_open(v, shape)]
+    settled = axes.settle([(read[i][0].paths[0], read[i][1]) for i in deep])
+    layouts = dict(zip(deep, settled, strict=True))
+    found = []
+    for i, (video, shape) in enumerate(read):
+        try:
+            found.append(_sized(video, shape, layouts.get(i, "TD")))
+        except InputError as e:
+            problems(e)
+    axes.check_turned([(v.paths[0], v.num_snippets, v.width) for v in found])
     return _alike(found, "width", "features {} wide", problems, width)
 
 
@@ -162,7 +175,7 @@ def same_crops(videos: Sequence[Video], problems: Problems) -> list[Video]:
     return _alike(videos, "num_crops", "features of {} crops", problems)
 
 
-def _sized(video: Video) -> Video:
+def _shape(video: Video) -> tuple[int, ...]:
     shapes = [shape_of(path) for path in video.paths]
     path, shape = video.paths[0], shapes[0]
     for other, found in zip(video.paths, shapes, strict=True):
@@ -171,18 +184,34 @@ def _sized(video: Video) -> Video:
                 f"{other}: features of shape {list(found)}, those of {path.name} are "
                 f"{list(shape)}; extract all crops of the video again"
             )
-    axes = video.layout
-    if axes == OWN:
-        axes = "NTD" if len(shape) == 3 and len(video.paths) == 1 else "TD"
-    if len(shape) != len(axes) or not all(shape):
+    return shape
+
+
+def _is_open(video: Video, shape: tuple[int, ...]) -> bool:
+    """Whether a file's axes are yet to be told apart."""
+    deep = len(shape) == 3 and len(video.paths) == 1 and all(shape)
+    return deep and video.layout == OWN
+
+
+def _sized(video: Video, shape: tuple[int, ...], settled: str | InputError) -> Video:
+    path, layout = video.paths[0], video.layout
+    if layout == OWN:
+        if isinstance(settled, InputError):
+            raise settled
+        layout = settled
+    if len(shape) != len(layout) or not all(shape):
         names = {"T": "snippets", "N": "crops", "D": "width"}
-        expected = ", ".join(names[a] for a in axes)
+        expected = f"[{', '.join(names[a] for a in layout)}]"
+        if video.layout == OWN:
+            expected += " or, of several crops, [crops, snippets, width]"
         raise InputError(
-            f"{path}: features of shape {list(shape)}; expected [{expected}], none 0"
+            f"{path}: features of shape {list(shape)}; expected {expected}, none 0"
         )
-    N = shape[axes.index("N")] if "N" in axes else len(video.paths)
-    T, D = shape[axes.index("T")], shape[axes.index("D")]
-    return dataclasses.replace(video, layout=axes, num_snippets=T, num_crops=N, width=D)
+    N = shape[layout.index("N")] if "N" in layout else len(video.paths)
+    T, D = shape[layout.index("T")], shape[layout.index("D")]
+    return dataclasses.replace(
+        video, layout=layout, num_snippets=T, num_crops=N, width=D
+    )
 
 
 def _alike(

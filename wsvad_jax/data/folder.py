@@ -18,9 +18,10 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files
-from wsvad_jax.data import annotations, cards, sidecar
+from wsvad_jax.data import annotations, axes, cards, sidecar, truth_units
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
+from wsvad_jax.data.crops import Index, crop_files, parts_of
 from wsvad_jax.data.features import (
     OWN,
     Problems,
@@ -41,6 +42,7 @@ from wsvad_jax.data.lists import (
 from wsvad_jax.data.names import Hints, plain
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import VIDEOS, beside, passed_over
+from wsvad_jax.data.truth_units import Clock
 from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 
@@ -86,11 +88,13 @@ def load(
     card = card_of(folder, root, named["train"], protocol, clip)
     lists = without_doubles(named, problems)
     index, remarks = _found(folder, root, lists, problems)
+    listed = {row.video for rows in lists.values() for row in rows}
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
-        videos[split] = _videos(rows, card, index, root, problems)
+        videos[split] = _videos(rows, card, index, root, listed, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
+    remarks += axes.remarks([(v.layout, v.num_crops) for v in sized])
     sized, said = with_sidecars(sized, card, problems)
     remarks += said
     by_name = {v.video: v for v in sized}
@@ -217,10 +221,15 @@ def with_truth(
     *,
     slack: int = 0,
     strict: bool = True,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> tuple[list[Video], list[str]]:
     """Gives test videos their events and returns remarks; see `annotations.settle`.
 
-    Truth of a video that `rows`, the test list, lacks is a problem.
+    Truth of a video that `rows`, the test list, lacks is a problem. Times of videos
+    come from `clocks` or from the features' sidecars.
+
+    Raises:
+      InputError: times that may be frames or seconds, see `data.truth_units`.
     """
     listed = {row.video for row in rows}
     hints = Hints(listed, (VIDEOS,))
@@ -228,12 +237,28 @@ def with_truth(
         if name not in listed:
             text = f"{item.source}: video {name} is not in the test list; correct its "
             problems(hints.add(InputError(f"{text}name or add it to the list"), name))
-    settled, remarks = [], []
+    timed = [
+        (video, item, (clocks or {}).get(video.video) or truth_units.clock_of(video))
+        for video in videos
+        if (item := truth.get(video.video)) is not None
+    ]
+    truth_units.check(
+        [
+            (t, v.num_frames or v.num_snippets * card.stride, c.edges[-1] if c else 0.0)
+            for v, t, c in timed
+        ],
+        card.stride,
+    )
+    known = {video.video: clock for video, _, clock in timed}
+    settled, remarks = [], truth_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
         try:
             if item is not None and item.label is not None:
                 _same_label(item, video, card)
+            if item is not None:
+                clock = known[video.video]
+                item = truth_units.in_frames(item, video.video, clock, card.stride)
             segments, remark = annotations.settle(
                 item,
                 video.video,
@@ -294,7 +319,7 @@ def _found(
     root: pathlib.Path,
     lists: Mapping[str, Sequence[Row]],
     problems: Problems,
-) -> tuple[dict[str, pathlib.Path], list[str]]:
+) -> tuple[Index, list[str]]:
     """Returns the feature files by name, and remarks about what else is there."""
     _check_place(folder, root)
     passed = Passed()
@@ -312,16 +337,16 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
         raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(
-    root: pathlib.Path, passed: Passed | None = None
-) -> dict[str, pathlib.Path]:
+def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Index:
     """Maps names, relative to the features' folder and without .npy, to files."""
-    names = {
-        plain(p.relative_to(root).as_posix().removesuffix(".npy")): p
-        for p in npy_files(root, passed, every_name=True)
-    }
-    # Some extractors keep the video's extension: a.mp4.npy.
-    return {video_id(name): path for name, path in names.items()} | names
+    index = Index(root)
+    for path in npy_files(root, passed, every_name=True):
+        name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
+        index.add(name, path)
+        # Some extractors keep the video's extension: a.mp4.npy, a.mp4__0.npy.
+        video, crop = parts_of(name) or (name, None)
+        index.add(video_id(video) + ("" if crop is None else f"__{crop}"), path)
+    return index
 
 
 def _videos(
@@ -329,6 +354,7 @@ def _videos(
     card: Card,
     index: Mapping[str, pathlib.Path],
     root: pathlib.Path,
+    listed: Container[str],
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
@@ -336,37 +362,12 @@ def _videos(
     for row in rows:
         try:
             label = label_of(row, card)
-            paths = crop_files(row.video, index, root)
+            paths = crop_files(row.video, index, root, listed)
         except InputError as e:
             problems(hints.add(e, row.video))
             continue
         videos.setdefault(row.video, Video(row.video, label, paths, OWN))
     return list(videos.values())
-
-
-def crop_files(
-    video: str, index: Mapping[str, pathlib.Path], root: pathlib.Path
-) -> tuple[pathlib.Path, ...]:
-    """Returns a video's file, or its crops' files, among the files by name.
-
-    Raises:
-      InputError: there is none, a crop is missing, or there are both.
-    """
-    crops = []
-    while (name := f"{video}__{len(crops)}") in index:
-        crops.append(index[name])
-    if video in index and crops:
-        raise InputError(
-            f"{index[video]}: there is {crops[0].name} as well; keep one of the two"
-        )
-    if video in index:
-        return (index[video],)
-    if not crops:
-        raise InputError(
-            f"{root / video}.npy: the feature file is missing; extract the video or "
-            "take it off the list"
-        )
-    return tuple(crops)
 
 
 def _check_sides(folder: pathlib.Path, train: Sequence[Video]) -> None:

@@ -16,6 +16,7 @@ from wsvad_jax import files
 from wsvad_jax.data import cards, sidecar
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.cards import Card
+from wsvad_jax.data.crops import Missing, crop_files
 from wsvad_jax.data.features import Problems, shape_of
 from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
 from wsvad_jax.data.names import EXTENSIONS, Hints, index
@@ -80,7 +81,8 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
     # A folder that extraction has claimed holds no others' features; one without a
     # sidecar there is what a killed process left.
     claimed = PROTOCOL_KEY in _json(root / "protocol.json")
-    for video in dict.fromkeys(videos):
+    listed = dict.fromkeys(videos)
+    for video in listed:
         paths = sources.get(video, [])
         if len(paths) > 1:
             result.double[video] = InputError(
@@ -91,9 +93,12 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
         if paths:
             result.sources[video] = paths[0]
         try:
-            npy = folders.crop_files(video, made, root)
-        except InputError:
+            npy = crop_files(video, made, root, listed)
+        except Missing:
             (result.missing if paths else result.lost).append(video)
+            continue
+        except InputError as e:
+            result.double[video] = e
             continue
         if claimed or os.path.isfile(sidecar.sidecar_path(npy[0])):
             _compare(result, video, npy)

@@ -16,17 +16,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from wsvad_jax.data import annotations, cards
+from wsvad_jax.data import annotations, axes, cards
 from wsvad_jax.data.annotations import Truth, files_text, video_name
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import (
+    OWN,
     Problems,
     Records,
     Video,
     npy_files,
     same_crops,
-    shape_of,
     survey,
 )
 from wsvad_jax.data.folder import Collection, with_truth
@@ -36,7 +36,6 @@ from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
 CLIP = "openai/clip-vit-base-patch16"  # of the released 512-wide features
-CROPS = (1, 5, 10)  # that one file may hold
 Files = dict[str, dict[int | None, pathlib.Path]]  # video -> crop, None for all in one
 
 
@@ -85,7 +84,7 @@ def load(
         videos[split] = _videos(rows, card, found, crops, root, problems)
         if split == "test":
             card, remarks = _tested(card, crops)
-    sized = survey(_layouts(videos), problems)
+    sized = survey([v for rows in videos.values() for v in rows], problems)
     if not sized:
         raise InputError(f"{root}: no features of the videos listed in {folder}")
     by_name = {v.video: v for v in sized}
@@ -99,6 +98,7 @@ def load(
     )
     clip = CLIP if sized[0].width == 512 else ""
     card = dataclasses.replace(card, clip=clip)
+    remarks = axes.remarks([(v.layout, v.num_crops) for v in sized]) + remarks
     protocol = FeatureProtocol(clip or "unknown", card.stride, sized[0].num_crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
     return Collection(name, card, protocol, splits, remarks + said, public.about)
@@ -244,7 +244,8 @@ def _videos(
             )
             continue
         paths = tuple(files[c] for c in crops)
-        videos.append(Video(row.video, label_of(row, card), paths))
+        layout = OWN if len(paths) == 1 else "TD"
+        videos.append(Video(row.video, label_of(row, card), paths, layout))
     return videos
 
 
@@ -255,28 +256,6 @@ def _tested(card: Card, crops: Sequence[int | None]) -> tuple[Card, list[str]]:
     told = "are one file a video" if crops[0] is None else f"have crop {crops[0]} only"
     remark = f"the test features {told}: the card tests crop 0, not {card.test_crop}"
     return dataclasses.replace(card, test_crop=0), [remark]
-
-
-def _layouts(videos: Mapping[str, Sequence[Video]]) -> list[Video]:
-    """Tells [T, N, D] from [N, T, D] where one file holds all crops.
-
-    A file of 10 snippets and 10 crops reads both ways: then most other files decide.
-    """
-    every = [v for split in videos.values() for v in split]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for v in every:
-        try:
-            shapes[v.video] = shape_of(v.paths[0]) if len(v.paths) == 1 else ()
-        except InputError:
-            shapes[v.video] = ()  # `survey` reports it
-    deep = [s for s in shapes.values() if len(s) == 3]
-    before = sum(s[0] in CROPS and s[1] not in CROPS for s in deep)
-    after = sum(s[1] in CROPS and s[0] not in CROPS for s in deep)
-    layout = "NTD" if before > after else "TND"
-    return [
-        dataclasses.replace(v, layout=layout) if len(shapes[v.video]) == 3 else v
-        for v in every
-    ]
 
 
 def _first(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:

@@ -107,15 +107,19 @@ def _is_number(value: Any) -> bool:
 def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
     """Returns where the sidecar of a feature file lies, whether or not it is there.
 
-    VIDEO.json for VIDEO.npy; for VIDEO__0.npy it is VIDEO.json too, unless there is a
-    VIDEO__0.json.
+    VIDEO.json for VIDEO.npy; for VIDEO__0.npy, a crop, it is VIDEO.json too, unless
+    there is a VIDEO__0.json or a VIDEO.npy: then VIDEO__0 is a video of its own.
     """
     path = pathlib.Path(path)
     name = path.name.removesuffix(".npy")
     own = path.with_name(f"{name}.json")
-    if (crop := re.fullmatch(r"(.+)__\d+", name)) and not os.path.exists(own):
-        return path.with_name(f"{crop[1]}.json")
-    return own
+    crop = re.fullmatch(r"(.+)__[0-9]+", name, re.DOTALL)
+    # os.path, since a name may be too long for the file system.
+    if not crop or os.path.exists(own):
+        return own
+    if os.path.exists(path.with_name(f"{crop[1]}.npy")):
+        return own
+    return path.with_name(f"{crop[1]}.json")
 
 
 def fingerprint(path: str | os.PathLike) -> dict[str, Any]:
