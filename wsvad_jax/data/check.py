@@ -6,6 +6,7 @@ training will suffer from. Both say what to do.
 
 import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
 from collections import defaultdict
@@ -17,11 +18,11 @@ from wsvad_jax.data import advice, axes, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.crops import crop_files, video_of
 from wsvad_jax.data.features import Problems, Video
+from wsvad_jax.data.film import LOOK, Film, no_frame, open_file
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.search import beside
-from wsvad_jax.data.video import Video as Film
 from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
@@ -216,14 +217,15 @@ def announced(path: pathlib.Path) -> tuple[int, float]:
     Raises:
       InputError: not one frame can be read.
     """
-    import av
-
-    film = Film(path)
-    for _ in film.frames():
-        break
-    with av.open(f"file:{path}") as container:
-        seconds = (container.duration or 0) / 1e6
-    return film.announced or round(seconds * film.fps), seconds
+    with open_file(path) as container:
+        film = Film(container, path)
+        frames = film.frames()
+        if next(frames, None) is None:
+            raise no_frame(path, film.damage)
+        if film.pictureless:  # then more packets tell how many hold a picture
+            sum(1 for _ in itertools.islice(frames, LOOK))
+        seconds = film.length or (container.duration or 0) / 1e6
+        return film.promised, seconds
 
 
 def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> None:

@@ -49,6 +49,7 @@ class Extracted:
     duration: float  # when the last frame ends, seconds
     fps: float  # average rate that the container states, 0 unknown
     damage: str  # what could not be read, "" when all could
+    remark: str = ""  # what the reader decided, such as counted time stamps
 
 
 class Extractor:
@@ -124,8 +125,10 @@ class Extractor:
 
     def see(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
         """Returns the pictures of an `av.VideoFrame` that the tower gets."""
+        # The released geometry ignores aspects, those of pixels too.
+        turned = videos.shown if self.resize == "clip" else videos.rgb
         return videos.crop(
-            videos.rgb(frame),
+            turned(frame),
             self.config.image_size,
             crops=self.crops,
             resize=self.resize,
@@ -196,6 +199,11 @@ class Extractor:
                             yield job, _Row(job, snippet.index, n, picture)
             except InputError as e:
                 job.error = e
+            except Exception as e:  # noqa: BLE001 one odd file is not the others' end
+                job.error = InputError(
+                    f"{path}: can't be read as a video ({type(e).__name__}: {e}); "
+                    "convert it to H.264 in mp4, for example with ffmpeg"
+                )
             yield job, None
 
     def _send(self, pictures: Any) -> jax.Array:
@@ -259,6 +267,7 @@ class _Job:
             duration=self.video.end,
             fps=self.video.fps,
             damage=self.video.damage,
+            remark=self.video.remark,
         )
 
 

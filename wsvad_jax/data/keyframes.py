@@ -1,21 +1,24 @@
-"""Single pictures of a video file, small enough to lie in a page.
+"""Single pictures of a video file, small enough for a page.
 
-A file is opened once; between pictures the decoder seeks, so that a long video costs
-what its pictures cost and not its length.
+Between pictures the decoder seeks, so that a long video costs what its pictures cost.
+Where a seek can't be trusted, all frames are decoded.
 """
 
 import io
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from wsvad_jax.data.video import rgb
+from wsvad_jax.data.film import Film, open_file
+from wsvad_jax.data.picture import shown
+from wsvad_jax.errors import InputError
 
 QUALITY = 78  # of the JPEGs
 NEAR = 2.0  # seconds up to which decoding on is cheaper than seeking
+INDEXED = {"avi", "mov"}  # containers whose index states each packet's time
 # What current browsers play. Of a codec or container that is not here, and not among
 # the hopeless ones below, only the browser itself knows.
 HOPELESS_CONTAINERS = {
@@ -47,102 +50,114 @@ def key_frames(
     """Returns what a video shows at given times, as JPEGs.
 
     Args:
-      path: of the video file.
-      seconds: from the first frame on, in any order.
-      width: of the pictures at most, in pixels; smaller videos keep their size.
+      path: video file.
+      seconds: times as `video.Video` counts them, in any order.
+      width: largest width of the pictures in pixels; smaller videos keep their size.
 
     Returns:
-      One JPEG a time, in the order of `seconds`; None where nothing can be read. A time
-      behind the end shows the last frame.
+      One JPEG per time, in the order of `seconds`; None where nothing can be read. A
+      time after the end shows the last frame.
     """
-    import av.error
-
     found: list[bytes | None] = [None] * len(seconds)
     if not seconds or not pathlib.Path(path).is_file():
         return found
+    reader = _Reader(pathlib.Path(path))
     try:
-        with av.open(f"file:{path}") as container:
-            reader = _Reader(container)
-            for i in np.argsort(seconds, kind="stable").tolist():
-                frame = reader.at(float(seconds[i]))
-                if frame is not None:
-                    found[i] = _jpeg(rgb(frame), width)
-    except (av.error.FFmpegError, ValueError, IndexError):
-        return found  # what was found before it; the page does without the rest
+        for i in np.argsort(seconds, kind="stable").tolist():
+            frame = reader.at(float(seconds[i]))
+            if frame is not None:
+                found[i] = _jpeg(shown(frame), width)
+    except Exception:  # noqa: BLE001 the page does without the rest
+        return found
+    finally:
+        reader.close()
     return found
 
 
 class _Reader:
     """The frame on screen at times that only grow."""
 
-    def __init__(self, container: Any):
-        self.container = container
-        self.stream = container.streams.video[0]
-        self.stream.thread_type = "AUTO"
-        self.shown: Any = None  # and `next`: neighbours in presentation order
-        self.next: Any = None
-        self.base: float | None = None  # time of the first frame
-        self._begin()
-        self._step()
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        self.container: Any = None
+        self.seekable: bool | None = None  # not known yet
 
     def at(self, seconds: float) -> Any:
         """Returns the last frame that begins at `seconds` or before."""
-        if self.next is not None and seconds - self._time(self.next) > NEAR:
+        if self.container is None:
+            self._begin()
+        if self.next is not None and seconds - self.time > NEAR:
             self._seek(seconds)
-        while self.next is not None and self._time(self.next) <= seconds + 1e-3:
+        while self.next is not None and self.time <= seconds + 1e-3:
             self._step()
-        return self.next if self.shown is None else self.shown
+        return self.next if self.before is None else self.before
 
-    def _begin(self):
-        self.frames = _decoded(self.container, self.stream)
-        self.count = 0
+    def close(self) -> None:
+        if self.container is not None:
+            self.container.close()
+            self.container = None
 
-    def _step(self):
-        self.shown = self.next if self.next is not None else self.shown
-        self.next = next(self.frames, None)
-        self.count += 1
-        if self.base is None and self.next is not None:
-            self.base = self.next.time or 0.0
-
-    def _seek(self, seconds: float):
-        import av.error
-
-        if self.next.time is None:  # no time stamps: frames are counted instead
-            return
-        target = int((seconds + (self.base or 0.0)) / self.stream.time_base)
-        last = self.next
-        try:
-            self.container.seek(target, stream=self.stream, backward=True)
-        except av.error.FFmpegError:
-            return
-        self._begin()
-        self.shown = self.next = None
+    def _begin(self) -> None:
+        """Opens the file; `before` and `next` are neighbours in presentation order."""
+        self.close()
+        self.container = open_file(self.path)
+        self.film = Film(self.container, self.path)
+        self.frames = self.film.frames()
+        self.before = self.next = None
         self._step()
-        if self.next is None:
-            self.shown = last
 
-    def _time(self, frame: Any) -> float:
-        if frame.time is not None:
-            return float(frame.time) - (self.base or 0.0)
-        return (self.count - 1) / float(self.stream.average_rate or 25)
+    def _step(self) -> None:
+        self.before = self.next if self.next is not None else self.before
+        self.next = next(self.frames, None)
+        self.time = self.film.clock.seconds  # of `next`
 
-
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Yields frames, leaving out what is damaged."""
-    import av.error
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
+    def _seek(self, seconds: float) -> None:
+        """Moves to shortly before a time, or stays where decoding is the only way."""
+        if self.seekable is None:
+            self.seekable = _seekable(self.path, self.film)
+        if not self.seekable:
             return
-        try:
-            yield from packet.decode()
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError:
-            continue
+        clock, now = self.film.clock, self.time
+        back = 0.0
+        while (target := seconds - back) > now:
+            # Without an index, a seek ends somewhere near and often behind.
+            stamp = int((target + clock.start) / clock.base)
+            if self.film.seek(stamp):
+                self.frames = self.film.frames()
+                self.before = self.next = None
+                self._step()
+                if self.next is not None and self.time <= seconds:
+                    return
+            back = max(2 * back, 1.0)
+        self._begin()
+        while self.next is not None and self.time < now:
+            self._step()
+
+
+def _seekable(path: pathlib.Path, film: Film) -> bool:
+    """Tells whether a time is found by a film's time stamps alone.
+
+    A reset clock or stamps that repeat move the times of all frames after them. Only
+    indexed containers can be trusted without a look; of others all packets are read,
+    which costs far less than decoding them.
+    """
+    if film.clock.useless:
+        return False
+    if film.formats & INDEXED:
+        return True
+    last, shown, index = None, set(), film.stream.index
+    with open_file(path) as container:
+        stream = container.streams[index]
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.dts is None or packet.pts is None or packet.pts in shown:
+                return False
+            if last is not None and packet.dts <= last:
+                return False
+            last = packet.dts
+            shown.add(packet.pts)
+    return True
 
 
 def shrink(jpeg: bytes, width: int) -> bytes:
@@ -166,15 +181,12 @@ def _jpeg(picture: np.ndarray, width: int) -> bytes:
 
 def unplayable(path: str | os.PathLike) -> str:
     """Returns what of a video file no browser plays, such as "AVI", or ""."""
-    import av.error
-
     try:
-        with av.open(f"file:{path}") as container:
-            names = container.format.name.split(",")
-            codec = container.streams.video[0].codec_context.name
-    except (av.error.FFmpegError, ValueError, IndexError):
+        with open_file(pathlib.Path(path)) as container:
+            film = Film(container, path)
+    except InputError:
         return "damaged"
-    for name in names:
+    for name in film.formats:
         if name in HOPELESS_CONTAINERS:
             return HOPELESS_CONTAINERS[name]
-    return HOPELESS_CODECS.get(codec, "")
+    return HOPELESS_CODECS.get(film.codec, "")

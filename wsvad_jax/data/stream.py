@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsvad_jax.data import video as videos
+from wsvad_jax.data.film import Film
 from wsvad_jax.errors import InputError
 
 PATIENCE = 10.0  # seconds that a network source may be silent
@@ -86,6 +87,10 @@ class Feed(videos.Video):
                 return
             yield frame
 
+    @property
+    def _name(self) -> str:
+        return self.source
+
     def _open(self) -> Any:
         import av
         import av.error
@@ -103,6 +108,7 @@ class Feed(videos.Video):
                 format="v4l2" if self.kind == "camera" else None,
                 options=options,
                 timeout=PATIENCE if self.kind == "network" else None,
+                metadata_errors="replace",
             )
         except (av.error.FFmpegError, ValueError) as e:
             raise InputError(
@@ -113,7 +119,8 @@ class Feed(videos.Video):
         self.size = max(container.size, 0) if self.kind == "network" else 0
         return container
 
-    def _close(self) -> None:
+    def _close(self, film: Film) -> None:
+        # The length that a live source states, if any, is not that of this pass.
         if not self.num_frames and not self.stopped.is_set():
             reason = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self.source}: not one frame can be decoded{reason}")

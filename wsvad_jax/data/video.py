@@ -26,8 +26,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from wsvad_jax.data.film import Film, no_frame, open_file
+from wsvad_jax.data.picture import rgb, shown
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
+
+__all__ = ["CROPS", "FRAMES", "RESIZES", "Snippet", "Video", "check_crops", "check_cut",
+           "crop", "resize_bilinear", "rgb", "shown", "snippets"]  # fmt: skip
 
 CROPS = (1, 5, 10)
 FRAMES = ("first", "middle", "mean")
@@ -43,12 +48,13 @@ class Video:
         """Opens nothing yet; `path` is a file that FFmpeg can read."""
         self.path = pathlib.Path(path)
         self.num_frames = 0  # decoded so far
-        self.announced = 0  # frames that the container promises, 0 unknown
-        self.fps = 0.0  # average rate that the container states, 0 unknown
+        self.announced = 0  # packets that the container promises, 0 unknown
+        self.fps = 0.0  # rate that the container states, 0 unknown
         self.seconds = 0.0  # presentation time of the frame that was yielded last
         self.end = 0.0  # when that frame ends
         self.position = 0  # bytes of the source up to the packet that came last
         self.damage = ""  # what could not be read, for a message
+        self.remark = ""  # what was decided that a user may not expect
 
     def frames(self) -> Iterator[Any]:
         """Yields `av.VideoFrame`s in presentation order.
@@ -59,97 +65,29 @@ class Video:
         Raises:
           InputError: no file, not a video, no video stream, or not one frame.
         """
-        import av.error
-
         with self._open() as container:
-            stream = self._stream(container)
-            start = (container.start_time or 0) / 1e6
-            packets = container.demux(stream)
-            while True:
-                try:
-                    packet = next(packets)
-                    self.position = (packet.pos or 0) + packet.size or self.position
-                    decoded = packet.decode()
-                except StopIteration:
-                    break
-                except av.error.EOFError:
-                    break
-                except av.error.FFmpegError as e:
-                    # A packet that can't be decoded; a failing demuxer ends by itself.
-                    self.damage = self.damage or _reason(e)
-                    continue
-                for frame in decoded:
-                    self.num_frames += 1
-                    self._tick(frame, start)
-                    if frame.is_corrupt:
-                        self.damage = self.damage or "corrupt frames"
-                    yield frame
-        self._close()
+            film = Film(container, self._name)
+            self.announced, self.fps = film.stream.frames, film.rate
+            self.remark = film.remark
+            for frame in film.frames():
+                self.num_frames, self.position = film.num_frames, film.position
+                self.seconds, self.end = film.clock.seconds, film.clock.end
+                self.damage = film.damage
+                yield frame
+            self.damage, self.remark = film.damage, film.remark
+            self._close(film)
 
-    def _tick(self, frame: Any, start: float) -> None:
-        """Takes a frame's time; one that is missing or goes back is made up."""
-        time = None if frame.time is None else frame.time - start
-        if time is None or (self.num_frames > 1 and time < self.seconds):
-            time = self.end
-        step = 1 / self.fps if self.fps else 0.0
-        if frame.duration and frame.time_base:
-            step = float(frame.duration * frame.time_base)
-        self.seconds = max(float(time), 0.0)
-        self.end = self.seconds + step
+    @property
+    def _name(self) -> str:
+        return str(self.path)
 
     def _open(self) -> Any:
-        import av.error
+        return open_file(self.path)
 
-        if not self.path.is_file():
-            what = "is a folder" if self.path.is_dir() else "no such file"
-            raise InputError(f"{self.path}: {what}; expected a video file")
-        try:
-            # "file:" keeps a colon in a name from being read as a protocol.
-            container = av.open(f"file:{self.path}")
-        except (av.error.FFmpegError, ValueError) as e:
-            raise self._not_a_video(_reason(e)) from None
-        if container.format.name == "tty":  # FFmpeg renders text files as a film
-            container.close()
-            raise self._not_a_video("it is a text file")
-        return container
-
-    def _stream(self, container: Any) -> Any:
-        from av.stream import Disposition
-
-        streams = [
-            s
-            for s in container.streams.video
-            if not s.disposition & Disposition.attached_pic  # cover art of music
-        ]
-        if not streams:
-            raise InputError(
-                f"{self.path}: has no video stream (sound only?); expected a video file"
-            )
-        stream = streams[0]
-        stream.thread_type = "AUTO"
-        self.announced = stream.frames
-        self.fps = float(stream.average_rate or 0)
-        return stream
-
-    def _close(self) -> None:
+    def _close(self, film: Film) -> None:
         if not self.num_frames:
-            raise InputError(
-                f"{self.path}: not one frame can be decoded"
-                + (f" ({self.damage})" if self.damage else "")
-                + "; the file is empty or damaged"
-            )
-        # Edit lists hide a few frames of whole files, so a small lack is no damage.
-        if self.num_frames < 0.97 * self.announced - FRAMES_PER_SNIPPET:
-            self.damage = (
-                f"{self.num_frames} of {self.announced} frames can be read"
-                + (f" ({self.damage})" if self.damage else "")
-            )
-
-    def _not_a_video(self, reason: str) -> InputError:
-        return InputError(
-            f"{self.path}: can't be read as a video ({reason}); expected a whole mp4, "
-            "avi, mkv or other file that FFmpeg knows"
-        )
+            raise no_frame(self.path, self.damage)
+        self.damage = film.lack or self.damage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,13 +115,13 @@ def snippets(
         `middle` (number n // 2 of n), or all of them for `mean` (of their features).
       stride: frames a snippet.
       see: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
-        that no more full frames are held than it takes; None is `rgb`.
+        that no more full frames are held than it takes; None is `shown`.
 
     Raises:
       InputError: unknown `frame`, a stride below 1, or as `Video.frames`.
     """
     check_cut(frame, stride)
-    see = see or rgb
+    see = see or shown
     held, first, number, count = [], 0.0, 0, 0
     for decoded in video.frames():
         if count == 0:
@@ -214,14 +152,6 @@ def _chosen(
     if frame == "mean":
         return tuple(held)
     return (see(held[count // 2 if frame == "middle" else 0]),)
-
-
-def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
-    """Converts an `av.VideoFrame` to RGB, turned upright."""
-    picture = frame.to_ndarray(format="rgb24")
-    if turns := round(frame.rotation / 90) % 4:
-        picture = np.ascontiguousarray(np.rot90(picture, turns))
-    return picture
 
 
 def crop(
@@ -306,7 +236,3 @@ def _clip_resize(
     image = Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC)
     top, left = round((h - size) / 2), round((w - size) / 2)
     return np.asarray(image)[top : top + size, left : left + size]
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,267 @@
+"""The reader of films: which track, from which moment on, and what of it is damaged.
+
+All programs read video files through it. So features, live scores, key frames and
+checks agree on the frames and their times, which are those that the ffmpeg program and
+players show. The rules are in `docs/detection.md`.
+
+The track is found by a look at the first packets (`data.tracks`). Times count from the
+container's start (`data.clock`). Pictures are turned upright (`data.picture`).
+"""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from wsvad_jax.data import nal, tracks
+from wsvad_jax.data.clock import Clock, stated_rate
+from wsvad_jax.data.picture import sensible
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.errors import InputError
+
+LOOK = 100  # packets that are looked at before the track is chosen, at most
+LOOK_BYTES = 64 << 20
+# Containers that state the length of the pictures; others only estimate it.
+MEASURED = {"asf", "avi", "matroska", "mov", "mxf"}
+
+
+def open_file(path: pathlib.Path) -> Any:
+    """Opens a file as an `av` container.
+
+    Raises:
+      InputError: no file, or nothing that FFmpeg reads as a video.
+    """
+    import av
+    import av.error
+
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}; expected a video file")
+    try:
+        # "file:" keeps a colon in a name from being read as a protocol. Recorders
+        # write titles in code pages of their own; nothing here needs them.
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as e:
+        raise _not_a_video(path, reason(e)) from None
+    if container.format.name == "tty":  # FFmpeg renders text files as a film
+        container.close()
+        raise _not_a_video(path, "it is a text file")
+    return container
+
+
+class Film:
+    """One pass over the film of an open container."""
+
+    def __init__(self, container: Any, name: str | pathlib.Path):
+        """Chooses the track.
+
+        Args:
+          container: opened by `av`, at its beginning.
+          name: the file's, for messages.
+
+        Raises:
+          InputError: no track is a film.
+        """
+        found = tracks.candidates(container, name)
+        self.container = container
+        self.formats = set(container.format.name.split(","))
+        self.num_frames = 0
+        self.position = 0  # bytes up to the packet that came last
+        self.packets = self.pictureless = 0  # read; of them, those without a picture
+        self.failed = self.corrupt = 0  # packets, frames
+        self.reason = self.broken = ""  # of the first failed packet; of an early end
+
+        self._held: list[Any] = []  # packets that were looked at
+        self._source = self._demuxed(found)
+        looks = [tracks.Look(track) for track in found]
+        look = self._choose(looks)
+        self.stream = look.stream
+        self.stream.thread_type = "AUTO"
+
+        start = (container.start_time or 0) / 1e6
+        self.rate = stated_rate(self.stream, counted=bool(look.useless))
+        self.clock = Clock(self.stream.time_base, start, self.rate, look.useless)
+        self._several = tracks.several(look, looks)
+        self._begin: int | None = None  # stamp before which frames are not shown
+        context = self.stream.codec_context
+        self._is_picture = nal.detector(context)
+        # The container's aspect counts more than the decoder's, which may change.
+        self._aspect = self.stream.sample_aspect_ratio
+        self._fixed = self._aspect != context.sample_aspect_ratio
+
+    @property
+    def codec(self) -> str:
+        return self.stream.codec_context.name
+
+    def frames(self) -> Iterator[Any]:
+        """Yields `av.VideoFrame`s in presentation order; `clock` has their times."""
+        for packet in self._packets():
+            self.packets += 1
+            self.pictureless += not self._is_picture(packet)
+            self.position = (packet.pos or 0) + packet.size or self.position
+            yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def seek(self, stamp: int) -> bool:
+        """Goes to a key frame that is shown at a time stamp or before.
+
+        Returns:
+          whether the seek ended at one. If not, frames are not to be taken until
+          another seek does.
+        """
+        import av.error
+
+        self._held, self._source = [], iter(())
+        try:
+            self.container.seek(stamp, stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            return False
+        self._source = self._demuxed([self.stream])
+        # What comes before a key frame can't be decoded, or looks grey.
+        for packet in self._source:
+            if packet.is_keyframe:
+                self._held, self._begin = [packet], tracks.stamp(packet)
+                self.clock.reset()
+                return self._begin is not None and self._begin <= stamp
+        return False
+
+    @property
+    def damage(self) -> str:
+        """What could not be read so far, "" if all could."""
+        if self.broken:
+            return self.broken
+        # A decoder may refuse a packet that holds no picture, and nothing is lost.
+        if self.failed > self.pictureless:
+            return self.reason
+        return "corrupt frames" if self.corrupt else ""
+
+    @property
+    def lack(self) -> str:
+        """What is missing after the last frame, "" for nothing.
+
+        The measure is the length that the container states for the pictures. Packets
+        are not counted: edit lists hide some, and not all hold pictures.
+        """
+        length, rate = self.length, self.rate or 25.0
+        slack = FRAMES_PER_SNIPPET / rate
+        if self.clock.useless or self.clock.end >= 0.97 * length - slack:
+            return ""
+        cause = f" ({self.damage})" if self.damage else ""
+        if self.num_frames < self.stream.frames:
+            count = f"{self.num_frames} of {self.stream.frames} frames"
+            return f"{count} can be read{cause}"
+        return f"{self.clock.end:.1f} of {length:.1f} seconds can be read{cause}"
+
+    @property
+    def length(self) -> float:
+        """Seconds after which the pictures end by the container's word, 0 unknown."""
+        stream, whole = self.stream, (self.container.duration or 0) / 1e6
+        if not self.formats & MEASURED:
+            return 0.0
+        if stream.duration:
+            end = (stream.start_time or 0) + stream.duration
+            return float(end * stream.time_base) - self.clock.start
+        # Matroska states the length of the whole file, and mostly each track's.
+        tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
+        alone = len(self.container.streams) == 1
+        return min(tagged, whole) if tagged else whole if alone else 0.0
+
+    @property
+    def promised(self) -> int:
+        """Number of frames that the container lets expect, 0 unknown."""
+        index = getattr(self.stream, "index_entries", ())
+        hidden = sum(entry.is_discard for entry in index)  # by an edit list
+        count = len(index) - hidden if hidden else self.stream.frames
+        if not count:
+            whole = self.length or (self.container.duration or 0) / 1e6
+            return round(whole * self.rate)
+        share = self.pictureless / self.packets if self.packets else 0.0
+        return round(count * (1 - share))
+
+    @property
+    def remark(self) -> str:
+        """What was decided that a user may not expect, "" for nothing."""
+        return "; ".join(filter(None, (self._several, self.clock.remark)))
+
+    def _choose(self, looks: list[tracks.Look]) -> tracks.Look:
+        """Returns the first track that is a film."""
+        by_index, size = {look.stream.index: look for look in looks}, 0
+        for packet in self._source:
+            self._held.append(packet)
+            by_index[packet.stream.index].add(packet)
+            size += packet.size
+            if found := tracks.decided(looks):
+                return found
+            if len(self._held) >= LOOK or size >= LOOK_BYTES:
+                break
+        return tracks.likeliest(looks)
+
+    def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
+        """Yields packets that hold something, until the end or a failure."""
+        import av.error
+
+        packets = self.container.demux(streams)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.EOFError):
+                return
+            except av.error.FFmpegError as e:
+                self.broken = reason(e)
+                return
+            # AVI stores an empty packet for a dropped frame. A decoder would take it
+            # for the end.
+            if packet.size:
+                yield packet
+
+    def _packets(self) -> Iterator[Any]:
+        """Yields the film's packets: those that were looked at, then the others."""
+        held, self._held = self._held, []
+        for part in (held, self._source):
+            for packet in part:
+                if packet.stream.index == self.stream.index:
+                    yield packet
+
+    def _decode(self, packet: Any) -> Iterator[Any]:
+        import av.error
+
+        try:
+            decoded = self.stream.codec_context.decode(packet)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as e:
+            self.failed += 1
+            self.reason = self.reason or reason(e)
+            return
+        for frame in decoded:
+            stamp = self.clock.stamp(frame)
+            if self._begin is not None and stamp is not None and stamp < self._begin:
+                continue
+            self.num_frames += 1
+            self.clock.tick(stamp, frame.duration)
+            self.corrupt += frame.is_corrupt
+            changed = None if self._fixed else self.stream.codec_context
+            aspect = changed.sample_aspect_ratio if changed else None
+            if aspect := sensible(aspect or self._aspect):
+                frame.opaque = aspect
+            yield frame
+
+
+def reason(error: Exception) -> str:
+    """Returns what FFmpeg says of an error."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def no_frame(name: str | pathlib.Path, damage: str) -> InputError:
+    """Returns the error of a file without a frame that can be decoded."""
+    cause = f" ({damage})" if damage else ""
+    return InputError(
+        f"{name}: not one frame can be decoded{cause}; expected a video that FFmpeg "
+        "can decode"
+    )
+
+
+def _not_a_video(path: pathlib.Path, why: str) -> InputError:
+    return InputError(
+        f"{path}: can't be read as a video ({why}); expected a whole mp4, "
+        "avi, mkv or other file that FFmpeg knows"
+    )
