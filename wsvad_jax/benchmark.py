@@ -100,7 +100,7 @@ def repro(
         for row, flags in (rows(m) if ablations else {"": ()}).items()
         for p in protocols
     ]
-    configs = [(row, cli.load_config(flags)) for row, flags in grid]
+    configs = [(row, cli.load_config(flags, data_dir)) for row, flags in grid]
     written = []
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax import cli, weights
+from wsvad_jax import cli, flags, weights
 from wsvad_jax.errors import InputError
 from wsvad_jax.sizes import check_sizes, expected_variables, lengths
 from wsvad_jax.torch_files import import_torch, read_state, write_state
@@ -93,11 +93,10 @@ def import_file(
 def _meta(
     config: Any, state: Mapping[str, np.ndarray], source: pathlib.Path
 ) -> dict[str, Any]:
-    from wsvad_jax.data import cards
+    from wsvad_jax.data import catalog
 
-    # The classes are not in the weights; of the public datasets they are known.
-    known = {card.name: card for card in (cards.UCF, cards.XD, cards.SHANGHAITECH)}
-    card = known.get(config.data.name)
+    # The classes are not in the weights; a dataset's card has them.
+    card = catalog.card_of(config.data.name)
     T, D = lengths(config, state)
     return {
         "model": config.model_name,
@@ -252,7 +251,7 @@ def _clip_tensors(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.convert",
         description=HELP,
         epilog=EXAMPLES,
@@ -272,7 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(
             "pass --torch FILE --output DIR, or --checkpoint DIR --to_torch FILE"
         )
-    config = cli.load_config([f"--config={known.config}", *rest])
+    config = cli.load_config(
+        [f"--config={known.config}", *rest], flags=flags.options(parser)
+    )
     if known.to_torch:
         print(export_file(config, known.checkpoint, known.to_torch, known.clip))
         return 0

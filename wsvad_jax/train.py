@@ -29,7 +29,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import locked, read_json, write_json
 from wsvad_jax.recipe import settings
@@ -144,7 +144,7 @@ def check_workdir(workdir: pathlib.Path, config: "ConfigDict") -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -166,7 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     cli.start_hosts(known.multihost)
-    config = cli.load_config([f"--config={known.config}", *rest])
+    config = cli.load_config(
+        [f"--config={known.config}", *rest],
+        known.data_dir,
+        flags=flags.options(parser),
+    )
     if known.seeds is None:
         if known.together:
             raise InputError("--together is of --seeds; pass both, as --seeds 0..7")
