@@ -126,6 +126,8 @@ def results_of(
         normal_truth=config.eval.normal_truth,
         stride=card.stride,
     )
+    if remarks := meta.get("remarks"):
+        results["remarks"] = list(remarks)
     return results | {
         "model": config.model_name,
         "dataset": card.name,

@@ -90,6 +90,7 @@ def finish(
     """Writes the selected weights and all that the test set says of them."""
     from wsvad_jax import evaluate, hosts, provenance
     from wsvad_jax.checkpoint import save_params
+    from wsvad_jax.feed import remarks
     from wsvad_jax.scoring import score_split
 
     meta = {
@@ -99,6 +100,7 @@ def finish(
         "features": dataclasses.asdict(recipe.dataset.protocol),
         "step": best.step,
         "selection": selection_note(recipe),
+        "remarks": remarks(recipe),
         "checkpoint": "model",
         # What scoring needs of the dataset, which may be gone by then.
         "length": recipe.T,

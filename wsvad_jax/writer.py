@@ -184,7 +184,8 @@ def results_table(results: Mapping[str, Any]) -> str:
                 for _, end, text in columns
             ]
             rows.append([name, *cells])
-    return "\n".join([*_title(results), *aligned(rows)])
+    remarks = [f"remark: {text}" for text in results.get("remarks", ())]
+    return "\n".join([*_title(results), *aligned(rows), *remarks])
 
 
 def _curves(results):
