@@ -265,7 +265,7 @@ def _check_fit(
 
     known = (catalog.DEMO, *catalog.PUBLIC)
     found = catalog.recipe_name(name, data_dir)
-    if found not in known and not catalog.is_prepared(name, data_dir):
+    if found != catalog.DEMO and not catalog.is_prepared(name, data_dir):
         return  # opening it says so
     a, b = (x if x in known else "a folder of your own" for x in (made_for, found))
     if a == b:

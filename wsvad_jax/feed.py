@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax import hosts
+from wsvad_jax import cli, hosts
 from wsvad_jax.data import catalog, pipeline
 from wsvad_jax.data.records import Batch
 from wsvad_jax.errors import InputError
@@ -128,7 +128,8 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
     """Returns the samples of a batch, and a remark where they are fewer than asked for.
 
     For a folder of one's own, which may be small, the recipe's batch shrinks to the
-    largest one that the samples fill. A published recipe is followed or refused.
+    largest one that the samples fill. A published recipe is followed or refused, and so
+    is a number that the user chose.
 
     Args:
       recipe: whose `batch_size` is asked for.
@@ -160,16 +161,29 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
             f"{key} is {wanted}, but {there} to train with, and a batch takes a multiple "
             f"of {unit}; add videos, or take a smaller config.data.parts or fewer devices"
         )
-    if catalog.public_name(recipe.dataset.card):
+    public = catalog.public_name(recipe.dataset.card)
+    if public or wanted != _usual_batch(recipe):
         half = f"{wanted // 2} normal and as many abnormal" if halves else f"{wanted}"
         raise InputError(
             f"{key} is {wanted}, which asks for {half} training samples, but {there}; "
-            f"pass --{key}={fits}, which is no longer the published recipe, or prepare "
-            "the whole dataset"
+            f"pass --{key}={fits}"
+            + f" (then it isn't the recipe of {public}), or prepare all of it"
+            * bool(public)
         )
     return fits, (
         f"{key} is {wanted}, but {there} to train with: a batch has {fits} samples"
     )
+
+
+def _usual_batch(recipe: "Recipe") -> int:
+    """Returns the batch of the package's recipe, or of one that isn't the package's."""
+    config = recipe.config
+    try:
+        name = catalog.name_of(recipe.dataset.card) or str(config.data.name)
+        usual = cli.plain_recipe(config.model_name, name)
+    except InputError:
+        return recipe.plan.batch_size
+    return usual[config.protocol].batch_size
 
 
 def remarks(recipe: "Recipe") -> list[str]:
