@@ -57,16 +57,14 @@ def prepare(
 
     Args:
       name: a folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
-      features: folder of a public dataset's released features, or of one's own where
-        it is not NAME/features.
+      features: folder of released features, or of an own folder's elsewhere.
       annotations: folder of a public dataset's lists and truth.
       data_dir: where the dataset is to lie; None is the cache's folder.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
       slack: snippets by which a test video's features and truth may differ in length.
       runner: of Apache Beam, with flags `options`; '': this process does the work.
       rename: the dataset's name, where it isn't to be the card's or the folder's.
-      way: clip, crops, frame, resize: how features of an own folder's videos are to
-        be extracted, see `own_videos.Way`.
+      way: clip, crops, frame, resize of an own folder's videos, see `own_videos.Way`.
 
     Raises:
       InputError: what is wrong with the first bad file, or with the arguments.
@@ -77,8 +75,8 @@ def prepare(
 
     base = catalog.data_dir_of(data_dir)
     built_in = name in (catalog.DEMO, *catalog.PUBLIC)
-    unfit = built_in and own_videos.Way(**way).told
-    _check_arguments(name, unfit, slack, runner, built_in and rename)
+    own_only = built_in and own_videos.Way(**way).told, built_in and rename
+    _check_arguments(name, *own_only, slack, runner)
     if name == catalog.DEMO:
         return catalog.resolve(name, data_dir)
     problems = Problems(skip_bad)
@@ -104,7 +102,7 @@ def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
 
 
 def _check_arguments(
-    name: str, unfit: bool, slack: int, runner: str, rename: str | bool | None = None
+    name: str, unfit: bool, rename: str | bool | None, slack: int, runner: str
 ) -> None:
     if unfit:
         raise InputError(
@@ -320,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, rename = args.pop("folder"), args.pop("name")
     if args.pop("check"):
         flags.refuse(passed, UNCHECKED, "--check, which writes nothing")
-        _check_arguments(name, False, known.slack, "")
+        _check_arguments(name, False, None, known.slack, "")
         if known.annotations:
             _own_folder(name, known.annotations)  # which says whose they are
         return check_folder(
