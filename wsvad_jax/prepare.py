@@ -66,8 +66,7 @@ def prepare(
       rename: the dataset's name, where it isn't to be the card's or the folder's.
       way: clip, crops, frame, resize of an own folder's videos, see `own_videos.Way`.
 
-    Raises:
-      InputError: what is wrong with the first bad file, or with the arguments.
+    Raises InputError for the first bad file, or the arguments.
     """
     from wsvad_jax.data import catalog, own_videos
     from wsvad_jax.data.builder import write_dataset
@@ -85,8 +84,7 @@ def prepare(
     else:
         source = _own_folder(name, annotations)
         check_name(base, source, rename)  # before hours of extraction
-        found = _own(source, features, own_videos.Way(**way), problems, slack)
-        found = _renamed(found, rename)
+        found = _own(source, features, own_videos.Way(**way), problems, slack, rename)
     what = found.name, found.card, found.protocol, found.splits, base, found.about
     path = write_dataset(*what, source, _writer(runner, options))
     _report(path, found, problems)
@@ -137,13 +135,19 @@ def _public(
 
 
 def _own(
-    source: str, features: str | None, way: "Way", problems: "Problems", slack: int
+    source: str,
+    features: str | None,
+    way: "Way",
+    problems: "Problems",
+    slack: int,
+    rename: str | None,
 ) -> "Collection":
     from wsvad_jax.data import folder, own_videos
 
     root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
     unusable = own_videos.update(pathlib.Path(source), root, way, problems)
-    return folder.load(source, problems, features=root, slack=slack, without=unusable)
+    found = folder.load(source, problems, features=root, slack=slack, without=unusable)
+    return _renamed(found, rename)
 
 
 def _renamed(found: "Collection", name: str | None) -> "Collection":

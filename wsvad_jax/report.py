@@ -195,8 +195,14 @@ def trained_row(group: Group, keys: Sequence[str]) -> Row:
         "weights": first.weights,
         "seeds": str(len(group.runs)),
     }
+    # Both kinds of videos were told apart, so it is their times that aren't known.
+    unknown = (
+        group.spread("auc")[0] is None and group.spread("video_auc")[0] is not None
+    )
     for key in keys:
         row[COLUMNS[key]] = percent(*group.spread(key))
+        if key == "auc" and unknown:
+            row[COLUMNS[key]] = "no ground truth"
         if key == headline:
             interval = group.intervals.get(key, ())
             row[INTERVAL] = "–".join(f"{100 * x:.2f}" for x in interval)

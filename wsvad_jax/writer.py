@@ -185,6 +185,10 @@ def results_table(results: Mapping[str, Any]) -> str:
             ]
             rows.append([name, *cells])
     remarks = [f"remark: {text}" for text in results.get("remarks", ())]
+    if results.get("auc") is None and results.get("video_auc") is not None:
+        remarks.append(
+            "no ground truth: the times of the test videos' events are unknown"
+        )
     return "\n".join([*_title(results), *aligned(rows), *remarks])
 
 
