@@ -33,7 +33,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.apart import apart
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
@@ -280,7 +280,7 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -292,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(f"--{size}", type=_count, help="the recipe's where left out")
     one.add_argument("--steps", type=_count, default=10, help="timed steps")
     one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
-    one.add_argument("--videos", type=_count, default=290, help="of the test set")
+    one.add_argument("--videos", type=_count, help="of the test set (290)")
     one.add_argument("--film", default="", metavar="FILE", help="video to extract")
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
@@ -337,10 +337,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tables: python -m wsvad_jax.report {known.output} --output DIR")
         return 0
     if known.part == "speed":
+        _check_speed(known)
         return _speed(models, known, rest)
     if rest:
         parser.error(f"unexpected argument {rest[0]!r}")
     return _aot(models, known)
+
+
+def _check_speed(known: argparse.Namespace) -> None:
+    """Raises InputError for flags of a work that isn't measured."""
+    works = chosen(known.works, WORKS, "--works")
+    for flag, passed, work in (
+        ("--videos", known.videos is not None, "evaluation"),
+        ("--film", bool(known.film), "extraction"),
+        ("--profile", bool(known.profile), "training"),
+    ):
+        if passed and work not in works:
+            raise InputError(
+                f"{flag} is read by the work {work}, which --works {known.works} leaves "
+                "out; add it or leave the flag out"
+            )
 
 
 def _speed(
@@ -354,7 +370,7 @@ def _speed(
         given,
         known.steps,
         works=chosen(known.works, WORKS, "--works"),
-        videos=known.videos,
+        videos=known.videos or 290,
         film=known.film,
         profile=known.profile,
         changes=changes,
@@ -374,7 +390,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
     if not all(named):
         raise InputError("--topology has an empty name; expected a name like v5e:2x4")
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError("aot needs the TPU compiler: pip install libtpu")
+        raise InputError(f"aot needs the TPU compiler: {flags.install('aot')}")
     from wsvad_jax import aot
 
     works = ("training", "scoring")

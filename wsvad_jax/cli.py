@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
+from wsvad_jax import flags
 from wsvad_jax.errors import InputError, Stopped
 from wsvad_jax.files import cache_dir
 
@@ -166,8 +167,8 @@ def check_runner(runner: str | None) -> None:
     """Raises InputError where a runner is asked for and Apache Beam is missing."""
     if runner and importlib.util.find_spec("apache_beam") is None:
         raise InputError(
-            f"--runner {runner}: Apache Beam is not installed; pip install "
-            "'wsvad_jax[beam]'"
+            f"--runner {runner}: Apache Beam is not installed; {flags.install('beam')} "
+            "(the extra beam)"
         )
 
 
@@ -321,7 +322,6 @@ def _read(arguments: Sequence[str]) -> "ConfigDict":
 
 def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
     """Raises InputError for a flag that isn't the recipe's, naming what may be meant."""
-    from wsvad_jax import flags
     from wsvad_jax.runs import flatten
 
     strange = [a for a in arguments if a.startswith("-") and a[:8] != "--config"]

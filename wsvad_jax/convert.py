@@ -73,6 +73,11 @@ def import_file(
     check_sizes(config, state, str(source))
     expected = expected_variables(config, state)
     variables, clip = weights.import_state(name, state, expected, str(source))
+    if tokenizer and not clip:
+        raise InputError(
+            f"--clip {tokenizer}: {source} contains no CLIP model that a tokenizer could "
+            "join; leave the flag out"
+        )
     clip_params = _within(source, load.openai_to_flax, clip) if clip else None
     files = _tokenizer_files(tokenizer) if tokenizer and clip else {}
 
@@ -241,6 +246,11 @@ def _clip_tensors(
     from wsvad_jax.clip import load
 
     if name not in weights.CLIP_PREFIXES:
+        if clip is not None:
+            raise InputError(
+                f"--clip {clip}: files of {weights.TITLES[name]} contain no CLIP model; "
+                "leave the flag out"
+            )
         return None
     if clip is None and not (folder / "clip" / "config.json").is_file():
         raise InputError(

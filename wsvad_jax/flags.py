@@ -11,6 +11,14 @@ from typing import Any
 
 from wsvad_jax.errors import InputError
 
+# What a part of the package needs besides, by its extra; pyproject.toml has versions.
+# By name, since a hint is also read where this package was not installed from an index.
+EXTRAS = {
+    "beam": ("apache-beam",),
+    "onnx": ("jax2onnx", "onnxruntime"),
+    "torch": ("torch",),
+    "aot": ("libtpu",),
+}
 # Words that other programs use for a key of ours.
 SYNONYMS = {
     "learning_rate": "lr",
@@ -122,6 +130,11 @@ def refuse(
             f"{', '.join(unused)} {verb} no effect with {mode}; "
             f"{instead or f'leave {it} out'}"
         )
+
+
+def install(extra: str) -> str:
+    """Returns the command that installs what an extra of the package needs."""
+    return shlex.join(["pip", "install", *EXTRAS[extra]])
 
 
 def command(program: str, *words: object) -> str:

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import write_text
 from wsvad_jax.published import PUBLISHED, Published
@@ -283,7 +283,7 @@ def with_table(text: str, table: str, path: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -304,6 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     others = known.output or known.collect or known.html
     if known.check and (others or not known.readme):
         parser.error("--check goes with --readme alone, as it writes nothing")
+    if not (known.output or known.readme or known.html):
+        flags.refuse(flags.given(parser, argv), ("published",), "--collect alone")
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
         print(f"{path} is not finished and left out", file=sys.stderr)
