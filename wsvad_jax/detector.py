@@ -249,7 +249,6 @@ class Detector:
         Raises:
           InputError: as `score`, edges of another number, or rules out of range.
         """
-        events.check_rules(**rules)
         scores = self.score(features)
         anomaly, classes = scores["anomaly"], scores.get("classes")
         edges = np.asarray(edges, np.float64)

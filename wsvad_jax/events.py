@@ -64,17 +64,10 @@ def find_events(
       min_length: seconds; what is shorter is no event.
       max_gap: seconds; events that are no further apart are one.
 
-    Raises:
-      InputError: as `check_rules`.
+    Raises InputError as `check_rules`.
     """
-    check_rules(
-        high=high,
-        low=low,
-        rise=rise,
-        share=share,
-        min_length=min_length,
-        max_gap=max_gap,
-    )
+    check_rules(high=high, low=low, rise=rise, share=share)
+    check_rules(min_length=min_length, max_gap=max_gap)
     if low is None:
         judged = anomaly if calm is None else without_place(anomaly, calm)
         found = peaks(judged, high=high, rise=rise, share=share)

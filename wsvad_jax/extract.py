@@ -55,15 +55,12 @@ def extract(
       runner: of Apache Beam, with flags `options`; None: this process does the work.
       choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 
-    Raises:
-      InputError: what is wrong with the arguments or the folder.
+    Raises InputError for what is wrong with the arguments or the folder.
     """
     from wsvad_jax import sources
     from wsvad_jax.data import extract_files as files
 
-    sources.check_files(
-        videos, "save it as a video first, or score it with detect --live {}"
-    )
+    sources.check_files(videos, "save it first, or score it with detect --live {}")
     found, roots = files.find_videos(videos), [v for v in videos if os.path.isdir(v)]
     named = files.name_videos(found, roots)
     _check(choices, compare, len(named), runner)

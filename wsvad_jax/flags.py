@@ -132,6 +132,13 @@ def refuse(
         )
 
 
+def count(text: str) -> int:
+    """Reads a whole number from 1 on; raises argparse's error where it is none."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def install(extra: str) -> str:
     """Returns the command that installs what an extra of the package needs."""
     return shlex.join(["pip", "install", *EXTRAS[extra]])
