@@ -24,6 +24,7 @@ on the device; each leaves what it leaves alone.
 import argparse
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
 
 
 def train_and_evaluate(
-    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None = None
+    config: "ConfigDict",
+    workdir: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Trains, selects, scores the test set; returns the content of results.json.
 
@@ -61,6 +64,7 @@ def train_and_evaluate(
     from wsvad_jax.scoring import Scorer
     from wsvad_jax.writer import results_table
 
+    workdir = pathlib.Path(workdir)
     check_workdir(workdir, config)
     if (workdir / "results.json").is_file():
         results = read_json(workdir / "results.json")
