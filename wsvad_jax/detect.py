@@ -134,8 +134,9 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
                 passed, ("pace",), "a source that isn't a file", "only 0 changes it"
             )
     else:
+        mode = "files that are scored at once"
         flags.refuse(
-            passed, ("pace",), "files that are scored at once", "or --live FILE"
+            passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
         )
     if known.low is not None:
         flags.refuse(passed, ("rise", "share"), "--low, which fixes where events end")
