@@ -35,8 +35,9 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
     where = ("--workdir", tmp_path / "run")
     flags = tiny.flags("mil_ranking", clean__batch_size=12)
     line = program(capsys, train.main, *flags, *where)
-    assert "batch_size 12 asks for 6 normal and abnormal training samples" in line
-    assert "there are 5 and 5" in line
+    assert "batch_size is 12, which asks for 6 normal and as many abnormal" in line
+    assert "there are 5 normal and 5 abnormal" in line
+    assert "pass --config.clean.batch_size=10" in line
     assert not (tmp_path / "run").exists()
 
 

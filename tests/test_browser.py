@@ -109,6 +109,44 @@ def test_key_frames_seek(opened):
     assert not opened.errors()
 
 
+def test_keys_are_for_the_whole_page(opened, answers):
+    """N, P and Space move the video in view, though nothing was clicked before."""
+    from selenium.webdriver.common.keys import Keys
+
+    assert opened.run("return document.activeElement === document.body")
+    first, second = (e.start for e in answers[0].events)
+    for key, wanted in (("n", first), ("N", second), ("p", first)):
+        opened.press(key)
+        opened.wait(f"Math.abs({NOW} - {wanted}) < 0.05 && {HEAD} > 1")
+    opened.press(Keys.SPACE)
+    opened.wait(f"{NOW} > {first + 0.2}")
+    opened.press(Keys.SPACE)
+    opened.wait("document.querySelector('video').paused")
+    assert not opened.errors()
+
+
+def test_keys_move_the_video_that_is_in_view(opened, answers):
+    scrub = "document.querySelectorAll('.scrub')[1]"
+    opened.run(f"{scrub}.scrollIntoView({{block: 'start', behavior: 'instant'}})")
+    before = opened.run(f"return {NOW}")
+    opened.press("n")
+    start = answers[1].events[0].start
+    opened.wait(f"Math.abs({scrub}.ariaValueNow - {start}) < 0.05")
+    assert opened.run(f"return {NOW}") == before
+    opened.click("article .scrub", 0.5)  # from here on it is the first that is used
+    opened.press("p")
+    opened.wait(f"Math.abs({NOW} - {answers[0].events[0].start}) < 0.05")
+
+
+def test_space_after_a_click_on_an_event_is_the_player_s(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    opened.one("article:first-of-type li.event .jump").click()  # seeks and plays
+    opened.wait(f"{NOW} > 2.1")
+    opened.press(Keys.SPACE)
+    opened.wait("document.querySelector('video').paused")
+
+
 def test_the_keyboard_does_it_all(opened):
     from selenium.webdriver.common.keys import Keys
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from wsvad_jax import optim, recipe, speed, state
+from wsvad_jax import flags, optim, recipe, speed, state
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, TextConfig
 from wsvad_jax.data import cards
@@ -107,7 +107,7 @@ def _devices(topology: str) -> list[Any]:
     except (RuntimeError, ValueError, ImportError) as e:
         raise InputError(
             f"--topology {topology}: {' '.join(str(e).split())[:300]}; expected a "
-            "name like v5e:2x4, and the compiler: pip install libtpu"
+            f"name like v5e:2x4, and the compiler: {flags.install('aot')}"
         ) from None
     return list(found.devices)
 

@@ -33,7 +33,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.apart import apart
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
@@ -100,7 +100,7 @@ def repro(
         for row, flags in (rows(m) if ablations else {"": ()}).items()
         for p in protocols
     ]
-    configs = [(row, cli.load_config(flags)) for row, flags in grid]
+    configs = [(row, cli.load_config(flags, data_dir)) for row, flags in grid]
     written = []
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
@@ -273,14 +273,8 @@ def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list
     return complaints
 
 
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -289,10 +283,12 @@ def _parser() -> argparse.ArgumentParser:
     one = parts.add_parser("speed", help="time training and scoring")
     one.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     for size in ("batch_size", "length", "width"):
-        one.add_argument(f"--{size}", type=_count, help="the recipe's where left out")
-    one.add_argument("--steps", type=_count, default=10, help="timed steps")
+        one.add_argument(
+            f"--{size}", type=flags.count, help="the recipe's where left out"
+        )
+    one.add_argument("--steps", type=flags.count, default=10, help="timed steps")
     one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
-    one.add_argument("--videos", type=_count, default=290, help="of the test set")
+    one.add_argument("--videos", type=flags.count, help="of the test set (290)")
     one.add_argument("--film", default="", metavar="FILE", help="video to extract")
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
@@ -334,27 +330,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             together=known.together,
             ablations=known.ablations,
         )
-        print(f"tables: python -m wsvad_jax.report {known.output} --output DIR")
+        place = known.output.absolute()
+        print(f"tables: {flags.command('report', place, '--output', place / 'report')}")
         return 0
-    if known.part == "speed":
-        return _speed(models, known, rest)
-    if rest:
+    if known.part == "aot" and rest:
         parser.error(f"unexpected argument {rest[0]!r}")
-    return _aot(models, known)
+    speed = known.part == "speed"
+    return _speed(models, known, rest) if speed else _aot(models, known)
 
 
 def _speed(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> int:
-    sizes = {k: getattr(known, k) for k in ("batch_size", "length", "width")}
+    sizes = ("batch_size", "length", "width")
+    works = chosen(known.works, WORKS, "--works")
+    of = {"videos": "evaluation", "film": "extraction", "profile": "training"}
+    unread = {
+        k: f"--{k}" for k, w in of.items() if getattr(known, k) and w not in works
+    }
+    flags.refuse(unread, unread, f"--works {known.works}")
     earlier = read_json(known.check) if known.check else None
-    given = {k: v for k, v in sizes.items() if v is not None}
+    given = {k: v for k in sizes if (v := getattr(known, k)) is not None}
     found = speed(
         models,
         given,
         known.steps,
-        works=chosen(known.works, WORKS, "--works"),
-        videos=known.videos,
+        works=works,
+        videos=known.videos or 290,
         film=known.film,
         profile=known.profile,
         changes=changes,
@@ -364,9 +366,9 @@ def _speed(
         write_json(known.output, found)
     if earlier is None:
         return 0
-    complaints = compare(found, earlier, str(known.check))
-    print("\n".join(complaints) or "as fast as before")
-    return 1 if complaints else 0
+    slower = compare(found, earlier, str(known.check))
+    print("\n".join(slower) or "as fast as before")
+    return 1 if slower else 0
 
 
 def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
@@ -374,7 +376,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
     if not all(named):
         raise InputError("--topology has an empty name; expected a name like v5e:2x4")
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError("aot needs the TPU compiler: pip install libtpu")
+        raise InputError(f"aot needs the TPU compiler: {flags.install('aot')}")
     from wsvad_jax import aot
 
     works = ("training", "scoring")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
+from wsvad_jax import flags
 from wsvad_jax.errors import InputError, Stopped, is_no_device, machine_fault, one_line
 from wsvad_jax.files import cache_dir
 
@@ -195,25 +196,133 @@ def check_runner(runner: str | None) -> None:
     """Raises InputError where a runner is asked for and Apache Beam is missing."""
     if runner and importlib.util.find_spec("apache_beam") is None:
         raise InputError(
-            f"--runner {runner}: Apache Beam is not installed; pip install "
-            "'wsvad_jax[beam]'"
+            f"--runner {runner}: Apache Beam is not installed; {flags.install('beam')} "
+            "(the extra beam)"
         )
 
 
-def load_config(arguments: Sequence[str]) -> "ConfigDict":
+def load_config(
+    arguments: str | Sequence[str],
+    data_dir: str | os.PathLike | None = None,
+    *,
+    flags: Sequence[str] = (),
+    other_data: bool = False,
+) -> "ConfigDict":
     """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as ml_collections.
 
     FILE is a path, or the name of a recipe that comes with the package ('dsanet'). The
-    config is locked: a key that the recipe doesn't have is an error.
+    recipe follows the dataset's card: the path of a prepared UCF-Crime gets the recipe
+    of ucf. The config is locked: a key that the recipe doesn't have is an error.
+
+    Args:
+      arguments: flags, or a recipe alone, as 'dsanet:ucf'.
+      data_dir: folder of prepared datasets, in which DATASET may be a name; None is
+        the cache's.
+      flags: other flags of the program, named where one is misspelt.
+      other_data: whether `--config.data.name` may name a dataset that the recipe isn't
+        made for, which is then said on standard error.
 
     Raises:
-      InputError: no such file, an unknown key, or a value of another type.
+      InputError: no such file, an unknown key, a value of another type, or a recipe
+        that isn't made for the dataset.
     """
+    if isinstance(arguments, str):
+        whole = arguments.startswith("--")
+        arguments = [arguments if whole else f"--config={arguments}"]
+    arguments = [_with_path(a) for a in _joined(arguments)]
+    _check_flags(arguments, flags)
+    given = next((a for a in reversed(arguments) if a.startswith("--config=")), "")
+    file, dataset, recipe = _recipe_of(given, data_dir)
+    if recipe != dataset:
+        arguments = [f"{file}:{recipe}" if a == given else a for a in arguments]
+
+    config = _read(arguments)
+    named = any(a.startswith("--config.data.name") for a in arguments)
+    if recipe != dataset and not named:
+        config.data.name = dataset
+    if named:
+        made_for = recipe or str(_read([given]).data.name)
+        _check_fit(made_for, str(config.data.name), data_dir, other_data)
+    elif _lacks(file, recipe, config):
+        print(
+            f"{file.removeprefix('--config=')} has no recipe of its own for {recipe}: "
+            "the one for small folders is taken",
+            file=sys.stderr,
+        )
+    return config
+
+
+def plain_recipe(name: str, dataset: str) -> "ConfigDict":
+    """Returns a recipe of the package as it is, for a dataset's name.
+
+    Raises:
+      InputError: there is no such recipe.
+    """
+    return _read([_with_path(f"--config={name}:{dataset}")])
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Writes `--config RECIPE` as one argument."""
+    joined = list(arguments)
+    while "--config" in joined[:-1]:
+        i = joined.index("--config")
+        joined[i : i + 2] = [f"--config={joined[i + 1]}"]
+    return joined
+
+
+def _recipe_of(given: str, data_dir: str | os.PathLike | None) -> tuple[str, str, str]:
+    """Returns --config=FILE, DATASET, and the name that FILE knows the dataset by."""
+    file, colon, dataset = given.partition(":")
+    if not colon or not dataset:
+        return file, dataset, dataset
+    from wsvad_jax.data import catalog
+
+    return file, dataset, catalog.recipe_name(dataset, data_dir)
+
+
+def _check_fit(
+    made_for: str,
+    name: str,
+    data_dir: str | os.PathLike | None,
+    allowed: bool,
+) -> None:
+    """Holds the dataset that `--config.data.name` names against the recipe's.
+
+    Raises:
+      InputError: one of them is a public set, and the other isn't the same.
+    """
+    from wsvad_jax.data import catalog
+
+    known = (catalog.DEMO, *catalog.PUBLIC)
+    found = catalog.recipe_name(name, data_dir)
+    if found != catalog.DEMO and not catalog.is_prepared(name, data_dir):
+        return  # opening it says so
+    a, b = (x if x in known else "a folder of your own" for x in (made_for, found))
+    if a == b:
+        return
+    text = f"--config.data.name={name} is {b}, but the recipe is that of {a}"
+    if allowed or not {a, b} & set(catalog.PUBLIC):
+        print(text, file=sys.stderr)
+        return
+    raise InputError(f"{text}; pass the dataset with it: --config RECIPE:{name}")
+
+
+def _lacks(file: str, recipe: str, config: "ConfigDict") -> bool:
+    """Whether a recipe treats a public set as it treats any folder."""
+    from wsvad_jax.data import catalog
+
+    if recipe not in catalog.PUBLIC:
+        return False
+    named, other = (_read([f"{file}:{name}"]).to_dict() for name in (recipe, "folder"))
+    named["data"]["name"] = other["data"]["name"]
+    return named == other
+
+
+def _read(arguments: Sequence[str]) -> "ConfigDict":
     import ml_collections
     from absl import flags
     from ml_collections import config_flags
 
-    arguments = [_with_path(a) for a in arguments]
     # A private FlagValues: nothing is registered globally, so tests and notebooks can
     # call this as often as they like.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
@@ -238,6 +347,30 @@ def load_config(arguments: Sequence[str]) -> "ConfigDict":
             "--config is missing; pass a recipe: --config configs/dsanet.py"
         )
     return config
+
+
+def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
+    """Raises InputError for a flag that isn't the recipe's, naming what may be meant."""
+    from wsvad_jax.runs import flatten
+
+    strange = [a for a in arguments if a.startswith("-") and a[:8] != "--config"]
+    strange += [a for a in arguments if a[:8] == "--config" and a[8:9] not in "=."]
+    if not strange:
+        return
+    word = strange[0].partition("=")[0]
+    recipe = [a for a in arguments if a.startswith("--config=")]
+    keys = list(flatten(_read(recipe).to_dict())) if recipe else []
+    # The protocol in force comes first.
+    meant = sorted(
+        flags.keys_meant(word, keys), key=lambda k: not k.startswith("clean")
+    )
+    found = [f"--config.{key}" for key in meant]
+    if not found and (near := flags.close(word, [*own, "--config"])):
+        found = [near]
+    hint = f"; did you mean {' or '.join(found)}?" if found else ""
+    raise InputError(
+        f"{word}: no flag of this program{hint or '; --help lists what there is'}"
+    )
 
 
 def _with_path(argument: str) -> str:
@@ -265,7 +398,7 @@ def _with_path(argument: str) -> str:
 
 def _unknown_key(arguments: Sequence[str]) -> str:
     """Says which `--config.KEY=VALUE` names a key that the recipe doesn't have."""
-    recipe = load_config([a for a in arguments if a.startswith("--config=")])
+    recipe = _read([a for a in arguments if a.startswith("--config=")])
     for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
         if not argument.startswith("--config."):

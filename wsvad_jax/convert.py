@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax import cli, weights
+from wsvad_jax import cli, flags, weights
 from wsvad_jax.errors import InputError
 from wsvad_jax.sizes import check_sizes, expected_variables, lengths
 from wsvad_jax.torch_files import import_torch, read_state, write_state
@@ -73,6 +73,11 @@ def import_file(
     check_sizes(config, state, str(source))
     expected = expected_variables(config, state)
     variables, clip = weights.import_state(name, state, expected, str(source))
+    if tokenizer and not clip:
+        raise InputError(
+            f"--clip {tokenizer}: {source} contains no CLIP model that a tokenizer could "
+            "join; leave the flag out"
+        )
     clip_params = _within(source, load.openai_to_flax, clip) if clip else None
     files = _tokenizer_files(tokenizer) if tokenizer and clip else {}
 
@@ -93,11 +98,10 @@ def import_file(
 def _meta(
     config: Any, state: Mapping[str, np.ndarray], source: pathlib.Path
 ) -> dict[str, Any]:
-    from wsvad_jax.data import cards
+    from wsvad_jax.data import catalog
 
-    # The classes are not in the weights; of the public datasets they are known.
-    known = {card.name: card for card in (cards.UCF, cards.XD, cards.SHANGHAITECH)}
-    card = known.get(config.data.name)
+    # The classes are not in the weights; a dataset's card has them.
+    card = catalog.card_of(config.data.name)
     T, D = lengths(config, state)
     return {
         "model": config.model_name,
@@ -242,6 +246,11 @@ def _clip_tensors(
     from wsvad_jax.clip import load
 
     if name not in weights.CLIP_PREFIXES:
+        if clip is not None:
+            raise InputError(
+                f"--clip {clip}: files of {weights.TITLES[name]} contain no CLIP model; "
+                "leave the flag out"
+            )
         return None
     if clip is None and not (folder / "clip" / "config.json").is_file():
         raise InputError(
@@ -252,7 +261,7 @@ def _clip_tensors(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.convert",
         description=HELP,
         epilog=EXAMPLES,
@@ -272,7 +281,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(
             "pass --torch FILE --output DIR, or --checkpoint DIR --to_torch FILE"
         )
-    config = cli.load_config([f"--config={known.config}", *rest])
+    config = cli.load_config(
+        [f"--config={known.config}", *rest], flags=flags.options(parser)
+    )
     if known.to_torch:
         print(export_file(config, known.checkpoint, known.to_torch, known.clip))
         return 0

@@ -33,7 +33,8 @@ def curves(
       at each of its recalls; `normal` and `anomalous`: shares of these frames in each
       bin of the score; `accuracy` and `frames`: share of anomalous frames and number of
       frames in each bin of confidence; `class_ap`: step-wise AP of each class's
-      probability over all frames. Parts that are undefined are null.
+      probability over all frames. Parts that are undefined are null: without true
+      events only the normal videos' frames are known.
     """
     pool = Pool.of(videos, None, stride)
     true, false = pool.positive.sum(), pool.negative.sum()
@@ -46,15 +47,20 @@ def curves(
         found["pr"] = _rounded(best[np.searchsorted(tp[:-1] / true, GRID)])
     for name, count in (("normal", pool.negative), ("anomalous", pool.positive)):
         shares, _ = np.histogram(np.clip(pool.score, 0, 1), BINS, weights=count)
-        found[name] = _rounded(shares / max(count.sum(), 1))
+        found[name] = _rounded(shares / count.sum()) if count.any() else None
+    found |= _reliability(pool) if true else {"accuracy": None, "frames": None}
+    found["class_ap"] = _class_ap([v for v in videos if v.known], class_names, stride)
+    return found
+
+
+def _reliability(pool: Pool) -> dict[str, list]:
+    """Returns how often frames of each confidence are anomalous, and how many."""
     hits, _ = np.histogram(pool.score, CONFIDENCES, weights=pool.positive)
     frames, _ = np.histogram(
         pool.score, CONFIDENCES, weights=pool.positive + pool.negative
     )
     shares = np.divide(hits, frames, out=np.zeros(len(frames)), where=frames > 0)
-    found["accuracy"], found["frames"] = _rounded(shares), frames.astype(int).tolist()
-    found["class_ap"] = _class_ap(videos, class_names, stride)
-    return found
+    return {"accuracy": _rounded(shares), "frames": frames.astype(int).tolist()}
 
 
 def _counts(score, positive, negative):
@@ -71,7 +77,7 @@ def _precision(tp, fp):
 
 
 def _class_ap(videos, class_names, stride) -> dict[str, float | None] | None:
-    if any(v.classes is None for v in videos):
+    if not videos or any(v.classes is None for v in videos):
         return None
     found = {}
     for c, name in enumerate(class_names[1:], 1):

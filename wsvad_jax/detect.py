@@ -25,12 +25,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax import cli, events, files
+from wsvad_jax import cli, events, files, flags
 from wsvad_jax.answer import Answer
 from wsvad_jax.detector import Detector, answers
 from wsvad_jax.errors import InputError
 
 __all__ = ["Detector", "answers"]
+# Flags by the words that other detectors use for them.
+MEANT = {
+    "threshold": "--high",
+    "thresh": "--high",
+    "conf": "--high",
+    "confidence": "--high",
+    "model": "--checkpoint",
+    "weights": "--checkpoint",
+    "workdir": "--checkpoint",
+    "out": "--output",
+    "source": "--live",
+    "stream": "--live",
+}
 
 
 def write(
@@ -62,10 +75,11 @@ def write(
 
 def parser() -> argparse.ArgumentParser:
     """Returns the program's arguments."""
-    made = argparse.ArgumentParser(
+    made = flags.Parser(
         prog="python -m wsvad_jax.detect",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        meant=MEANT,
     )
     add = made.add_argument
     add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
@@ -103,17 +117,41 @@ def rules_of(known: argparse.Namespace) -> dict[str, Any]:
     """
     names = ("high", "low", "rise", "share", "min_length", "max_gap")
     rules = {name: getattr(known, name) for name in names}
-    for name in ("high", "low", "rise", "share"):
-        if rules[name] is not None and not 0 < rules[name] <= 1:
-            raise InputError(
-                f"--{name} is {rules[name]}; expected more than 0, up to 1"
-            )
-    for name in ("min_length", "max_gap"):
-        if not 0 <= rules[name] < float("inf"):
-            raise InputError(f"--{name} is {rules[name]}; expected seconds, 0 or more")
-    if rules["low"] is not None and rules["low"] > rules["high"]:
-        raise InputError(f"--low {rules['low']} is above --high {rules['high']}")
+    events.check_rules("--", **rules)
     return rules
+
+
+def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
+    """Raises InputError for flags that what is asked for doesn't read.
+
+    Args:
+      passed: flags that were passed, of `flags.given`.
+      known: the parsed arguments.
+    """
+    if known.live is not None:
+        if known.inputs:
+            raise InputError(
+                f"{known.inputs[0]}: --live {known.live} is the one source; leave the "
+                "other out"
+            )
+        flags.refuse(passed, ("output", "truth", "fps"), "--live, which prints lines")
+        flags.refuse(
+            passed,
+            ("rise", "share"),
+            "--live, which doesn't know a video's usual level yet",
+            "use --high and --low",
+        )
+        if known.pace and not pathlib.Path(known.live).is_file():
+            flags.refuse(
+                passed, ("pace",), "a source that isn't a file", "only 0 changes it"
+            )
+    else:
+        mode = "files that are scored at once"
+        flags.refuse(
+            passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
+        )
+    if known.low is not None:
+        flags.refuse(passed, ("rise", "share"), "--low, which fixes where events end")
 
 
 def open_detector(known: argparse.Namespace) -> Detector:
@@ -144,11 +182,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rules_of(known)
+    check_modes(flags.given(arguments, argv), known)
     if known.live is not None:
         from wsvad_jax import live
 
         return live.main(open_detector(known), known, rules)
+    from wsvad_jax import sources
+
     if not known.inputs or known.output is None:
+        sources.check_files(known.inputs)
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames a second")
@@ -178,6 +220,10 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
             f"{detector.card.stride} frames a snippet, {fps:g} frames a second"
             f"{'' if known.fps else ' are assumed (--fps)'}",
             file=sys.stderr,
+        )
+    elif known.fps:
+        print(
+            "--fps has no effect: all inputs have times of their own", file=sys.stderr
         )
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door

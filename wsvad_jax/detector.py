@@ -247,7 +247,7 @@ class Detector:
           **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
 
         Raises:
-          InputError: as `score`, or edges of another number.
+          InputError: as `score`, edges of another number, or rules out of range.
         """
         scores = self.score(features)
         anomaly, classes = scores["anomaly"], scores.get("classes")
@@ -329,10 +329,12 @@ def answers(
     from wsvad_jax.progress import Progress
 
     made: dict[str, Answer] = {}
+    count = 0
     with Progress("detect", len(found), unit="video") as progress:
         for answer in _stream(detector, found, fps, truth or {}, errors, rules):
             made[answer.name] = answer
-            progress.update(events=len(answer.events))
+            count += len(answer.events)
+            progress.update(events=count)
             if answer.damage:
                 progress.message(f"warning: {answer.name}: damaged, {answer.damage}")
     return [made[source.name] for source in found if source.name in made]

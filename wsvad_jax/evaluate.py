@@ -17,7 +17,7 @@ import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, write_json
 from wsvad_jax.run_checks import read_config
@@ -126,6 +126,8 @@ def results_of(
         normal_truth=config.eval.normal_truth,
         stride=card.stride,
     )
+    if remarks := meta.get("remarks"):
+        results["remarks"] = list(remarks)
     return results | {
         "model": config.model_name,
         "dataset": card.name,
@@ -174,7 +176,7 @@ def device() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -190,7 +192,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("pass --config and --checkpoint, the folder of a model, together")
     cli.start_hosts(known.multihost)
     if known.config:
-        config = cli.load_config([f"--config={known.config}", *rest])
+        config = cli.load_config(
+            [f"--config={known.config}", *rest],
+            known.data_dir,
+            flags=flags.options(parser),
+            other_data=True,  # a model may be scored on the videos of another dataset
+        )
     else:
         config = saved_config(known.workdir, rest)
     if known.config and (known.workdir / "config.json").is_file():

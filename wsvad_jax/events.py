@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.errors import InputError
 from wsvad_jax.place import USUAL, without_place
 
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
@@ -62,7 +63,11 @@ def find_events(
       share: of a peak's height, at which its event ends.
       min_length: seconds; what is shorter is no event.
       max_gap: seconds; events that are no further apart are one.
+
+    Raises InputError as `check_rules`.
     """
+    check_rules(high=high, low=low, rise=rise, share=share)
+    check_rules(min_length=min_length, max_gap=max_gap)
     if low is None:
         judged = anomaly if calm is None else without_place(anomaly, calm)
         found = peaks(judged, high=high, rise=rise, share=share)
@@ -78,6 +83,28 @@ def find_events(
         for first, stop in joined
         if edges[stop] - edges[first] >= min_length
     ]
+
+
+def check_rules(prefix: str = "", **rules: float | None) -> None:
+    """Checks the rules of `find_events`; `prefix` stands before their names.
+
+    Raises:
+      InputError: a level outside of (0, 1], a negative time, or `low` above `high`.
+    """
+    for name, value in rules.items():
+        if name == "low" and value is None:
+            continue
+        number = isinstance(value, int | float | np.number)
+        if name in ("high", "low", "rise", "share"):
+            if not number or not 0 < value <= 1:
+                raise InputError(
+                    f"{prefix}{name} is {value}; expected more than 0, up to 1"
+                )
+        elif not number or not 0 <= value < float("inf"):
+            raise InputError(f"{prefix}{name} is {value}; expected seconds, 0 or more")
+    low, high = rules.get("low"), rules.get("high", HIGH)
+    if low is not None and high is not None and low > high:
+        raise InputError(f"{prefix}low {low} is above {prefix}high {high}")
 
 
 def spans(

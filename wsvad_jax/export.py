@@ -13,8 +13,9 @@ Weights and the classes' text features are constants of the program: one file th
 whole or absent, of which no part can be another version's. The text tower itself isn't
 needed any more, so that a file is about as large as the model's own weights.
 
+The format is that of the file's ending, .onnx or .stablehlo, or --format's.
 StableHLO (the default; `jax.export`) takes any batch and runs on cpu, cuda and tpu.
-ONNX (pip install "wsvad-jax[onnx]") takes any batch for VadCLIP and DSANet; MIL ranking
+ONNX (package jax2onnx) takes any batch for VadCLIP and DSANet; MIL ranking
 and CLIP-TSA have a fixed one, --batch, since the converter can't leave it open there.
 """
 
@@ -24,7 +25,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli, events
+from wsvad_jax import cli, events, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, write_json
 
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("stablehlo", "onnx")
+TITLES = {"stablehlo": "StableHLO", "onnx": "ONNX"}
+FOREIGN = (
+    ".ckpt", ".engine", ".h5", ".keras", ".mlmodel", ".msgpack", ".npz", ".pb", ".pt",
+    ".pth", ".safetensors", ".tflite", ".trt",
+)  # fmt: skip
 OUTPUTS = ("anomaly", "classes")
 ANY_BATCH = ("vadclip", "dsanet")  # in ONNX; the others' integer division has none
 LONGEST = 256  # snippets of a program whose model takes whole videos
@@ -51,7 +57,7 @@ def export_model(
     detector: "Detector",
     output: str | os.PathLike,
     *,
-    kind: str = "stablehlo",
+    kind: str = "",
     length: int = 0,
     crops: int = 0,
     batch: int = 1,
@@ -61,7 +67,7 @@ def export_model(
     Args:
       detector: the model.
       output: the file to write.
-      kind: `stablehlo` or `onnx`.
+      kind: `stablehlo` or `onnx`; '' takes that of the file's ending.
       length: T, snippets of a window; 0 takes the model's, and 256 of a model for
         whole videos, which may be shorter than T but not longer.
       crops: N; 0 takes those of the training's features, of a model for windows 1.
@@ -70,9 +76,8 @@ def export_model(
     Raises:
       InputError: a size that the model doesn't have, or ONNX without its packages.
     """
-    if kind not in FORMATS:
-        raise InputError(f"--format is {kind!r}; expected {' or '.join(FORMATS)}")
     output = pathlib.Path(output)
+    kind = format_of(output, kind)
     shape = sizes(detector, length, crops)
     if kind == "onnx":
         fixed = 0 if detector.network.config.model_name in ANY_BATCH else batch
@@ -89,6 +94,29 @@ def export_model(
         description(detector, kind, (first, *shape)),
     )
     return output
+
+
+def format_of(output: pathlib.Path, kind: str = "") -> str:
+    """Returns the format of a file: that of its ending, or `kind` where it has none.
+
+    Raises:
+      InputError: an unknown format, or one that the ending contradicts.
+    """
+    if kind and kind not in FORMATS:
+        raise InputError(f"--format is {kind!r}; expected {' or '.join(FORMATS)}")
+    ending = output.suffix.lower()
+    meant = ending[1:] if ending[1:] in FORMATS else ""
+    if ending in FOREIGN:
+        raise InputError(
+            f"--output {output}: {ending} is another format's ending; expected "
+            ".stablehlo or .onnx"
+        )
+    if kind and meant and kind != meant:
+        raise InputError(
+            f"--output {output}: its ending says {meant}, but --format {kind}; pass one "
+            "that fits the other"
+        )
+    return kind or meant or FORMATS[0]
 
 
 def sizes(detector: "Detector", length: int, crops: int) -> tuple[int, int, int]:
@@ -183,8 +211,8 @@ def write_onnx(
         from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise InputError(
-            f"--format onnx needs the package {e.name}; install it with pip install "
-            '"wsvad-jax[onnx]", or leave --format out'
+            f"--format onnx needs the package {e.name}; install it with "
+            f"{flags.install('onnx')} (the extra wsvad-jax[onnx]), or write StableHLO"
         ) from None
     score = scoring(detector)
     extra = {}
@@ -280,7 +308,7 @@ def description(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -289,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of its text tower")
     add("--output", required=True, metavar="FILE", help="the program to write")
-    add("--format", choices=FORMATS, default="stablehlo")
+    add("--format", choices=FORMATS, default="", help="default: by the file's ending")
     add("--length", type=int, default=0, metavar="T", help="snippets of a video, at "
         f"most, of a model for whole videos ({LONGEST})")  # fmt: skip
     add("--crops", type=int, default=0, metavar="N", help="crops of a video, of a "
@@ -300,19 +328,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = parser.parse_args(argv)
     if known.batch < 1:
         raise InputError(f"--batch is {known.batch}; expected 1 or more")
+    kind = format_of(pathlib.Path(known.output), known.format)
+    passed = flags.given(parser, argv)
+    if kind != "onnx":
+        flags.refuse(passed, ("batch",), "StableHLO, which takes any batch")
 
     from wsvad_jax.detector import Detector
 
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
+    if detector.network.config.model_name in ANY_BATCH:
+        flags.refuse(passed, ("batch",), "this model, which takes any batch")
     path = export_model(
         detector,
         known.output,
-        kind=known.format,
+        kind=kind,
         length=known.length,
         crops=known.crops,
         batch=known.batch,
     )
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB; its sizes: {path}.json")
+    size = path.stat().st_size / 2**20
+    print(f"{path}: {TITLES[kind]}, {size:.1f} MiB; its sizes: {path}.json")
     return 0
 
 

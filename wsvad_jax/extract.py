@@ -25,7 +25,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ def extract(
       runner: of Apache Beam, with flags `options`; None: this process does the work.
       choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 
-    Raises:
-      InputError: what is wrong with the arguments or the folder.
+    Raises InputError for what is wrong with the arguments or the folder.
     """
+    from wsvad_jax import sources
     from wsvad_jax.data import extract_files as files
 
+    sources.check_files(videos, "save it first, or score it with detect --live {}")
     found, roots, passed = _find(videos)
     named = files.name_videos(found, roots)
     _check(choices, compare, len(named), runner)
@@ -150,7 +151,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.extract",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -205,6 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+    if known.runner:
+        mode = "--runner, whose workers decode a video each"
+        flags.refuse(flags.given(parser, argv), ("decoders",), mode)
     if rest and not known.runner:  # else they are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     summary = extract(**vars(known), options=rest)

@@ -5,6 +5,8 @@ Order is a pure function of (seed, epoch), so a run resumes from the step alone.
 
 import dataclasses
 import functools
+import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax import hosts
-from wsvad_jax.data import pipeline
+from wsvad_jax import cli, hosts
+from wsvad_jax.data import catalog, pipeline
 from wsvad_jax.data.records import Batch
 from wsvad_jax.errors import InputError
 from wsvad_jax.state import (
@@ -37,20 +39,18 @@ class Feed:
 
     def __init__(self, recipe: "Recipe", packed: "pipeline.Packed", rows: np.ndarray):
         self.recipe, self.packed, self.rows = recipe, packed, rows
-        config, plan = recipe.config, recipe.plan
-        check_batch(
-            plan.batch_size, recipe.mesh, f"config.{config.protocol}.batch_size"
-        )
+        config = recipe.config
         self.is_normal = packed.label[rows, 0] > 0
+        normal = int(self.is_normal.sum())
+        self.batch_size, self.remark = fitted_batch(recipe, normal, len(rows) - normal)
         # Asked from here and, for the epoch ahead, from the thread that gathers.
         self._order = functools.lru_cache(maxsize=2)(self.order)
         self.steps_per_epoch = len(self._order(0))
         # Batches that all loaders of the release hold together (optim.learning_rate).
         self.loader_steps = self.steps_per_epoch
         if config.data.pairing == "halves":
-            half = plan.batch_size // 2
-            sides = int(self.is_normal.sum()), int((~self.is_normal).sum())
-            self.loader_steps = sum(n // half for n in sides)
+            half = self.batch_size // 2
+            self.loader_steps = sum(n // half for n in (normal, len(rows) - normal))
         self.on_device = config.data.placement == "device"
         # Steps that the compiled program takes at once.
         self.chunk = CHUNK if self.on_device else 1
@@ -59,9 +59,9 @@ class Feed:
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
-        config, plan = self.recipe.config, self.recipe.plan
+        config = self.recipe.config
         order = pipeline.epoch_order(
-            self.is_normal, plan.batch_size, config.data.pairing, config.seed, epoch
+            self.is_normal, self.batch_size, config.data.pairing, config.seed, epoch
         )
         return self.rows[order].astype(np.int32)
 
@@ -91,7 +91,7 @@ class Feed:
 
     def rows_ahead(self, step: int, n: int) -> np.ndarray:
         """Rows of the batches of the n steps after `step`, int32 [CHUNK, B]."""
-        rows = np.zeros((CHUNK, self.recipe.plan.batch_size), np.int32)
+        rows = np.zeros((CHUNK, self.batch_size), np.int32)
         for i in range(n):
             rows[i] = self.rows_of(step + i)
         return rows
@@ -124,6 +124,81 @@ class Feed:
         return jax.device_put(whole, replicated(self.recipe.mesh))
 
 
+def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str]:
+    """Returns the samples of a batch, and a remark where they are fewer than asked for.
+
+    For a folder of one's own, which may be small, the recipe's batch shrinks to the
+    largest one that the samples fill. A published recipe is followed or refused, and so
+    is a number that the user chose.
+
+    Args:
+      recipe: whose `batch_size` is asked for.
+      normal: training samples of normal videos that are not held out.
+      abnormal: those of abnormal videos.
+
+    Raises:
+      InputError: the samples, the devices or the pairing don't allow such a batch.
+    """
+    config, mesh = recipe.config, recipe.mesh
+    wanted, key = recipe.plan.batch_size, f"config.{config.protocol}.batch_size"
+    halves = config.data.pairing == "halves"
+    room = 2 * min(normal, abnormal) if halves else normal + abnormal
+    # Both halves of a batch and its parts are split over all devices.
+    unit = math.lcm(2 if halves else 1, mesh.size * max(config.data.get("parts", 1), 1))
+    fits = room // unit * unit
+    if wanted <= room:
+        check_batch(wanted, mesh, key)
+        if halves and wanted % 2:
+            raise InputError(
+                f"{key} is {wanted}; halves of normal and abnormal samples need an even "
+                f"number, such as --{key}={wanted + 1 if wanted < room else wanted - 1}"
+            )
+        return wanted, ""
+
+    there = f"there are {normal} normal and {abnormal} abnormal ones"
+    if not fits:
+        raise InputError(
+            f"{key} is {wanted}, but {there} to train with, and a batch takes a multiple "
+            f"of {unit}; add videos, or take a smaller config.data.parts or fewer devices"
+        )
+    public = catalog.public_name(recipe.dataset.card)
+    if public or wanted != _usual_batch(recipe):
+        half = f"{wanted // 2} normal and as many abnormal" if halves else f"{wanted}"
+        raise InputError(
+            f"{key} is {wanted}, which asks for {half} training samples, but {there}; "
+            f"pass --{key}={fits}"
+            + f" (then it isn't the recipe of {public}), or prepare all of it"
+            * bool(public)
+        )
+    return fits, (
+        f"{key} is {wanted}, but {there} to train with: a batch has {fits} samples"
+    )
+
+
+def _usual_batch(recipe: "Recipe") -> int:
+    """Returns the batch of the package's recipe, or of one that isn't the package's."""
+    config = recipe.config
+    try:
+        name = catalog.name_of(recipe.dataset.card) or str(config.data.name)
+        usual = cli.plain_recipe(config.model_name, name)
+    except InputError:
+        return recipe.plan.batch_size
+    return usual[config.protocol].batch_size
+
+
+def remarks(recipe: "Recipe") -> list[str]:
+    """Returns what training does otherwise than the recipe says, for its results."""
+    records = recipe.dataset.split("train")
+    label = pipeline.multi_hot(records, len(recipe.dataset.card.classes))
+    crops = np.array([e.num_crops for e in records.entries])
+    samples = crops if recipe.config.data.samples == "crops" else np.ones_like(crops)
+    if recipe.config.protocol == "clean" and (share := recipe.plan.held_out):
+        samples = samples * ~pipeline.holdout(label, share, recipe.config.seed)
+    normal = int(samples[label[:, 0] > 0].sum())
+    _, remark = fitted_batch(recipe, normal, int(samples.sum()) - normal)
+    return [remark] if remark else []
+
+
 def _from(step: int) -> Iterator[int]:
     while True:
         yield step
@@ -138,7 +213,10 @@ def open_feed(recipe: "Recipe") -> Feed:
     rows = np.arange(len(packed.length))
     if recipe.config.protocol == "clean":
         rows = rows[~held_out(recipe, packed)[packed.index]]
-    return Feed(recipe, packed, rows)
+    feed = Feed(recipe, packed, rows)
+    if feed.remark and hosts.is_first():
+        print(f"remark: {feed.remark}", file=sys.stderr)
+    return feed
 
 
 def held_out(recipe: "Recipe", packed: "pipeline.Packed") -> np.ndarray:

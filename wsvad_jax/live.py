@@ -297,6 +297,7 @@ def run(
     Raises:
       InputError: no such source, or it holds no video.
     """
+    events.check_rules(**rules)
     stop = stop or threading.Event()
     live = Live(detector, **rules)
     with Stream(

@@ -244,7 +244,8 @@ def programs(training: Training) -> tuple[Callable, Callable]:
         loader_steps=training.feed.loader_steps,
     )
     weights = dict(recipe.config.loss)
-    parts = parts_of(recipe.config, recipe.paper, recipe.plan.batch_size, recipe.mesh)
+    batch_size = training.feed.batch_size
+    parts = parts_of(recipe.config, recipe.paper, batch_size, recipe.mesh)
     step = make_step(recipe.model, recipe.paper, optimiser, weights, parts)
     example = training.feed.example()
     return make_init(recipe.model, optimiser, example, recipe.mesh), step

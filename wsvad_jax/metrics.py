@@ -14,7 +14,8 @@ only, no class probabilities, no true events).
 
 The score of a snippet counts for each of its `stride` frames. Instead of repeating
 scores, each snippet enters once as anomalous and once as normal, weighted by its true
-frames; the numbers are those of the repeated scores.
+frames; the numbers are those of the repeated scores. Frames of an abnormal video without
+true events are neither: they count in video_auc alone.
 
 Letters: V videos, T snippets of a video, S snippets of all videos, C classes,
 R bootstrap resamples, U distinct scores.
@@ -54,6 +55,11 @@ class EvalVideo:
     @property
     def abnormal(self) -> bool:
         return any(c > 0 for c in self.label)
+
+    @property
+    def known(self) -> bool:
+        """Whether its frames' truth is known: an abnormal video needs true events."""
+        return not self.abnormal or any(c > 0 for *_, c in self.segments)
 
 
 def frame_truth(
@@ -130,7 +136,7 @@ class Pool:
         return cls(
             np.concatenate(scores).astype(np.float64),
             positive,
-            stride - positive,
+            (stride - positive) * np.repeat([v.known for v in videos], lengths),
             np.repeat(np.arange(len(videos)), lengths),
             np.array([v.abnormal for v in videos]),
         )
@@ -218,6 +224,7 @@ def _map_metrics(videos, normal_truth, stride):
     results: dict[str, Any] = dict.fromkeys(("map", "map_avg", "map_avg_clean"))
     if any(v.classes is None for v in videos):
         return results
+    videos = [v for v in videos if v.known]
     abnormal = [v for v in videos if v.abnormal]
     events = _events(abnormal, "unmatched")
     if not len(events):

@@ -204,8 +204,8 @@ def _timeline(answer: Answer, anchor: str, settings: Mapping[str, object]) -> st
         f'<div class="playhead"></div><div class="tip" hidden></div></div></div>'
         f'<p class="readout" hidden></p>{_hidden(answer, shown)}'
         f'<p class="hint" id="{anchor}-hint" hidden>Click or drag to seek. With the '
-        f"keyboard: ← → a second, <kbd>N</kbd> <kbd>P</kbd> next and previous event, "
-        f"<kbd>Space</kbd> play.</p></div>"
+        f"keyboard: <kbd>N</kbd> <kbd>P</kbd> next and previous event, "
+        f"<kbd>Space</kbd> play, and on the curve ← → a second.</p></div>"
     )
 
 

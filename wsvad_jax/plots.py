@@ -115,6 +115,9 @@ def _draw_videos(part, videos, columns, title, class_names, stride):
         classes = [class_names[c] for c in v.label if c > 0] or [class_names[0]]
         named = ax.set_title(_short(" + ".join(classes), 24), weight="bold")
         named.set_color("#A84300" if v.abnormal else INK)
+        if not v.known:
+            at = {"transform": ax.transAxes, "ha": "center", "va": "top"}
+            ax.text(0.5, 0.97, "no ground truth", fontsize=7.5, color=PALE, **at)
         room = 44 - len(named.get_text())
         ax.set_title(_short(v.video, room), loc="right", fontsize=8, color=PALE)
     for ax in axes.flat[len(videos) :]:
@@ -125,7 +128,8 @@ def _draw_videos(part, videos, columns, title, class_names, stride):
         if i + columns >= len(videos):  # nothing stands below it
             ax.set_xlabel("frame")
     part.suptitle(drawable(title), x=0.01, ha="left", fontsize=14, weight="bold")
-    part.legend(*_handles(axes[0, 0]), loc="upper right", ncols=5)
+    shaded = any(c > 0 for v in videos for *_, c in v.segments)
+    part.legend(*_handles(axes[0, 0], shaded), loc="upper right", ncols=5)
 
 
 def _draw_curve(ax: "Axes", video, class_names, stride):
@@ -173,17 +177,19 @@ def _name_events(ax, events, class_names, end):
         )
 
 
-def _handles(ax):
-    """Returns the legend: curves, shade and threshold."""
+def _handles(ax, shaded=True):
+    """Returns the legend: curves, shade where there is one, and threshold."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     curves, labels = ax.get_legend_handles_labels()
     curves, labels = curves[::-1], labels[::-1]  # the score first
     handles: list[Any] = [Line2D([], [], color=c.get_edgecolor()) for c in curves]
-    handles.append(Patch(color=TRUTH, alpha=0.2))
+    if shaded:
+        handles.append(Patch(color=TRUTH, alpha=0.2))
+        labels.append("true anomaly")
     handles.append(Line2D([], [], color=PALE, linestyle=(0, (4, 3)), linewidth=0.8))
-    return handles, [*labels, "true anomaly", f"threshold {THRESHOLD}"]
+    return handles, [*labels, f"threshold {THRESHOLD}"]
 
 
 def _losses(history):

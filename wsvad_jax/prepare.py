@@ -18,12 +18,15 @@ beside the data. With --runner NAME the shards are written by a runner of Apache
 """
 
 import argparse
+import dataclasses
 import functools
+import itertools
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli, files
+from wsvad_jax import cli, files, flags, suggest
 from wsvad_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from wsvad_jax.data.own_videos import Way
 
 REPORT = "report.txt"
+# Flags that only a preparation reads.
+UNCHECKED = ("clip", "crops", "frame", "resize", "skip_bad", "runner")
 
 
 def prepare(
@@ -45,32 +50,32 @@ def prepare(
     slack: int = 0,
     runner: str = "",
     options: Sequence[str] = (),
+    rename: str | None = None,
     **way: Any,
 ) -> pathlib.Path:
     """Makes a dataset and returns its version folder.
 
     Args:
       name: a folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
-      features: folder of a public dataset's released features, or of one's own where
-        it is not NAME/features.
+      features: folder of released features, or of an own folder's elsewhere.
       annotations: folder of a public dataset's lists and truth.
       data_dir: where the dataset is to lie; None is the cache's folder.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
       slack: snippets by which a test video's features and truth may differ in length.
       runner: of Apache Beam, with flags `options`; '': this process does the work.
-      way: clip, crops, frame, resize: how features of an own folder's videos are to
-        be extracted, see `own_videos.Way`.
+      rename: the dataset's name, where it isn't to be the card's or the folder's.
+      way: clip, crops, frame, resize of an own folder's videos, see `own_videos.Way`.
 
-    Raises:
-      InputError: what is wrong with the first bad file, or with the arguments.
+    Raises InputError for the first bad file, or the arguments.
     """
     from wsvad_jax.data import catalog, own_videos
-    from wsvad_jax.data.builder import dataset_folder, write_dataset
+    from wsvad_jax.data.builder import write_dataset
     from wsvad_jax.data.features import Problems
 
     base = catalog.data_dir_of(data_dir)
     built_in = name in (catalog.DEMO, *catalog.PUBLIC)
-    _check_arguments(name, built_in and own_videos.Way(**way).told, slack, runner)
+    own_only = built_in and own_videos.Way(**way).told, built_in and rename
+    _check_arguments(name, *own_only, slack, runner)
     if name == catalog.DEMO:
         return catalog.resolve(name, data_dir)
     problems = Problems(skip_bad)
@@ -78,8 +83,8 @@ def prepare(
         found, source = _public(name, features, annotations, problems, slack)
     else:
         source = _own_folder(name, annotations)
-        found = _own(source, features, own_videos.Way(**way), problems, slack)
-        _check_place(base / dataset_folder(found.name), found.name, source)
+        check_name(base, source, rename)  # before hours of extraction
+        found = _own(source, features, own_videos.Way(**way), problems, slack, rename)
     what = found.name, found.card, found.protocol, found.splits, base, found.about
     path = write_dataset(*what, source, _writer(runner, options))
     _report(path, found, problems)
@@ -94,12 +99,16 @@ def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
     return functools.partial(beam_build.write, runner=runner, options=options)
 
 
-def _check_arguments(name: str, unfit: bool, slack: int, runner: str) -> None:
+def _check_arguments(
+    name: str, unfit: bool, rename: str | bool | None, slack: int, runner: str
+) -> None:
     if unfit:
         raise InputError(
             "--clip, --crops, --frame and --resize belong to a folder of your own with "
             f"videos; {name} brings its features"
         )
+    if rename:
+        raise InputError(f"--name {rename}: {name} keeps its name; leave the flag out")
     if slack not in (0, 1):
         raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
     cli.check_runner(runner)
@@ -126,13 +135,26 @@ def _public(
 
 
 def _own(
-    source: str, features: str | None, way: "Way", problems: "Problems", slack: int
+    source: str,
+    features: str | None,
+    way: "Way",
+    problems: "Problems",
+    slack: int,
+    rename: str | None,
 ) -> "Collection":
     from wsvad_jax.data import folder, own_videos
 
     root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
     unusable = own_videos.update(pathlib.Path(source), root, way, problems)
-    return folder.load(source, problems, features=root, slack=slack, without=unusable)
+    found = folder.load(source, problems, features=root, slack=slack, without=unusable)
+    return _renamed(found, rename)
+
+
+def _renamed(found: "Collection", name: str | None) -> "Collection":
+    if not name:
+        return found
+    card = dataclasses.replace(found.card, name=name)
+    return dataclasses.replace(found, name=name, card=card)
 
 
 def _own_folder(name: str, annotations: str | None) -> str:
@@ -150,26 +172,66 @@ def _own_folder(name: str, annotations: str | None) -> str:
     return str(path.resolve())
 
 
-def check_folder(name: str, features: str | None = None) -> int:
+def check_folder(
+    name: str,
+    features: str | None = None,
+    *,
+    data_dir: str | None = None,
+    rename: str | None = None,
+    slack: int = 0,
+) -> int:
     """Prints what there is to say about a folder of one's own; returns the exit code."""
-    from wsvad_jax.data import check
+    from wsvad_jax.data import catalog, check
 
-    found = check.check(_own_folder(name, None), features)
+    if name in (catalog.DEMO, *catalog.PUBLIC):
+        raise InputError(
+            f"--check looks through a folder of your own; {name} is checked while it is "
+            "prepared (a folder of that name is ./" + name + ")"
+        )
+    source = _own_folder(name, None)
+    found = check.check(source, features, slack=slack)
+    try:
+        check_name(catalog.data_dir_of(data_dir), source, rename)
+    except InputError as e:
+        found.problem("name", e)
+    suggest.advise(found)
+    # The command that is printed goes with the folders that were looked at.
+    places = {"--features": features, "--data_dir": data_dir}
+    words = [
+        (k, os.path.abspath(os.path.expanduser(v))) for k, v in places.items() if v
+    ]
+    words += [("--name", rename)] if rename else []
+    words += [("--slack", str(slack))] if slack else []
+    found.options = tuple(itertools.chain.from_iterable(words))
     print(found.text())
     return 0 if found.usable else cli.EXIT_INPUT
 
 
-def _check_place(place: pathlib.Path, name: str, source: str) -> None:
-    """Refuses to replace the dataset of another folder by accident."""
-    from wsvad_jax.data import catalog
+def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> None:
+    """Refuses a name that isn't free, rather than replace another folder's dataset.
+
+    Args:
+      base: folder of prepared datasets.
+      source: the folder to be prepared.
+      rename: its dataset's name; None is the card's, else the folder's own.
+
+    Raises:
+      InputError: the name is a built-in dataset's, or another folder's already.
+    """
+    from wsvad_jax.data import catalog, folder
+    from wsvad_jax.data.builder import dataset_folder
     from wsvad_jax.data.dataset import METADATA, VERSION
 
-    way = 'give this one another "name" in card.json'
+    if rename is not None and not rename.strip():
+        raise InputError("--name is empty; expected the dataset's name")
+    name = rename or folder.name_of(pathlib.Path(source))
+    place = base / dataset_folder(name)
+    way = "pass --name NAME"
     if place.name in (catalog.DEMO, *catalog.PUBLIC):
         raise InputError(f"{source}: {name} is the name of a built-in dataset; {way}")
     metadata = place / VERSION / METADATA
     if metadata.is_file():
-        other = files.read_json(metadata).get("source", source)
+        other = files.read_json(metadata).get("source") or source
         if other != source and pathlib.Path(other).exists():
             raise InputError(
                 f"{place} already holds the dataset made from {other}; {way}, or "
@@ -200,13 +262,15 @@ def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> No
         print(f"... {len(lines) - 20} lines more in {path / REPORT}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> flags.Parser:
+    parser = flags.Parser(
         prog="python -m wsvad_jax.prepare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", help="a folder, or ucf, xd, shanghaitech, demo")
+    parser.add_argument(
+        "folder", metavar="NAME|FOLDER", help="a folder, or ucf, xd, shanghaitech, demo"
+    )
     parser.add_argument(
         "--features", help="folder of the features (default: NAME/features)"
     )
@@ -214,6 +278,10 @@ def _parser() -> argparse.ArgumentParser:
         "--annotations", help="folder of a public set's lists and truth"
     )
     parser.add_argument("--data_dir", help="where datasets lie (default: the cache)")
+    parser.add_argument(
+        "--name",
+        help="the dataset's name (default: the card's, else the folder's own)",
+    )
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave bad videos out and list them"
     )
@@ -248,13 +316,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    args = vars(known)
     if rest and not known.runner:  # else they are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args, passed = vars(known), flags.given(parser, argv)
+    name, rename = args.pop("folder"), args.pop("name")
     if args.pop("check"):
-        return check_folder(args["name"], args["features"])
-    path = prepare(**args, options=rest)
-    print(f"{path}\ntrain: python -m wsvad_jax.train --config configs/dsanet.py:{path}")
+        flags.refuse(passed, UNCHECKED, "--check, which writes nothing")
+        _check_arguments(name, False, None, known.slack, "")
+        if known.annotations:
+            _own_folder(name, known.annotations)  # which says whose they are
+        return check_folder(
+            name,
+            known.features,
+            data_dir=known.data_dir,
+            rename=rename,
+            slack=known.slack,
+        )
+    if name == "demo":
+        flags.refuse(passed, passed.keys() - {"data_dir", "runner"}, "demo")
+    path = prepare(name, **args, rename=rename, options=rest)
+    command, why = suggest.train_command(path, known.data_dir)
+    print(path)
+    if why:
+        print(f"remark: {why}")
+    print(f"train: {command}")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from wsvad_jax import cli
+from wsvad_jax.data import catalog
 from wsvad_jax.errors import InputError
 from wsvad_jax.recipe import settings
 from wsvad_jax.runs import flatten
@@ -46,7 +47,7 @@ def provenance(recipe: "Recipe", seconds: dict[str, float]) -> dict[str, Any]:
     canonical = json.dumps(features, sort_keys=True).encode()
     return {
         "git": git_state(),
-        "overrides": overrides(recipe.config),
+        "overrides": overrides(recipe.config, catalog.name_of(recipe.dataset.card)),
         "dataset": recipe.dataset.content,
         "features": features,
         "features_hash": hashlib.sha256(canonical).hexdigest(),
@@ -79,10 +80,13 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-def overrides(config: "ConfigDict") -> dict[str, Any]:
-    """Returns the keys that differ from this package's recipe, as {'a.b': value}."""
+def overrides(config: "ConfigDict", dataset: str = "") -> dict[str, Any]:
+    """Returns the keys that differ from this package's recipe, as {'a.b': value}.
+
+    `dataset` is the recipe's name for the data; '' takes `config.data.name`.
+    """
     try:
-        own = cli.load_config([f"--config={config.model_name}:{config.data.name}"])
+        own = cli.plain_recipe(config.model_name, dataset or config.data.name)
     except InputError:  # a recipe of somebody's own
         return {}
     known, found = flatten(settings(own)), flatten(settings(config))

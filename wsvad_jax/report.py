@@ -25,7 +25,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import write_text
 from wsvad_jax.published import PUBLISHED, Published
@@ -195,8 +195,14 @@ def trained_row(group: Group, keys: Sequence[str]) -> Row:
         "weights": first.weights,
         "seeds": str(len(group.runs)),
     }
+    # Both kinds of videos were told apart, so it is their times that aren't known.
+    unknown = (
+        group.spread("auc")[0] is None and group.spread("video_auc")[0] is not None
+    )
     for key in keys:
         row[COLUMNS[key]] = percent(*group.spread(key))
+        if key == "auc" and unknown:
+            row[COLUMNS[key]] = "no ground truth"
         if key == headline:
             interval = group.intervals.get(key, ())
             row[INTERVAL] = "–".join(f"{100 * x:.2f}" for x in interval)
@@ -277,7 +283,7 @@ def with_table(text: str, table: str, path: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -298,6 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     others = known.output or known.collect or known.html
     if known.check and (others or not known.readme):
         parser.error("--check goes with --readme alone, as it writes nothing")
+    if not (known.output or known.readme or known.html):
+        flags.refuse(flags.given(parser, argv), ("published",), "--collect alone")
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
         print(f"{path} is not finished and left out", file=sys.stderr)

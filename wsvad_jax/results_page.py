@@ -29,8 +29,10 @@ SIZES = {
     "accuracy": 10,
     "frames": 10,
 }
+UNKNOWN = "no ground truth of single frames, so there are no curves of them."
 GRID = [i / 100 for i in range(101)]
 FEWEST = 50  # frames that a bin of the reliability diagram needs
+OPTIONAL = ("roc", "pr", "normal", "anomalous", "accuracy", "frames")  # may be null
 KINDS = (  # of a row, by the beginning of its words
     ("published", "published"),
     ("trained here: not run", "none"),
@@ -162,23 +164,32 @@ def _charts(groups: Sequence["Group"]) -> str:
         ("pr", "Precision and recall", "recall", "precision"),
     ):
         series = {n: (GRID, m[key]) for n, m in found.items() if m[key]}
+        if not series:
+            continue
         diagonal = key == "roc"
         drawn = charts.lines(series, label=title, x=x, y=y, diagonal=diagonal)
         figures.append(_figure(title, drawn))
-    sure = {n: _reliability(m) for n, m in found.items()}
+    # Without true events no frame is known to be anomalous, so that neither the curves
+    # nor the scores of frames mean anything.
+    true = {n: m for n, m in found.items() if m["roc"] and m["accuracy"]}
+    if not true:
+        return _classes(found) + f'<p class="note">{UNKNOWN}</p>'
+    sure = {n: _reliability(m) if n in true else ([], []) for n, m in found.items()}
     label = "Reliability: how often is a frame of this score anomalous"
     drawn = charts.lines(
         sure, label=label, x="score", y="anomalous share", diagonal=True
     )
     figures.append(_figure("Reliability", drawn))
     scores = []
-    for name, m in found.items():
+    for name, m in true.items():
         bins = {"normal": m["normal"], "anomalous": m["anomalous"]}
         label = f"Scores of {name}: normal and anomalous frames"
         drawn = charts.bars(bins, label=label, x="score", y="share of frames")
         scores.append(_figure(name, drawn))
+    without = [html.escape(n) for n in names if n not in true]
+    note = f'<p class="note">{", ".join(without)}: {UNKNOWN}</p>' if without else ""
     return (
-        f"<h3>Curves, means over seeds</h3>{charts.legend(names)}"
+        f"<h3>Curves, means over seeds</h3>{note}{charts.legend(names)}"
         f'<div class="charts">{"".join(figures)}</div>{_classes(found)}'
         "<h3>Scores of frames</h3>"
         f"{charts.legend(('normal', 'anomalous'), 'b')}"
@@ -198,7 +209,11 @@ def _reliability(means: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def _classes(found: Mapping[str, Mapping[str, Any]]) -> str:
-    with_classes = {n: m["class_ap"] for n, m in found.items() if m["class_ap"]}
+    with_classes = {
+        n: m["class_ap"]
+        for n, m in found.items()
+        if any(v is not None for v in m["class_ap"].values())
+    }
     if not with_classes:
         return ""
     names = list(dict.fromkeys(c for ap in with_classes.values() for c in ap))
@@ -243,7 +258,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     good = isinstance(value, dict)
     for key, size in SIZES.items():
         part = value.get(key) if good else None
-        optional = key in ("roc", "pr") and part is None
+        optional = key in OPTIONAL and part is None and key in value
         good = good and (optional or _numbers(part, size))
     ap = value.get("class_ap") if good else None
     if not good or not (

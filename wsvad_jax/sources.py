@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -55,6 +57,7 @@ def find(
     Raises:
       InputError: no such file, nothing in a folder, or two videos of one name.
     """
+    check_files(paths)
     found: dict[str, Source] = {}
     for given in map(pathlib.Path, paths):
         for source in _folder(given, passed) if given.is_dir() else [_file(given)]:
@@ -66,6 +69,26 @@ def find(
                 )
             found[source.name] = source
     return list(found.values())
+
+
+def check_files(
+    paths: Sequence[str | pathlib.Path],
+    instead: str = "pass it as --live {}, which scores it as it comes",
+) -> None:
+    """Raises InputError for a camera, an address or a pipe among files.
+
+    Args:
+      paths: as they were passed.
+      instead: what to do with one, for {}.
+    """
+    for path in map(str, paths):
+        # pathlib makes one slash of two.
+        address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
+        device = pathlib.Path(path).is_char_device() or pathlib.Path(path).is_fifo()
+        if path == "-" or device or (address and not pathlib.Path(path).exists()):
+            what = "an address" if address else "a stream"
+            hint = instead.format(shlex.quote(path))
+            raise InputError(f"{path}: {what}, not a file; {hint}")
 
 
 def _file(path: pathlib.Path) -> Source:

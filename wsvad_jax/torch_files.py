@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from wsvad_jax import flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path
 
-INSTALL_TORCH = "pip install 'wsvad-jax[torch]'"
+INSTALL_TORCH = flags.install("torch")
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 
 

@@ -26,13 +26,14 @@ on the device; each leaves what it leaves alone.
 import argparse
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli
+from wsvad_jax import cli, flags
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import locked, move_aside, read_json, write_json
 from wsvad_jax.recipe import settings
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 
 def train_and_evaluate(
     config: "ConfigDict",
-    workdir: pathlib.Path,
-    data_dir: str | None = None,
+    workdir: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
     *,
     restart: bool = False,
 ) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def train_and_evaluate(
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer
 
+    workdir = pathlib.Path(workdir)
     check_workdir(workdir, config, restart)
     if (workdir / "results.json").is_file() and not restart:
         return show(config, workdir, data_dir)
@@ -92,7 +94,9 @@ def train_and_evaluate(
 
 
 def show(
-    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None
+    config: "ConfigDict",
+    workdir: pathlib.Path,
+    data_dir: str | os.PathLike | None,
 ) -> dict[str, Any]:
     """Prints and returns the results of a finished run, if its data is the dataset's.
 
@@ -145,6 +149,7 @@ def finish(
     """Writes the selected weights and all that the test set says of them."""
     from wsvad_jax import evaluate, hosts, provenance
     from wsvad_jax.checkpoint import save_params
+    from wsvad_jax.feed import remarks
     from wsvad_jax.scoring import score_split
 
     meta = {
@@ -154,6 +159,7 @@ def finish(
         "features": dataclasses.asdict(recipe.dataset.protocol),
         "step": best.step,
         "selection": selection_note(recipe),
+        "remarks": remarks(recipe),
         "checkpoint": "model",
         # What scoring needs of the dataset, which may be gone by then.
         "length": recipe.T,
@@ -208,7 +214,7 @@ def check_workdir(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="python -m wsvad_jax.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -235,7 +241,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     cli.start_hosts(known.multihost)
-    config = cli.load_config([f"--config={known.config}", *rest])
+    config = cli.load_config(
+        [f"--config={known.config}", *rest],
+        known.data_dir,
+        flags=flags.options(parser),
+    )
     if known.seeds is None:
         if known.together:
             raise InputError("--together is of --seeds; pass both, as --seeds 0..7")

@@ -184,7 +184,12 @@ def results_table(results: Mapping[str, Any]) -> str:
                 for _, end, text in columns
             ]
             rows.append([name, *cells])
-    return "\n".join([*_title(results), *aligned(rows)])
+    remarks = [f"remark: {text}" for text in results.get("remarks", ())]
+    if results.get("auc") is None and results.get("video_auc") is not None:
+        remarks.append(
+            "no ground truth: the times of the test videos' events are unknown"
+        )
+    return "\n".join([*_title(results), *aligned(rows), *remarks])
 
 
 def _curves(results):

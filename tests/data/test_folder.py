@@ -177,7 +177,7 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
         ),
         (
             bends.only_videos,
-            "features: no such folder; python -m wsvad_jax.prepare .* --clip NAME",
+            "features: no such folder; python -m wsvad_jax.prepare .* --clip openai",
         ),
         (
             bends.past_the_end,

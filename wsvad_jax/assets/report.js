@@ -1,6 +1,8 @@
 "use strict";
 // Seeking on the timeline, the playhead, and the list's filter. Without a video that the
-// browser plays, the timeline keeps a time of its own and everything else works.
+// browser plays, the timeline keeps a time of its own and everything else works. N, P and
+// Space are for the whole page: they move the video that was used last, if it is in view,
+// else the one that fills most of the window.
 
 const clock = (seconds) => {
   const whole = Math.floor(seconds + 1e-6);
@@ -9,6 +11,9 @@ const clock = (seconds) => {
   return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60);
 };
 const percent = (share) => Math.round(100 * share) + " %";
+
+const named = (event) => event.key.length === 1 ? event.key.toLowerCase() : event.key;
+let used = null;  // the player that was clicked, focused or started last
 
 function setUp(root) {
   const data = JSON.parse(root.querySelector("script.data").textContent);
@@ -104,33 +109,35 @@ function setUp(root) {
     tip.style.left = middle + "px";
   });
   scrub.addEventListener("pointerleave", () => { tip.hidden = true; });
+  const page = Math.max(10, end / 20);
+  const keys = {
+    ArrowRight: () => seek(now() + 1),
+    ArrowUp: () => seek(now() + 1),
+    ArrowLeft: () => seek(now() - 1),
+    ArrowDown: () => seek(now() - 1),
+    PageUp: () => seek(now() + page),
+    PageDown: () => seek(now() - page),
+    Home: () => seek(0),
+    End: () => seek(end),
+    n: () => jump(1),
+    p: () => jump(-1),
+    " ": () => { if (broken() || video.paused) play(); else video.pause(); },
+  };
   scrub.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const page = Math.max(10, end / 20);
-    const keys = {
-      ArrowRight: () => seek(now() + 1),
-      ArrowUp: () => seek(now() + 1),
-      ArrowLeft: () => seek(now() - 1),
-      ArrowDown: () => seek(now() - 1),
-      PageUp: () => seek(now() + page),
-      PageDown: () => seek(now() - page),
-      Home: () => seek(0),
-      End: () => seek(end),
-      n: () => jump(1),
-      p: () => jump(-1),
-      " ": () => { if (broken() || video.paused) play(); else video.pause(); },
-    };
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const key = named(event);
     if (!Object.hasOwn(keys, key)) return;
     event.preventDefault();
     keys[key]();
   });
 
   for (const button of root.querySelectorAll("[data-seek]")) {
-    button.addEventListener("click", () => {
+    button.addEventListener("click", (event) => {
       seek(Number(button.dataset.seek));
       play();
       root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+      // Clicked with a pointer: the next Space is for the player, not for the button.
+      if (event.detail) button.blur();
     });
   }
 
@@ -156,6 +163,21 @@ function setUp(root) {
     });
   }
 
+  const player = {
+    root,
+    // Whether the key did something; Space scrolls where there is nothing to play.
+    press(key) {
+      if (key === " " && broken()) return false;
+      keys[key]();
+      root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+      return true;
+    },
+  };
+  for (const name of ["pointerdown", "focusin"]) {
+    root.addEventListener(name, () => { used = player; });
+  }
+  if (video) video.addEventListener("play", () => { used = player; });
+
   const hint = root.querySelector(".hint[id]");
   readout.hidden = hint.hidden = false;
   for (const [name, value] of Object.entries({
@@ -163,6 +185,25 @@ function setUp(root) {
     "aria-describedby": hint.id, "aria-valuemin": "0", "aria-valuemax": end.toFixed(2),
   })) scrub.setAttribute(name, value);
   show();
+  return player;
+}
+
+function setUpKeys(players) {
+  const inView = ({ root }) => {
+    const box = root.getBoundingClientRect();
+    return Math.min(box.bottom, window.innerHeight) - Math.max(box.top, 0);
+  };
+  const chosen = () => used && inView(used) > 0 ? used
+    : players.reduce((best, other) => inView(other) > inView(best) ? other : best);
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = named(event), target = event.target;
+    if (!["n", "p", " "].includes(key)) return;
+    if (target.closest("input, textarea, select, [contenteditable]")) return;
+    // Space presses what has the focus; a player's own controls take it, too.
+    if (key === " " && target.closest("button, a, summary, video")) return;
+    if (chosen().press(key)) event.preventDefault();
+  });
 }
 
 function setUpFilter(filter) {
@@ -181,5 +222,6 @@ function setUpFilter(filter) {
   });
 }
 
-document.querySelectorAll("article.video").forEach(setUp);
+const players = Array.from(document.querySelectorAll("article.video"), setUp);
+if (players.length) setUpKeys(players);
 document.querySelectorAll(".filter").forEach(setUpFilter);

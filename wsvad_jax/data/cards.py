@@ -72,11 +72,20 @@ class Card:
         }
 
     @classmethod
-    def from_json(cls, value: Any, source: str) -> "Card":
+    def from_json(
+        cls,
+        value: Any,
+        source: str,
+        *,
+        labels: Iterable[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> "Card":
         """Reads the content of a `card.json`; `source` names it in errors.
 
         `prompts`, `stride`, `test_crop` and `clip` may be left out. The class that
         `normal` names (default "Normal") becomes class 0; the others keep their order.
+        Without `classes` they are `labels`, where these are given; `defaults` are the
+        values of other keys that the file doesn't have.
 
         Raises:
           InputError: a key or value is missing or is not what it should be.
@@ -88,15 +97,21 @@ class Card:
                 f"{source}: a card has no key {unknown[0]!r}; its keys are "
                 f"{', '.join(KEYS)}"
             )
-        classes = _classes(value.get("classes"), source)
+        value = {**(defaults or {}), **value}
         normal = value.get("normal", "Normal")
+        if labels and "classes" not in value:
+            _text(normal, "normal", source)
+            classes = list(infer(labels, normal, source).classes)
+            normal = classes[0].name
+        else:
+            classes = _classes(value.get("classes"), source)
         if normal not in [c.name for c in classes]:
             raise InputError(
                 f"{source}: the normal class {normal!r} is not among the classes "
                 f"({', '.join(c.name for c in classes)}); name it with the key "
                 '"normal"'
             )
-        classes.sort(key=lambda c: c.name != normal)  # stable: the others keep order
+        classes.sort(key=lambda c: c.name != normal)  # stable
         return cls(
             name=_text(value.get("name"), "name", source),
             classes=tuple(classes),

@@ -4,11 +4,14 @@ import os
 import pathlib
 
 from wsvad_jax import files
-from wsvad_jax.data.dataset import INDEX, VERSION
+from wsvad_jax.data import cards
+from wsvad_jax.data.cards import Card
+from wsvad_jax.data.dataset import INDEX, METADATA, VERSION
 from wsvad_jax.errors import InputError
 
 DEMO = "demo"
 PUBLIC = ("ucf", "xd", "shanghaitech")
+CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
 
 
 def data_dir_of(data_dir: str | os.PathLike | None) -> pathlib.Path:
@@ -16,6 +19,46 @@ def data_dir_of(data_dir: str | os.PathLike | None) -> pathlib.Path:
     if data_dir is None:
         return files.cache_dir() / "data"
     return pathlib.Path(data_dir).expanduser()
+
+
+def public_name(card: Card) -> str:
+    """Returns the name of the public dataset that a card is of, "" for any other."""
+    for name, known in zip(PUBLIC, CARDS, strict=True):
+        if card.name == name and card.class_names == known.class_names:
+            return name
+    return ""
+
+
+def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
+    """Whether a dataset of that name or path lies on the disk."""
+    return find(name, data_dir) is not None
+
+
+def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """Returns the name that recipes know a dataset by: its card's, or `name` itself.
+
+    The demo and the public datasets have recipes of their own, wherever they lie. Only
+    their cards have their names: `prepare` refuses such a name for other folders.
+    """
+    card = None if name in (DEMO, *PUBLIC) else card_of(name, data_dir)
+    return (name_of(card) if card else "") or name
+
+
+def card_of(name: str, data_dir: str | os.PathLike | None = None) -> Card | None:
+    """Returns the card of a public or a prepared dataset, None where there is none."""
+    if name in PUBLIC:
+        return CARDS[PUBLIC.index(name)]
+    path = find(name, data_dir)
+    try:
+        metadata = files.read_json(path / METADATA) if path else {}
+        return Card.from_json(metadata["card"], str(path))
+    except (InputError, KeyError, TypeError):
+        return None  # who opens the dataset says what is wrong with it
+
+
+def name_of(card: Card) -> str:
+    """Returns the name by which recipes know a card's dataset, "" for any other."""
+    return DEMO if card.name == DEMO else public_name(card)
 
 
 def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from wsvad_jax import files
 from wsvad_jax.data import advice, axes, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.crops import crop_files, video_of
@@ -29,13 +30,17 @@ from wsvad_jax.progress import Progress
 
 
 def check(
-    folder: str | os.PathLike, features_folder: str | os.PathLike | None = None
+    folder: str | os.PathLike,
+    features_folder: str | os.PathLike | None = None,
+    *,
+    slack: int = 0,
 ) -> Findings:
     """Looks through a folder of one's own.
 
     Args:
       folder: see `data.folder`.
       features_folder: folder of the features where it is not FOLDER/features.
+      slack: as `folder.load` takes it.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features_folder or folder / "features").expanduser().absolute()
@@ -46,7 +51,7 @@ def check(
     _files(found, plan)
     videos = _features(found, plan)
     videos += _films(found, plan)
-    _truth(found, lists["test"], videos)
+    _truth(found, lists["test"], videos, slack)
     _copies(found, plan)
     advice.give(found)
     return found
@@ -72,6 +77,8 @@ def _labels(found: Findings, lists: Mapping[str, Sequence[Row]]) -> None:
         found.card = folders.card_of(
             found.folder, found.root, lists["train"], protocol, clip
         )
+        path = found.folder / "card.json"
+        found.classes_on_card = path.exists() and "classes" in files.read_json(path)
     except InputError as e:
         if lists["train"]:  # else it has been said already
             found.problem("labels", e)
@@ -178,6 +185,7 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
         made, item = plan.made.get(video.video), items[video.video]
         item.frames = video.num_frames or video.num_snippets * stride
         item.seconds = made.duration if made else 0.0
+        item.crops, found.width = video.num_crops, video.width
     return videos
 
 
@@ -228,7 +236,9 @@ def announced(path: pathlib.Path) -> tuple[int, float]:
         return film.promised, seconds
 
 
-def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> None:
+def _truth(
+    found: Findings, rows: Sequence[Row], videos: Sequence[Video], slack: int
+) -> None:
     path = found.folder / folders.TRUTH
     abnormal = [i for i in found.items if i.split == "test" and any(i.label)]
     if not path.exists():
@@ -248,7 +258,7 @@ def _truth(found: Findings, rows: Sequence[Row], videos: Sequence[Video]) -> Non
         truth = folders.read_truth(path)
         clocks = _clocks(found, videos)
         _, said = folders.with_truth(
-            videos, rows, truth, found.card, problems, clocks=clocks
+            videos, rows, truth, found.card, problems, clocks=clocks, slack=slack
         )
         for remark in said:
             found.remark("truth", remark)

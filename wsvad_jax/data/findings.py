@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsvad_jax import flags
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
+from wsvad_jax.data.folder import MODEL
 from wsvad_jax.data.lists import SPLITS, Row
 
 SHOWN = 6  # problems or remarks of a kind, names in one of them
@@ -24,6 +26,7 @@ class Item:
     label: tuple[int, ...]  # () where it has a label that no class has
     frames: int = 0  # 0 unknown; as announced where the video is yet to be extracted
     seconds: float = 0.0  # 0 unknown
+    crops: int = 1
 
 
 @dataclasses.dataclass
@@ -35,6 +38,9 @@ class Findings:
     card: Card | None = None
     items: list[Item] = dataclasses.field(default_factory=list)
     extract: int = 0  # videos whose features are to be extracted
+    width: int = 0  # of the features; 0 unknown
+    classes_on_card: bool = False
+    options: tuple[str, ...] = ()  # flags that `prepare` takes as well
     problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     remarks: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
@@ -73,7 +79,7 @@ class Findings:
         return "\n".join(parts)
 
     def _title(self) -> str:
-        where = "card.json" if (self.folder / "card.json").exists() else "the labels"
+        where = "card.json" if self.classes_on_card else "the labels"
         videos = f"{counted(len(self.items), 'video')} in the lists"
         if self.card is None:
             return f"{self.folder}: {videos}"
@@ -112,10 +118,13 @@ class Findings:
     def _verdict(self) -> str:
         if not self.usable:
             return "\nNot usable yet: correct the problems, then check again."
-        command = f"python -m wsvad_jax.prepare {self.folder}"
+        words = [str(self.folder), *self.options]
         if self.extract and not (self.card and self.card.clip):
-            command += " --clip NAME_OR_FOLDER"
+            words += ["--clip", MODEL]
+        command = flags.command("prepare", *words)
         note = f", which extracts {counted(self.extract, 'video')}" * bool(self.extract)
+        if "--clip" in words:
+            note += " (--clip NAME_OR_FOLDER takes another CLIP model)"
         return f"\nUsable. Next{note}:\n  {command}"
 
 

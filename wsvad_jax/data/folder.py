@@ -17,7 +17,7 @@ import pathlib
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax import files
+from wsvad_jax import files, flags
 from wsvad_jax.data import annotations, axes, cards, sidecar, truth_units
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
@@ -47,6 +47,7 @@ from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 
 TRUTH = "test_segments.json"
+MODEL = "openai/clip-vit-base-patch16"  # an example in messages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,7 +305,13 @@ def card_of(
             {label for r in rows for label in r.labels}, name=folder.name
         )
         return dataclasses.replace(card, stride=protocol.stride, clip=clip)
-    card = Card.from_json(files.read_json(path), str(path))
+    labels = {label for row in rows for label in row.labels}
+    card = Card.from_json(
+        files.read_json(path),
+        str(path),
+        labels=labels,
+        defaults={"name": folder.name, "stride": protocol.stride},
+    )
     made = root / "protocol.json"
     if made.exists() and protocol.stride != card.stride:
         raise InputError(
@@ -327,13 +334,28 @@ def _found(
     return index, passed_over(passed, lists, index, problems)
 
 
+def name_of(folder: pathlib.Path) -> str:
+    """Returns the name of a folder's dataset: its card's, else the folder's own.
+
+    Raises:
+      InputError: a card whose name is none.
+    """
+    path = folder / "card.json"
+    value = files.read_json(path) if path.exists() else {}
+    name = value.get("name", folder.name) if isinstance(value, dict) else ""
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{path}: name must be a text, found {name!r:.60}")
+    return name
+
+
 def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
     if not root.is_dir():
         if where := beside(folder, root):
             raise InputError(where)
         hint = f"add one .npy file a video, or the videos in {folder / VIDEOS}"
         if (folder / VIDEOS).is_dir():
-            hint = f"python -m wsvad_jax.prepare {folder} --clip NAME extracts them"
+            extract = flags.command("prepare", folder, "--clip", MODEL)
+            hint = f"{extract} extracts them"
         raise InputError(f"{root}: no such folder; {hint}")
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wsvad_jax import files
-from wsvad_jax.data import cards, sidecar
 from wsvad_jax.data import folder as folders
+from wsvad_jax.data import sidecar
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Missing, crop_files
 from wsvad_jax.data.features import Problems, shape_of
@@ -25,7 +25,6 @@ from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError
 
 PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
-MODEL = "openai/clip-vit-base-patch16"  # an example in messages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +163,7 @@ def update(
     for error in found.double.values():
         problems(error)
     if found.sources and (way.told or found.missing or found.changed):
-        card = _check_lists(folder, problems.skip)
+        card = _check_lists(folder, root, problems.skip)
         _extract(folder, root, found, card, way, problems)
         found = plan(folder, root, rows)
     elif way.told:
@@ -201,13 +200,13 @@ def lost(
     )
 
 
-def _check_lists(folder: pathlib.Path, skip: bool) -> Card | None:
+def _check_lists(folder: pathlib.Path, root: pathlib.Path, skip: bool) -> Card | None:
     """Finds what would stop later, before hours of extraction; returns the card."""
     problems, path = Problems(skip), folder / "card.json"
     lists = without_doubles(read_lists(folder), problems)
-    card = Card.from_json(files.read_json(path), str(path)) if path.exists() else None
-    labels = {label for row in lists["train"] for label in row.labels}
-    known = card or cards.infer(labels, name=folder.name)
+    protocol, clip = folders.read_protocol(root / "protocol.json")
+    known = folders.card_of(folder, root, lists["train"], protocol, clip)
+    card = known if path.exists() else None
     for row in (row for rows in lists.values() for row in rows):
         try:
             label_of(row, known)
@@ -271,7 +270,7 @@ def _extractor(
     if not clip:
         raise InputError(
             f"{folder}: {len(found.missing)} of its videos have no features yet; pass --clip "
-            f"NAME, a model of the Hugging Face hub like {MODEL} or the folder of one, "
+            f"NAME, a model of the Hugging Face hub like {folders.MODEL} or the folder of one, "
             "to extract them"
         )
     if pathlib.Path(clip).expanduser().is_dir():
