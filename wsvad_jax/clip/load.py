@@ -98,6 +98,22 @@ class Snapshot:
         return identity.settings_hash(self.text_settings)
 
     @property
+    def remarks(self) -> list[str]:
+        """What whoever makes features with this model is to know, in sentences."""
+        said = []
+        if self.image_settings.get(identity.RANDOM):
+            said.append(
+                f"{self.path}: the image tower has random weights: its features show "
+                "that the programs work, and say nothing about real video"
+            )
+        if not self.preprocessing.source:
+            said.append(
+                f"{self.path}: no preprocessor_config.json there: size, mean and "
+                "deviation are taken as in OpenAI's models"
+            )
+        return said
+
+    @property
     def encoder(self) -> str:
         """What features say of the image tower that made them: NAME@HASH."""
         return f"{self.name}@{self.encoder_hash[:12]}"
