@@ -8,7 +8,8 @@
 Inputs: videos, folders of videos, or features that `python -m wsvad_jax.extract` wrote
 (.npy, with their times in the .json beside them; without one, 16 frames a snippet and
 --fps); a model that training or `convert` left. Videos go through the image tower that
-made the model's features: the one that the model names, or --clip. Outputs: report.html
+made the model's features: the one that the model names, or --clip; features must be made
+as those of the training were. Outputs: report.html
 (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
 A video's peaks are events if their score is at least --high, or --rise above the
@@ -90,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
     add("--fps", type=float, help="of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="how frames are cut, where the "
         "model doesn't say (see extract)")  # fmt: skip
-    add("--force", action="store_true", help="go on with another CLIP model's features")
+    add("--force", action="store_true", help="take another CLIP model and features made "
+        "in another way; the results say so")  # fmt: skip
     add("--live", metavar="SOURCE", help="a camera, address, file or -: scored as it "
         "comes, events as lines of JSON")  # fmt: skip
     add("--pace", type=float, default=1.0, help="of a --live file: 1 is real time "
@@ -155,10 +157,13 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
 
 
 def open_detector(known: argparse.Namespace) -> Detector:
-    """Returns the model that the arguments name."""
-    return Detector(
+    """Returns the model that the arguments name; says what is to be known of it."""
+    detector = Detector(
         known.checkpoint, clip=known.clip, resize=known.resize, force=known.force
     )
+    if detector.random_note:
+        print(f"note: {detector.random_note}", file=sys.stderr)
+    return detector
 
 
 def settings_of(
@@ -173,7 +178,10 @@ def settings_of(
         "features": detector.protocol.get("encoder", "unknown"),
     }
     if known.force:
-        shown["force"] = "another CLIP model's features are let through"
+        let = ", ".join(detector.forced) or "nothing was"
+        shown["force"] = f"another way of making features is let through: {let}"
+    if detector.random_note:
+        shown["note"] = detector.random_note
     return shown | {k: v for k, v in rules.items() if k not in unused}
 
 
@@ -212,11 +220,12 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         truth, said = sources.match(found, annotations.read_json(known.truth))
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
-    settings, fps = settings_of(detector, rules, known), known.fps or 30.0
+    fps, more = known.fps or 30.0, {}
     if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
-        settings["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
+        more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
         print(
-            f"{len(timeless)} feature files say nothing of time: "
+            f"{len(timeless)} feature files have no sidecar, which would say how they "
+            "were made, and nothing of time: "
             f"{detector.card.stride} frames a snippet, {fps:g} frames a second"
             f"{'' if known.fps else ' are assumed (--fps)'}",
             file=sys.stderr,
@@ -232,6 +241,8 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         told = len(errors)
+        # Now that it is known which differences --force let through.
+        settings = settings_of(detector, rules, known) | more
         if made:
             title = f"Found by {settings['model']}, trained on {settings['trained on']}"
             first = write(known.output, made, title, settings, errors)[0]

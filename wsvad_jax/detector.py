@@ -10,7 +10,6 @@ The programs `detect`, `export` and the live mode use it; so can a program of on
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from wsvad_jax.clip.load import Snapshot
     from wsvad_jax.data.annotations import Truth
     from wsvad_jax.data.extraction import Extractor
-    from wsvad_jax.sources import Features, Source
+    from wsvad_jax.data.records import FeatureProtocol
+    from wsvad_jax.sources import Source
 
 LONGEST = 8192  # snippets scored as one where a model takes whole videos
 
@@ -61,7 +61,8 @@ class Detector:
             folder doesn't name one that is here.
           resize: `stretch` or `clip`, how frames are cut to the image tower's size,
             where the model folder doesn't say.
-          force: takes another CLIP model than the training's, too.
+          force: takes another CLIP model and other features than the training's, too;
+            `forced` says what was let through.
 
         Raises:
           InputError: no model there, or not the CLIP model that it was trained with.
@@ -80,6 +81,9 @@ class Detector:
         self.class_names = self.card.class_names
         self.mode = self.config.eval.mode
         self.clip, self.resize, self.force = clip, resize, force
+        self.forced: dict[str, None] = {}  # differences let through, in order
+        if trained.forced:
+            self.forced[trained.forced] = None
         self.scorer = Scorer(self.network)
         variables = {"params": trained.params, "batch_stats": trained.batch_stats}
         self.variables = jax.device_put(variables, replicated(self.network.mesh))
@@ -89,6 +93,22 @@ class Detector:
     def protocol(self) -> dict[str, Any]:
         """How the features of the training were made, as far as the model says."""
         return dict(self.meta.get("features") or {})
+
+    @property
+    def made(self) -> "FeatureProtocol":
+        """The same, with what the model doesn't say as unknown."""
+        from wsvad_jax.data import protocols
+
+        return protocols.of(self.protocol)
+
+    @property
+    def random_note(self) -> str:
+        """Says in a sentence where towers of random weights are used, "" where not."""
+        from wsvad_jax.data import protocols
+
+        # What made the features knows itself; a model of an older version may not.
+        seen = self.extractor.protocol if "extractor" in self.__dict__ else self.made
+        return protocols.random_note(seen, self.network.tower)
 
     @functools.cached_property
     def snapshot(self) -> "Snapshot":
@@ -108,35 +128,9 @@ class Detector:
         Raises:
           InputError: as `snapshot`, or features of another width come out.
         """
-        from wsvad_jax.data.extraction import Extractor
-        from wsvad_jax.data.video import CROPS, FRAMES, RESIZES
+        from wsvad_jax.fitting import extractor_for
 
-        made = self.protocol
-        if self.snapshot.vision.projection_dim != self.width:
-            raise InputError(
-                f"{self.snapshot.name} makes features of width "
-                f"{self.snapshot.vision.projection_dim}, but {self.folder} takes "
-                f"{self.width}; pass the CLIP model of its training as --clip"
-            )
-        crops = made.get("crops", 1)
-        if self.mode == "windows" or crops not in CROPS:
-            crops = next(n for n in CROPS if n > self.card.test_crop)
-        frame, resize = made.get("frame"), made.get("resize")
-        if resize not in RESIZES:
-            resize = self.resize or RESIZES[0]
-            if self.resize is None:
-                print(
-                    f"{self.folder} doesn't say how frames were cut for its features: "
-                    f"{resize} is assumed (--resize)",
-                    file=sys.stderr,
-                )
-        return Extractor(
-            self.snapshot,
-            crops=crops,
-            frame=frame if frame in FRAMES else "middle",
-            resize=resize,
-            stride=made.get("stride", self.card.stride),
-        )
+        return extractor_for(self)
 
     def score(self, features: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
         """Scores one video's snippets as `evaluate` does.
@@ -324,7 +318,7 @@ def answers(
       **rules: of `events.find_events`.
 
     Raises:
-      InputError: features of another encoder than the model's, or no image tower.
+      InputError: features made in another way than the model's, or no image tower.
     """
     from wsvad_jax.progress import Progress
 
@@ -342,6 +336,7 @@ def answers(
 
 def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     from wsvad_jax import sources
+    from wsvad_jax.fitting import check_source
 
     for source in found:
         if source.is_video:
@@ -354,7 +349,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
                 raise
             errors.append(e)
             continue
-        _check_encoder(detector, source, features)
+        check_source(detector, source, features)
         side = features.sidecar
         stride = side.stride if side else detector.card.stride
         known = sources.truth_of(source.name, truth)
@@ -381,19 +376,4 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             truth=known and sources.true_events(known, edges, stride, video.num_frames),
             damage=video.damage,
             **rules,
-        )
-
-
-def _check_encoder(detector: Detector, source: "Source", features: "Features") -> None:
-    """Raises InputError for features of another encoder than the training's."""
-    from wsvad_jax.trained import same_encoder
-
-    if features.sidecar is None or detector.force:
-        return
-    found, wanted = features.sidecar.encoder, detector.protocol.get("encoder", "")
-    if not same_encoder(found, wanted):
-        raise InputError(
-            f"{source.files[0]}: features of {found}, but the model in "
-            f"{detector.folder} was trained on features of {wanted}; extract the "
-            "video with that one, or pass --force to go on"
         )

@@ -5,7 +5,8 @@
       --workdir OUT
 
 Inputs: a workdir that training left, or a recipe and a model folder (WORKDIR/model, or
-what `python -m wsvad_jax.convert` wrote). Outputs, in the workdir: results.json (every
+what `python -m wsvad_jax.convert` wrote). The dataset's features must be made as those of
+the training were. Outputs, in the workdir: results.json (every
 metric), scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video),
 curves.json (ROC, precision-recall, calibration; `wsvad_jax.curves`) and report.png
 (score curves over the true anomalies).
@@ -14,6 +15,7 @@ curves.json (ROC, precision-recall, calibration; `wsvad_jax.curves`) and report.
 import argparse
 import pathlib
 import platform
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +38,24 @@ def evaluate_model(
     checkpoint: pathlib.Path,
     workdir: pathlib.Path,
     data_dir: str | None = None,
+    *,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Scores the recipe's test set with the model in `checkpoint`.
 
     Returns the content of `workdir`/results.json.
 
+    Args:
+      config: the recipe.
+      checkpoint: the model's folder.
+      workdir: where the results go.
+      data_dir: where prepared datasets are.
+      force: scores features or prompts of another kind than the training's, too; the
+        results then say how they differ, under `forced`.
+
     Raises:
-      InputError: the model is of another recipe, or its shapes don't fit.
+      InputError: the model is of another recipe, its shapes don't fit, or the dataset's
+        features were made in another way than those of the training.
     """
     from wsvad_jax.checkpoint import load_params
     from wsvad_jax.recipe import check_params, open_recipe
@@ -60,8 +73,34 @@ def evaluate_model(
         config.clip = str(own_clip)
     recipe = open_recipe(config, data_dir)
     check_params(recipe, params, str(checkpoint))
+    forced = _check_protocol(recipe, meta, checkpoint, force)
     videos = score_split(recipe, Scorer(recipe), params, batch_stats)
-    return write_results(recipe, videos, workdir, meta, [])
+    return write_results(recipe, videos, workdir, meta | {"forced": forced}, [])
+
+
+def _check_protocol(
+    recipe: "Recipe", meta: dict[str, Any], checkpoint: pathlib.Path, force: bool
+) -> str:
+    """Returns how features and prompts differ from the training's, if that is let in."""
+    from wsvad_jax.data import protocols
+    from wsvad_jax.trained import tower_settings_difference
+
+    # A model for windows scores one crop, which the dataset's card names and has.
+    dataset, wanted = recipe.dataset, protocols.of(meta.get("features"))
+    crop = dataset.card.test_crop if recipe.config.eval.mode == "windows" else None
+    said = [protocols.difference(dataset.protocol, wanted, crop=crop)]
+    if recipe.tower:
+        tower = recipe.tower
+        said.append(tower_settings_difference(tower["hash"], tower["settings"], meta))
+    differs = "; ".join(part for part in said if part)
+    if differs and not force:
+        raise InputError(
+            f"{dataset.path}: made in another way than the features that {checkpoint} "
+            f"was trained on: {differs}; make them in that way, or pass --force"
+        )
+    if differs:
+        print(f"--force lets in another way of making: {differs}", file=sys.stderr)
+    return differs
 
 
 def write_results(
@@ -77,7 +116,7 @@ def write_results(
       recipe: that scored the videos.
       videos: the scored test set.
       workdir: where the files go.
-      meta: of the model: `step`, `selection`.
+      meta: of the model: `step`, `selection`, and `forced`, what --force let in.
       history: lines of metrics.jsonl, for the loss curves.
 
     Of several processes the first does it; the others wait, and return {}.
@@ -120,6 +159,7 @@ def results_of(
     from wsvad_jax import metrics
 
     config, card = recipe.config, recipe.dataset.card
+    said = {"forced": meta.get("forced"), "random_weights": recipe.random_note}
     results = metrics.evaluate(
         videos,
         card.class_names,
@@ -139,6 +179,7 @@ def results_of(
         "step": meta.get("step"),
         "versions": versions(),
         "device": device(),
+        **{name: text for name, text in said.items() if text},
     }
 
 
@@ -186,6 +227,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="score features made in another way than those of the training; "
+        "results.json says so",
+    )
     parser.add_argument("--multihost", action="store_true", help=cli.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
@@ -206,7 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "choose another --workdir"
         )
     checkpoint = known.checkpoint or known.workdir / "model"
-    evaluate_model(config, checkpoint, known.workdir, known.data_dir)
+    where = checkpoint, known.workdir, known.data_dir
+    evaluate_model(config, *where, force=known.force)
     return 0
 
 

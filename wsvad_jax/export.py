@@ -291,7 +291,7 @@ def description(
         "inputs": {"features": ["float32", list(shape)], "length": ["int32", [B]]},
         "outputs": outputs,
         "class_names": list(card.class_names),
-        "features": {**detector.protocol, "stride": card.stride},
+        "features": feature_description(detector),
         "windows": detector.mode == "windows",
         "thresholds": {
             "high": events.HIGH,
@@ -304,6 +304,28 @@ def description(
         "step": meta.get("step"),
         "jax": version("jax"),
     }
+
+
+def feature_description(detector: "Detector") -> dict[str, Any]:
+    """Returns the whole protocol of the features that a program takes.
+
+    What isn't known is null; `test_crop` is the crop that a model for windows scores.
+    """
+    from wsvad_jax.data import protocols
+
+    made, card = detector.made, detector.card
+    known = {
+        "encoder": made.encoder,
+        "stride": card.stride,
+        "crops": made.crops or None,
+        "test_crop": card.test_crop if detector.mode == "windows" else None,
+        "frame": made.frame,
+        "resize": made.resize,
+        "encoder_settings": protocols.settings_noted(made) or None,
+        "note": detector.random_note,
+        "force": "; ".join(detector.forced),
+    }
+    return {k: None if v in protocols.UNKNOWN else v for k, v in known.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

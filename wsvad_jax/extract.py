@@ -103,7 +103,10 @@ def _load(clip: str, choices: Mapping[str, Any]) -> "Extractor":
     from wsvad_jax.clip.load import load
     from wsvad_jax.data.extraction import Extractor
 
-    return Extractor(load(clip), **choices)
+    snapshot = load(clip)
+    for remark in snapshot.remarks:
+        print(remark, file=sys.stderr)
+    return Extractor(snapshot, **choices)
 
 
 def _check(

@@ -1,7 +1,7 @@
 """Scores a live source as it comes: `python -m wsvad_jax.detect --live SOURCE`.
 
 One line of JSON for each snippet and for each event that opens or closes:
-  {"type": "start", …}     the model, the rules, and how far it is causal
+  {"type": "start", …}     the model, the rules, how far it is causal, what --force let in
   {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
   {"type": "opened", "start", "class", "score", "time"}
   {"type": "closed", "start", "end", "class", "score", "peak"}
@@ -234,6 +234,7 @@ class Live:
     def start(self, source: str) -> dict[str, Any]:
         """Returns the first line."""
         detector, rules = self.detector, self.events
+        said = {"force": "; ".join(detector.forced), "note": detector.random_note}
         return {
             "type": "start",
             "source": source,
@@ -248,6 +249,8 @@ class Live:
             "min_length": rules.min_length,
             "max_gap": rules.max_gap,
             "causal": CAUSAL.format(T=detector.T),
+            "features": self.eyes.extractor.encoder,
+            **{name: text for name, text in said.items() if text},
         }
 
     def add(self, taken: Taken) -> Iterator[dict[str, Any]]:

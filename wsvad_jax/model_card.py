@@ -11,6 +11,7 @@ from wsvad_jax.runs import percent
 from wsvad_jax.writer import NAMES
 
 if TYPE_CHECKING:
+    from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.recipe import Recipe
 
 CLEAN = (
@@ -46,8 +47,9 @@ def write(
         dataset=_plain(dataset.card.name),
         paper=paper.rstrip("."),
         content=dataset.content[:16],
-        features=f"{_plain(made.encoder)}, {dataset.width} wide, {made.stride} frames a "
-        f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}",
+        features=f"{_plain(made.encoder)}, {dataset.width} wide, {made.stride} frames per "
+        f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}"
+        f"{_settings(made)}",
         classes=", ".join(map(_plain, dataset.card.class_names)),
         protocol=recipe.config.protocol,
         selection=meta["selection"],
@@ -58,8 +60,28 @@ def write(
         metrics=_table(results),
         comparison=PAPER if recipe.config.protocol == "paper" else CLEAN,
         licence=_licence(dataset.path),
+        notes=_notes(results),
     )
     write_text(path, text)
+
+
+def _settings(made: "FeatureProtocol") -> str:
+    """Returns how the encoder was used, where that isn't as OpenAI's models are."""
+    unlike = made.encoder_settings.get("unlike_openai") or ()
+    values = (f"{name} {made.encoder_settings[name]}" for name in unlike)
+    return f"; {', '.join(map(_plain, values))}" if unlike else ""
+
+
+def _notes(results: Mapping[str, Any]) -> str:
+    """Returns what a reader must know before the numbers, a paragraph each."""
+    said = []
+    if note := results.get("random_weights"):
+        said.append(f"**{note[:1].upper()}{note[1:]}.**\n\n")
+    if differs := results.get("forced"):
+        said.append(
+            f"**Scored with --force on features made in another way: {differs}.**\n\n"
+        )
+    return "".join(map(_plain, said))
 
 
 def _template() -> str:

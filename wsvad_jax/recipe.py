@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
     from ml_collections import ConfigDict
 
+    from wsvad_jax.clip.load import Snapshot
     from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.data.builder import Dataset
 
@@ -33,7 +34,7 @@ class Network:
     paper: ModuleType  # a module of wsvad_jax.models
     model: Any  # its linen module
     text: "TextInputs | None"  # None: the model reads no prompts
-    tower: dict[str, str] | None  # whose text tower: clip (a name) and hash
+    tower: dict[str, Any] | None  # whose text tower: clip (a name), hash, settings
     T: int  # snippets a window
     width: int  # of the features
     mesh: "Mesh"
@@ -56,6 +57,13 @@ class Recipe(Network):
 
     dataset: "Dataset"
 
+    @property
+    def random_note(self) -> str:
+        """Says in a sentence where towers of random weights are used, "" where not."""
+        from wsvad_jax.data import protocols
+
+        return protocols.random_note(self.dataset.protocol, self.tower)
+
 
 def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
     """Opens what `config` names; makes the demo dataset where it is missing.
@@ -73,7 +81,7 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
     dataset = open_dataset(catalog.resolve(config.data.name, data_dir))
     T = window_length(config, dataset)
     text, tower = open_text(config, dataset) if "clip" in config else (None, None)
-    return Recipe(
+    recipe = Recipe(
         config,
         paper,
         model,
@@ -84,6 +92,18 @@ def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
         make_mesh(dict(config.get("mesh", {}))),
         dataset,
     )
+    if recipe.random_note:
+        print(f"note: {recipe.random_note}{_hint(recipe)}", file=sys.stderr)
+    return recipe
+
+
+def _hint(recipe: Recipe) -> str:
+    if recipe.config.get("clip") == "auto" and not recipe.dataset.card.clip:
+        return (
+            "; the dataset's card names no CLIP model (--config.clip=NAME takes a real "
+            "one)"
+        )
+    return ""
 
 
 def paper_of(config: "ConfigDict") -> ModuleType:
@@ -144,7 +164,7 @@ def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
 
 def open_text(
     config: "ConfigDict", dataset: "Dataset"
-) -> tuple["TextInputs", dict[str, str]]:
+) -> tuple["TextInputs", dict[str, Any]]:
     """Returns the card's prompts with the text tower that the recipe names, and whose.
 
     `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
@@ -159,12 +179,6 @@ def open_text(
     name = config.clip
     if name == "auto":
         name = dataset.card.clip or "random"
-        if name == "random":
-            print(
-                "the dataset's card names no CLIP snapshot: prompts go through a text "
-                "tower of random weights (--config.clip=NAME takes a real one)",
-                file=sys.stderr,
-            )
     if not name:
         raise InputError(
             "config.clip is empty; expected auto, random, a hub name or the folder of a "
@@ -177,8 +191,14 @@ def open_text(
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
     snapshot = load(place)
-    tower = {"clip": name, "hash": snapshot.weights_hash}
+    tower = tower_of_snapshot(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower
+
+
+def tower_of_snapshot(name: str, snapshot: "Snapshot") -> dict[str, Any]:
+    """Returns what a model folder notes of the text tower that prompts go through."""
+    settings = snapshot.text_settings
+    return {"clip": name, "hash": snapshot.text_hash, "settings": settings}
 
 
 def random_snapshot(width: int) -> pathlib.Path:

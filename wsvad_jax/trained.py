@@ -8,10 +8,16 @@ older versions is read off the weights.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.data import protocols
 from wsvad_jax.data.cards import Card
+from wsvad_jax.data.protocols import same_encoder
+from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
+
+__all__ = ["Trained", "image_snapshot", "open_trained", "same_encoder", "text_snapshot"]
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.load import Snapshot
@@ -32,6 +38,7 @@ class Trained:
     batch_stats: Any
     meta: dict[str, Any]
     card: Card
+    forced: str = ""  # how the text tower differs from the training's, if let through
 
 
 def model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
@@ -72,11 +79,12 @@ def open_trained(
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = sizes(meta, params, folder)
-    text = tower = None
+    text, tower, forced = None, None, ""
     if "clip" in config:
         snapshot = text_snapshot(folder, meta, width, clip, force)
         text = text_inputs(snapshot, card.prompts)
-        tower = {"clip": str(snapshot.path), "hash": snapshot.weights_hash}
+        tower = recipe.tower_of_snapshot(str(snapshot.path), snapshot)
+        forced = tower_difference(snapshot, meta)
     network = recipe.Network(
         config=config,
         paper=paper,
@@ -90,7 +98,7 @@ def open_trained(
     if text is not None and (force or not tower_of(meta)[1]):
         # Only the text tower can be another one; the rest was written together.
         recipe.check_params(network, params, str(folder))
-    return Trained(folder, network, params, batch_stats, meta, card)
+    return Trained(folder, network, params, batch_stats, meta, card, forced)
 
 
 def card_of(meta: dict[str, Any], folder: pathlib.Path) -> Card:
@@ -143,28 +151,59 @@ def text_snapshot(
     from wsvad_jax.clip.load import load
     from wsvad_jax.recipe import random_snapshot
 
-    own = folder / "clip"
+    own, (name, wanted) = folder / "clip", tower_of(meta)
     if any((own / name).is_file() for name in TOKENIZERS):
-        return load(own)
-    name, wanted = tower_of(meta)
-    if name == "random":
-        return load(random_snapshot(width))
-    if clip is not None:
-        snapshot = load(clip)
-        if force or not wanted or snapshot.weights_hash.startswith(wanted):
-            return snapshot
+        snapshot = load(own)
+    elif name == "random":
+        snapshot = load(random_snapshot(width))
+    else:
+        if clip is not None:
+            snapshot = load(clip)
+            differs = tower_difference(snapshot, meta)
+            if force or not differs:
+                return snapshot
+            if not _there(name):
+                raise InputError(
+                    f"--clip {clip} holds the weights {snapshot.text_hash[:12]}, but the "
+                    f"model's text tower was of {wanted[:12]} ({name or 'unknown'}): "
+                    f"{differs}; pass that one, or --force"
+                )
         if not _there(name):
             raise InputError(
-                f"--clip {clip} holds the weights {snapshot.weights_hash[:12]}, but the "
-                f"model's text tower was of {wanted[:12]} ({name or 'unknown'}); pass "
-                "that one, or --force"
+                f"{folder}: its text tower was that of {name or 'a CLIP model'}, which "
+                "is not here; pass --clip NAME|DIR"
             )
-    if not _there(name):
+        snapshot = load(name)
+    if (differs := tower_difference(snapshot, meta)) and not force:
         raise InputError(
-            f"{folder}: its text tower was that of {name or 'a CLIP model'}, which is "
-            "not here; pass --clip NAME|DIR"
+            f"{snapshot.path}: not the text tower that {folder} was trained with any "
+            f"more: {differs}; pass the CLIP model of the training as --clip, or --force"
         )
-    return load(name)
+    return snapshot
+
+
+def tower_difference(snapshot: "Snapshot", meta: dict[str, Any]) -> str:
+    """Says how a snapshot's text tower differs from a model's; "" where it doesn't."""
+    return tower_settings_difference(snapshot.text_hash, snapshot.text_settings, meta)
+
+
+def tower_settings_difference(
+    found: str, settings: Mapping[str, Any], meta: dict[str, Any]
+) -> str:
+    """Says how a text tower differs from a model's; "" where it doesn't.
+
+    Args:
+      found: the tower's hash.
+      settings: what the hash covers, by name.
+      meta: of the model's folder.
+    """
+    _, wanted = tower_of(meta)
+    noted = (meta.get("tower") or {}).get("settings") or {}
+    differs = protocols.settings_difference(settings, noted, (found, wanted))
+    if not wanted or (found.startswith(wanted) and not differs):
+        return ""
+    hashes = f"text tower {found[:12]} instead of {wanted[:12]}"
+    return f"{hashes} ({differs})" if differs else hashes
 
 
 def image_snapshot(
@@ -180,7 +219,7 @@ def image_snapshot(
     """
     from wsvad_jax.clip.load import load
 
-    encoder = (meta.get("features") or {}).get("encoder", "unknown")
+    wanted = protocols.of(meta.get("features"))
     own = meta["card"].get("clip", "")
     # Training and its features nearly always share one CLIP model.
     names = [own, tower_of(meta)[0]]
@@ -188,28 +227,18 @@ def image_snapshot(
     if not name:
         raise InputError(
             f"{folder}: videos need the image tower that made the model's features "
-            f"({own or encoder}); pass --clip NAME|DIR"
+            f"({own or wanted.encoder}); pass --clip NAME|DIR"
         )
     snapshot = load(name)
-    found = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
-    if not force and not same_encoder(found, encoder):
+    here = FeatureProtocol(snapshot.encoder, encoder_settings=snapshot.image_settings)
+    differs = protocols.encoder_difference(here, wanted)
+    if not force and differs:
         raise InputError(
-            f"{name} is {found}, but the model was trained on features of {encoder}; "
-            "pass that one as --clip, or --force to go on"
+            f"{name} is {snapshot.encoder}, but the model was trained on features of "
+            f"{wanted.encoder}: {differs}; pass that one as --clip, or --force to use "
+            "this one"
         )
     return snapshot
-
-
-def same_encoder(found: str, wanted: str) -> bool:
-    """Whether two names NAME@HASH are of one encoder; unknown is any.
-
-    Weights tell, since one model has many names.
-    """
-    if "unknown" in (found, wanted) or not found or not wanted:
-        return True
-    if "@" in found and "@" in wanted:
-        return found.rpartition("@")[2] == wanted.rpartition("@")[2]
-    return found.partition("@")[0] == wanted.partition("@")[0]
 
 
 def tower_of(meta: dict[str, Any]) -> tuple[str, str]:

@@ -1,13 +1,13 @@
 """Reads and writes CLIP snapshots in the Hugging Face hub's format.
 
-A snapshot is a folder with config.json, the tokenizer's files and one of the weight
-files of `WEIGHT_FILES`, the first of them that there is. Only tensors are read from
-it: a pickle that would run code is refused.
+A snapshot is a folder with config.json, the tokenizer's files, the weights (`hub`), and
+what is done to a picture first (`preprocessing`). Only tensors are read from it: a pickle
+that would run code is refused.
 """
 
 import dataclasses
+import functools
 import hashlib
-import importlib.util
 import os
 import pathlib
 from collections.abc import Mapping
@@ -17,15 +17,24 @@ import numpy as np
 from flax import serialization
 
 from wsvad_jax import files
-from wsvad_jax.clip import names
+from wsvad_jax.clip import hub, identity, names
 from wsvad_jax.clip.activations import ACTIVATIONS
+from wsvad_jax.clip.hub import WEIGHT_FILES
 from wsvad_jax.clip.names import flax_to_openai, openai_configs, openai_to_flax
+from wsvad_jax.clip.preprocessing import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Preprocessing,
+    read_preprocessing,
+)
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
 
 __all__ = [
     "IMAGE_MEAN",
     "IMAGE_STD",
+    "WEIGHT_FILES",
+    "Preprocessing",
     "Snapshot",
     "flax_to_openai",
     "load",
@@ -36,17 +45,7 @@ __all__ = [
     "weights_hash",
 ]
 
-WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
-OTHER_FILES = (
-    "config.json", "preprocessor_config.json", "vocab.json", "merges.txt",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-)  # fmt: skip
-
 LIMITS = {"num_hidden_layers": (1, 1000), "eos_token_id": (0, 2**24)}
-
-# Of [0, 1] RGB: what all of OpenAI's models normalise with.
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +59,65 @@ class Snapshot:
     name: str  # hub name, or the folder's name
     weights_hash: str  # of the tensors, whatever kind of file they came from
 
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What becomes of a picture before the image tower sees it.
+
+        Raises:
+          InputError: the folder's files ask for what isn't supported.
+        """
+        # Read when asked for: who wants the text tower alone needs no pictures.
+        return read_preprocessing(self.path, self.vision.image_size)
+
+    @functools.cached_property
+    def image_settings(self) -> dict[str, Any]:
+        """What features depend on: weights, activation, preprocessing, by name."""
+        found = identity.image_settings(
+            self.weights_hash, self.vision, self.preprocessing
+        )
+        return found | self._random("vision_model")
+
+    @functools.cached_property
+    def text_settings(self) -> dict[str, Any]:
+        """What the features of prompts depend on, by name."""
+        found = identity.text_settings(self.weights_hash, self.text)
+        return found | self._random("text_model")
+
+    def _random(self, tower: str) -> dict[str, bool]:
+        flat = names.flatten(self.params.get(tower, {}))
+        return {identity.RANDOM: True} if identity.untrained(flat) else {}
+
+    @property
+    def encoder_hash(self) -> str:
+        """16 hex digits for the image tower with all that its features depend on."""
+        return identity.settings_hash(self.image_settings)
+
+    @property
+    def text_hash(self) -> str:
+        """16 hex digits for the text tower with all that its features depend on."""
+        return identity.settings_hash(self.text_settings)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever makes features with this model is to know, in sentences."""
+        said = []
+        if self.image_settings.get(identity.RANDOM):
+            said.append(
+                f"{self.path}: the image tower has random weights: its features show "
+                "that the programs work, and say nothing about real video"
+            )
+        if not self.preprocessing.source:
+            said.append(
+                f"{self.path}: no preprocessor_config.json there: size, mean and "
+                "deviation are taken as in OpenAI's models"
+            )
+        return said
+
+    @property
+    def encoder(self) -> str:
+        """What features say of the image tower that made them: NAME@HASH."""
+        return f"{self.name}@{self.encoder_hash[:12]}"
+
 
 def load(name_or_dir: str | os.PathLike) -> Snapshot:
     """Loads a CLIP snapshot.
@@ -72,15 +130,10 @@ def load(name_or_dir: str | os.PathLike) -> Snapshot:
         missing, unknown or of wrong shape (all of them named).
     """
     local = os.path.isdir(name_or_dir)
-    path = pathlib.Path(name_or_dir) if local else _download(str(name_or_dir))
+    path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
     text, vision = read_configs(path)
-    file = next((path / name for name in _readable() if (path / name).exists()), None)
-    if file is None:
-        raise InputError(
-            f"{path}: no CLIP weights there; expected {' or '.join(WEIGHT_FILES[:2])}"
-            f" (or {WEIGHT_FILES[2]}, which needs PyTorch)"
-        )
-    state, source = _read_tensors(file)
+    file = hub.find_weights(path)
+    state, source = hub.read_tensors(file)
     flat = names.collect(names.tree_shapes(text, vision), state, source, str(file))
     return Snapshot(
         params=names.unflatten(flat),
@@ -144,11 +197,13 @@ def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{file}: model_type is {kind!r}; expected a 'clip' model")
-    from transformers import CLIPConfig
+    transformers = hub.transformers()
 
     try:
         # Not the JSON itself: the class knows the defaults that a file may leave out.
-        whole: Any = CLIPConfig.from_pretrained(path, local_files_only=True)
+        whole: Any = transformers.CLIPConfig.from_pretrained(
+            path, local_files_only=True
+        )
     except Exception as e:  # noqa: BLE001 - kinds differ between transformers 4 and 5
         raise InputError(
             f"{file}: transformers can't read it as a CLIP config: {_one_line(e)}"
@@ -197,60 +252,6 @@ def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _readable() -> tuple[str, ...]:
-    torch = importlib.util.find_spec("torch") is not None
-    return WEIGHT_FILES if torch else WEIGHT_FILES[:2]
-
-
-def _download(name: str) -> pathlib.Path:
-    """Returns the hub's local copy of a model, downloading what is missing."""
-    from huggingface_hub import snapshot_download
-
-    advice = (
-        "pass a local folder with config.json, vocab.json, merges.txt and "
-        f"{' or '.join(WEIGHT_FILES[:2])} instead"
-    )
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"{name}: no such folder; {advice}")
-    path = None
-    for weights in _readable():  # one file of weights, not all three
-        try:
-            path = snapshot_download(name, allow_patterns=[*OTHER_FILES, weights])
-        except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
-            raise InputError(
-                f"{name}: not a folder here, and the Hugging Face hub did not give a "
-                f"model of that name ({type(e).__name__}); {advice}"
-            ) from None
-        if os.path.exists(os.path.join(path, weights)):
-            break
-    return pathlib.Path(str(path))
-
-
-def _read_tensors(file: pathlib.Path) -> tuple[names.Flat, names.Source]:
-    """Reads a weight file; raises an InputError where it holds anything but tensors."""
-    try:
-        if file.suffix == ".msgpack":
-            tree: Any = serialization.msgpack_restore(file.read_bytes())
-            return names.flatten(tree), names.flax_source
-        if file.suffix == ".safetensors":
-            import safetensors.numpy
-
-            state = dict(safetensors.numpy.load_file(file))
-        else:
-            import torch
-
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-            state = {name: x.float().numpy() for name, x in loaded.items()}
-    except Exception as e:  # noqa: BLE001 - damage can raise anything
-        raise InputError(
-            f"{file}: not a whole file of plain tensors ({_one_line(e)[:200]}); "
-            "get it again from a source that you trust"
-        ) from None
-    # Old versions of transformers saved this constant with the weights.
-    state = {k: v for k, v in state.items() if not k.endswith(".position_ids")}
-    return state, names.torch_source
 
 
 def _config(text: TextConfig, vision: VisionConfig) -> dict[str, Any]:

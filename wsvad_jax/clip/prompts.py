@@ -14,6 +14,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from wsvad_jax.clip import hub
 from wsvad_jax.clip.load import Snapshot
 from wsvad_jax.clip.towers import TextConfig, eos_positions
 from wsvad_jax.errors import InputError
@@ -107,10 +108,12 @@ def _tokenizer(path: pathlib.Path) -> Any:
                 )
     # Not AutoTokenizer: a file may name a class to it, even code to run. Version 5 has
     # one CLIP tokenizer under both names, 4 reads tokenizer.json with this one only.
-    from transformers import CLIPTokenizerFast  # pyright: ignore
+    transformers = hub.transformers()
 
     try:
-        return CLIPTokenizerFast.from_pretrained(path, local_files_only=True)
+        return transformers.CLIPTokenizerFast.from_pretrained(
+            path, local_files_only=True
+        )
     except Exception as e:  # noqa: BLE001 - tokenizers raises bare exceptions
         raise InputError(
             f"{path}: transformers can't read the tokenizer's files: "

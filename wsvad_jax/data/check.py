@@ -165,7 +165,8 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
     for remark in axes.remarks([(v.layout, v.num_crops) for v in videos]):
         found.remark("features", remark)
     if found.card:
-        videos, said = folders.with_sidecars(videos, found.card, problems)
+        protocol, _ = folders.read_protocol(found.root / "protocol.json")
+        videos, said, _ = folders.with_sidecars(videos, found.card, problems, protocol)
         for remark in said:
             found.remark("files", remark)
     items = {item.row.video: item for item in found.items}

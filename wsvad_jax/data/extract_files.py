@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float16
 
 from wsvad_jax import files
-from wsvad_jax.data import sidecar
+from wsvad_jax.data import protocols, sidecar
 from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
@@ -193,6 +193,7 @@ class Target:
             "crops": extractor.crops,
             "resize": extractor.resize,
             "image_size": extractor.config.image_size,
+            "encoder_settings": extractor.encoder_settings,
         }
         self.width = extractor.config.projection_dim
 
@@ -223,15 +224,23 @@ class Target:
         wanted = self.settings | dict(more)
         if not isinstance(found, dict):
             raise InputError(f"{path}: expected a JSON object, found {found!r:.60}")
-        wrong = [k for k in wanted if found.get(k) != wanted[k] and k != "encoder"]
-        if wrong:
-            differ = ", ".join(
-                f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
-                for key in wrong
-            )
+        named = [k for k in wanted if k not in ("encoder", "encoder_settings")]
+        differ = [
+            f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
+            for key in named
+            if found.get(key) != wanted[key]
+        ]
+        # What the hash stands for, in words; older versions noted the hash alone.
+        details = protocols.settings_difference(
+            self.settings["encoder_settings"],
+            protocols.of(found).encoder_settings,
+            (self.settings["weights_hash"], str(found.get("weights_hash", ""))),
+        )
+        if differ or details:
             raise InputError(
-                f"{path}: the features there were made in another way ({differ}); "
-                "choose another output folder"
+                f"{path}: the features there were made in another way "
+                f"({', '.join([*differ, details] if details else differ)}); choose "
+                "another output folder"
             )
 
     def feature_files(self, name: str) -> list[pathlib.Path]:

@@ -24,15 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float16, Float32, UInt8
 
-from wsvad_jax.clip.load import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data import video as videos
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.errors import InputError
 
-# CLIP's normalisation, in units of a full channel.
-MEAN = np.array(IMAGE_MEAN, np.float32).reshape(1, 1, 1, 3)
-STD = np.array(IMAGE_STD, np.float32).reshape(1, 1, 1, 3)
 # A larger batch fills an accelerator; on a CPU it only makes the last one dearer.
 BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 64
@@ -78,7 +74,8 @@ class Extractor:
           decoders: videos that are decoded at the same time.
 
         Raises:
-          InputError: a choice that does not exist.
+          InputError: a choice that does not exist, or a snapshot whose preprocessing
+            isn't supported.
         """
         videos.check_crops(crops, resize)
         videos.check_cut(frame, stride)
@@ -90,8 +87,9 @@ class Extractor:
         self.crops, self.frame, self.resize = crops, frame, resize
         self.stride, self.decoders = stride, decoders
         self.config = snapshot.vision
-        self.weights_hash = snapshot.weights_hash
-        self.encoder = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
+        self.preprocessing = snapshot.preprocessing
+        self.weights_hash, self.encoder = snapshot.encoder_hash, snapshot.encoder
+        self.encoder_settings = snapshot.image_settings
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
         self.encode = jax.jit(self._encode)
@@ -100,7 +98,12 @@ class Extractor:
     def protocol(self) -> FeatureProtocol:
         """How the features are made, to be stored beside them."""
         return FeatureProtocol(
-            self.encoder, self.stride, self.crops, self.frame, self.resize
+            self.encoder,
+            self.stride,
+            self.crops,
+            self.frame,
+            self.resize,
+            self.encoder_settings,
         )
 
     def __call__(self, path: str | pathlib.Path) -> Extracted:
@@ -132,6 +135,8 @@ class Extractor:
             self.config.image_size,
             crops=self.crops,
             resize=self.resize,
+            shape=self.preprocessing.size,
+            interpolation=self.preprocessing.interpolation,
         )
 
     def stream(
@@ -214,7 +219,13 @@ class Extractor:
         return self.encode(self.params, batch)
 
     def _encode(self, params: dict, pictures: UInt8[jax.Array, "B S S 3"]) -> jax.Array:
-        pixels = (pictures.astype(jnp.float32) / 255 - MEAN) / STD
+        made, pixels = self.preprocessing, pictures.astype(jnp.float32)
+        mean, std = (
+            np.array(x, np.float32).reshape(1, 1, 1, 3) for x in (made.mean, made.std)
+        )
+        # Division, not a product with 1 / 255, which rounds otherwise.
+        pixels = pixels / 255 if made.scale == 1 / 255 else pixels * made.scale
+        pixels = (pixels - mean) / std
         # Features are stored and compared across machines; accelerators would round
         # the factors of a product to ten bits and fewer.
         with jax.default_matmul_precision("float32"):

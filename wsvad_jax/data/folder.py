@@ -4,7 +4,8 @@
   FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D], or VIDEO__0.npy ... crops
   FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
-  FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol)
+  FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol);
+                                     else what all sidecars say
   FOLDER/test_segments.json          optional: true events of the test videos, in frames
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
 
@@ -18,7 +19,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files, flags
-from wsvad_jax.data import annotations, axes, cards, sidecar, truth_units
+from wsvad_jax.data import annotations, axes, cards, protocols, sidecar, truth_units
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Index, crop_files, parts_of
@@ -96,7 +97,7 @@ def load(
         videos[split] = _videos(rows, card, index, root, listed, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
     remarks += axes.remarks([(v.layout, v.num_crops) for v in sized])
-    sized, said = with_sidecars(sized, card, problems)
+    sized, said, made = with_sidecars(sized, card, problems, protocol)
     remarks += said
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
@@ -111,7 +112,7 @@ def load(
         )
         remarks += said
     crops = videos["train"][0].num_crops
-    protocol = dataclasses.replace(protocol, stride=card.stride, crops=crops)
+    protocol = dataclasses.replace(made, stride=card.stride, crops=crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
     return Collection(card.name, card, protocol, splits, remarks)
 
@@ -127,7 +128,7 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
     value = files.read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
-    known = {f.name: f.default for f in dataclasses.fields(FeatureProtocol)}
+    known = dataclasses.asdict(FeatureProtocol())
     for key, default in known.items():
         if not isinstance(value.get(key, default), type(default)):
             raise InputError(
@@ -155,26 +156,42 @@ def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
 
 
 def with_sidecars(
-    videos: Sequence[Video], card: Card, problems: Problems
-) -> tuple[list[Video], list[str]]:
-    """Gives videos their exact length where a sidecar tells it; returns remarks too.
+    videos: Sequence[Video],
+    card: Card,
+    problems: Problems,
+    protocol: FeatureProtocol | None = None,
+) -> tuple[list[Video], list[str], FeatureProtocol]:
+    """Gives videos their exact length where a sidecar has it.
 
-    Features that sidecars say were made in different ways are problems.
+    Returns also remarks, and how the features were made: what the folder says
+    (`protocol`), or what all sidecars agree on. Features that sidecars say were made in
+    different ways, or in another than the folder says, are problems.
     """
     good, remarks, first = [], [], None
+    protocol, without = protocol or FeatureProtocol(), 0
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
         if not os.path.isfile(path):  # nor may its name be too long
             good.append(video)
+            without += 1
             continue
         try:
             side = sidecar.read(path)
             _check_sidecar(side, path, video, card)
             first = first or side
-            if way_of(side) != way_of(first):
+            if differs := protocols.difference(side.protocol, first.protocol):
                 raise InputError(
                     f"{path}: features made by {made_by(side)}, those of {first.video} "
-                    f"by {made_by(first)}; extract all videos in one way"
+                    f"by {made_by(first)} ({differs}); extract all videos in one way"
+                )
+            noted = dataclasses.replace(
+                protocol, stride=0, crops=0
+            )  # counted elsewhere
+            if differs := protocols.difference(side.protocol, noted):
+                raise InputError(
+                    f"{path}: features made in another way than protocol.json beside "
+                    f"them says ({differs}); correct that file, or extract all videos "
+                    "in one way"
                 )
         except InputError as e:
             problems(e)
@@ -182,7 +199,14 @@ def with_sidecars(
         good.append(dataclasses.replace(video, num_frames=side.num_frames))
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
-    return good, remarks
+    if first and not without and protocol.encoder in protocols.UNKNOWN:
+        protocol = first.protocol
+    elif first and without:
+        remarks.append(
+            f"{without} of {len(videos)} videos have no sidecar: whether their features "
+            "were made as the others' isn't known"
+        )
+    return good, remarks, protocol
 
 
 def _check_sidecar(
@@ -198,11 +222,6 @@ def _check_sidecar(
             f"{path}: {side.num_frames} frames are not the {video.num_snippets} snippets "
             f"of {video.paths[0].name}; extract the video again"
         )
-
-
-def way_of(made: sidecar.Sidecar) -> tuple:
-    """Returns what the features of one dataset have in common."""
-    return made.encoder, made.stride, made.crops, made.frame, made.resize
 
 
 def made_by(made: Any) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 from wsvad_jax import files
 from wsvad_jax.data import folder as folders
-from wsvad_jax.data import sidecar
+from wsvad_jax.data import protocols, sidecar
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Missing, crop_files
 from wsvad_jax.data.features import Problems, shape_of
 from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
 from wsvad_jax.data.names import EXTENSIONS, Hints, index
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.data.search import beside
 from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError
@@ -264,7 +265,6 @@ def _extractor(
     """Returns the extractor, and the snapshot's name as training finds it."""
     from wsvad_jax.clip.load import load
     from wsvad_jax.data.extraction import Extractor
-    from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 
     clip = way.clip or before or (card.clip if card else "")
     if not clip:
@@ -276,11 +276,18 @@ def _extractor(
     if pathlib.Path(clip).expanduser().is_dir():
         clip = str(pathlib.Path(clip).expanduser().resolve())
     snapshot = load(clip)
+    for remark in snapshot.remarks:
+        print(remark, file=sys.stderr)
     made = next(iter(found.made.values()), None)
-    if made and not way.clip and made.weights_hash != snapshot.weights_hash:
+    if made and not way.clip and made.weights_hash != snapshot.encoder_hash:
+        here = FeatureProtocol(
+            snapshot.encoder, encoder_settings=snapshot.image_settings
+        )
+        differs = protocols.encoder_difference(here, made.protocol)
         raise InputError(
-            f"{clip}: not the weights that the features in the folder were made with "
-            f"({made.encoder}); pass --clip to say which, or to extract all again"
+            f"{clip}: not the weights and settings that the features in the folder "
+            f"were made with ({differs}); pass --clip to say which, or to extract all "
+            "again"
         )
     stride = card.stride if card else made.stride if made else FRAMES_PER_SNIPPET
     extractor = Extractor(
@@ -294,12 +301,10 @@ def _extractor(
 
 
 def _check_way(root: pathlib.Path, found: Plan, extractor: Any) -> None:
-    e = extractor
-    way = e.encoder, e.stride, e.crops, e.frame, e.resize
     for made in found.made.values():
-        if folders.way_of(made) != way:
+        if differs := protocols.difference(extractor.protocol, made.protocol):
             raise InputError(
                 f"{root}: its features were made by {folders.made_by(made)}, but "
-                f"{folders.made_by(e)} is asked for; move that folder away to extract "
-                "all videos again"
+                f"{folders.made_by(extractor)} is asked for ({differs}); move that "
+                "folder away to extract all videos again"
             )

@@ -23,6 +23,9 @@ class FeatureProtocol:
     crops: int = 1
     frame: str = "unknown"  # which frame of a snippet is encoded: first, middle, mean
     resize: str = "unknown"  # how frames are cut to the tower's size: stretch, clip
+    # What the encoder's hash covers, by name: weights, activation, mean … Empty in what
+    # older versions wrote, and where the encoder is no CLIP model.
+    encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

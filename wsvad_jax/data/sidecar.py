@@ -25,7 +25,7 @@ class Sidecar:
 
     video: str  # file name
     encoder: str  # as `FeatureProtocol.encoder`
-    weights_hash: str  # of the whole CLIP model
+    weights_hash: str  # of the CLIP model: weights, activation, preprocessing
     stride: int  # frames a snippet
     frame: str  # which of them are encoded: first, middle, mean
     crops: int
@@ -37,12 +37,19 @@ class Sidecar:
     duration: float  # end of the last frame, seconds
     damage: str = ""  # what could not be read
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
+    # What `weights_hash` covers, by name; empty in sidecars of older versions.
+    encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def protocol(self) -> FeatureProtocol:
         """The part that all videos of a dataset share."""
         return FeatureProtocol(
-            self.encoder, self.stride, self.crops, self.frame, self.resize
+            self.encoder,
+            self.stride,
+            self.crops,
+            self.frame,
+            self.resize,
+            self.encoder_settings,
         )
 
     def write(self, path: str | os.PathLike) -> None:
@@ -70,7 +77,7 @@ def read(path: str | os.PathLike) -> Sidecar:
     for field in dataclasses.fields(Sidecar):
         if field.name in value:
             fields[field.name] = _checked(path, field, value[field.name])
-        elif field.name not in ("damage", "source"):
+        elif field.name not in ("damage", "source", "encoder_settings"):
             raise InputError(
                 f"{path}: not a sidecar of features ({field.name} is missing); "
                 "extract the video again"

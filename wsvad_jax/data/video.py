@@ -14,7 +14,8 @@ is stretched to 340 x 256 whatever its aspect, then 224 x 224 pixels are cut. He
 The stretch samples bilinearly at half-pixel centres without low-pass filter, as
 OpenCV's INTER_LINEAR does (it agrees within rounding); Pillow's BILINEAR filters first
 when it shrinks, which gives other pictures. `resize="clip"` is CLIP's own
-preprocessing instead: Pillow's bicubic to S on the shorter side, centre crop.
+preprocessing instead: Pillow's bicubic to S on the shorter side, centre crop, or what the
+model's own files say (`clip.preprocessing`).
 """
 
 import dataclasses
@@ -160,6 +161,8 @@ def crop(
     *,
     crops: int = 1,
     resize: str = "stretch",
+    shape: int | tuple[int, int] | None = None,
+    interpolation: str = "bicubic",
 ) -> UInt8[np.ndarray, "N S S 3"]:
     """Cuts a frame into the pictures that an image tower of `size` S pixels sees.
 
@@ -168,13 +171,17 @@ def crop(
       size: S, the tower's image size.
       crops: N, 1, 5 or 10 in the released order (see the module).
       resize: `stretch`, the released geometry, or `clip`, CLIP's own preprocessing.
+      shape: of `clip`: pixels of the shorter side before the crop, or height and width;
+        None is `size`.
+      interpolation: of `clip`: one of Pillow's filters, by name.
 
     Raises:
       InputError: another number of crops, or `clip` with more than one.
     """
     check_crops(crops, resize)
     if resize == "clip":
-        return _clip_resize(picture, size)[None]
+        shape = size if shape is None else shape
+        return _clip_resize(picture, size, shape, interpolation)[None]
     h, w = (round(n * size / RELEASED_SIZE) for n in STRETCHED)
     stretched = resize_bilinear(picture, h, w)
     top, left = (h - size) // 2, (w - size) // 2
@@ -226,13 +233,20 @@ def _taps(
 
 
 def _clip_resize(
-    picture: UInt8[np.ndarray, "H W 3"], size: int
+    picture: UInt8[np.ndarray, "H W 3"],
+    size: int,
+    shape: int | tuple[int, int],
+    interpolation: str,
 ) -> UInt8[np.ndarray, "S S 3"]:
     from PIL import Image
 
     H, W = picture.shape[:2]
-    # torchvision's arithmetic, which CLIP's preprocessing is made of.
-    h, w = (size, int(size * W / H)) if H <= W else (int(size * H / W), size)
-    image = Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC)
+    if isinstance(shape, int):
+        # torchvision's arithmetic, which CLIP's preprocessing is made of.
+        h, w = (shape, int(shape * W / H)) if H <= W else (int(shape * H / W), shape)
+    else:
+        h, w = shape
+    resampling = Image.Resampling[interpolation.upper()]
+    image = Image.fromarray(picture).resize((w, h), resampling)
     top, left = round((h - size) / 2), round((w - size) / 2)
     return np.asarray(image)[top : top + size, left : left + size]

@@ -1,0 +1,203 @@
+"""Files of a CLIP snapshot: from the Hugging Face hub, and the weights among them.
+
+A snapshot's weights are the first of `WEIGHT_FILES` that it has. Each of them may be in
+shards instead: NAME.index.json beside them says which shard holds which tensor. Of both,
+the single file counts.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from flax import serialization
+
+from wsvad_jax import files
+from wsvad_jax.clip import names
+from wsvad_jax.errors import InputError
+
+WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"
+OTHER_FILES = (
+    "config.json", "preprocessor_config.json", "processor_config.json",
+    "open_clip_config.json", "vocab.json", "merges.txt", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json",
+)  # fmt: skip
+# What other programs keep weights in: named where a snapshot has nothing else.
+OTHER_WEIGHTS = (".safetensors", ".bin", ".msgpack", ".h5", ".pt", ".pth", INDEX)
+QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+
+
+def transformers() -> Any:
+    """Imports transformers without its advice about PyTorch, which nothing here needs.
+
+    The user's own setting of the variable counts, and nothing else is silenced.
+    """
+    with _environment(QUIET, "1"):
+        return importlib.import_module("transformers")
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Sets a variable that is not set, for a while."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
+def download(name: str) -> pathlib.Path:
+    """Returns the hub's local copy of a model, downloading what is missing."""
+    from huggingface_hub import snapshot_download
+
+    advice = (
+        "pass a local folder with config.json, vocab.json, merges.txt and "
+        f"{' or '.join(WEIGHT_FILES[:2])} instead"
+    )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"{name}: no such folder; {advice}")
+
+    def get(*patterns: str) -> pathlib.Path:
+        try:
+            return pathlib.Path(snapshot_download(name, allow_patterns=list(patterns)))
+        except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
+            raise InputError(
+                f"{name}: not a folder here, and the Hugging Face hub did not give a "
+                f"model of that name ({type(e).__name__}); {advice}"
+            ) from None
+
+    path = pathlib.Path()
+    for weights in _readable():  # one kind of weights, not all three
+        path = get(*OTHER_FILES, weights, f"{weights}{INDEX}")
+        if (path / weights).exists():
+            break
+        if (path / f"{weights}{INDEX}").exists():
+            get(*set(_shards(path / f"{weights}{INDEX}").values()))
+            break
+    return path
+
+
+def find_weights(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the weight file, or the index of shards, that `read_tensors` is to read.
+
+    Raises:
+      InputError: there is none; what other weights there are is named.
+    """
+    for name in _readable():
+        for path in (folder / name, folder / f"{name}{INDEX}"):
+            if path.exists():
+                return path
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: a link to a file that is missing; get the file again"
+                )
+    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(OTHER_WEIGHTS))
+    found = [f"{', '.join(found[:4])} can't be read here"] if found else []
+    raise InputError(
+        f"{folder}: no CLIP weights there; expected {' or '.join(WEIGHT_FILES[:2])}"
+        f" (or {WEIGHT_FILES[2]}, which needs PyTorch), whole or in shards with their "
+        f"NAME{INDEX}{''.join(f'; {what}' for what in found)}"
+    )
+
+
+def _readable() -> tuple[str, ...]:
+    torch = importlib.util.find_spec("torch") is not None
+    return WEIGHT_FILES if torch else WEIGHT_FILES[:2]
+
+
+def read_tensors(file: pathlib.Path) -> tuple[names.Flat, names.Source]:
+    """Reads a weight file, or all shards of an index.
+
+    Raises:
+      InputError: something else than plain tensors, a shard or a tensor that the index
+        names and that is missing, or a file that can't be read.
+    """
+    if not file.name.endswith(INDEX):
+        state = _read(file)
+    else:
+        where = _shards(file)
+        state = {}
+        for shard in sorted(set(where.values())):
+            state |= _of_shard(file, shard, {k for k, v in where.items() if v == shard})
+    if file.name.startswith(WEIGHT_FILES[0]):
+        return state, names.flax_source
+    # Old versions of transformers saved this constant with the weights.
+    state = {k: v for k, v in state.items() if not k.endswith(".position_ids")}
+    return state, names.torch_source
+
+
+def _shards(index: pathlib.Path) -> dict[str, str]:
+    """Returns the shard of each tensor, by the tensor's name."""
+    value = files.read_json(index)
+    where = value.get("weight_map") if isinstance(value, dict) else None
+    if not isinstance(where, dict) or not where:
+        raise InputError(f"{index}: expected an index of shards, with key weight_map")
+    for tensor, shard in where.items():
+        if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard:
+            raise InputError(
+                f"{index}: the shard of {tensor} is {shard!r:.60}; expected the name of "
+                "a file beside the index"
+            )
+    return where
+
+
+def _of_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> names.Flat:
+    """Returns the tensors that an index expects in one of its shards."""
+    file = index.with_name(shard)
+    if not file.exists():
+        raise InputError(
+            f"{file}: the shard is missing, which {index.name} names; get it again"
+        )
+    state = _read(file)
+    if lost := sorted(wanted - state.keys()):
+        raise InputError(
+            f"{file}: the shard lacks {', '.join(lost[:4])}, which {index.name} expects "
+            "there; get both files again from one source"
+        )
+    # A tensor that the index doesn't name stays: the tree's check reports it.
+    return state
+
+
+def _read(file: pathlib.Path) -> names.Flat:
+    """Reads a file of tensors; raises an InputError where it holds anything else."""
+    try:
+        if file.suffix == ".msgpack":
+            tree: Any = serialization.msgpack_restore(file.read_bytes())
+            return names.flatten(tree)
+        if file.suffix == ".safetensors":
+            import ml_dtypes  # noqa: F401 so that NumPy knows bfloat16
+            import safetensors.numpy
+
+            return dict(safetensors.numpy.load_file(file))
+        import torch
+
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: _numpy(x) for name, x in loaded.items()}
+    except Exception as e:  # noqa: BLE001 - damage can raise anything
+        reason = " ".join(str(e).split()) or type(e).__name__
+        if isinstance(e, OSError):
+            raise InputError(
+                f"{file}: can't be read ({e.strerror or reason})"
+            ) from None
+        if isinstance(e, MemoryError) or "allocate memory" in reason:
+            raise InputError(
+                f"{file}: not enough memory for its {file.stat().st_size} bytes; free "
+                "some, or take a smaller model"
+            ) from None
+        raise InputError(
+            f"{file}: not a whole file of plain tensors ({reason[:200]}); "
+            "get it again from a source that you trust"
+        ) from None
+
+
+def _numpy(x: Any) -> np.ndarray:
+    """Returns a PyTorch tensor's values; NumPy has no bfloat16 of its own."""
+    return x.float().numpy()

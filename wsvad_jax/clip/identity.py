@@ -1,0 +1,88 @@
+"""What makes a CLIP tower the one that it is: weights, and how they are used.
+
+The same tensors under another activation, number of heads or preprocessing give other
+features or prompts. Each tower therefore has settings, names and values that JSON has,
+and a hash of them: that of the weights alone where all settings are as in OpenAI's
+models, which is what older versions noted, otherwise one of weights and settings.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsvad_jax.clip.preprocessing import Preprocessing
+from wsvad_jax.clip.towers import LEGACY_EOS, TextConfig, VisionConfig
+
+HEAD_WIDTH = 64
+# Image towers of OpenCLIP and MetaCLIP with wider heads, by width: H, g, bigG.
+HEADS = {1280: 16, 1408: 16, 1664: 16}
+UNLIKE = "unlike_openai"  # names of the settings that are not OpenAI's
+RANDOM = "random"  # set where the tower was never trained
+NOT_COMPARED = (UNLIKE, RANDOM)
+# The layer norms of the blocks, which training changes in every model.
+NORMS = re.compile(r"encoder/layers/\d+/layer_norm\d/(scale|bias)")
+
+
+def image_settings(
+    weights: str, config: VisionConfig, preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Returns what the image tower's features depend on, beside the picture."""
+    S = config.image_size
+    usual = _usual(config, HEADS) | Preprocessing(S, S).settings()
+    return _with_unlike(weights, _numerics(config) | preprocessing.settings(), usual)
+
+
+def text_settings(weights: str, config: TextConfig) -> dict[str, Any]:
+    """Returns what the text tower's features depend on, beside the prompt's tokens."""
+    last = config.vocab_size - 1
+    end = last if config.eos_token_id == LEGACY_EOS else config.eos_token_id
+    usual = _usual(config, {}) | {"end_token": last}
+    return _with_unlike(weights, _numerics(config) | {"end_token": end}, usual)
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Returns 16 hex digits for a tower: those of its weights where it is as OpenAI's."""
+    if not settings[UNLIKE]:
+        return settings["weights"]
+    odd = [[name, settings[name]] for name in ("weights", *settings[UNLIKE])]
+    return hashlib.blake2b(json.dumps(odd).encode(), digest_size=8).hexdigest()
+
+
+def _numerics(config: TextConfig | VisionConfig) -> dict[str, Any]:
+    return {
+        "activation": config.hidden_act,
+        "heads": config.num_attention_heads,
+        "layer_norm_eps": float(f"{config.layer_norm_eps:.6g}"),
+    }
+
+
+def _usual(config: TextConfig | VisionConfig, heads: Mapping[int, int]) -> dict:
+    width, found = config.hidden_size, config.num_attention_heads
+    # No published tower is narrower than a head: a toy's number of heads is its own.
+    usual = found if width < HEAD_WIDTH else heads.get(width, width // HEAD_WIDTH)
+    return {"activation": "quick_gelu", "heads": usual, "layer_norm_eps": 1e-5}
+
+
+def _with_unlike(weights: str, found: dict[str, Any], usual: dict[str, Any]) -> dict:
+    unlike = sorted(name for name in found if found[name] != usual[name])
+    return {"weights": weights, **found, UNLIKE: unlike}
+
+
+def untrained(tower: Mapping[str, np.ndarray]) -> bool:
+    """Whether a tower's weights are as drawn: no layer norm of a block was changed.
+
+    It holds for the random models of this package and of transformers, wherever they
+    were saved, and for no model that was trained.
+
+    Args:
+      tower: leaves by path.
+    """
+    norms = [(path, x) for path, x in tower.items() if NORMS.search(path)]
+    return bool(norms) and all(
+        np.all(np.asarray(x) == (1 if path.endswith("scale") else 0))
+        for path, x in norms
+    )

@@ -1,0 +1,268 @@
+"""How the image tower is given a picture, as a snapshot's own files say.
+
+  preprocessor_config.json     transformers' image processor
+  processor_config.json        the same below "image_processor" (transformers 5)
+  open_clip_config.json        OpenCLIP's, below "preprocess_cfg"
+
+Where several are there, they must agree. Without any, it is what all of OpenAI's models
+have. What the files ask for and isn't done here is refused by name: features made with
+other numbers than the tower was trained with look right and are not.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from wsvad_jax import files
+from wsvad_jax.errors import InputError
+
+FILE, NESTED, OPEN_CLIP = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "open_clip_config.json",
+)
+# Of [0, 1] RGB: what all of OpenAI's models normalise with.
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+
+KINDS = (
+    "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
+    "CLIPFeatureExtractor",
+)  # fmt: skip
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+# Keys that change nothing: pictures of frames are RGB arrays already.
+NEUTRAL = frozenset((
+    "image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb",
+    "data_format", "input_data_format", "device", "return_tensors", "disable_grouping",
+    "_valid_processor_keys",
+))  # fmt: skip
+READ = frozenset((
+    "do_resize", "do_center_crop", "do_rescale", "do_normalize", "size", "crop_size",
+    "resample", "interpolation", "rescale_factor", "image_mean", "image_std",
+    "default_to_square",
+))  # fmt: skip
+OPEN_CLIP_KEYS = frozenset((
+    "size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color",
+))  # fmt: skip
+Triple = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What becomes of a picture: resized, cut, scaled, normalised."""
+
+    size: int | tuple[int, int]  # shorter side, or height and width
+    crop: int  # pixels of a side of the centre crop: the tower's image size
+    interpolation: str = "bicubic"
+    scale: float = 1 / 255  # of a pixel's value
+    mean: Triple = IMAGE_MEAN
+    std: Triple = IMAGE_STD
+    source: str = dataclasses.field(default="", compare=False)  # file; "": assumed
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what changes features, in names and values that JSON has."""
+        size = self.size if isinstance(self.size, int) else list(self.size)
+        return {
+            "size": size,
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "scale": self.scale,
+            "mean": list(self.mean),
+            "deviation": list(self.std),
+        }
+
+
+def read_preprocessing(folder: pathlib.Path, image_size: int) -> Preprocessing:
+    """Reads how the image tower of a snapshot is given a picture.
+
+    Args:
+      folder: the snapshot.
+      image_size: pixels of a side of the picture that the tower takes.
+
+    Raises:
+      InputError: a value that is not supported, or files that contradict each other.
+    """
+    found = []
+    for name, (section, parse) in READERS.items():
+        path = folder / name
+        value = files.read_json(path) if path.exists() else {}
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
+        if section:
+            value = {} if value.get(section) is None else value[section]
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: {section} is {value!r:.60}; expected an object")
+        if value:
+            found.append(parse(value, str(path), image_size))
+    for other in found[1:]:
+        if other != found[0]:
+            raise InputError(
+                f"{found[0].source} and {other.source} ask for different pictures "
+                f"({_differ(found[0], other)}); remove the file that is wrong"
+            )
+    return found[0] if found else Preprocessing(image_size, image_size)
+
+
+def _differ(one: Preprocessing, other: Preprocessing) -> str:
+    a, b = one.settings(), other.settings()
+    return ", ".join(f"{key} {a[key]} and {b[key]}" for key in a if a[key] != b[key])
+
+
+def _transformers(value: Mapping[str, Any], where: str, S: int) -> Preprocessing:
+    """Reads the settings of transformers' CLIPImageProcessor; left out is as there."""
+    for key in ("image_processor_type", "feature_extractor_type"):
+        if value.get(key) is not None and value[key] not in KINDS:
+            raise _wrong(where, key, value[key], f"{KINDS[0]} in a CLIP model's folder")
+    _check_keys(value, NEUTRAL | READ, where)
+
+    # Geometry: the crop is what the tower takes, so it leaves no choice.
+    if not _flag(value, "do_resize", where):
+        raise _wrong(where, "do_resize", False, "true, since frames have any size")
+    size = _size(value, where, S)
+    if _flag(value, "do_center_crop", where):
+        crop = value.get("crop_size")
+        if crop is not None and _pair(crop) != (S, S):
+            raise _wrong(where, "crop_size", crop, f"{S}, config.json's image_size")
+        if (size if isinstance(size, int) else min(size)) < S:
+            raise _wrong(
+                where, "size", value["size"], f"at least the crop's {S} pixels"
+            )
+    elif size != (S, S):
+        raise _wrong(
+            where, "do_center_crop", False, f"true, or height and width {S} as size"
+        )
+
+    # Numbers: pixel · scale, then − mean, then / deviation.
+    mean, std, scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0
+    if _flag(value, "do_rescale", where):
+        scale = value.get("rescale_factor")
+        scale = 1 / 255 if scale is None else scale
+        if not _is_number(scale) or scale <= 0:
+            raise _wrong(where, "rescale_factor", scale, "a number above 0")
+    if _flag(value, "do_normalize", where):
+        mean = _triple(value.get("image_mean"), IMAGE_MEAN, where, "image_mean")
+        std = _triple(value.get("image_std"), IMAGE_STD, where, "image_std")
+    scale = 1 / 255 if math.isclose(scale, 1 / 255, rel_tol=1e-6) else float(scale)
+    return Preprocessing(size, S, _interpolation(value, where), scale, mean, std, where)
+
+
+def _size(value: Mapping[str, Any], where: str, S: int) -> int | tuple[int, int]:
+    """Returns the shorter side, or height and width; left out it is the tower's."""
+    size = value.get("size")
+    if size is None:
+        return S
+    if isinstance(size, dict):
+        size = {k: v for k, v in size.items() if v is not None}
+        if set(size) == {"shortest_edge"} and _is_count(size["shortest_edge"]):
+            return size["shortest_edge"]
+    pair = _pair(size)
+    if pair is None:
+        raise _wrong(
+            where, "size", size, 'pixels, {"shortest_edge"} or {"height", "width"}'
+        )
+    square = isinstance(size, dict | list) or value.get("default_to_square")
+    return pair if square else pair[0]
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """Returns height and width, where `size` says them without doubt."""
+    if isinstance(size, dict) and set(size) == {"height", "width"}:
+        size = [size["height"], size["width"]]
+    elif isinstance(size, list) and len(size) == 2 and size[0] != size[1]:
+        return None  # either may be the height
+    elif not isinstance(size, list):
+        size = [size, size]
+    return tuple(size) if len(size) == 2 and all(map(_is_count, size)) else None
+
+
+def _interpolation(value: Mapping[str, Any], where: str) -> str:
+    """Returns the filter's name; files give it, or its number in Pillow."""
+    found = "bicubic"
+    given = [key for key in ("resample", "interpolation") if value.get(key) is not None]
+    for key in given:
+        name = value[key]
+        if type(name) is int and 0 <= name < len(INTERPOLATIONS):
+            name = INTERPOLATIONS[name]
+        name = name.lower() if isinstance(name, str) else name
+        if name not in INTERPOLATIONS:
+            raise _wrong(where, key, value[key], f"one of {', '.join(INTERPOLATIONS)}")
+        if key != given[0] and name != found:
+            raise _wrong(where, key, value[key], f"{found}, as {given[0]} says")
+        found = name
+    return found
+
+
+def _open_clip(value: Mapping[str, Any], where: str, S: int) -> Preprocessing:
+    """Reads OpenCLIP's settings of validation pictures."""
+    _check_keys(value, OPEN_CLIP_KEYS, where)
+    if value.get("size") is not None and _pair(value["size"]) != (S, S):
+        raise _wrong(where, "size", value["size"], f"{S}, config.json's image_size")
+    if value.get("mode") not in (None, "RGB"):
+        raise _wrong(where, "mode", value["mode"], "RGB")
+    mode = value.get("resize_mode") or "shortest"
+    if mode not in ("shortest", "squash"):
+        raise _wrong(where, "resize_mode", mode, "shortest or squash")
+    return Preprocessing(
+        S if mode == "shortest" else (S, S),
+        S,
+        _interpolation({"interpolation": value.get("interpolation")}, where),
+        1 / 255,
+        _triple(value.get("mean"), IMAGE_MEAN, where, "mean"),
+        _triple(value.get("std"), IMAGE_STD, where, "std"),
+        where,
+    )
+
+
+def _triple(value: Any, default: Triple, where: str, key: str) -> Triple:
+    """Returns a number of each channel; those of OpenAI but for rounding are theirs."""
+    if value is None:
+        return default
+    numbers = value if isinstance(value, list) else [value] * 3
+    if len(numbers) != 3 or not all(map(_is_number, numbers)):
+        raise _wrong(where, key, value, "three numbers, of red, green and blue")
+    if key.endswith("std") and min(numbers) <= 0:
+        raise _wrong(where, key, value, "numbers above 0")
+    if all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(numbers, default, strict=True)):  # fmt: skip
+        return default
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _check_keys(value: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    """Raises InputError for a key that may change pictures in a way unknown here."""
+    for key in sorted(value.keys() - known):
+        if value[key]:
+            raise InputError(
+                f"{where}: {key} is {value[key]!r:.80}, which isn't supported, so "
+                "features would not be the model's own; remove the key if it changes "
+                "nothing"
+            )
+
+
+def _flag(value: Mapping[str, Any], key: str, where: str) -> bool:
+    found = value.get(key)
+    if not isinstance(found, bool | None):
+        raise _wrong(where, key, found, "true or false")
+    return found is not False
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**16
+
+
+def _wrong(where: str, key: str, value: Any, expected: str) -> InputError:
+    return InputError(f"{where}: {key} is {value!r:.80}; expected {expected}")
+
+
+# By file: the key below which it speaks of pictures, and how that is read.
+READERS = {
+    FILE: ("", _transformers),
+    NESTED: ("image_processor", _transformers),
+    OPEN_CLIP: ("preprocess_cfg", _open_clip),
+}
