@@ -217,6 +217,7 @@ def lying(tree: Any, where: Any) -> Any:
 
 def text_shapes(card: cards.Card) -> TextInputs:
     """Returns the shapes of a card's prompts and of ViT-B/16's text tower."""
+    # A class may have several prompts.
     K = sum(len(prompts) for prompts in card.prompts)
     tokens = jax.ShapeDtypeStruct((K, speed.PROMPT), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -256,6 +257,7 @@ def _measured(lowered: Any) -> dict[str, Any]:
         return {"error": " ".join(str(e).split())[:300]}
 
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    # Donated arguments are reused for outputs and would count twice.
     sizes = {
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -314,6 +316,7 @@ def table(found: dict[str, Any]) -> list[str]:
             rows.append([*row, "does not fit", *[""] * 4])
             continue
 
+        # Without fsdp, gradients are all-reduced; other collectives are only counted.
         reduced = p["collectives"].get("all-reduce", {"count": 0, "bytes": 0})
         others = sum(
             v["count"] for k, v in p["collectives"].items() if k != "all-reduce"

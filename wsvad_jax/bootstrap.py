@@ -55,6 +55,7 @@ def bootstrap_interval(
 
 def resample_weights(abnormal, n: int, rng: np.random.Generator):
     """Returns counts [R, V] of each video per resample, stratified by abnormality."""
+    # Drawn apart, so every resample has both normal and abnormal videos.
     weights = np.zeros((n, len(abnormal)))
     for stratum in (np.flatnonzero(abnormal), np.flatnonzero(~abnormal)):
         if V := len(stratum):
@@ -70,6 +71,7 @@ def resampled(
     stride: int = STRIDE,
 ) -> Float[np.ndarray, "R"]:
     """Returns the metric of each resample, NaN where it is undefined."""
+    # The suffix of a metric names its curve.
     curves = {"": None, **{f"_{name}": name for name in videos[0].extra}}
     for suffix, curve in curves.items():
         pool_of, area = METRICS.get(metric.removesuffix(suffix), (None, None))

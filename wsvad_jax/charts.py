@@ -30,6 +30,7 @@ def lines(
       y: title of the vertical axis.
       diagonal: True draws x = y, the line of chance or of perfect calibration.
     """
+    # The reference line comes first, below the curves.
     parts = [_line((0.0, 1.0), (0.0, 1.0), "diagonal")] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
         parts.append(_line(xs, ys, f"series s{i % 6}"))
@@ -47,6 +48,7 @@ def bars(series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str) -
       x: title of the horizontal axis.
       y: title of the vertical axis.
     """
+    # Shares are small if there are many bins, so the axis is scaled.
     most = max((v for values in series.values() for v in values), default=0) or 1
     parts = []
     for i, values in enumerate(series.values()):

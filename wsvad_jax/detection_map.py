@@ -135,6 +135,7 @@ def average_precision(
     ap = np.zeros((len(ious), num_classes))
     for c in range(num_classes):
         hit = hits[:, found.category == c]
+        # Detections are in order of score, so AP is the mean precision at the hits.
         precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
         events = np.count_nonzero(truth[:, 1] == c)
         ap[:, c] = (precision * hit).sum(axis=1) / max(events, 1)

@@ -58,6 +58,7 @@ def join(own: Any, mesh: Mesh) -> Any:
 
 def spread(whole: Any, mesh: Mesh) -> Any:
     """Builds the global batch from a batch that every process has whole."""
+    # jit places a host array itself where there is one process.
     if jax.process_count() == 1:
         return whole
     rows = own_rows(mesh, len(jax.tree.leaves(whole)[0]))

@@ -104,6 +104,7 @@ def evaluate(
 
     check(videos, class_names, stride=stride, slack=slack)
 
+    # The main curve has plain keys; extra curves have their name as suffix.
     results = _curve_metrics(Pool.of(videos, None, stride), "")
     results.update(_map_metrics(videos, normal_truth, stride))
     for name in videos[0].extra:
@@ -150,6 +151,7 @@ class Pool:
 
     def per_video(self) -> "Pool":
         """Returns one entry per video: its highest score, as one frame of its label."""
+        # Videos are contiguous, so each begins where its index first appears.
         first = np.flatnonzero(np.diff(self.video, prepend=-1))
         score = np.maximum.reduceat(self.score, first)
         positive = self.abnormal.astype(np.int64)
@@ -233,6 +235,7 @@ def _map_metrics(videos, normal_truth, stride):
     if any(v.classes is None for v in videos):
         return results
 
+    # Without true events no class has an average precision.
     abnormal = [v for v in videos if v.abnormal]
     events = _events(abnormal, "unmatched")
     if not len(events):

@@ -123,6 +123,7 @@ def constant(lr: float) -> optax.Schedule:
 def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
 
+    # PyTorch's schedulers step once per epoch in the releases.
     def schedule(count):
         epoch = jnp.floor_divide(count, steps_per_epoch)
         return lr * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch / epochs, 1))) / 2
@@ -146,6 +147,7 @@ def warmup_cosine(
     The warm-up has `warmup` evenly spaced values, both ends included. The cosine takes
     total − warmup steps; the rate stays at final · lr after it.
     """
+    # A run shorter than its warm-up still reaches the full rate.
     warmup = max(min(warmup, total - 1), 0)
 
     def schedule(count):
@@ -210,6 +212,7 @@ def from_plan(
       steps_per_epoch: optimiser steps per epoch.
       loader_steps: batches of all loaders per epoch, see `learning_rate`.
     """
+    # The groups differ in their schedules, but all count the same steps.
     groups = {}
     for module, config in plan["optim"].items():
         if config["name"] not in OPTIMISERS:

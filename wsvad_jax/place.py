@@ -24,6 +24,7 @@ def still(
       features: snippet features, in N crops.
       anomaly: anomaly scores of the snippets; the lowest quarter is calm.
     """
+    # Calm moments only: the mean of all would contain the event.
     quiet = features[:, anomaly <= np.quantile(anomaly, USUAL)]
     return quiet.astype(np.float32).mean(1, keepdims=True).astype(np.float16)
 
@@ -46,5 +47,6 @@ def without_place(
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
+    # Bounded, since the logit of 0 or 1 is infinite.
     p = np.clip(p.astype(np.float64), 1e-4, 1 - 1e-4)
     return np.log(p / (1 - p))

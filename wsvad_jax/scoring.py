@@ -89,6 +89,7 @@ class Scorer:
             batch_size or self.batch_size,
         )
 
+        # The last batch is padded to B, so one compiled program serves all.
         found = []
         with Progress(label, W, unit="window") as progress:
             for start in range(0, W, B):
@@ -123,6 +124,7 @@ class Scorer:
           length: valid snippets of each window.
           batch_size: batch size of the compiled program.
         """
+        # Every process has all windows; each puts its rows on its devices.
         W = len(length)
         x, n = _fill(features, length, batch_size)
         x, n = hosts.spread((x, n), self.recipe.mesh)
@@ -147,6 +149,7 @@ def per_video(
       length: valid snippets of each window.
       num_snippets: snippets of each video.
     """
+    # The mask drops padding; what is left follows the order of videos and snippets.
     T = next(iter(scores.values())).shape[1]
     valid = np.arange(T) < length[:, None]
     ends = np.cumsum(num_snippets)[:-1]

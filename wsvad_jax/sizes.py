@@ -54,6 +54,7 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
 
     fields = vars(build_model(config))
 
+    # Parts that are switched on or off explain missing and additional tensors.
     found = [
         f"its {what} is {'missing' if fields[field] else 'there'}, but "
         f"config.model.{field} is {fields[field]}"
@@ -61,6 +62,7 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
         if field in fields and fields[field] != any(n.startswith(mark) for n in state)
     ]
 
+    # Numbers of blocks and widths; 0 means that the part is missing, named above.
     sizes = {
         (what, field): _count(state, pattern) - beyond
         for what, field, pattern, beyond in COUNTED
@@ -72,6 +74,7 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
         if field in fields and size > 0 and size != fields[field]
     ]
 
+    # The position table has the window length of the training.
     T = _size(state, "frame_position_embeddings.weight")
     length, window = config.data.length, fields.get("attn_window", 1)
     if T > 0 and length and T != length:

@@ -71,9 +71,12 @@ def measure_training(
     network, current, step = training_of(config, sizes)
 
     count = state.count(current.params)
+    # Traced before compilation: XLA rewrites products, which a count by hand doesn't
+    # see.
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
 
     placed = jax.device_put(batch, state.split(network.mesh))
+    # Compiled explicitly, for its time and its memory analysis.
     start = time.perf_counter()
     program: Any = state.compile_step(step, network.mesh)
     compiled = program.lower(current, placed, network.text, key).compile()
@@ -82,6 +85,7 @@ def measure_training(
     rate = MatrixRate(config.model.dtype)
 
     def run() -> Any:
+        # The step donates its state, so the new one replaces it.
         nonlocal current
         current, metrics = compiled(current, placed, network.text, key)
         return metrics
@@ -144,6 +148,7 @@ def measure_scoring(
     timing, product_rate = interleaved(run, rate, steps)
 
     inputs = variables, features, length, text
+    # For the counts alone; JAX doesn't expose the program that ran.
     compiled = scorer.program.lower(*inputs).compile()
     products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
     found = _work(timing, product_rate, compiled, products)
@@ -212,6 +217,7 @@ def text_tower(sizes: Sizes) -> Any:
     )
     params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, sizes.width), 0)
 
+    # Random words between start and end token; the values don't change the cost.
     tokens = np.random.RandomState(0).randint(0, 512, (sizes.classes, PROMPT))
     tokens[:, 0], tokens[:, -1] = EOS_TOKEN_ID - 1, EOS_TOKEN_ID
 
@@ -233,6 +239,7 @@ def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
     B, T = sizes.batch_size, sizes.length
     shape = (B, sizes.crops, T, sizes.width)
 
+    # Pairing by halves needs the normal videos first.
     label = np.zeros((B, sizes.classes), np.float32)
     half = B // 2
     label[:half, 0] = 1

@@ -47,6 +47,7 @@ def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
     Raises:
       InputError: the product of the sizes isn't the number of devices.
     """
+    # A size of 0 is inferred, so a recipe without mesh runs on any machine.
     devices, sizes = jax.device_count(), sizes or {}
     fsdp = sizes.get("fsdp", 0) or 1
     data = sizes.get("data", 0) or devices // fsdp
@@ -78,6 +79,7 @@ def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
         whole batch at once.
     """
     parts = config.data.get("parts", 1)
+    # Without `shares`, microbatch means can't be combined to the full batch's mean.
     if parts > 1 and not hasattr(paper, "shares"):
         raise InputError(
             f"config.data.parts is {parts}, but the objective of {config.model_name} "
@@ -109,6 +111,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     """
 
     def place(x: Any) -> NamedSharding:
+        # The longest axis leaves the largest equal pieces; small arrays aren't worth
+        # it.
         n = mesh.shape["fsdp"]
         axes = [i for i, size in enumerate(x.shape) if size % n == 0]
 
@@ -307,6 +311,7 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
     With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
     trained side by side.
     """
+    # The rows of a batch are taken on the device, so the host sends indices only.
     whole, step = replicated(mesh), placed(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
@@ -315,6 +320,7 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
             return jax.lax.with_sharding_constraint(taken, split(mesh))
 
         def one(i, carry):
+            # Metrics are collected on the device and fetched once per call.
             state, kept = carry
             state, metrics = step(state, batch(i), text, key)
             return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)

@@ -116,6 +116,7 @@ def summarise(
 
 def check_alike(runs: Sequence[Run]) -> None:
     """Raises InputError unless the runs share a recipe and differ by seed."""
+    # First what a table would mix up, then all remaining settings.
     first, seen = runs[0], {}
     for run in runs:
         for key in ("model", "dataset", "protocol", "weights"):
@@ -247,6 +248,7 @@ def mean_resampled(
     """
     from wsvad_jax.bootstrap import resample_weights, resampled
 
+    # One draw for all runs: the interval is that of their mean.
     abnormal = np.array([v.abnormal for v in runs[0]])
     weights = resample_weights(abnormal, n, np.random.default_rng(seed))
     values = [resampled(videos, metric, weights, stride=stride) for videos in runs]

@@ -136,6 +136,7 @@ def measure_feeding(
 
     def take(items: Iterable[Any]) -> None:
         nonlocal current
+        # Metrics are fetched one step late, as in training, so the device never waits.
         pending = None
         for batch in items:
             current, metrics = program(current, batch, network.text, key)
@@ -150,6 +151,7 @@ def measure_feeding(
             take(pipeline.prefetch(hosts.join(b, network.mesh) for b in gathered))
 
         def before() -> None:
+            # The reference runs right before, under the same load of the machine.
             start = time.perf_counter()
             take([placed] * len(order))
             resident.append(time.perf_counter() - start)
@@ -319,6 +321,7 @@ def _timed(
     seconds = [] if seconds is None else seconds
     rate = MatrixRate(config.model.dtype)
 
+    # Progress bars of the measured code would fill the terminal.
     start = time.perf_counter()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         run()

@@ -25,6 +25,7 @@ def columns(
     edges: Float[np.ndarray, "T1"], values: Float[np.ndarray, "T"], most: int = MOST
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reduces a step function to at most `most` steps and keeps its peaks."""
+    # Peaks are kept, not means: a short event must stay visible.
     T = len(values)
     step = -(-T // most) if T else 1
     starts = np.arange(0, T, step)

@@ -38,6 +38,7 @@ def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         state: Any = _read_safetensors(path)
     else:
+        # A training checkpoint wraps its state dict, sometimes twice.
         state = _read_torch(path)
         for key in WRAPPERS:
             if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -226,9 +226,11 @@ def import_state(
     """
     wanted = None if expected is None else flatten(expected)
     prompts = "params/clip_adapter/text_prompt_embeddings"
+    # A foreign state dict gets one sentence instead of a list of all its tensors.
     check_model(model_name, state, source, adapter=prompts not in (wanted or ()))
 
     problems = {key: [] for key in ("unknown", "missing", "misshapen", "unequal")}
+    # CLIP is frozen and not part of our variables.
     state, clip = _split_clip(model_name, state, problems)
     if model_name == "mil_ranking":
         state = {_name_layers(name): array for name, array in state.items()}

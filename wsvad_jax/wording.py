@@ -97,6 +97,7 @@ def compared(answers: Sequence[Answer]) -> str:
     if not known:
         return ""
 
+    # A true event counts as found if any detection overlaps it.
     true = [(e, a.events) for a in known for e in a.truth or ()]
     false = sum(not overlaps(e, a.truth or ()) for a in known for e in a.events)
     hits = sum(overlaps(e, found) for e, found in true)

@@ -48,6 +48,7 @@ class Writer:
             return
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Lines after the checkpoint belong to steps that will be repeated.
         self._keep(resume_step)
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -145,6 +146,7 @@ def read_history(workdir: str | os.PathLike) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
+        # A cut line may still be valid JSON, as a number.
         if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)
     return rows

@@ -187,6 +187,7 @@ def openai_configs(state: Mapping[str, np.ndarray]) -> tuple[TextConfig, VisionC
       InputError: a tensor that determines a size is missing, as in models with a
         ResNet.
     """
+    # OpenAI's files have no config.json.
     state = _plain_openai(state)
     try:
         vocabulary, width = state["token_embedding.weight"].shape

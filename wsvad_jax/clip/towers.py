@@ -97,6 +97,7 @@ class CLIPText(nn.Module):
             )
 
         x = TextEmbeddings(self.config, self.dtype, name="embeddings")(tokens, embed)
+        # Causal: a token sees itself and those before it.
         mask = jnp.tril(jnp.ones((L, L), bool))
         x = Encoder(self.config, self.dtype, name="encoder")(x, mask, adapt)
         return _layer_norm(self, x, "final_layer_norm")
@@ -128,6 +129,7 @@ class CLIPVision(nn.Module):
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = _layer_norm(self, x, "pre_layrnorm")  # spelled as in the checkpoint
         x = Encoder(self.config, self.dtype, name="encoder")(x)
+        # Only the class token is read.
         return _layer_norm(self, x[:, 0], "post_layernorm")
 
 
@@ -228,6 +230,7 @@ def eos_positions(
     Raises:
       InputError: a row has no end token.
     """
+    # The end token has the largest id of CLIP's vocabulary.
     if eos_token_id == LEGACY_EOS:
         return tokens.argmax(axis=1)
 

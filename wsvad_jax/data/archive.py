@@ -169,7 +169,6 @@ class Extract(beam.DoFn):
         for name in (*summary.skipped, *summary.done):
             yield json.dumps(self._line(name, made=name in left))
 
-        # A dead letter names its video.
         videos = left.values()
         for error in summary.failed:
             # An error's text begins with the file name in printable form.

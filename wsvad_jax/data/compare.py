@@ -37,6 +37,7 @@ class Comparison:
                 f"Ours are {D} wide, theirs {E}: made by another encoder, incomparable.",
             ]
 
+        # First lengths and crops, which limit what the cosines mean.
         said = [_lengths(T, S, stride)]
         if N != M:
             said.append(
@@ -46,6 +47,7 @@ class Comparison:
         elif N > 1:
             said.append(f"{N} crops, each compared with theirs of the same number.")
 
+        # The worst snippet is named, so a reader can look at it.
         mean, worst = float(self.cosine.mean()), int(self.cosine.argmin())
         said.append(
             f"Cosine of each snippet with theirs, over {len(self.cosine)} snippets: mean "
@@ -62,7 +64,7 @@ class Comparison:
             return "These are the same features."
         if mean >= SAME:
             return "The same features but for a few snippets."
-        # Halfway between unrelated snippets and equal ones.
+        # Nearer to equal snippets than to unrelated ones.
         if mean > (1 + self.unrelated) / 2:
             return (
                 "Probably the same encoder and video, but another choice of frames, "

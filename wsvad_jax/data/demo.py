@@ -300,6 +300,7 @@ def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
 
 def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
     """Name and content of the folder's lists, ground truth and dataset card."""
+    # The layout of a user's dataset: two lists, ground truth and a card.
     files = {}
     for split, part in plans.items():
         text = io.StringIO()

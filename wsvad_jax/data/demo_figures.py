@@ -274,6 +274,7 @@ class Car:
             return
 
         p = self.points[i]
+        # From back to front: cabin, body, windows, wheels, lamps.
         body, cabin, rear, front = (p[s] for s in self.slices)
         canvas.polygon(cabin, shade(self.paint, 0.9))
         canvas.polygon(body, self.paint)

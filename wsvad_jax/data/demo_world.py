@@ -245,6 +245,7 @@ def _walker(scene: Scene, speed: Number) -> None:
     pace = speed * height
     n = int((WIDTH + 2 * height) / pace)
     steps = np.full(n, pace)
+    # A stop in mid-view: a still person is normal as well.
     if rng.random() < 0.25:
         n += 4 * FPS
         steps = pace * (1 - pulse(n, rng.uniform(0.2, 0.6) * n, 8, 3 * FPS, 8))
@@ -304,6 +305,7 @@ def _passing_car(scene: Scene, start: int, y: Number, length: Number, way: int) 
     n = int((WIDTH + 2 * length) / speed)
     steps = np.full(n, speed)
 
+    # A car that waits resembles one after an accident.
     if rng.random() < 0.25:
         wait = rng.uniform(2, 5) * FPS
         n += int(wait) + 24

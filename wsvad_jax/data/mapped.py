@@ -110,6 +110,7 @@ def _write(
 
 
 def _replace(new: pathlib.Path, final: pathlib.Path, settings: dict) -> None:
+    # Another process may have built the same file meanwhile.
     if final.exists():
         if _open(final, settings) is not None:
             return  # another process was faster

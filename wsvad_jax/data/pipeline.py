@@ -236,6 +236,7 @@ def epoch_order(
       InputError: the samples don't fill one batch, or B is odd with 'halves'.
     """
     random = _random(seed, epoch)
+    # Each side fills its share of every batch.
     if pairing == "mixed":
         sides, share = [np.arange(len(is_normal))], batch_size
     elif pairing == "halves":
@@ -249,6 +250,7 @@ def epoch_order(
     else:
         raise InputError(f"pairing {pairing!r}: expected 'halves' or 'mixed'")
 
+    # The smaller side ends the epoch, so no sample is drawn twice.
     steps = min(len(side) for side in sides) // max(share, 1)
     if not steps or share < 1:
         found = " and ".join(str(len(side)) for side in sides)
@@ -259,6 +261,7 @@ def epoch_order(
             "that they fill"
         )
 
+    # A fresh permutation per epoch decides which samples are left out.
     parts = [random.permutation(side)[: steps * share] for side in sides]
     halves = [part.reshape(steps, share) for part in parts]
     return np.concatenate(halves, 1).astype(np.int32)

@@ -84,6 +84,7 @@ def fold(
     """
     q, k, v = jnp.split(into, 3, axis=1)
     b_q, _, b_v = jnp.split(bias, 3)
+    # The queries' kernel absorbs that of the keys, the values' that of the output.
     kernel = jnp.concatenate([q @ k.T, v @ out], axis=1)
     return kernel, jnp.concatenate([b_q @ k.T, b_v @ out + out_bias])
 

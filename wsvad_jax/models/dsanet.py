@@ -292,6 +292,7 @@ def decoupled_targets(
     label: Float[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
     """DCSA's smoothed targets of the event (the label) and the background (normal)."""
+    # The background is normal, with a little room for each anomaly class.
     base = jnp.full_like(label, BACKGROUND_SHARE).at[:, 0].set(1.0)
     base = base / jnp.sum(base, -1, keepdims=True)
     return (
@@ -304,6 +305,7 @@ def consistency(
     outputs: Outputs, v_hat: Float[Array, "B T D"], length: Int[Array, "B"]
 ) -> Float[Array, ""]:
     """Mean over valid snippets of (σ(a) − (1 − cos(v, v̂)) / 2)²."""
+    # An error of 0 to 1 from a cosine of 1 to −1, comparable to a score.
     v, v_hat = (
         losses.normalise(x.astype(jnp.float32)) for x in (outputs.visual, v_hat)
     )
@@ -321,6 +323,7 @@ def scores(outputs: Outputs) -> dict[str, Array]:
       without class 0, renormalised.
     `anomaly_align`: 1 − softmax(M)_0 of the alignment branch.
     """
+    # Class probabilities sum to 1 and agree with the anomaly score.
     tau = outputs.temperature
     p = jax.nn.sigmoid(outputs.anomaly_logits / tau)
     split = jax.nn.softmax(outputs.align_logits / tau)[..., 1:]

@@ -173,6 +173,7 @@ def scores(outputs: Outputs) -> dict[str, Array]:
 
     Without the C-branch, the A-branch gives the anomaly score.
     """
+    # Each branch gives the scores that it can; metrics report both.
     found = {}
     if outputs.anomaly_logits is not None:
         found["anomaly"] = jax.nn.sigmoid(outputs.anomaly_logits)
