@@ -65,6 +65,7 @@ def bars(series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str) -
 
 def legend(names: Sequence[str], mark: str = "s") -> str:
     """Returns a legend: the names with their colours."""
+    # Six colours, then they repeat.
     items = "".join(
         f'<li><span class="key {mark}{i % 6}"></span>{html.escape(name)}</li>'
         for i, name in enumerate(names)

@@ -164,7 +164,7 @@ def _overlaps(found, truth):
 
     The order is by detection, then by falling IoU.
     """
-    # Detections and events meet by a key of class and video: a join by binary search.
+    # Detections and events are joined by a key of class and video, by binary search.
     videos = 1 + max(found.video.max(initial=0), truth[:, 0].max(initial=0))
     keys = found.category * videos + found.video
     order = np.argsort(keys, kind="stable")
@@ -172,7 +172,7 @@ def _overlaps(found, truth):
     low = np.searchsorted(keys[order], wanted, "left")
     count = np.searchsorted(keys[order], wanted, "right") - low
 
-    # One row per pair: event g meets its `count[g]` detections.
+    # One row per pair: event g is repeated for each of its `count[g]` detections.
     event = np.repeat(np.arange(len(truth)), count)
     within = np.arange(len(event)) - np.repeat(np.cumsum(count) - count, count)
     rank = order[np.repeat(low, count) + within]

@@ -67,6 +67,7 @@ def spread(whole: Any, mesh: Mesh) -> Any:
 
 def fetch(array: Any) -> np.ndarray:
     """Returns the whole array on the host, gathered from all devices."""
+    # Other processes hold parts of an array that is sharded over all devices.
     if isinstance(array, jax.Array) and not (
         array.is_fully_addressable or array.is_fully_replicated
     ):

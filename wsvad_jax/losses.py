@@ -108,7 +108,7 @@ def mil_top_k(
     """
     k, k_max, where = _bag_top_k(length, anomaly_logits.shape[1])
     best, chosen = _top_k(anomaly_logits, k, k_max, where)
-    best = jnp.where(chosen, best, 0)  # finite, so that gradients are
+    best = jnp.where(chosen, best, 0)  # finite values for finite gradients
 
     def log_mean(x):
         log_p = jax.nn.log_sigmoid(x)

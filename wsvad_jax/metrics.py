@@ -63,6 +63,7 @@ def frame_truth(
 
     Events are clipped to these frames.
     """
+    # Class 0 is normal: its segments are no events.
     truth = np.zeros(num_snippets * stride, bool)
     for start, end, category in segments:
         if category > 0:

@@ -73,6 +73,7 @@ def stable_adamw(
     schedule: optax.Schedule, weight_decay: float = 1e-4
 ) -> optax.GradientTransformation:
     """StableAdamW with AMSGrad; update clipping doesn't scale the weight decay."""
+    # In this order, the decay isn't scaled by the update clipping.
     return optax.chain(
         scale_by_stable_adamw(),
         optax.add_decayed_weights(weight_decay),
@@ -91,6 +92,7 @@ def adam_l2(
     schedule: optax.Schedule, weight_decay: float
 ) -> optax.GradientTransformation:
     """Adam with L2 penalty: weight_decay · parameter is added to the gradient."""
+    # The decay comes first, so Adam's moments see it as part of the gradient.
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_adam(),
@@ -173,6 +175,7 @@ def learning_rate(
         SG-NM's cosine, which therefore stops half-way with two loaders.
     """
     name, lr = config["schedule"], config["lr"]
+    # A literal list: no lookup of a function by its name in a config.
     if name == "constant":
         return constant(lr)
     if name == "cosine_epochs":
@@ -242,6 +245,7 @@ def by_module(
     Modules of `groups` that are switched off in the model are skipped.
     """
 
+    # The group of every parameter is decided by its top-level module.
     def labels(params):
         return {
             name: jax.tree.map(

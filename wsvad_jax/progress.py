@@ -40,6 +40,7 @@ class Progress:
         return self
 
     def __exit__(self, *exc) -> None:
+        # The last line shows the end state, but not after an error.
         if self.bar is not None:
             self.bar.close()
         elif self.count > self.initial and exc[0] is None:
@@ -47,6 +48,7 @@ class Progress:
 
     def update(self, n: int = 1, **info: Any) -> None:
         """Adds `n` units. `info` (name=text or number) is shown after the count."""
+        # Plain lines are limited in time, not in number: units differ in length.
         self.count += n
         self.info.update(info)
         if self.bar is not None:

@@ -50,7 +50,7 @@ class Scorer:
             in_shardings=(None, over_devices, over_devices, None),
             out_shardings=everywhere,
         )
-        # Class texts don't depend on the videos, so a program of their own encodes them
+        # Class texts don't depend on the videos, so a separate program encodes them
         # once.
         self._encode_text: Callable | None = None
         if recipe.text is not None:
@@ -149,7 +149,7 @@ def per_video(
       length: valid snippets of each window.
       num_snippets: snippets of each video.
     """
-    # The mask drops padding; what is left follows the order of videos and snippets.
+    # The mask drops padding; the rest is in the order of videos and snippets.
     T = next(iter(scores.values())).shape[1]
     valid = np.arange(T) < length[:, None]
     ends = np.cumsum(num_snippets)[:-1]
@@ -162,7 +162,8 @@ def score_split(
 ) -> list[EvalVideo]:
     """Scores every video of split `name` as the released test scripts do.
 
-    `config.eval.mode` is one of two:
+    The mode is `config.eval.mode`:
+
       'windows': consecutive windows of T snippets, scored independently, the last one
         padded; the dataset card names the crop.
       'whole': every video at its full length, with all its crops.

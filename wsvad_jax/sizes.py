@@ -137,7 +137,7 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
 def lengths(config: Any, state: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """Returns the snippets per window and the feature width of a state dict.
 
-    Defaults replace what its tensors don't contain.
+    Defaults replace sizes that its tensors don't contain.
     """
     T = _size(state, "frame_position_embeddings.weight") or config.data.length
     T = T or config.model.get("attn_window", 32)

@@ -62,7 +62,10 @@ def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
 def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises InputError unless the batch is a multiple of the number of devices.
 
-    `key`: config key of the batch size, for the message.
+    Args:
+      batch_size: number of videos or windows.
+      mesh: mesh of the devices.
+      key: config key of the batch size, for the message.
     """
     if batch_size % mesh.size:
         raise InputError(

@@ -116,7 +116,7 @@ def summarise(
 
 def check_alike(runs: Sequence[Run]) -> None:
     """Raises InputError unless the runs share a recipe and differ by seed."""
-    # First what a table would mix up, then all remaining settings.
+    # Identity first, for a short message, then all other settings.
     first, seen = runs[0], {}
     for run in runs:
         for key in ("model", "dataset", "protocol", "weights"):
@@ -173,6 +173,7 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
             "--workdir"
         )
 
+    # Curves other than `anomaly` are those of further branches.
     videos = []
     for e in entries:
         curves = scores[e.video]
@@ -260,6 +261,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
 
     For one run, it equals that of `bootstrap_interval`.
     """
+    # Resamples without a defined metric are left out, not counted as 0.
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -285,6 +287,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     from wsvad_jax.writer import aligned
 
     seeds = summary["seeds"]
+    # One column per seed shows outliers that a deviation hides.
     rows = [["%", "mean ± std", "95 % interval", *(f"seed {s}" for s in seeds)]]
     for name, m in summary["metrics"].items():
         if m["mean"] is None:

@@ -49,6 +49,7 @@ def ucf_lengths(videos: int) -> np.ndarray:
 
 def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
     """Yields videos of noise, alternately normal and with an event in the middle."""
+    # The event covers the middle third of an abnormal video.
     r = np.random.RandomState(0)
     classes = len(cards.UCF.classes)
     for i, T in enumerate(length.tolist()):
@@ -123,9 +124,10 @@ def measure_feeding(
 ) -> dict[str, Any]:
     """Times training from an uncached file and on a resident batch, alternately.
 
-    `resident_s`: time with one batch that stays on the device.
-    `idle_share`: median share of the first time that the second saves. The device waits
-      for data in this share, or loses it to the host's work.
+    Returns:
+      resident_s: time with one batch that stays on the device.
+      idle_share: median share of the first time that the second saves. The device waits
+        for data in this share, or loses it to the host's work.
     """
     network, current, step = speed.training_of(config, sizes)
 
@@ -214,9 +216,9 @@ def measure_extraction(
 ) -> dict[str, Any]:
     """Times feature extraction, and decoding and encoding separately, in turn.
 
-    `decode_s`: time of decoding and cropping.
-    `encode_s`: time of the image tower on the same number of pictures.
-    `of_slower_half`: median over passes of whole time / slower half; 1 is full overlap.
+      decode_s: time of decoding and cropping.
+      encode_s: time of the image tower on the same number of pictures.
+      of_slower_half: median over passes of whole time / slower half; 1 is full overlap.
 
     Args:
       config: recipe; its `model.dtype` is that of the reference matrix product.

@@ -51,6 +51,7 @@ def curve(
       threshold: threshold of the events, drawn as a dashed line.
       label: description of the drawing for screen readers.
     """
+    # All positions are shares of the scored time, so drawings of a video align.
     end = _end(edges)
     events_shade = [_shade("shade-event", e, end) for e in events]
     truth_shade = [_shade("shade-truth", e, end) for e in truth]
@@ -93,7 +94,11 @@ def lane(
 ) -> str:
     """Returns events as bars with their names.
 
-    `kind`: CSS class of the bars' colour.
+    Args:
+      events: events in the order of time.
+      edges: bounds of the snippets, in seconds.
+      kind: CSS class of the bars' colour.
+      label: description of the drawing for screen readers.
     """
     end = _end(edges)
     bars = []
@@ -176,6 +181,7 @@ def axis(edges: Float[np.ndarray, "T1"]) -> str:
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
     """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5."""
+    # Rounded before it is split, so 59.96 s becomes 1:00.0 rather than 0:60.0.
     whole = math.floor(seconds * 10 + 0.5) if tenths else math.floor(seconds + 0.5)
     rest = f".{whole % 10}" if tenths else ""
     whole = whole // 10 if tenths else whole
@@ -224,6 +230,7 @@ def _rounds():
 
 
 def _end(edges: np.ndarray) -> float:
+    # Never 0: positions are divided by it.
     return max(float(edges[-1]), 1e-3) if len(edges) else 1e-3
 
 
@@ -232,4 +239,5 @@ def _percent(share: float) -> str:
 
 
 def _number(x: float | np.floating) -> str:
+    # Short numbers keep a page with many curves small.
     return f"{x:.2f}".rstrip("0").rstrip(".")

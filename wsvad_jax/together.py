@@ -30,6 +30,7 @@ class Together:
     def __init__(self, trainings: Sequence[Training]):
         self.trainings = trainings
         first = trainings[0]
+        # Stacking and picking are compiled, so states stay on the devices.
         whole = replicated(first.recipe.mesh)
 
         def stack(trees):
@@ -76,6 +77,7 @@ def fit_together(
         for recipe, workdir in zip(recipes, workdirs, strict=True)
     ]
 
+    # The programs are built first: a recipe that can't be trained leaves no files.
     together = Together(trainings)
     for training in trainings:
         training.open()

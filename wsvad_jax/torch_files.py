@@ -51,6 +51,7 @@ def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    # Imported where it is used, so other commands start faster.
     import safetensors.numpy
 
     try:
@@ -153,6 +154,7 @@ def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> Non
         return
 
     torch = import_torch(f"writing {path}")
+    # torch.save writes shared tensors once, so names keep sharing them.
     tensors = {key: _to_torch(torch, x) for key, x in arrays.items()}
     with atomic_path(path) as temporary:
         torch.save({name: tensors[id(x)] for name, x in state.items()}, temporary)

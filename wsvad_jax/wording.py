@@ -11,6 +11,7 @@ SHORT = 2.0  # seconds; times of shorter events need tenths
 
 def percent(share: float) -> str:
     """Formats a score as "87 %", but never as 100 %, and as 0 % only if it is 0."""
+    # A score is an estimate: certainty would be a false claim.
     if share >= 0.995:
         return "over 99 %"
     if 0 < share < 0.005:
@@ -66,6 +67,7 @@ def sentence(answer: Answer) -> str:
 
 def headline(answers: Sequence[Answer]) -> str:
     """Words the result of all videos together."""
+    # For a single video, the sentence says more than counts.
     if len(answers) == 1:
         return sentence(answers[0])
     events = sum(len(a.events) for a in answers)

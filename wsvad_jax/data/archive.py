@@ -109,6 +109,7 @@ def run_pipeline(runner: str, options: Sequence[str]) -> Iterator[beam.Pipeline]
 
 
 def _shards(named: Mapping[str, pathlib.Path]) -> Iterator[str]:
+    # Absolute paths, since workers run in other folders.
     pairs = [(name, os.path.abspath(video)) for name, video in named.items()]
     for i in range(0, len(pairs), SHARD):
         yield json.dumps(pairs[i : i + SHARD]) + "\n"

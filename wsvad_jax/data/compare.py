@@ -28,7 +28,8 @@ class Comparison:
     def sentences(self, stride: int) -> list[str]:
         """Words the comparison for a reader.
 
-        `stride`: frames per snippet of our features.
+        Args:
+          stride: frames per snippet of our features.
         """
         (N, T, D), (M, S, E) = self.shape, self.theirs
         if self.cosine is None:
@@ -37,7 +38,7 @@ class Comparison:
                 f"Ours are {D} wide, theirs {E}: made by another encoder, incomparable.",
             ]
 
-        # First lengths and crops, which limit what the cosines mean.
+        # Lengths and crops first: they limit the meaning of the cosines.
         said = [_lengths(T, S, stride)]
         if N != M:
             said.append(
@@ -155,10 +156,7 @@ def read_features(
 
 
 def _snippets_first(a: int, b: int, snippets: int | None) -> bool:
-    """Whether the first axis is snippets and the second is crops.
-
-    `a`, `b`: lengths of the two axes. `snippets`: expected number of snippets.
-    """
+    """Whether the first axis is snippets and the second is crops."""
     if (a in CROPS) != (b in CROPS):
         return b in CROPS
     return a > b if snippets is None else abs(a - snippets) < abs(b - snippets)

@@ -32,7 +32,7 @@ from wsvad_jax.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.progress import Progress
 
 PART = "part.json"  # settings of an unfinished folder
-VERSION = 2  # of the demo world; a folder of another version is built again
+VERSION = 2  # version of the demo world; an older folder is built again
 SEED = 0
 VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_SHARE = 0.5  # share of normal videos

@@ -129,7 +129,7 @@ class Scene:
         slow = np.sin(2 * np.pi * t / (self.rng.uniform(15, 50) * FPS))
         gain = 1 + self.rng.uniform(0.01, 0.04) * slow
 
-        if self.rng.random() < 0.1:  # the sun comes out, or a light goes on
+        if self.rng.random() < 0.1:  # the sun comes out, or a lamp is switched on
             start = self.rng.uniform(0, 0.8) * self.frames
             hold = self.rng.uniform(2, 6) * FPS
             gain = gain + self.rng.uniform(0.05, 0.15) * pulse(

@@ -92,6 +92,7 @@ def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Pac
     shape = (len(index), N, T, dataset.width)
 
     def chunks() -> Iterator[np.ndarray]:
+        # Videos are read one by one: a whole split may exceed the memory.
         for record in records:
             yield resample(record.features, T).reshape(-1, *shape[1:])
 

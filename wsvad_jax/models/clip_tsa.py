@@ -65,13 +65,17 @@ class Outputs:
 class Model(nn.Module):
     """Temporal self-attention, multi-scale temporal network, snippet classifier.
 
-    `kappa` (κ): share of a video's snippets that is selected.
-    `samples` (S), `sigma` (σ_n): number and deviation of the Gaussian noises.
-    `max_selected`: upper bound of the selection at test time.
-    `attention`: False drops the selection.
-    `top_magnitudes` (K): number of snippets behind the video score.
-    `test_noise`: True draws new noise at test time, as the release does; otherwise all
-      videos share the noise of a fixed key.
+    Args:
+      kappa: share κ of a video's snippets that is selected.
+      samples: number S of Gaussian noise draws.
+      sigma: deviation σ_n of the noise.
+      max_selected: upper bound of the selection at test time.
+      top_magnitudes: number K of snippets behind the video score.
+      dropout: dropout rate.
+      attention: False drops the selection.
+      test_noise: True draws new noise at test time, as the release does; otherwise all
+        videos share the noise of a fixed key.
+      dtype: type of the activations.
     """
 
     kappa: float = 0.95
@@ -127,7 +131,7 @@ class Model(nn.Module):
         f = f.reshape(B, N, T, -1).astype(jnp.float32)
         magnitudes = jnp.where(where, jnp.mean(losses.norm(f)[..., 0], 1), 0)
 
-        # Training hides most magnitudes, so that not the same snippets win each time.
+        # Training hides most magnitudes, so the selected snippets vary.
         ranked = jnp.where(where, magnitudes * drop(jnp.ones((B, T))), -jnp.inf)
         _, index = jax.lax.top_k(ranked, min(self.top_magnitudes, T))  # [B, K]
         chosen = jnp.take_along_axis(where, index, -1)
@@ -180,7 +184,7 @@ class Model(nn.Module):
         if noise is None and (train or self.test_noise):
             draws = self.make_rng("noise")
         elif noise is None:
-            # A video's score must not depend on what it is batched with.
+            # A video's score must not depend on the other videos of its batch.
             draws, distinct = jax.random.key(0, impl="threefry2x32"), crops
 
         return perturbed_top_k(s, where, k, draws, self.samples, self.sigma, distinct)
@@ -213,8 +217,8 @@ class Model(nn.Module):
             for name in ("theta", "phi", "g")
         )
 
-        # The attention (θᵀφ / n) g has no softmax, so that θᵀ(φ gᵀ / n) is the same and
-        # T×T is never built.
+        # The attention (θᵀφ / n) g has no softmax. It equals θᵀ(φ gᵀ / n), so T×T is
+        # never built.
         g = jnp.where(where[..., None], g, 0)
         context = jnp.einsum("rtd,rte->rde", phi, g).astype(jnp.float32)
         context = (context / jnp.sum(where, -1)[:, None, None]).astype(z.dtype)
@@ -316,7 +320,9 @@ def loss_fn(
 def magnitude_loss(outputs: Outputs, pair_videos: bool = True) -> Float[Array, ""]:
     """Mean of (|100 − ‖mean_K f_abnormal‖| + ‖mean_K f_normal‖)² over crops and pairs.
 
-    `pair_videos`: True pairs videos by position; False takes all B/2 × B/2 pairs.
+    Args:
+      outputs: outputs of a training forward pass, normal videos first.
+      pair_videos: True pairs videos by position; False takes all B/2 × B/2 pairs.
     """
     chosen = outputs.chosen[:, None, :, None]
     mean = jnp.sum(jnp.where(chosen, outputs.selected, 0), 2) / jnp.sum(chosen, 2)
@@ -332,8 +338,11 @@ def smoothness(
 ) -> Float[Array, ""]:
     """Σ (s_{t+1} − s_t)² over valid snippets.
 
-    `across_videos`: True treats the batch as one long video, so the first snippet of a
-    video follows the last one of the video before.
+    Args:
+      s: snippet scores.
+      length: valid snippets.
+      across_videos: True treats the batch as one long video, so the first snippet of a
+        video follows the last one of the video before.
     """
     where = jnp.arange(s.shape[1])[None] < length[:, None]
     total = jnp.sum(jnp.square(s[:, 1:] - s[:, :-1]), where=where[:, 1:])

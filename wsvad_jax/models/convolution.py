@@ -43,7 +43,7 @@ class TemporalConv(nn.Module):
             taps = gate.astype(self.dtype)[..., None] * taps
 
         # Each tap's product is shifted to the snippet that it contributes to. A
-        # negative pad cuts what moves beyond the ends.
+        # negative pad cuts the snippets that move beyond the ends.
         zero = jnp.zeros((), self.dtype)
         y = jnp.zeros((*x.shape[:2], E), self.dtype)
         for i, tap in enumerate(jnp.split(taps, self.size, axis=-1)):

@@ -65,11 +65,23 @@ class Outputs:
 class Model(nn.Module):
     """Encoder, two heads, text adapter, DCSA and SG-NM.
 
-    `text_adapt_until`: number of adapted blocks of the text tower.
-    `text_adapt_weight` (ω): weight of the adapted features.
-    `prototypes` (P): number of normality prototypes.
-    `normality_ratio`: share of the snippets, the least anomalous, that they read.
-    `temperature` (τ): temperature of the scores.
+    Args:
+      visual_layers: number of transformer blocks of the encoder.
+      visual_heads: number of attention heads of the encoder.
+      attn_window: snippets W per window of local attention.
+      text_adapt_until: number of adapted blocks of the text tower.
+      text_adapt_weight: weight ω of the adapted features.
+      prototypes: number P of normality prototypes.
+      normality_ratio: share of the snippets, the least anomalous, that they read.
+      decoder_layers: number of decoder blocks of SG-NM.
+      decoder_heads: number of attention heads of SG-NM.
+      temperature: temperature τ of the scores.
+      adapter: False learns prompts as in VadCLIP instead of the text adapter.
+      dcsa: False drops DCSA.
+      sgnm: False drops SG-NM.
+      mask_padding: True hides padding from attention, graphs and pooling.
+      dtype: type of the activations.
+      remat: True recomputes the blocks' activations in the backward pass.
     """
 
     visual_layers: int = 2
@@ -166,8 +178,14 @@ class Model(nn.Module):
 class TextAdapter(nn.Module):
     """Trainable adapter of the frozen text tower, in place of its text projection.
 
-    After each of the first `until` blocks, h = LeakyReLU(W x) gets the norm of x, and x
-    becomes ω h + (1 − ω) x. `features`: output width. `weight`: ω.
+    After each of the first blocks, h = LeakyReLU(W x) is scaled to the norm of x, and x
+    becomes ω h + (1 − ω) x.
+
+    Args:
+      features: width of the class features.
+      until: number of adapted blocks.
+      weight: weight ω of the adapted features.
+      dtype: type of the activations.
     """
 
     features: int
@@ -190,7 +208,7 @@ class TextAdapter(nn.Module):
         def adapt(i: int, x: Array) -> Array:
             if i >= self.until:
                 return x
-            # Equal norms, so that ω alone sets the adapter's influence.
+            # With equal norms, ω alone sets the adapter's influence.
             h = nn.leaky_relu(blocks[i](x), 0.01)
             h = h * losses.norm(x) / (losses.norm(h) + 1e-6)
             return (self.weight * h + (1 - self.weight) * x).astype(x.dtype)
@@ -318,10 +336,11 @@ def consistency(
 def scores(outputs: Outputs) -> dict[str, Array]:
     """Anomaly scores and class probabilities of snippets, refined by τ.
 
-    `anomaly`: p = σ(a / τ).
-    `classes`: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
-      without class 0, renormalised.
-    `anomaly_align`: 1 − softmax(M)_0 of the alignment branch.
+    Returns:
+      anomaly: p = σ(a / τ).
+      classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
+        without class 0, renormalised.
+      anomaly_align: 1 − softmax(M)_0 of the A-branch.
     """
     # Class probabilities sum to 1 and agree with the anomaly score.
     tau = outputs.temperature

@@ -29,7 +29,7 @@ from wsvad_jax.models.convolution import TemporalConv
 TEMPERATURE = 0.07  # temperature of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
 CONTEXT = 10  # learned vectors on either side of a class name
-RANGES = {  # of the encoder
+RANGES = {  # valid values of the encoder's fields
     "visual_layers": "[0, inf)",
     "visual_heads": "[1, inf)",
     "attn_window": "[1, inf)",

@@ -50,9 +50,12 @@ class Outputs:
 class Model(nn.Module):
     """Segment pooling and a three-layer score network, D → 512 → 32 → 1.
 
-    `segments`: number of segments per bag.
-    `relu_hidden`: True puts a ReLU after the 32-unit layer (the paper); False leaves it
-      linear (the released code).
+    Args:
+      segments: number of segments per bag.
+      dropout: dropout rate.
+      relu_hidden: True puts a ReLU after the 32-unit layer (the paper); False leaves it
+        linear (the released code).
+      dtype: type of the activations.
     """
 
     segments: int = 32

@@ -60,8 +60,8 @@ class Normality(nn.Module):
         )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
 
-        # No residual leads around the bottleneck and the decoder's attention: what the
-        # prototypes don't hold can't be reconstructed.
+        # No residual leads around the bottleneck and the decoder's attention, so only
+        # features near the prototypes can be reconstructed.
         x = dense.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)
         names = [f"decoder_{i}" for i in range(self.depth)]
         decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
@@ -81,7 +81,7 @@ def least_anomalous(
     """
     M = max(int(ratio * v.shape[1]), 1)
     counts = chosen_of(jnp.sum(where, -1), ratio)
-    # Scores lie in [0, 1], so 2 sorts masked snippets last.
+    # Scores are at most 1, so 2 sorts masked snippets last.
     _, index = jax.lax.top_k(-jnp.where(where, jax.lax.stop_gradient(score), 2.0), M)
     u = jnp.take_along_axis(v, index[..., None], axis=1)
     return jax.lax.stop_gradient(u), jnp.arange(M)[None] < counts[:, None]
@@ -124,7 +124,7 @@ class Attention(nn.Module):
             q, k = losses.normalise(q), losses.normalise(k)
             logits = jnp.einsum("bqhd,bkhd->bhqk", q, k)
             weights = nn.relu(logits * scale[None].astype(self.dtype))
-        # The prototypes' own attention is an ordinary softmax attention.
+        # The prototypes read the snippets by ordinary softmax attention.
         else:
             q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
             logits = dense.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
@@ -146,7 +146,10 @@ class Attention(nn.Module):
 class CrossBlock(nn.Module):
     """Cross-attention to keys under one shared LayerNorm, then an MLP.
 
-    `rebuild`: True for the decoder, with linear attention and no residual around it.
+    Args:
+      heads: number of attention heads.
+      rebuild: True for the decoder, with linear attention and no residual around it.
+      dtype: type of the activations.
     """
 
     heads: int

@@ -42,7 +42,22 @@ class Outputs:
 
 
 class Model(nn.Module):
-    """LGT adapter, classification branch and alignment branch."""
+    """LGT adapter, C-branch (classification) and A-branch (alignment).
+
+    Args:
+      visual_layers: number of transformer blocks of the encoder.
+      visual_heads: number of attention heads of the encoder.
+      attn_window: snippets W per window of local attention.
+      use_local: False drops local attention.
+      use_graph: False drops the graph convolutions.
+      classify: False drops the C-branch.
+      align: False drops the A-branch.
+      learn_prompt: False uses the plain class prompts.
+      visual_prompt: False drops the visual prompt.
+      mask_padding: True hides padding from attention, graphs and pooling.
+      dtype: type of the activations.
+      remat: True recomputes the blocks' activations in the backward pass.
+    """
 
     visual_layers: int = 2
     visual_heads: int = 1
@@ -114,6 +129,7 @@ class Model(nn.Module):
         self, params: Mapping[str, Any], text: TextInputs
     ) -> Float[Array, "C D"]:
         """Class features, computed once per step or scoring run, not per video."""
+        # Outside of a forward pass, so the learner is applied with its parameters.
         if not self.learn_prompt:
             return self._class_features(text)
         learner = layers.PromptLearner(dtype=self.dtype, parent=None)
