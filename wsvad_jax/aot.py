@@ -82,6 +82,7 @@ def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
     devices = _devices(topology)
     kind = devices[0].device_kind
     rows = []
+    # One line per program, since each takes minutes.
     for case in cases:
         print(f"{topology}: {case.model}, {case.dataset}, {case.work}", file=sys.stderr)
         config = cli.load_config([f"--config={case.model}:{case.dataset}"])

@@ -91,6 +91,7 @@ def _mean_over_anomalous(value: Callable) -> Callable:
 
     def metric(pool: Pool, weights):
         order, start, stop = _steps(pool)
+        # Sorted once for all resamples.
         video = pool.video[order]
         out = np.full(len(weights), np.nan)
 

@@ -100,6 +100,7 @@ def _chart(parts: Sequence[str], label: str, x: str, y: str, most: float = 1) ->
             f'text-anchor="end">{tick * most:.2g}</text>'
         )
 
+    # Axis titles; the vertical one is rotated about its middle.
     middle = (TOP + HEIGHT - BOTTOM) / 2
     names = (
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '

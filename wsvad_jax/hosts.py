@@ -104,6 +104,7 @@ class Notice:
     def given(self) -> bool:
         """Whether to stop here; all processes must ask equally often."""
         self.asked += 1
+        # The processes agree on a step by the number of their questions.
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(self.asked)
         return self.came

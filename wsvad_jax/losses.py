@@ -111,6 +111,7 @@ def mil_top_k(
     best = jnp.where(chosen, best, 0)  # finite values for finite gradients
 
     def log_mean(x):
+        # The mean of probabilities, taken in logarithms.
         log_p = jax.nn.log_sigmoid(x)
         return jax.nn.logsumexp(log_p, -1, where=chosen) - jnp.log(k)
 

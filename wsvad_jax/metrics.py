@@ -128,6 +128,7 @@ class Pool:
         """Pools `anomaly`, or the extra curve named `curve`."""
         scores = [v.anomaly if curve is None else v.extra[curve] for v in videos]
 
+        # An event may cover a part of a snippet, so frames are counted per snippet.
         positive = np.concatenate(
             [
                 frame_truth(v.segments, len(s), stride).reshape(-1, stride).sum(1)
@@ -342,6 +343,7 @@ def _check_classes(v, class_names):
         if not np.isfinite(v.classes).all():
             raise InputError(f"{v.video}: class probabilities hold NaN or infinity")
 
+    # A class without a name would be left out of the fine-grained metrics.
     used = {*v.label, *(category for _, _, category in v.segments)}
     if bad := sorted(c for c in used if not 0 <= c < C):
         raise InputError(f"{v.video}: class index {bad[0]}, but there are {C} classes")

@@ -232,6 +232,7 @@ def from_plan(
         )
         groups[module] = OPTIMISERS[config["name"]](schedule, config["weight_decay"])
 
+    # A single optimiser needs no partition of the parameters.
     default = groups.pop("default")
     return by_module(groups, default) if groups else default
 

@@ -125,6 +125,7 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
     model, own = build_model(config), config.model_name
     T, D = lengths(config, state)
 
+    # Traced for shapes alone, with an input as small as the model allows.
     def init():
         rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
         text = _stand_in_text(state, D) if own in weights.CLIP_PREFIXES else None

@@ -266,6 +266,7 @@ class MatrixRate:
 
     def __call__(self) -> float:
         """Returns FLOP/s, averaged over as many products as take 50 ms."""
+        # One small product is too short to time.
         start, n = time.perf_counter(), 0
         while True:
             jax.block_until_ready(self.multiply(self.x))

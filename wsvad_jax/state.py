@@ -169,6 +169,7 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     """
 
     def loss(params, batch_stats, batch, text, rngs):
+        # Features are stored as float16.
         outputs, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
             batch.features.astype(jnp.float32),
@@ -264,6 +265,7 @@ def make_step(
             state.params, state.batch_stats, batch, text, rngs
         )
 
+        # The frozen text tower has no gradient: `text` is no parameter.
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         state = State(
             step=state.step + 1,

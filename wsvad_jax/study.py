@@ -127,6 +127,7 @@ def check_alike(runs: Sequence[Run]) -> None:
                     f"{first.source}; a study of seeds mixes no recipes or protocols"
                 )
 
+        # Every setting but the seed must agree, named by its key.
         found, wanted = run.settings(), first.settings()
         for key in sorted(found.keys() | wanted.keys()):
             if found.get(key) != wanted.get(key):

@@ -164,6 +164,7 @@ def axis(edges: Float[np.ndarray, "T1"]) -> str:
     step = next(s for s in _rounds() if end / s <= most)
 
     marks = []
+    # The first and last labels would be cut off if they were centred.
     for i in range(int(end / step + 1e-6) + 1):
         share = i * step / end
         anchor = "start" if i == 0 else "end" if share > 0.97 else "middle"

@@ -123,6 +123,7 @@ def _to_numpy(path: pathlib.Path, name: Any, tensor: Any) -> np.ndarray:
             f"may be alone or under {', '.join(WRAPPERS)}"
         )
 
+    # Sparse and quantised tensors have no NumPy counterpart.
     try:
         if tensor.dtype == torch.bfloat16:  # torch can't convert it to NumPy
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)

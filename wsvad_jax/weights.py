@@ -270,6 +270,7 @@ def export_state(
     flat = flatten(variables)
     wide = _is_wide(flat)
     table = _rules_of(model_name, wide)
+    # The released code refuses a file without its unused tensors.
     if model_name == "clip_tsa":
         flat = {**_unused_defaults(flat, wide), **flat}
     names = {path: _only([rule.name(path) for rule in table], path) for path in flat}
@@ -334,6 +335,7 @@ def _split_clip(
         for p in prefixes
     ]
     clip = copies[0] if copies else {}
+    # Differing copies would leave it open which of them the model uses.
     for prefix, copy in zip(prefixes[1:], copies[1:], strict=True):
         problems["missing"] += [f"{prefix}{n}" for n in clip if n not in copy]
         problems["missing"] += [f"{prefixes[0]}{n}" for n in copy if n not in clip]

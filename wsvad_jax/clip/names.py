@@ -190,6 +190,7 @@ def openai_configs(state: Mapping[str, np.ndarray]) -> tuple[TextConfig, VisionC
     # OpenAI's files have no config.json.
     state = _plain_openai(state)
     try:
+        # The first block's shapes stand for all blocks, which `collect` checks later.
         vocabulary, width = state["token_embedding.weight"].shape
         text = TextConfig(
             vocab_size=vocabulary,

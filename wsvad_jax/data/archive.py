@@ -126,6 +126,7 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
         | "extract" >> beam.ParDo(Extract(job)).with_outputs("failed", main="made")
     )
 
+    # One file each, written when all shards are done.
     for lines, name in ((extracted.made, MANIFEST), (extracted.failed, FAILED)):
         stem, suffix = os.path.splitext(name)
         sink = beam.io.WriteToText(
@@ -206,6 +207,7 @@ class Extract(beam.DoFn):
 def read_summary(output: pathlib.Path) -> Summary:
     """Summarises a run from its manifest and dead letters; `wall` stays 0."""
     summary = Summary()
+    # Read from files, which every runner writes.
     for line in _lines(output / MANIFEST):
         if not line["made"]:
             summary.skipped.append(line["name"])

@@ -133,6 +133,7 @@ def _gather(
     """Renames the workers' files to TFDS shards and writes the metadata."""
     import tensorflow_datasets as tfds
 
+    # TFDS numbers only shards with records, so the files get their names here.
     infos = []
     for split, records in splits.items():
         checker.begin(split)

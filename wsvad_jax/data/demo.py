@@ -265,6 +265,7 @@ def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
     """One picture per second of the first normal videos, cropped to a square."""
     from wsvad_jax.data.video import Video, rgb
 
+    # Normal videos alone: anomalies stay outside of the normalised range.
     normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
     side = (WIDTH - HEIGHT) // 2
     return np.stack(
@@ -309,6 +310,7 @@ def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
         writer.writerows((p.video, p.label) for p in part)
         files[f"{split}.csv"] = text.getvalue()
 
+    # Only the test videos have segments: training sees one label per video.
     truth = [
         {
             "video": p.video,

@@ -234,6 +234,7 @@ def fighting(scene: Scene, start: int, stop: int, strength: Number) -> None:
     x = rng.uniform(40, 88)
     height = camera.height(y)
 
+    # Pairs side by side, so strong fights look like a crowd; one person of each falls.
     pairs = 2 + int(rng.random() < 1.5 * strength)
     for k in range(pairs):
         middle = x + (k - (pairs - 1) / 2) * 0.95 * height + rng.normal(0, 1)

@@ -126,6 +126,7 @@ class Scene:
     def _gain(self, hour: str) -> np.ndarray:
         """Exposure of every frame: clouds, the camera's drift, a switched lamp."""
         t = np.arange(self.frames)
+        # Slow changes of exposure, which carry no event.
         slow = np.sin(2 * np.pi * t / (self.rng.uniform(15, 50) * FPS))
         gain = 1 + self.rng.uniform(0.01, 0.04) * slow
 

@@ -91,6 +91,7 @@ def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
 def _write(
     folder: pathlib.Path, settings: dict, chunks: Iterable[np.ndarray], records: Split
 ) -> None:
+    # Streamed behind a header, since the array may exceed the memory.
     folder.mkdir()
     header = {"descr": "<f2", "fortran_order": False, "shape": tuple(settings["shape"])}
     with (

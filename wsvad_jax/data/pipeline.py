@@ -292,6 +292,7 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
     with the first item requested. It ends after the last one, or when this iterator is
     closed or garbage-collected.
     """
+    # Bounded, so the thread stays at most `ahead` items in front.
     ready: queue.Queue = queue.Queue(ahead)
     stop = threading.Event()
     end = object()

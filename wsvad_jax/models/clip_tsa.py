@@ -324,6 +324,7 @@ def magnitude_loss(outputs: Outputs, pair_videos: bool = True) -> Float[Array, "
       outputs: outputs of a training forward pass, normal videos first.
       pair_videos: True pairs videos by position; False takes all B/2 × B/2 pairs.
     """
+    # Videos with fewer than K snippets average over those that they have.
     chosen = outputs.chosen[:, None, :, None]
     mean = jnp.sum(jnp.where(chosen, outputs.selected, 0), 2) / jnp.sum(chosen, 2)
     normal, abnormal = jnp.split(losses.norm(mean)[..., 0], 2)  # [B/2, N]

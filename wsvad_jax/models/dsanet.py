@@ -240,6 +240,7 @@ def decoupled_logits(
     a = jnp.clip(anomaly_logits, -SATURATED, SATURATED)
 
     def logits(score):
+        # expm1 is exact for scores near 0, where the weight should vanish.
         weight = jnp.where(where, jnp.expm1(SHARPNESS * score), 0)
         weight = weight / jnp.sum(weight, -1, keepdims=True)
         pooled = jnp.einsum("bt,btd->bd", weight, v.astype(jnp.float32))

@@ -131,6 +131,7 @@ class GraphConv(nn.Module):
         D = x.shape[-1]
         weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
 
+        # The residual keeps a snippet's features, which G would average away.
         residual = x
         if self.features != D:
             init = dense.uniform(5 * D)

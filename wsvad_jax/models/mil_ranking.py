@@ -90,6 +90,7 @@ class Model(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = drop(nn.relu(self._dense(512, "fc1")(x)))
         x = self._dense(32, "fc2")(x)
+        # The released code has no ReLU here.
         x = drop(nn.relu(x) if self.relu_hidden else x)
         x = self._dense(1, "fc3")(x)[..., 0].astype(jnp.float32)
 
