@@ -1,8 +1,8 @@
-"""The ablations of the papers, each row as changes of the model's recipe.
+"""Ablations of the papers: each row is a set of changes to the model's recipe.
 
-DSANet's Table 5 (https://arxiv.org/abs/2511.10334): VadCLIP, its baseline, and the full
-model are rows without a change. VadCLIP's (https://arxiv.org/abs/2308.11681): without
-the temporal modules, with one branch alone, with plain prompts.
+DSANet (https://arxiv.org/abs/2511.10334), Table 5: the rows between its baseline
+VadCLIP and the full model. VadCLIP (https://arxiv.org/abs/2308.11681): without temporal
+modules, with a single branch, or with plain prompts.
 """
 
 ABLATIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -23,6 +23,6 @@ ABLATIONS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def rows(model: str) -> dict[str, tuple[str, ...]]:
-    """Returns a model's rows as {name: flags}; '' is the recipe as it is."""
+    """Returns a model's rows as {name: flags}; '' is the unchanged recipe."""
     found = ABLATIONS.get(model, {}).items()
     return {"": (), **{k: tuple(f"--config.{c}" for c in v) for k, v in found}}

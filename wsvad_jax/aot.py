@@ -1,10 +1,12 @@
-"""Training and scoring compiled for TPUs that are not there: memory, work, messages.
+"""Compiles training and scoring ahead of time for TPU topologies you don't have.
 
-The TPU compiler (package libtpu) knows topologies by name, as v5e:2x4. It gets the very
-programs of `train` and `evaluate`, at the published batch and with a text tower of CLIP
-ViT-B/16's size, as shapes alone: nothing is computed, and no weights are made.
+The TPU compiler (package libtpu) knows topologies by name, as v5e:2x4. It compiles the
+programs of `train` and `evaluate` at the published batch size, with a text tower of
+CLIP ViT-B/16's size. Inputs are shapes alone: nothing is computed, and there are no
+weights.
 
-FLOP are XLA's count for one chip; memory is what the compiler plans for one chip.
+Reported per chip: memory as planned by the compiler, FLOP as counted by XLA, and
+collectives.
 """
 
 import dataclasses
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 GIB = 2**30
-# GiB of a device, by its kind; what vendors call 16 GB is 16 GiB.
+# Memory of a device in GiB, by kind; the 16 GB of the vendors are 16 GiB.
 MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
-CROPS = {"ucf": 10, "xd": 5}  # of the released features
-WHOLE = 1024  # snippets of whole videos that are scored: 9 minutes
+CROPS = {"ucf": 10, "xd": 5}  # crops of the released features
+WHOLE = 1024  # length of whole videos in snippets: 9 minutes
 WIDTH = 512
-TEXT = TextConfig(49408, WIDTH, 2048, 12, 8, 77, WIDTH)  # CLIP ViT-B/16's
-# Without them the library looks for the machine that it is on.
+TEXT = TextConfig(49408, WIDTH, 2048, 12, 8, 77, WIDTH)  # text tower of ViT-B/16
+# Without these variables, the library asks the machine for its TPUs.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -60,7 +62,7 @@ SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One program to compile."""
+    """A program to compile."""
 
     model: str
     dataset: str
@@ -68,22 +70,24 @@ class Case:
 
 
 def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
-    """Compiles the cases; returns the device's kind and a row of numbers for each.
+    """Compiles programs for a topology and returns one row of numbers for each.
 
-    To be called in a process of its own, whose environment has `ENVIRONMENT`.
+    Call it in a separate process, with `ENVIRONMENT` in its environment.
 
     Raises:
-      InputError: no TPU compiler, or a topology that it doesn't know.
+      InputError: the TPU compiler is missing, or doesn't know the topology.
     """
     from wsvad_jax import cli
 
     devices = _devices(topology)
     kind = devices[0].device_kind
     rows = []
+    # One line per program, since each takes minutes.
     for case in cases:
         print(f"{topology}: {case.model}, {case.dataset}, {case.work}", file=sys.stderr)
         config = cli.load_config([f"--config={case.model}:{case.dataset}"])
         rows.append(dataclasses.asdict(case) | _compile(config, case, devices))
+
     versions = {k: importlib.metadata.version(k) for k in ("jax", "jaxlib", "libtpu")}
     return {
         "topology": topology,
@@ -98,8 +102,9 @@ def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
 def _devices(topology: str) -> list[Any]:
     from jax.experimental import topologies
 
-    # A v4 chip's two cores compute as one device, as they do for JAX on the chip.
+    # The two cores of a v4 chip form one device, as JAX presents them on the chip.
     options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+
     try:
         found = topologies.get_topology_desc(
             platform="tpu", topology_name=topology, **options
@@ -115,9 +120,11 @@ def _devices(topology: str) -> list[Any]:
 def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, Any]:
     training = case.work == "training"
     batch = config.paper.batch_size if training else config.eval.batch_size
-    # The recipe's batch is what was published: chips that don't divide it are left out.
+
+    # The batch size is the published one. As many chips take part as divide it.
     chips = devices[: math.gcd(batch, len(devices))]
     mesh = Mesh(np.array(chips).reshape(-1, 1), state.AXES)
+
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
     network = recipe.Network(
@@ -130,11 +137,13 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
         width=WIDTH,
         mesh=mesh,
     )
+
     sizes = speed.Sizes(
         batch, network.T, WIDTH, len(card.classes), CROPS[case.dataset] if whole else 1
     )
     lower = _lower_training if training else _lower_scoring
     lowered, sizes = lower(network, sizes)
+
     shape = [sizes.batch_size, sizes.crops, sizes.length, sizes.width]
     return {"shape": shape, "chips": mesh.size, **_measured(lowered)}
 
@@ -147,15 +156,18 @@ def _lower_training(
         config.paper.to_dict(), epochs=10, steps_per_epoch=100, loader_steps=100
     )
     batch = batch_shapes(sizes)
+    # The same calls as in training, traced for shapes.
     example = (jnp.zeros((2, *batch.features.shape[1:])), jnp.ones(2, int))
     init = state.make_init(
         network.model, optimiser, (*example, network.text), network.mesh
     )
+
     key = jax.eval_shape(lambda: jax.random.key(0))
     paper = network.paper
     parts = state.parts_of(config, paper, sizes.batch_size, network.mesh)
     step = state.make_step(network.model, paper, optimiser, dict(config.loss), parts)
     program: Any = state.compile_step(step, network.mesh)
+
     current = jax.eval_shape(init.func, *init.args, key)
     where = state.shardings(current, network.mesh)
     return program.lower(lying(current, where), batch, network.text, key), sizes
@@ -165,10 +177,12 @@ def _lower_scoring(
     network: recipe.Network, sizes: speed.Sizes
 ) -> tuple[Any, speed.Sizes]:
     scorer = Scorer(network)
+
     if network.config.eval.mode == "whole":
         sizes = dataclasses.replace(
             sizes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
         )
+
     batch = batch_shapes(sizes)
 
     def init(features, length, text):
@@ -179,33 +193,38 @@ def _lower_scoring(
     length = jax.ShapeDtypeStruct((2,), jnp.int32)
     variables: Any = jax.eval_shape(init, x, length, network.text)
     variables = {k: variables.get(k, {}) for k in ("params", "batch_stats")}
+    # Class texts are encoded by another program, which is compiled once per scoring.
     text = None
     if network.text is not None:
         text = jax.eval_shape(
             network.model.encode_text, variables["params"], network.text
         )
+
     whole = state.replicated(network.mesh)
     variables, text = (
         lying(tree, jax.tree.map(lambda _: whole, tree)) for tree in (variables, text)
     )
+
     program = scorer.program
     return program.lower(variables, batch.features, batch.length, text), sizes
 
 
 def lying(tree: Any, where: Any) -> Any:
-    """Returns the shapes of a tree as of arrays that lie as `where` says."""
+    """Returns the shapes of a tree with the shardings of `where`."""
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where
     )
 
 
 def text_shapes(card: cards.Card) -> TextInputs:
-    """Returns the shapes of a card's prompts with a text tower of ViT-B/16's size."""
+    """Returns the shapes of a card's prompts and of ViT-B/16's text tower."""
+    # A class may have several prompts.
     K = sum(len(prompts) for prompts in card.prompts)
     tokens = jax.ShapeDtypeStruct((K, speed.PROMPT), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     tower: Any = jax.eval_shape(CLIPText(TEXT).init, key, tokens)
     kernel = jax.ShapeDtypeStruct((TEXT.hidden_size, WIDTH), jnp.float32)
+
     return TextInputs(
         tokens=tokens,
         eos=jax.ShapeDtypeStruct((K,), jnp.int32),
@@ -219,7 +238,7 @@ def text_shapes(card: cards.Card) -> TextInputs:
 
 
 def batch_shapes(sizes: speed.Sizes) -> Batch:
-    """Returns the shapes of a batch as it comes from the host."""
+    """Returns the shapes of a batch from the host."""
     B, N, T, D = sizes.batch_size, sizes.crops, sizes.length, sizes.width
     return Batch(
         features=jax.ShapeDtypeStruct((B, N, T, D), jnp.float16),
@@ -230,19 +249,23 @@ def batch_shapes(sizes: speed.Sizes) -> Batch:
 
 
 def _measured(lowered: Any) -> dict[str, Any]:
+    # A program that doesn't fit is a result, not a failure of the benchmark.
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as e:
         if "memory" not in str(e):
             raise
         return {"error": " ".join(str(e).split())[:300]}
+
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    # Donated arguments are reused for outputs and would count twice.
     sizes = {
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
     }
+
     return {
         "bytes": sizes | {"all": sum(sizes.values())},
         "flop": float(cost.get("flops", math.nan)),
@@ -251,10 +274,10 @@ def _measured(lowered: Any) -> dict[str, Any]:
 
 
 def collectives(program: str) -> dict[str, dict[str, int]]:
-    """Counts a compiled program's messages between devices, and the bytes they yield.
+    """Counts the collectives of a compiled program, and the bytes of their results.
 
     Args:
-      program: its text, in XLA's notation; a loop's body counts once.
+      program: text of the program in XLA's notation; a loop's body counts once.
     """
     count, size = Counter(), Counter()
     for name, shapes in _collectives(program):
@@ -268,7 +291,7 @@ def collectives(program: str) -> dict[str, dict[str, int]]:
 
 def _collectives(program: str) -> Iterator[tuple[str, str]]:
     names = "|".join(COLLECTIVES)
-    # A line is `%name = shapes operation(operands), attributes`.
+    # A line has the form `%name = shapes operation(operands), attributes`.
     pattern = re.compile(rf" = (.*?) ({names})(?:-start)?\(")
     for line in program.splitlines():
         if found := pattern.search(line):
@@ -276,13 +299,13 @@ def _collectives(program: str) -> Iterator[tuple[str, str]]:
 
 
 def fits(found: dict[str, Any]) -> bool:
-    """Whether every program fits a chip's memory."""
+    """Whether every program fits into the memory of a chip."""
     limit = (found["gib"] or math.inf) * GIB
     return all("bytes" in p and p["bytes"]["all"] <= limit for p in found["programs"])
 
 
 def table(found: dict[str, Any]) -> list[str]:
-    """Returns the numbers as lines of a plain text table."""
+    """Formats the numbers as lines of a plain text table."""
     from wsvad_jax.writer import aligned
 
     heads = ["model", "dataset", "work", "batch", "chips", "MiB a chip", "GFLOP a chip"]
@@ -293,6 +316,8 @@ def table(found: dict[str, Any]) -> list[str]:
         if "error" in p:
             rows.append([*row, "does not fit", *[""] * 4])
             continue
+
+        # Without fsdp, gradients are all-reduced; other collectives are only counted.
         reduced = p["collectives"].get("all-reduce", {"count": 0, "bytes": 0})
         others = sum(
             v["count"] for k, v in p["collectives"].items() if k != "all-reduce"
@@ -307,6 +332,7 @@ def table(found: dict[str, Any]) -> list[str]:
                 str(others),
             ]
         )
+
     of = f"{found['gib']} GiB each" if found["gib"] else "memory unknown"
     title = f"{found['topology']}: {found['chips']} x {found['device']}, {of}"
     return [title, *aligned(rows)]

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which takes its memory and compiled programs along."""
+"""Runs a function in a fresh process, so its memory is released afterwards."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Returns what `function(*arguments)` returns in a new process.
+    """Returns the result of `function(*arguments)` in a new process.
 
     Raises:
       concurrent.futures.process.BrokenProcessPool: the process was killed.
     """
-    # Spawned: a fork would take JAX's threads along in a state of their own.
+    # Spawned, not forked: a fork copies JAX's locks without the threads that hold them.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
-        except KeyboardInterrupt:  # which a compiler wouldn't hear for minutes
+        except KeyboardInterrupt:  # a compiler would ignore it for minutes
             for process in multiprocessing.active_children():
                 process.kill()
             raise

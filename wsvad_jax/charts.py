@@ -1,7 +1,7 @@
-"""Small charts as inline SVG, for the page of results.
+"""Draws small charts as inline SVG, for the page of results.
 
-Colours are classes of results.css, so that a chart is readable on light and on dark
-ground; there is no attribute `style`, which the page's policy forbids.
+Colours are classes of results.css, so charts are readable on light and dark pages. The
+attribute `style` is avoided, since the page's security policy forbids it.
 """
 
 import html
@@ -20,15 +20,17 @@ def lines(
     y: str,
     diagonal: bool = False,
 ) -> str:
-    """Returns line charts of name → (x, y), all in [0, 1].
+    """Returns a line chart of one or more series, with both axes in [0, 1].
 
     Args:
-      series: in the order of their colours; an empty name leaves its colour out.
-      label: what the chart shows, for those who can't see it.
-      x: of the horizontal axis.
-      y: of the vertical one.
-      diagonal: draws x = y, the line of chance or of perfect calibration.
+      series: name → (x, y), in the order of the colours; an empty series skips its
+        colour.
+      label: description of the chart for screen readers.
+      x: title of the horizontal axis.
+      y: title of the vertical axis.
+      diagonal: True draws x = y, the line of chance or of perfect calibration.
     """
+    # The reference line comes first, below the curves.
     parts = [_line((0.0, 1.0), (0.0, 1.0), "diagonal")] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
         parts.append(_line(xs, ys, f"series s{i % 6}"))
@@ -36,10 +38,17 @@ def lines(
 
 
 def bars(series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str) -> str:
-    """Returns histograms of name → share in each of equal bins of [0, 1].
+    """Returns histograms over [0, 1], drawn over each other.
 
-    The vertical axis goes to the highest share.
+    The vertical axis ends at the highest share.
+
+    Args:
+      series: name → share in each of the equal bins.
+      label: description of the chart for screen readers.
+      x: title of the horizontal axis.
+      y: title of the vertical axis.
     """
+    # Shares are small if there are many bins, so the axis is scaled.
     most = max((v for values in series.values() for v in values), default=0) or 1
     parts = []
     for i, values in enumerate(series.values()):
@@ -55,7 +64,8 @@ def bars(series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str) -
 
 
 def legend(names: Sequence[str], mark: str = "s") -> str:
-    """Returns the names beside their colours."""
+    """Returns a legend: the names with their colours."""
+    # Six colours, then they repeat.
     items = "".join(
         f'<li><span class="key {mark}{i % 6}"></span>{html.escape(name)}</li>'
         for i, name in enumerate(names)
@@ -77,6 +87,7 @@ def _y(value: float) -> float:
 
 
 def _chart(parts: Sequence[str], label: str, x: str, y: str, most: float = 1) -> str:
+    # Ticks are the same on both axes, only the vertical labels are scaled by `most`.
     grid = []
     for tick in TICKS:
         left, low = _x(tick), _y(tick)
@@ -88,6 +99,8 @@ def _chart(parts: Sequence[str], label: str, x: str, y: str, most: float = 1) ->
             f'<text class="at" x="{LEFT - 6}" y="{low + 4:.1f}" '
             f'text-anchor="end">{tick * most:.2g}</text>'
         )
+
+    # Axis titles; the vertical one is rotated about its middle.
     middle = (TOP + HEIGHT - BOTTOM) / 2
     names = (
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
@@ -95,6 +108,7 @@ def _chart(parts: Sequence[str], label: str, x: str, y: str, most: float = 1) ->
         f'<text class="axis" transform="translate(11 {middle}) rotate(-90)" '
         f'text-anchor="middle">{html.escape(y)}</text>'
     )
+
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.escape(label)}">{"".join(grid)}{"".join(parts)}{names}</svg>'

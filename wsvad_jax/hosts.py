@@ -1,7 +1,7 @@
-"""Several processes that compute together: who does what, and when all of them stop.
+"""Multi-process training: data placement, synchronisation and preemption.
 
-Each holds its part of every batch and of sharded parameters. Process 0 writes what is
-not a checkpoint. With one process everything here does nothing.
+Each process has its part of every batch and of sharded parameters. Process 0 writes
+all files except checkpoints. With a single process, these functions do nothing.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ def is_first() -> bool:
 
 
 def wait(name: str) -> None:
-    """Waits until all processes have come to the place of this name."""
+    """Waits until all processes have reached the barrier `name`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 @contextlib.contextmanager
 def first_alone(name: str) -> Iterator[None]:
-    """Lets process 0 through before the others, which find what it made."""
+    """Runs the block in process 0 first; the others then find its files."""
     if not is_first():
         wait(name)
     yield
@@ -48,14 +48,15 @@ def from_first(number: int) -> int:
 
 
 def own_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
-    """Returns which rows of a batch lie on this process's devices, in order."""
+    """Returns the indices of a batch's rows on this process's devices, in order."""
     places = split(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
+    # Sorted, since the global batch is assembled in the order of its rows.
     return np.unique(np.concatenate([rows[index] for index in places.values()]))
 
 
 def join(own: Any, mesh: Mesh) -> Any:
-    """Puts a batch of the rows that each process has (`own_rows`) on the devices."""
+    """Builds the global batch from each process's rows (`own_rows`)."""
     if jax.process_count() == 1:
         return jax.device_put(own, split(mesh))
     make = jax.make_array_from_process_local_data
@@ -63,7 +64,8 @@ def join(own: Any, mesh: Mesh) -> Any:
 
 
 def spread(whole: Any, mesh: Mesh) -> Any:
-    """Puts each process's rows of a batch that all of them have on its devices."""
+    """Builds the global batch from a batch that every process has whole."""
+    # jit places a host array itself where there is one process.
     if jax.process_count() == 1:
         return whole
     rows = own_rows(mesh, len(jax.tree.leaves(whole)[0]))
@@ -71,7 +73,8 @@ def spread(whole: Any, mesh: Mesh) -> Any:
 
 
 def fetch(array: Any) -> np.ndarray:
-    """Returns an array's whole content, wherever its parts lie."""
+    """Returns the whole array on the host, gathered from all devices."""
+    # Other processes hold parts of an array that is sharded over all devices.
     if isinstance(array, jax.Array) and not (
         array.is_fully_addressable or array.is_fully_replicated
     ):
@@ -80,16 +83,16 @@ def fetch(array: Any) -> np.ndarray:
 
 
 class Notice:
-    """Notices SIGTERM, by which a scheduler or a cloud takes a machine back.
+    """Preemption notice: SIGTERM, sent by a scheduler or cloud before it stops us.
 
-    Among several processes JAX passes it on: all stop at the same place.
+    JAX forwards it between processes, so that all stop at the same step.
     """
 
     def __init__(self):
         self.came, self.asked = False, 0
 
     def __enter__(self) -> "Notice":  # noqa: PYI034 (beartype refuses Self here)
-        # JAX has a handler of its own where processes belong together.
+        # JAX installs its handler where several processes compute together.
         self.handles = (
             jax.process_count() == 1
             and threading.current_thread() is threading.main_thread()
@@ -106,8 +109,9 @@ class Notice:
         self.came = True
 
     def given(self) -> bool:
-        """Whether to stop here; all processes are to ask equally often."""
+        """Whether to stop here; all processes must ask equally often."""
         self.asked += 1
+        # The processes agree on a step by the number of their questions.
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(self.asked)
         return self.came

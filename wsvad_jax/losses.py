@@ -1,7 +1,7 @@
-"""Objectives shared by the papers: pure functions of scores and labels.
+"""Loss terms that several papers share, as pure functions of scores and labels.
 
-All reduce in float32 over the videos of a batch; `where` masks out snippets rather
-than slicing, so that every shape is static.
+All reduce in float32 over the videos of a batch. `where` masks snippets instead of
+slicing, so every shape is static.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 @runtime_checkable
 class Bags(Protocol):
-    """What an objective reads of a batch of videos."""
+    """Batch fields that an objective reads: multi-hot labels and valid lengths."""
 
     @property
     def label(self) -> Float[Array, "B C"]: ...
@@ -27,13 +27,13 @@ def weighted(
     weights: Mapping[str, Any],
     share: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Σ weight · term, and the terms.
+    """Weighted sum of loss terms, Σ weight · term, and the terms.
 
     Args:
-      terms: means over a batch.
-      weights: of the terms.
-      share: of a part of a larger batch in each term's mean; the terms come back as
-        what the part contributes to them. Nothing is the whole batch.
+      terms: mean of each term over a batch.
+      weights: weight of each term.
+      share: weight of this microbatch in each term's full-batch mean, which the
+        returned terms are multiplied by; None for a full batch.
     """
     terms = {k: v if share is None else v * share[k] for k, v in terms.items()}
     return jnp.asarray(sum(weights[k] * v for k, v in terms.items())), terms
@@ -46,11 +46,11 @@ def top_k_mean(
     *,
     where: Bool[Array, "B T"],
 ) -> Float[Array, "B *rest"]:
-    """Mean of a video's `k` largest values along T, among those `where` holds.
+    """Mean of each video's `k` largest values along T, among valid snippets.
 
     Args:
       x: scores or logits; the trailing axes are ranked independently.
-      k: how many snippets each video averages, 1 ≤ k ≤ min(k_max, valid snippets).
+      k: number of averaged snippets per video, 1 ≤ k ≤ min(k_max, valid snippets).
       k_max: static upper bound of k.
       where: valid snippets.
     """
@@ -60,10 +60,11 @@ def top_k_mean(
 
 
 def _top_k(x, k, k_max, where):
-    """The `k_max` largest along T, and which of them are among a video's `k`."""
+    """Returns the `k_max` largest values along T and the mask of each video's `k`."""
     shape = (1,) * (x.ndim - 2)
     x = jnp.where(where.reshape(where.shape + shape), x.astype(jnp.float32), -jnp.inf)
     best, _ = jax.lax.top_k(jnp.moveaxis(x, 1, -1), k_max)  # [B, *rest, k_max]
+    # k differs by video, but shapes are static: all take k_max, and the mask cuts.
     k = k.reshape(k.shape + shape + (1,))
     return best, jnp.arange(k_max).reshape((1,) * (best.ndim - 1) + (k_max,)) < k
 
@@ -71,7 +72,10 @@ def _top_k(x, k, k_max, where):
 def binary_cross_entropy(
     probability: Float[Array, "*B"], target: Float[Array, "*B"]
 ) -> Float[Array, ""]:
-    """Mean of −y log p − (1 − y) log(1 − p), each logarithm clamped at −100."""
+    """Binary cross-entropy, the mean of −y log p − (1 − y) log(1 − p).
+
+    Each logarithm is clamped at −100, as in PyTorch.
+    """
 
     def log(p):
         # The double `where` keeps the gradient finite where p is exactly 0.
@@ -86,7 +90,7 @@ def binary_cross_entropy(
 def soft_cross_entropy(
     logits: Float[Array, "B C"], target: Float[Array, "B C"]
 ) -> Float[Array, ""]:
-    """Mean over videos of −Σ_c target_c log softmax(logits)_c."""
+    """Cross-entropy with soft targets: mean over videos of −Σ_c y_c log softmax_c."""
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     return -jnp.mean(jnp.sum(target * log_p, -1))
 
@@ -98,15 +102,16 @@ def mil_top_k(
 ) -> Float[Array, ""]:
     """Bag-level BCE of the mean of the ⌊n/16 + 1⌋ highest anomaly scores.
 
-    VadCLIP (arXiv 2308.11681), Eq. 11: L_bce of the C-branch. From logits throughout,
-    log p = log mean σ(x) and log (1 − p) = log mean σ(−x): once a score rounds to 0 or 1,
-    the released code's gradient is 0 for good, and such a training never recovers.
+    VadCLIP (arXiv 2308.11681), Eq. 11: L_bce of the C-branch. It is computed from
+    logits: log p = log mean σ(x), log (1 − p) = log mean σ(−x). In the released code,
+    the gradient stays 0 once a score rounds to 0 or 1, and training never recovers.
     """
     k, k_max, where = _bag_top_k(length, anomaly_logits.shape[1])
     best, chosen = _top_k(anomaly_logits, k, k_max, where)
-    best = jnp.where(chosen, best, 0)  # finite, so that gradients are
+    best = jnp.where(chosen, best, 0)  # finite values for finite gradients
 
     def log_mean(x):
+        # The mean of probabilities, taken in logarithms.
         log_p = jax.nn.log_sigmoid(x)
         return jax.nn.logsumexp(log_p, -1, where=chosen) - jnp.log(k)
 
@@ -129,7 +134,7 @@ def mil_align(
 
 
 def text_contrast(text: Float[Array, "C D"]) -> Float[Array, ""]:
-    """Mean |cos| between the normal class's text feature and every other class's.
+    """Mean |cos| between the text features of the normal class and each other class.
 
     VadCLIP (arXiv 2308.11681), Eq. 12: L_cts.
     """
@@ -138,30 +143,31 @@ def text_contrast(text: Float[Array, "C D"]) -> Float[Array, ""]:
 
 
 def smooth_target(target: Float[Array, "*B C"], epsilon: float) -> Float[Array, "*B C"]:
-    """Mixes a target distribution with the uniform one: (1 − ε) y + ε / C."""
+    """Label smoothing: the target mixed with the uniform one, (1 − ε) y + ε / C."""
     return (1 - epsilon) * target + epsilon / target.shape[-1]
 
 
 def normalise_label(label: Float[Array, "B C"]) -> Float[Array, "B C"]:
-    """Turns a multi-hot label into a distribution, y / Σ y."""
+    """Distribution y / Σ y of a multi-hot label."""
     return label / jnp.maximum(jnp.sum(label, -1, keepdims=True), 1)
 
 
 def norm(x: Num[Array, "*B D"]) -> Num[Array, "*B 1"]:
-    """‖x‖₂ along the last axis, at least in float32, with gradient 0 at 0."""
+    """L2 norm ‖x‖₂ along the last axis, at least in float32, with gradient 0 at 0."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    # The double `where` keeps the gradient of the root finite at 0.
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def normalise(x: Num[Array, "*B D"]) -> Num[Array, "*B D"]:
-    """x / ‖x‖₂ along the last axis; a zero vector stays zero, with gradient 0."""
+    """Divides x by its L2 norm along the last axis; 0 stays 0, with gradient 0."""
     length = norm(x)
-    # Not rsqrt: XLA's on a CPU is an estimate, which shows in small gradients.
+    # Not rsqrt, which XLA on a CPU only estimates: small gradients would change.
     return (x / jnp.where(length > 0, length, 1)).astype(x.dtype)
 
 
 def _bag_top_k(length, T):
-    # A video of n snippets votes with its ⌊n/16 + 1⌋ strongest.
+    # The ⌊n/16 + 1⌋ highest of a video's n snippets count.
     where = jnp.arange(T)[None] < length[:, None]
     return length // 16 + 1, min(T // 16 + 1, T), where

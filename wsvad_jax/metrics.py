@@ -1,21 +1,21 @@
-"""Frame-level, video-level and fine-grained scores of a test set.
+"""Frame-level, video-level and fine-grained metrics of a test set.
 
   auc            ROC area over all frames (Sultani et al., https://arxiv.org/abs/1801.04264)
   ano_auc        the same over the frames of abnormal videos only
   ap             step-wise average precision (scikit-learn's; VadCLIP, DSANet)
   ap_trapezoid   trapezoidal area under precision-recall (RTFM, CLIP-TSA, XDVioDet)
-  far            share of normal videos' frames scored 0.5 or more
+  far            false alarm rate: share of normal videos' frames scored 0.5 or more
   recall@fprX    largest share of anomalous frames found at false positive rate <= X
   video_auc      ROC area of each video's highest snippet score against its label
   map, map_avg, map_avg_clean                                       (detection_map.py)
 
-Every value is a fraction in [0, 1], or None where it is undefined (one class of frames
-only, no class probabilities, no true events).
+Every value is a fraction in [0, 1], or None where it is undefined: frames of one kind
+only, no class probabilities, or no true events.
 
-The score of a snippet counts for each of its `stride` frames. Instead of repeating
-scores, each snippet enters once as anomalous and once as normal, weighted by its true
-frames; the numbers are those of the repeated scores. Frames of an abnormal video without
-true events are neither: they count in video_auc alone.
+The score of a snippet counts for each of its `stride` frames. Scores are not repeated:
+each snippet enters once as anomalous and once as normal, weighted by its true frames.
+The values are the same. Frames of an abnormal video without true events are neither:
+such a video counts in video_auc alone.
 
 Letters: V videos, T snippets of a video, S snippets of all videos, C classes,
 R bootstrap resamples, U distinct scores.
@@ -31,16 +31,16 @@ from jaxtyping import Bool, Float, Int
 from wsvad_jax import detection_map
 from wsvad_jax.errors import InputError
 
-STRIDE = 16  # frames a snippet
-THRESHOLD = 0.5  # of `far`
-FPRS = (0.01, 0.05)
+STRIDE = 16  # frames per snippet
+THRESHOLD = 0.5  # lowest score that counts as an alarm in `far`
+FPRS = (0.01, 0.05)  # false positive rates at which recall is reported
 
 NORMAL_TRUTHS = ("unmatched", "whole_video")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalVideo:
-    """One scored test video and its truth."""
+    """Scores of one test video and its ground truth."""
 
     video: str
     anomaly: Float[np.ndarray, "T"]  # score of each snippet, float32 or wider
@@ -65,7 +65,11 @@ class EvalVideo:
 def frame_truth(
     segments: Sequence[tuple[int, int, int]], num_snippets: int, stride: int = STRIDE
 ) -> Bool[np.ndarray, "frames"]:
-    """Returns the truth of `num_snippets * stride` frames; events are clipped to it."""
+    """Ground truth of `num_snippets * stride` frames, True inside an anomalous event.
+
+    Events are clipped to these frames.
+    """
+    # Class 0 is normal: its segments are no events.
     truth = np.zeros(num_snippets * stride, bool)
     for start, end, category in segments:
         if category > 0:
@@ -81,30 +85,33 @@ def evaluate(
     stride: int = STRIDE,
     slack: int | None = 0,
 ) -> dict[str, Any]:
-    """Returns the metrics of `results.json`, those of extra curves with a suffix.
+    """Returns the metrics of `results.json`; keys of extra curves have a suffix.
 
     Args:
-      videos: the scored test set, each video once.
-      class_names: normal first.
-      normal_truth: how `map` treats normal videos: "unmatched", they have no true
-        event and class normal scores 0 (the released UCF-Crime truth), or
-        "whole_video", one event of class normal as long as the video (XD-Violence).
-      stride: frames a snippet.
+      videos: scored test set, each video once.
+      class_names: names of the classes, normal first.
+      normal_truth: treatment of normal videos in `map`. "unmatched": they have no true
+        event, and class normal scores 0 (released UCF-Crime truth). "whole_video": one
+        event of class normal spans the video (XD-Violence).
+      stride: frames per snippet.
       slack: snippets by which scores may be longer or shorter than their video; None
-        for scores of resampled videos, of which only video_auc means anything.
+        for scores of resampled videos, for which only video_auc is meaningful.
 
     Raises:
-      InputError: no videos, a video twice, scores that are not finite or not float32,
-        curves of differing length, a length that does not fit the video, class
-        probabilities that do not fit `class_names`, a normal video with events, or
-        an unknown `normal_truth`.
+      InputError: no videos, a duplicate video, scores that are not finite or not
+        float32, curves of different lengths, a length that differs from the video's,
+        class probabilities that don't match `class_names`, a normal video with events,
+        or an unknown `normal_truth`.
     """
     if normal_truth not in NORMAL_TRUTHS:
         raise InputError(
             f"normal_truth is {normal_truth!r}, expected one of "
             f"{', '.join(NORMAL_TRUTHS)}"
         )
+
     check(videos, class_names, stride=stride, slack=slack)
+
+    # The main curve has plain keys; extra curves have their name as suffix.
     results = _curve_metrics(Pool.of(videos, None, stride), "")
     results.update(_map_metrics(videos, normal_truth, stride))
     for name in videos[0].extra:
@@ -114,7 +121,7 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """The snippets of all videos in one row, with their true frames counted."""
+    """Snippets of all videos concatenated, with counts of their true frames."""
 
     score: Float[np.ndarray, "S"]
     positive: Int[np.ndarray, "S"]  # anomalous frames of the snippet
@@ -126,12 +133,15 @@ class Pool:
     def of(cls, videos: Sequence[EvalVideo], curve: str | None, stride: int) -> "Pool":
         """Pools `anomaly`, or the extra curve named `curve`."""
         scores = [v.anomaly if curve is None else v.extra[curve] for v in videos]
+
+        # An event may cover a part of a snippet, so frames are counted per snippet.
         positive = np.concatenate(
             [
                 frame_truth(v.segments, len(s), stride).reshape(-1, stride).sum(1)
                 for v, s in zip(videos, scores, strict=True)
             ]
         )
+
         lengths = [len(s) for s in scores]
         return cls(
             np.concatenate(scores).astype(np.float64),
@@ -148,7 +158,8 @@ class Pool:
         return self._where(~self.abnormal[self.video])
 
     def per_video(self) -> "Pool":
-        """Returns one entry a video: its highest score, weighted 1 by its label."""
+        """Returns one entry per video: its highest score, as one frame of its label."""
+        # Videos are contiguous, so each begins where its index first appears.
         first = np.flatnonzero(np.diff(self.video, prepend=-1))
         score = np.maximum.reduceat(self.score, first)
         positive = self.abnormal.astype(np.int64)
@@ -168,9 +179,12 @@ def _curve_metrics(pool: Pool, suffix: str) -> dict[str, float | None]:
     """Returns the metrics of one anomaly curve."""
     auc, recalls = _roc(pool)
     ap, ap_trapezoid = _precision_recall(pool)
+
+    # The false alarm rate is defined on normal videos alone.
     normal = pool.normal_only()
     frames = (normal.positive + normal.negative).astype(np.float64)
     alarms = frames[normal.score >= THRESHOLD].sum()
+
     values = {
         "auc": auc,
         "ano_auc": _roc(pool.abnormal_only())[0],
@@ -184,7 +198,7 @@ def _curve_metrics(pool: Pool, suffix: str) -> dict[str, float | None]:
 
 
 def _weighted(pool):
-    """Returns scikit-learn's arguments: truth, score and the weight of each entry."""
+    """Returns scikit-learn's arguments: truth, score and weight of each entry."""
     truth = np.repeat([1, 0], len(pool.score))
     weight = np.concatenate([pool.positive, pool.negative]).astype(np.float64)
     used = weight > 0
@@ -192,49 +206,58 @@ def _weighted(pool):
 
 
 def _roc(pool):
-    """Returns the ROC area and the recalls at FPRS, or Nones."""
+    """Returns the ROC area and the recalls at FPRS, or Nones where undefined."""
     from sklearn import metrics
 
     if not pool.positive.any() or not pool.negative.any():
         return None, [None] * len(FPRS)
+
     truth, score, weight = _weighted(pool)
     fpr, tpr, _ = metrics.roc_curve(
         truth, score, sample_weight=weight, drop_intermediate=False
     )
+    # The best threshold at or below each rate: no interpolation between thresholds.
     return float(metrics.auc(fpr, tpr)), [float(tpr[fpr <= x].max()) for x in FPRS]
 
 
 def _precision_recall(pool):
-    """Returns the step-wise and the trapezoidal precision-recall area, or Nones."""
+    """Returns the step-wise and trapezoidal precision-recall areas, or Nones."""
     from sklearn import metrics
 
     if not pool.positive.any() or not pool.negative.any():
         return None, None
+
     truth, score, weight = _weighted(pool)
     precision, recall, _ = metrics.precision_recall_curve(
         truth, score, sample_weight=weight
     )
+
     # scikit-learn's average_precision_score is this sum over the same curve.
     step = -np.sum(np.diff(recall) * precision[:-1])
     return float(step), float(metrics.auc(recall, precision))
 
 
 def _map_metrics(videos, normal_truth, stride):
-    """Returns the three fine-grained values."""
+    """Returns `map`, `map_avg` and `map_avg_clean`, or Nones where undefined."""
     results: dict[str, Any] = dict.fromkeys(("map", "map_avg", "map_avg_clean"))
     if any(v.classes is None for v in videos):
         return results
+
+    # Without true events no class has an average precision.
     videos = [v for v in videos if v.known]
     abnormal = [v for v in videos if v.abnormal]
     events = _events(abnormal, "unmatched")
     if not len(events):
         return results
+
     paper = detection_map.paper_map(
         [v.classes for v in videos], _events(videos, normal_truth), stride=stride
     )
+    # Our variant leaves out normal videos, on which the published one depends.
     clean = detection_map.clean_map(
         [v.classes for v in abnormal], events, stride=stride
     )
+
     results["map"] = paper.tolist()
     results["map_avg"] = float(paper.mean())
     results["map_avg_clean"] = float(clean.mean())
@@ -263,14 +286,16 @@ def check(
     stride: int = STRIDE,
     slack: int | None = 0,
 ) -> None:
-    """Raises InputError, naming the video, for what `evaluate` can't score."""
+    """Raises InputError, naming the video, for input that `evaluate` can't score."""
     if not videos:
         raise InputError("found no videos to evaluate, expected at least one")
+
     names = set()
     for v in videos:
         if v.video in names:
             raise InputError(f"{v.video}: the video is in the test set twice")
         names.add(v.video)
+        # Metrics of a curve need all videos, so each video must have every curve.
         if v.extra.keys() != videos[0].extra.keys():
             raise InputError(
                 f"{v.video}: found the curves {sorted(v.extra)}, expected "
@@ -285,23 +310,26 @@ def check(
 def _check_curves(v):
     if not len(v.anomaly):
         raise InputError(f"{v.video}: no snippet was scored, expected at least one")
+
     for name, scores in {"anomaly": v.anomaly, **v.extra}.items():
         if len(scores) != len(v.anomaly):
             raise InputError(
                 f"{v.video}: curve {name!r} has {len(scores)} snippets, expected "
                 f"{len(v.anomaly)} as in the anomaly score"
             )
+
         # Half precision makes ties, which move the average precisions by points.
         if scores.dtype.itemsize < 4:
             raise InputError(
                 f"{v.video}: curve {name!r} is {scores.dtype}, expected float32 scores"
             )
+
         if not np.isfinite(scores).all():
             raise InputError(f"{v.video}: curve {name!r} holds NaN or infinite scores")
 
 
 def _check_length(v, stride, slack):
-    """Scores may be cut from the whole snippets or from the padded last one, too."""
+    """The last, incomplete snippet may be scored or left out."""
     T = len(v.anomaly)
     low, high = v.num_frames // stride - slack, -(-v.num_frames // stride) + slack
     if not low <= T <= high:
@@ -321,6 +349,8 @@ def _check_classes(v, class_names):
             )
         if not np.isfinite(v.classes).all():
             raise InputError(f"{v.video}: class probabilities hold NaN or infinity")
+
+    # A class without a name would be left out of the fine-grained metrics.
     used = {*v.label, *(category for _, _, category in v.segments)}
     if bad := sorted(c for c in used if not 0 <= c < C):
         raise InputError(f"{v.video}: class index {bad[0]}, but there are {C} classes")

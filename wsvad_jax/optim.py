@@ -1,6 +1,6 @@
 """Optimisers and schedules of the four papers, as optax transformations.
 
-torch_adamw          AdamW as PyTorch has it (VadCLIP, DSANet)
+torch_adamw          AdamW with PyTorch's defaults (VadCLIP, DSANet)
 stable_adamw         AMSGrad with update clipping, for DSANet's SG-NM
 adam_l2, adagrad_l2  L2 weight decay added to the gradient (CLIP-TSA, MIL ranking)
 cosine_epochs, steps_epochs, warmup_cosine    learning rates by step
@@ -29,13 +29,15 @@ class StableAdamWState(NamedTuple):
 def scale_by_stable_adamw(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-10
 ) -> optax.GradientTransformation:
-    """Adam's direction under AMSGrad, shrunk per tensor where its gradient jumps.
+    """Adam direction with AMSGrad, scaled down per tensor where the gradient jumps.
 
     With ν̂ the running maximum of the raw second moment and d = √ν̂ / √(1 − β2^t) + ε,
-    the update is μ / d / (1 − β1^t) / max(1, RMS(gradient / d)). optax.amsgrad takes
-    the maximum after bias correction, and optax.clip_by_block_rms clips the update
-    rather than scaling by the gradient's size: both differ from the released runs
-    (DSANet, arXiv 2511.10334, which takes it from Wortsman et al., arXiv 2304.13013).
+    the update is μ / d / (1 − β1^t) / max(1, RMS(gradient / d)). From Wortsman et al.
+    (arXiv 2304.13013), as DSANet (arXiv 2511.10334) uses it.
+
+    Two optax functions differ from the released runs: optax.amsgrad takes the maximum
+    after bias correction, and optax.clip_by_block_rms clips the update instead of
+    scaling by the gradient's size.
     """
 
     def init(params):
@@ -46,14 +48,18 @@ def scale_by_stable_adamw(
 
     def update(updates, state, params=None):
         del params
+
         count = state.count + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, updates)
         nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)
+
         t = count.astype(jnp.float32)
 
         def direction(m, v, g):
             denominator = jnp.sqrt(v) / jnp.sqrt(1 - b2**t) + eps
+            # The RMS is that of this gradient, not of its moment: a jump shrinks the
+            # step at once.
             rms = jnp.sqrt(jnp.mean(jnp.square(g / denominator)))
             return m / denominator / ((1 - b1**t) * jnp.maximum(rms, 1))
 
@@ -66,7 +72,8 @@ def scale_by_stable_adamw(
 def stable_adamw(
     schedule: optax.Schedule, weight_decay: float = 1e-4
 ) -> optax.GradientTransformation:
-    """StableAdamW with AMSGrad; the decay follows the schedule, not the clipping."""
+    """StableAdamW with AMSGrad; update clipping doesn't scale the weight decay."""
+    # In this order, the decay isn't scaled by the update clipping.
     return optax.chain(
         scale_by_stable_adamw(),
         optax.add_decayed_weights(weight_decay),
@@ -77,14 +84,15 @@ def stable_adamw(
 def torch_adamw(
     schedule: optax.Schedule, weight_decay: float = 0.01
 ) -> optax.GradientTransformation:
-    """AdamW with PyTorch's default decay (optax's is a hundred times smaller)."""
+    """AdamW with PyTorch's default decay, a hundred times that of optax."""
     return optax.adamw(schedule, weight_decay=weight_decay)
 
 
 def adam_l2(
     schedule: optax.Schedule, weight_decay: float
 ) -> optax.GradientTransformation:
-    """Adam whose gradient includes weight_decay · parameter (not decoupled)."""
+    """Adam with L2 penalty: weight_decay · parameter is added to the gradient."""
+    # The decay comes first, so Adam's moments see it as part of the gradient.
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_adam(),
@@ -95,7 +103,7 @@ def adam_l2(
 def adagrad_l2(
     schedule: optax.Schedule, weight_decay: float
 ) -> optax.GradientTransformation:
-    """Adagrad; the kernels' gradient includes weight_decay · kernel."""
+    """Adagrad with L2 penalty: weight_decay · kernel is added to kernels' gradients."""
 
     def kernels(params):
         return jax.tree_util.tree_map_with_path(
@@ -110,13 +118,14 @@ def adagrad_l2(
 
 
 def constant(lr: float) -> optax.Schedule:
-    """The same learning rate throughout."""
+    """Constant learning rate."""
     return optax.constant_schedule(lr)
 
 
 def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """Cosine from lr to 0, changed at the end of each epoch as the releases do."""
+    """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
 
+    # PyTorch's schedulers step once per epoch in the releases.
     def schedule(count):
         epoch = jnp.floor_divide(count, steps_per_epoch)
         return lr * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch / epochs, 1))) / 2
@@ -127,7 +136,7 @@ def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedul
 def steps_epochs(
     lr: float, milestones: Sequence[int], factor: float, steps_per_epoch: int
 ) -> optax.Schedule:
-    """lr times `factor` once for every epoch of `milestones` that is over."""
+    """Step decay: lr is multiplied by `factor` after each epoch of `milestones`."""
     bounds = {epoch * steps_per_epoch: factor for epoch in milestones}
     return optax.piecewise_constant_schedule(lr, bounds)
 
@@ -135,10 +144,12 @@ def steps_epochs(
 def warmup_cosine(
     lr: float, total: int, warmup: int, *, final: float = 0.1
 ) -> optax.Schedule:
-    """`warmup` evenly spaced values from 0 to lr, ends included, then a cosine.
+    """Linear warm-up from 0 to lr, then a cosine decay to final · lr.
 
-    The cosine goes to final · lr over total − warmup steps and stays there.
+    The warm-up has `warmup` evenly spaced values, both ends included. The cosine takes
+    total − warmup steps; the rate stays at final · lr after it.
     """
+    # A run shorter than its warm-up still reaches the full rate.
     warmup = max(min(warmup, total - 1), 0)
 
     def schedule(count):
@@ -153,28 +164,31 @@ def warmup_cosine(
 def learning_rate(
     config: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, loader_steps: int
 ) -> optax.Schedule:
-    """Builds the schedule that a recipe names.
+    """Builds a recipe's learning-rate schedule.
 
     Args:
       config: `schedule` (constant, cosine_epochs, steps_epochs or warmup_cosine), `lr`
-        and that schedule's own keys.
-      epochs: of the whole training.
-      steps_per_epoch: optimiser steps.
-      loader_steps: batches of all loaders an epoch; the release counts these for
-        SG-NM's cosine, so that with two loaders it stops half-way.
+        and the keys of that schedule.
+      epochs: number of epochs of the whole training.
+      steps_per_epoch: optimiser steps per epoch.
+      loader_steps: batches of all loaders per epoch. The release counts these for
+        SG-NM's cosine, which therefore stops half-way with two loaders.
     """
     name, lr = config["schedule"], config["lr"]
+    # A literal list: no lookup of a function by its name in a config.
     if name == "constant":
         return constant(lr)
     if name == "cosine_epochs":
         return cosine_epochs(lr, epochs, steps_per_epoch)
     if name == "steps_epochs":
         return steps_epochs(lr, config["milestones"], 0.1, steps_per_epoch)
+
     if name == "warmup_cosine":
         counted = loader_steps if config.get("count_loaders") else steps_per_epoch
         return warmup_cosine(
             lr, epochs * counted, config["warmup"], final=config.get("final", 0.1)
         )
+
     raise InputError(
         f"optim.schedule is {name!r}; expected constant, cosine_epochs, steps_epochs "
         "or warmup_cosine"
@@ -192,11 +206,16 @@ OPTIMISERS = {
 def from_plan(
     plan: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, loader_steps: int
 ) -> optax.GradientTransformation:
-    """Builds a recipe's optimisers.
+    """Builds the optimiser of a recipe, which may differ by module.
 
-    `plan["optim"]` maps "default", and any top-level module with one of its own, to
-    `name`, `lr`, `weight_decay` and the keys of `learning_rate`.
+    Args:
+      plan: `optim` maps "default", and any top-level module with a separate optimiser,
+        to `name`, `lr`, `weight_decay` and the keys of `learning_rate`.
+      epochs: number of epochs of the whole training.
+      steps_per_epoch: optimiser steps per epoch.
+      loader_steps: batches of all loaders per epoch, see `learning_rate`.
     """
+    # The groups differ in their schedules, but all count the same steps.
     groups = {}
     for module, config in plan["optim"].items():
         if config["name"] not in OPTIMISERS:
@@ -204,6 +223,7 @@ def from_plan(
                 f"optim.{module}.name is {config['name']!r}; expected one of "
                 f"{', '.join(OPTIMISERS)}"
             )
+
         schedule = learning_rate(
             config,
             epochs=epochs,
@@ -211,6 +231,8 @@ def from_plan(
             loader_steps=loader_steps,
         )
         groups[module] = OPTIMISERS[config["name"]](schedule, config["weight_decay"])
+
+    # A single optimiser needs no partition of the parameters.
     default = groups.pop("default")
     return by_module(groups, default) if groups else default
 
@@ -219,11 +241,12 @@ def by_module(
     groups: Mapping[str, optax.GradientTransformation],
     default: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-    """One optimiser for each top-level module named in `groups`, `default` elsewhere.
+    """Combines optimisers by top-level module, with `default` for all others.
 
-    A module that the model doesn't have (switched off) is no error.
+    Modules of `groups` that are switched off in the model are skipped.
     """
 
+    # The group of every parameter is decided by its top-level module.
     def labels(params):
         return {
             name: jax.tree.map(

@@ -1,9 +1,10 @@
-"""What a score owes to its snippet's place in the window, and scores without it.
+"""Estimates and removes positional bias in windowed scores.
 
-VadCLIP's and DSANet's distance graph is not normalised: its rows sum to 5.5 in the
-middle of a window and to 3.2 at the ends, so that the top-k of MIL soon reads the ends,
-whatever is seen there. A still video, with the same feature at each snippet, shows by
-how much. This correction is ours; the papers and releases know none. Needs numpy only.
+The distance graph of VadCLIP and DSANet is not normalised: its rows sum to 5.5 in the
+middle of a window and to 3.2 at the ends. MIL's top-k therefore favours the ends,
+independently of the content. A still video, which repeats one feature at each snippet,
+measures this bias. The correction is ours; papers and releases have none. It needs
+numpy only.
 """
 
 import numpy as np
@@ -20,9 +21,10 @@ def still(
     """Returns the mean feature of a video's calm moments, float16.
 
     Args:
-      features: of the snippets, in N crops.
-      anomaly: their scores; the lowest quarter counts.
+      features: snippet features, in N crops.
+      anomaly: anomaly scores of the snippets; the lowest quarter is calm.
     """
+    # Calm moments only: the mean of all would contain the event.
     quiet = features[:, anomaly <= np.quantile(anomaly, USUAL)]
     return quiet.astype(np.float32).mean(1, keepdims=True).astype(np.float16)
 
@@ -30,14 +32,14 @@ def still(
 def without_place(
     score: Float[np.ndarray, "T"], calm: Float[np.ndarray, "T"]
 ) -> Float[np.ndarray, "T"]:
-    """Takes out of scores what comes from a snippet's place in the window alone.
+    """Removes positional bias from the scores of a video.
 
-    How far `calm` is above its lowest is subtracted, as logits, so that scores stay
-    between 0 and 1.
+    The bias is the excess of `calm` over its minimum. It is subtracted from the logits,
+    so scores stay between 0 and 1.
 
     Args:
-      score: of the snippets, in [0, 1].
-      calm: of a still video of the same length, see `still`.
+      score: snippet scores, in [0, 1].
+      calm: snippet scores of a still video of the same length, see `still`.
     """
     logit, place = _logit(score), _logit(calm)
     excess = place - place.min(initial=np.inf)
@@ -45,5 +47,6 @@ def without_place(
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
+    # Bounded, since the logit of 0 or 1 is infinite.
     p = np.clip(p.astype(np.float64), 1e-4, 1 - 1e-4)
     return np.log(p / (1 - p))

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -8,13 +8,22 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class Progress:
-    """Counts `total` units of work (0: unknown), shown as `label`; use with `with`."""
+    """Progress bar of `total` units of work (0 if unknown), as a context manager.
+
+    Args:
+      label: progress-bar label.
+      total: number of units.
+      unit: name of a unit.
+      initial: units that are done at the start.
+    """
 
     def __init__(self, label: str, total: int, *, unit: str = "it", initial: int = 0):
         self.label, self.total, self.unit = label, total, unit
         self.count = self.initial = initial
         self.info: dict[str, Any] = {}
         self.start = self.last_line = time.monotonic()
+
+        # tqdm redraws its line, which fills a log file with copies.
         self.bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -31,13 +40,15 @@ class Progress:
         return self
 
     def __exit__(self, *exc) -> None:
+        # The last line shows the end state, but not after an error.
         if self.bar is not None:
             self.bar.close()
         elif self.count > self.initial and exc[0] is None:
             self._line()
 
     def update(self, n: int = 1, **info: Any) -> None:
-        """Adds `n` units; `info` (name=text or number) is shown beside the count."""
+        """Adds `n` units. `info` (name=text or number) is shown after the count."""
+        # Plain lines are limited in time, not in number: units differ in length.
         self.count += n
         self.info.update(info)
         if self.bar is not None:
@@ -62,8 +73,10 @@ class Progress:
     def _line(self) -> None:
         self.last_line = time.monotonic()
         done = self.count - self.initial
+        # Units of an earlier run count as done, but not for the rate.
         rate = done / max(self.last_line - self.start, 1e-9)
         left = (self.total - self.count) / rate if rate else float("inf")
+
         parts = [
             f"{self.label} {self.count}" + (f"/{self.total}" if self.total else ""),
             f"{rate:.1f} {self.unit}/s",

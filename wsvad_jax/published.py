@@ -1,7 +1,7 @@
-"""Published numbers of the four systems, in %, with the paper that prints them.
+"""Published numbers of the four models in %, with the source of each.
 
-Keys of `values` are those of results.json, `ap` and `ap_trapezoid` told apart as the
-paper's code computes them. The weights behind all of them were picked on the test set.
+Keys of `values` are those of results.json; the paper's code decides between `ap` and
+`ap_trapezoid`. All of the numbers are of weights that were selected on the test set.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ DSANET = "https://arxiv.org/abs/2511.10334"
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Numbers of one system on one dataset."""
+    """Published numbers of one model on one dataset."""
 
     dataset: str
     model: str
@@ -26,7 +26,7 @@ class Published:
 
     @property
     def weights(self) -> str:
-        """The words of its row."""
+        """Description of the row in a table of results."""
         return f"published, {self.features} features"
 
 

@@ -1,7 +1,7 @@
-"""Snippet scores of whole videos: fixed-shape batches of windows, cut back.
+"""Scores the snippets of whole videos in fixed-shape batches of windows.
 
 A compiled program sees one shape only: `batch_size` windows of T snippets. The last
-batch is filled up, and what fills it is dropped.
+batch is padded, and the scores of the padding are dropped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from wsvad_jax.data.pipeline import Windows
     from wsvad_jax.recipe import Network, Recipe
 
-SHORTEST = 32  # snippets that a whole video is padded to at least
+SHORTEST = 32  # shortest length that whole videos are padded to, in snippets
 Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], float32
 
 
 class Scorer:
-    """Scores windows with a recipe's model; compiled once, used for any weights."""
+    """Scores windows with a recipe's model; one compiled program for all weights."""
 
     def __init__(self, recipe: "Network"):
         self.recipe = recipe
         self.batch_size = recipe.config.eval.batch_size
         check_batch(self.batch_size, recipe.mesh, "config.eval.batch_size")
+
         everywhere, over_devices = replicated(recipe.mesh), split(recipe.mesh)
 
         def score(variables, features, length, text):
@@ -45,16 +46,18 @@ class Scorer:
 
         self.program: Callable = jax.jit(
             score,
-            # Weights and text lie where training has them.
+            # None: weights and text stay where training has put them.
             in_shardings=(None, over_devices, over_devices, None),
             out_shardings=everywhere,
         )
+        # Class texts don't depend on the videos, so a separate program encodes them
+        # once.
         self._encode_text: Callable | None = None
         if recipe.text is not None:
             self._encode_text = jax.jit(recipe.model.encode_text)
 
     def batch_of(self, L: int) -> int:
-        """Videos of L snippets that hold no more than a batch of windows does."""
+        """Number of videos of L snippets that fit into the size of a window batch."""
         devices = self.recipe.mesh.size
         rows = self.batch_size * self.recipe.T // L
         return max(rows // devices, 1) * devices
@@ -72,12 +75,12 @@ class Scorer:
         """Scores windows.
 
         Args:
-          params: the model's parameters.
-          batch_stats: its running statistics, if it has any.
+          params: parameters of the model.
+          batch_stats: running statistics of the model, empty if it has none.
           features: windows, in memory or memory-mapped.
-          length: valid snippets of each.
-          label: of the progress shown.
-          batch_size: windows at a time; 0 takes the recipe's.
+          length: valid snippets of each window.
+          label: progress-bar label.
+          batch_size: windows at a time; 0 means the recipe's batch size.
         """
         variables = {"params": params, "batch_stats": batch_stats}
         text, W, B = (
@@ -85,6 +88,8 @@ class Scorer:
             len(length),
             batch_size or self.batch_size,
         )
+
+        # The last batch is padded to B, so one compiled program serves all.
         found = []
         with Progress(label, W, unit="window") as progress:
             for start in range(0, W, B):
@@ -93,10 +98,11 @@ class Scorer:
                     self.batch(variables, text, features[part], length[part], B)
                 )
                 progress.update(part.stop - start)
+
         return {k: np.concatenate([scores[k] for scores in found]) for k in found[0]}
 
     def encode_text(self, params: Any) -> Any:
-        """Returns the features of the class prompts; None of a model without."""
+        """Returns the features of the class prompts; None if the model has none."""
         if self._encode_text is None:
             return None
         return self._encode_text(params, self.recipe.text)
@@ -109,15 +115,16 @@ class Scorer:
         length: Int[np.ndarray, "W"],
         batch_size: int,
     ) -> Scores:
-        """Scores W windows at once, filled up to `batch_size`, W or more.
+        """Scores W windows at once, padded to a batch of `batch_size` ≥ W.
 
         Args:
-          variables: the model's `params` and `batch_stats`.
-          text: of `encode_text`.
+          variables: `params` and `batch_stats` of the model.
+          text: result of `encode_text`.
           features: windows.
-          length: valid snippets of each.
-          batch_size: what the program is compiled for.
+          length: valid snippets of each window.
+          batch_size: batch size of the compiled program.
         """
+        # Every process has all windows; each puts its rows on its devices.
         W = len(length)
         x, n = _fill(features, length, batch_size)
         x, n = hosts.spread((x, n), self.recipe.mesh)
@@ -126,7 +133,7 @@ class Scorer:
 
 
 def _fill(features, length, B):
-    # Rows that fill the batch have length 1, so that nothing divides by zero.
+    # Padding rows have length 1, so no mean over their snippets divides by zero.
     missing = B - len(length)
     x = np.concatenate([features, np.zeros((missing, *features.shape[1:]), np.float16)])
     return x, np.concatenate([length, np.ones(missing, np.int32)]).astype(np.int32)
@@ -138,10 +145,11 @@ def per_video(
     """Joins the windows of each video and cuts the padding.
 
     Args:
-      scores: of windows, in the order of the videos.
+      scores: scores of windows, in the order of the videos.
       length: valid snippets of each window.
-      num_snippets: of each video.
+      num_snippets: snippets of each video.
     """
+    # The mask drops padding; the rest is in the order of videos and snippets.
     T = next(iter(scores.values())).shape[1]
     valid = np.arange(T) < length[:, None]
     ends = np.cumsum(num_snippets)[:-1]
@@ -154,9 +162,11 @@ def score_split(
 ) -> list[EvalVideo]:
     """Scores every video of split `name` as the released test scripts do.
 
-    With `config.eval.mode` 'windows': consecutive windows of T snippets, each scored on
-    its own with positions starting anew, the last one padded; the card's crop. With
-    'whole': every video at its own length and with all its crops.
+    The mode is `config.eval.mode`:
+
+      'windows': consecutive windows of T snippets, scored independently, the last one
+        padded; the dataset card names the crop.
+      'whole': every video at its full length, with all its crops.
     """
     entries = recipe.dataset.split(name).entries
     if recipe.config.eval.mode == "windows":
@@ -172,18 +182,24 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
     windows = pipeline.windows(
         recipe.dataset, name, recipe.T, recipe.dataset.card.test_crop
     )
+
+    # The plain scores, which are final unless positional bias is removed.
     scores = scorer(
         params, batch_stats, windows.features, windows.length, label=f"score {name}"
     )
     videos = per_video(scores, windows.length, windows.num_snippets)
     if not recipe.without_place:
         return videos
-    # Windows of a still video are alike but for their length: each is scored once.
+
+    # A still video repeats one feature, so its windows differ by length alone: each
+    # length is scored once.
     kinds, which = np.unique(
         np.stack([windows.video, windows.length]), axis=1, return_inverse=True
     )
     frozen = StillVideos(windows, [v["anomaly"] for v in videos], kinds)
     scores = scorer(params, batch_stats, frozen, kinds[1], label=f"score {name}, still")
+
+    # Back to one score per snippet, to be compared with the plain ones.
     calm = per_video(
         {k: v[which.ravel()] for k, v in scores.items()},
         windows.length,
@@ -197,7 +213,15 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
 
 
 class StillVideos:
-    """Windows of the calm moments of scored videos, made a slice at a time."""
+    """Windows of still videos, built slice by slice from scored videos.
+
+    A still video repeats the mean feature of a video's calm moments.
+
+    Args:
+      windows: windows of the scored videos.
+      anomaly: anomaly scores of each video.
+      kinds: rows (video index, length) of the windows to build.
+    """
 
     def __init__(
         self,
@@ -214,6 +238,7 @@ class StillVideos:
         for i, (video, length) in enumerate(chosen.T.tolist()):
             mine = windows.video == video
             valid = np.arange(T) < windows.length[mine, None]
+            # Joined over windows: [snippets, N, D].
             snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
             x[i, :, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
         return x
@@ -223,10 +248,12 @@ def _score_whole(recipe, scorer, params, batch_stats, name):
     split = recipe.dataset.split(name)
     num_snippets = np.array([e.num_snippets for e in split.entries], np.int32)
     buckets = bucket_lengths(num_snippets)
+
     found: list[dict[str, np.ndarray]] = [{} for _ in num_snippets]
     for L in np.unique(buckets):
         chosen = np.flatnonzero(buckets == L)
         length = num_snippets[chosen]
+        # All videos of one padded length share a compiled program.
         scores = scorer(
             params,
             batch_stats,
@@ -241,16 +268,16 @@ def _score_whole(recipe, scorer, params, batch_stats, name):
 
 
 def bucket_lengths(num_snippets: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
-    """The lengths that videos are padded to: powers of two, at least 32.
+    """Padded length of each video: the next power of two, at least 32.
 
-    A program is compiled for each, so a split of any lengths needs a handful.
+    One program is compiled per length, so any split needs only a few.
     """
     exponent = np.ceil(np.log2(np.maximum(num_snippets, SHORTEST)))
     return (2**exponent).astype(np.int64)
 
 
 class PaddedVideos:
-    """Videos of a split padded to L snippets, read a slice at a time."""
+    """Videos of a split padded to L snippets, read slice by slice."""
 
     def __init__(self, split: Any, chosen: Int[np.ndarray, "V"], L: int):
         self.split, self.chosen, self.L = split, chosen, L
@@ -267,7 +294,7 @@ class PaddedVideos:
 def eval_videos(
     entries: Sequence["Entry"], scores: Sequence[Mapping[str, Float[np.ndarray, "..."]]]
 ) -> list[EvalVideo]:
-    """Pairs scores with truth, video by video."""
+    """Pairs the scores of each video with its ground truth."""
     return [
         EvalVideo(
             video=e.video,

@@ -1,7 +1,7 @@
-"""Holds the sizes of a released state dict against a recipe.
+"""Compares the architecture of a released state dict with a recipe.
 
-`check_sizes` says in words what differs, as far as the tensors tell it;
-`expected_variables` gives the shape of every variable that the recipe's model has.
+`check_sizes` words the differences that the tensors reveal. `expected_variables`
+returns the shape of every variable of the recipe's model.
 """
 
 import re
@@ -13,20 +13,20 @@ import numpy as np
 from wsvad_jax import weights
 from wsvad_jax.errors import InputError
 
-# (what, field of the model, tensors that are counted, tensors beyond the field)
+# (name, field of the model, pattern of the counted tensors, count minus field)
 COUNTED = (
     ("temporal blocks", "visual_layers", r"temporal\.resblocks\.\d+\.ln_1\.weight", 0),
     # The last adapter replaces the tower's projection.
     ("text adapters", "text_adapt_until", r".*\.text_adapter\.\d+\.fc\.0\.weight", 1),
     ("decoder blocks", "decoder_layers", r".*\.decoder\.\d+\.norm1\.weight", 0),
 )
-# (what, field of the model, tensor whose first axis has that size)
+# (name, field of the model, tensor with that size as its first axis)
 REFINER = "video_anomaly_refiner."
 MEASURED = (
     ("prototypes", "prototypes", REFINER + "video_prototypes"),
     ("decoder heads", "decoder_heads", REFINER + "decoder.0.attn.learn_scale"),
 )
-# (what, field of the model that switches it, tensors that are there if it is on)
+# (name, switch of the model, prefix of the tensors that exist if it is on)
 SWITCHED = (
     ("attention in windows", "use_local", "temporal."),
     ("graph convolution", "use_graph", "gc1."),
@@ -37,28 +37,32 @@ SWITCHED = (
     ("SG-NM", "sgnm", REFINER),
     ("temporal attention", "attention", "hard_attention."),
 )
-# Temporal blocks tell the two public checkpoints of VadCLIP and of DSANet apart.
+# The number of temporal blocks identifies the public checkpoints of VadCLIP and DSANet.
 PUBLIC = {2: ("ucf", "UCF-Crime"), 1: ("xd", "XD-Violence")}
 
 
 def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> None:
-    """Holds the sizes that a state dict shows against the recipe's.
+    """Compares the sizes in a state dict with those of a recipe.
 
-    The attention window and the classes are not in the weights: any classes go with
-    them, and any window that divides the snippets.
+    Attention window and classes are not part of the weights, which work with any
+    classes and with any window that divides the snippets.
 
     Raises:
-      InputError: they differ; every difference is named.
+      InputError: sizes differ; every difference is named.
     """
     from wsvad_jax.recipe import build_model
 
     fields = vars(build_model(config))
+
+    # Parts that are switched on or off explain missing and additional tensors.
     found = [
         f"its {what} is {'missing' if fields[field] else 'there'}, but "
         f"config.model.{field} is {fields[field]}"
         for what, field, mark in SWITCHED
         if field in fields and fields[field] != any(n.startswith(mark) for n in state)
     ]
+
+    # Numbers of blocks and widths; 0 means that the part is missing, named above.
     sizes = {
         (what, field): _count(state, pattern) - beyond
         for what, field, pattern, beyond in COUNTED
@@ -69,6 +73,8 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
         for (what, field), size in sizes.items()
         if field in fields and size > 0 and size != fields[field]
     ]
+
+    # The position table has the window length of the training.
     T = _size(state, "frame_position_embeddings.weight")
     length, window = config.data.length, fields.get("attn_window", 1)
     if T > 0 and length and T != length:
@@ -80,6 +86,7 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
             f"its windows are {T} snippets, which config.model.attn_window {window} "
             "doesn't divide"
         )
+
     if found:
         raise InputError(
             f"{source} doesn't fit the recipe: {'; '.join(found)}"
@@ -88,7 +95,7 @@ def check_sizes(config: Any, state: Mapping[str, np.ndarray], source: str) -> No
 
 
 def _public(config: Any, state: Mapping[str, np.ndarray]) -> str:
-    """Names the public dataset that a checkpoint of other sizes is of."""
+    """Names the public dataset whose checkpoint has these sizes, or returns ""."""
     known = PUBLIC.get(_count(state, COUNTED[0][2]))
     if known is None or known[0] == config.data.name:
         return ""
@@ -103,13 +110,13 @@ def _count(state: Mapping[str, np.ndarray], pattern: str) -> int:
 
 
 def _size(state: Mapping[str, np.ndarray], name: str, axis: int = 0) -> int:
-    """An axis of a tensor, 0 where it isn't there."""
+    """Length of an axis of a tensor, 0 if it doesn't exist."""
     array = state.get(name)
     return array.shape[axis] if array is not None and array.ndim > axis else 0
 
 
 def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the shapes of the recipe's variables, at a state dict's own T and D."""
+    """Returns the shapes of the recipe's variables, with the state dict's T and D."""
     import jax
     import jax.numpy as jnp
 
@@ -118,6 +125,7 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
     model, own = build_model(config), config.model_name
     T, D = lengths(config, state)
 
+    # Traced for shapes alone, with an input as small as the model allows.
     def init():
         rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
         text = _stand_in_text(state, D) if own in weights.CLIP_PREFIXES else None
@@ -128,7 +136,10 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
 
 
 def lengths(config: Any, state: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """Returns the snippets of a window and the width of features, as far as known."""
+    """Returns the snippets per window and the feature width of a state dict.
+
+    Defaults replace sizes that its tensors don't contain.
+    """
     T = _size(state, "frame_position_embeddings.weight") or config.data.length
     T = T or config.model.get("attn_window", 32)
     entry = {"mil_ranking": "fc1.weight", "clip_tsa": "mlp.fc1.weight"}
@@ -137,7 +148,7 @@ def lengths(config: Any, state: Mapping[str, np.ndarray]) -> tuple[int, int]:
 
 
 def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
-    """Prompts and a text tower of the width and depth that the state dict asks for."""
+    """Returns prompts and a text tower of the width and depth in the state dict."""
     import jax
     import jax.numpy as jnp
 
@@ -148,6 +159,8 @@ def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
     width = _size(state, "text_prompt_embeddings.weight", 1)
     width = width or _size(state, "clip_adapter.text_adapter.0.fc.0.weight", 1) or D
     layers = max(_count(state, COUNTED[1][2]), 1)
+
+    # As small as shapes allow: two tokens, one head.
     config = TextConfig(2, width, width, layers, 1, positions, D, eos_token_id=1)
     tokens = jnp.zeros((2, 2), jnp.int32)
     params = dict(CLIPText(config).init(jax.random.key(0), tokens))
@@ -155,4 +168,5 @@ def _stand_in_text(state: Mapping[str, np.ndarray], D: int) -> Any:
         "text_model": params["params"],
         "text_projection": {"kernel": jnp.zeros((width, D))},
     }
+
     return TextInputs(tokens, jnp.ones(2, jnp.int32), jnp.eye(2), params, config)

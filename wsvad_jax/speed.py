@@ -1,12 +1,12 @@
-"""How fast training and scoring run, measured on synthetic features of given sizes.
+"""Benchmarks training and scoring steps on synthetic features.
 
-Times are medians over steps that are waited for one by one, after a step that compiles.
-The rate that they are held against is a square matrix product's, measured in the same
-process, in the same precision and between the steps, so that a busy machine slows both.
+Times are medians over steps, each waited for, after a step that compiles. They are
+compared with the rate of a square matrix product. It is measured in the same process,
+in the same precision and between the steps, so a busy machine slows both.
 
 Floating-point operations are counted twice: by XLA for the compiled program (`xla`),
-and by walking the traced program for its matrix products and convolutions alone
-(`products`), 2·M·N·K each, which is what a count by hand gives.
+and over the matrix products and convolutions of the traced program (`products`), at
+2·M·N·K each, as in a count by hand.
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ from wsvad_jax.scoring import Scorer
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-PROMPT = 16  # tokens
-MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the product held against
+PROMPT = 16  # tokens per class prompt
+MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the reference product
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of one measurement: B videos of T snippets, D wide, C classes."""
+    """Sizes of a measurement: B videos of T snippets, D wide, C classes."""
 
     batch_size: int
     length: int
@@ -46,12 +46,12 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated work."""
+    """Seconds of each repetition of the measured work."""
 
     seconds: tuple[float, ...]
 
     def summary(self) -> dict[str, float]:
-        """Median and the quartiles around it."""
+        """Median and quartiles."""
         low, middle, high = np.percentile(self.seconds, [25, 50, 75]).tolist()
         return {"median_s": middle, "low_s": low, "high_s": high}
 
@@ -62,23 +62,30 @@ def measure_training(
     """Times the recipe's training step on normal features.
 
     Args:
-      config: a recipe; the paper's optimisers are taken.
-      sizes: of the batch.
-      steps: timed ones.
+      config: recipe; its published optimisers are used.
+      sizes: sizes of the batch.
+      steps: number of timed steps.
       profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
     """
     batch, key = synthetic_batch(sizes), jax.random.key(0)
     network, current, step = training_of(config, sizes)
+
     count = state.count(current.params)
+    # Traced before compilation: XLA rewrites products, which a count by hand doesn't
+    # see.
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
+
     placed = jax.device_put(batch, state.split(network.mesh))
+    # Compiled explicitly, for its time and its memory analysis.
     start = time.perf_counter()
     program: Any = state.compile_step(step, network.mesh)
     compiled = program.lower(current, placed, network.text, key).compile()
     compile_s = time.perf_counter() - start
+
     rate = MatrixRate(config.model.dtype)
 
     def run() -> Any:
+        # The step donates its state, so the new one replaces it.
         nonlocal current
         current, metrics = compiled(current, placed, network.text, key)
         return metrics
@@ -86,6 +93,7 @@ def measure_training(
     timing, product_rate = interleaved(run, rate, steps, profile)
     found = _work(timing, product_rate, compiled, products)
     snippets = sizes.batch_size * sizes.crops * sizes.length
+
     return {
         **dataclasses.asdict(sizes),
         "dtype": config.model.dtype,
@@ -100,12 +108,15 @@ def measure_training(
 def training_of(
     config: "ConfigDict", sizes: Sizes
 ) -> tuple[recipe.Network, state.State, state.Step]:
-    """Returns the recipe's model, initial state and training step."""
+    """Builds the recipe's model, initial state and training step."""
     network, plan = network_of(config, sizes), config.paper.to_dict()
     optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
+
+    # Parameters don't depend on the batch size, so two videos suffice.
     shape = (2, sizes.crops, sizes.length, sizes.width)
     example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
     init = state.make_init(network.model, optimiser, example, network.mesh)
+
     paper, weights = network.paper, dict(config.loss)
     parts = state.parts_of(config, paper, sizes.batch_size, network.mesh)
     step = state.make_step(network.model, paper, optimiser, weights, parts)
@@ -115,13 +126,14 @@ def training_of(
 def measure_scoring(
     config: "ConfigDict", sizes: Sizes, *, steps: int = 10
 ) -> dict[str, Any]:
-    """Times the scoring of batches of windows, host to host, text encoded once."""
+    """Times the scoring of window batches, from host to host, with encoded text."""
     network = network_of(config, sizes)
     batch = synthetic_batch(sizes)
     params, batch_stats = random_variables(network)
     variables = {"params": params, "batch_stats": batch_stats}
     scorer = Scorer(network)
     text = scorer.encode_text(params)
+
     features = np.asarray(batch.features, np.float16)
     length = np.asarray(batch.length)
 
@@ -131,12 +143,16 @@ def measure_scoring(
     start = time.perf_counter()
     run()
     compile_s = time.perf_counter() - start
+
     rate = MatrixRate(config.model.dtype)
     timing, product_rate = interleaved(run, rate, steps)
+
     inputs = variables, features, length, text
+    # For the counts alone; JAX doesn't expose the program that ran.
     compiled = scorer.program.lower(*inputs).compile()
     products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
     found = _work(timing, product_rate, compiled, products)
+
     return {
         **dataclasses.asdict(sizes),
         "dtype": config.model.dtype,
@@ -148,7 +164,7 @@ def measure_scoring(
 
 
 def random_variables(network: recipe.Network) -> tuple[Any, Any]:
-    """Returns initial parameters and running statistics."""
+    """Returns the initial parameters and running statistics of a model."""
     example = jnp.zeros((2, 1, network.T, network.width)), jnp.ones(2, jnp.int32)
 
     def init(text):
@@ -164,7 +180,7 @@ def _work(
 ) -> dict[str, Any]:
     summary = timing.summary()
     counted = compiled.cost_analysis() or {}
-    counted = counted[0] if isinstance(counted, list) else counted
+    counted = counted[0] if isinstance(counted, list) else counted  # by JAX version
     return {
         **summary,
         "flop_xla": float(counted.get("flops", math.nan)),
@@ -176,7 +192,7 @@ def _work(
 
 
 def network_of(config: "ConfigDict", sizes: Sizes) -> recipe.Network:
-    """Returns the recipe's model, with prompts if it reads any."""
+    """Builds the recipe's model, with class prompts if it uses any."""
     text = text_tower(sizes) if "clip" in config else None
     return recipe.Network(
         config=config,
@@ -191,7 +207,7 @@ def network_of(config: "ConfigDict", sizes: Sizes) -> recipe.Network:
 
 
 def text_tower(sizes: Sizes) -> Any:
-    """Returns prompts of 16 tokens with a random text tower of CLIP ViT-B/16's sizes."""
+    """Returns prompts of 16 tokens and a random text tower of CLIP ViT-B/16's size."""
     from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.clip.random import EOS_TOKEN_ID, VOCAB_SIZE, random_params
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
@@ -200,8 +216,11 @@ def text_tower(sizes: Sizes) -> Any:
         *(VOCAB_SIZE, 512, 2048, 12, 8, 77, sizes.width), eos_token_id=EOS_TOKEN_ID
     )
     params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, sizes.width), 0)
+
+    # Random words between start and end token; the values don't change the cost.
     tokens = np.random.RandomState(0).randint(0, 512, (sizes.classes, PROMPT))
     tokens[:, 0], tokens[:, -1] = EOS_TOKEN_ID - 1, EOS_TOKEN_ID
+
     return TextInputs(
         tokens=jnp.asarray(tokens, jnp.int32),
         eos=jnp.full(sizes.classes, PROMPT - 1, jnp.int32),
@@ -212,14 +231,20 @@ def text_tower(sizes: Sizes) -> Any:
 
 
 def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
-    """Returns normal, then abnormal videos with features like CLIP's, of any length."""
+    """Returns a batch of normal, then abnormal videos, of random lengths.
+
+    The features have the deviation of CLIP's.
+    """
     r = np.random.RandomState(seed)
     B, T = sizes.batch_size, sizes.length
     shape = (B, sizes.crops, T, sizes.width)
+
+    # Pairing by halves needs the normal videos first.
     label = np.zeros((B, sizes.classes), np.float32)
     half = B // 2
     label[:half, 0] = 1
     label[np.arange(half, B), r.randint(1, sizes.classes, B - half)] = 1
+
     return Batch(
         features=(r.standard_normal(shape) * 0.4).astype(np.float16),
         length=r.randint(T // 2, T + 1, B).astype(np.int32),
@@ -229,7 +254,7 @@ def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
 
 
 class MatrixRate:
-    """A square matrix product to hold times against, in the work's own precision."""
+    """Rate of a square matrix product in a given precision, as a reference."""
 
     def __init__(self, dtype: str, rows: int = 0):
         rows = rows or MATRIX.get(jax.default_backend(), 2048)
@@ -240,7 +265,8 @@ class MatrixRate:
         jax.block_until_ready(self.multiply(self.x))
 
     def __call__(self) -> float:
-        """Returns FLOP/s of one product, of as many as last 50 ms."""
+        """Returns FLOP/s, averaged over as many products as take 50 ms."""
+        # One small product is too short to time.
         start, n = time.perf_counter(), 0
         while True:
             jax.block_until_ready(self.multiply(self.x))
@@ -253,33 +279,42 @@ class MatrixRate:
 def interleaved(
     run: Callable[[], Any], rate: MatrixRate, steps: int, profile: str = ""
 ) -> tuple[Timing, float]:
-    """Times `run` and the matrix product in turn; returns times and median FLOP/s."""
+    """Times `run` and the matrix product alternately.
+
+    Returns the times of `run` and the median rate of the product in FLOP/s.
+    """
     jax.block_until_ready(run())
+    # The first run compiles and is not timed.
     seconds, rates = [], []
     if profile:
         jax.profiler.start_trace(profile)
+
     for _ in range(steps):
         rates.append(rate())
         start = time.perf_counter()
         jax.block_until_ready(run())
         seconds.append(time.perf_counter() - start)
+
     if profile:
         jax.profiler.stop_trace()
+
     return Timing(tuple(seconds)), statistics.median(rates)
 
 
 def product_flops(program: Any) -> float:
-    """Counts the operations of a traced program's matrix products and convolutions."""
+    """Counts the FLOP of a traced program's matrix products and convolutions."""
     return sum(times * flops(e) for e, times in equations(program.jaxpr))
 
 
 def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
-    """Yields the equations of a program, loops' included, and how often each runs."""
+    """Yields the equations of a program, with the number of times that each runs."""
     for equation in jaxpr.eqns:
         yield equation, times
+        # The body of a scan runs once per iteration; other sub-programs run once.
         inner = times
         if equation.primitive.name == "scan":
             inner = times * equation.params["length"]
+
         parts = jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
         )
@@ -290,22 +325,24 @@ def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
 
 
 def flops(equation: Any) -> float:
-    """Counts the operations of a matrix product or convolution; 0 of anything else."""
+    """Counts the FLOP of a matrix product or convolution; 0 for other equations."""
     name = equation.primitive.name
     if name not in ("dot_general", "conv_general_dilated"):
         return 0.0
+
     left, right = (v.aval.shape for v in equation.invars[:2])
     out = math.prod(equation.outvars[0].aval.shape)
     if name == "dot_general":
         contracted = equation.params["dimension_numbers"][0][0]
         return 2.0 * out * math.prod(left[i] for i in contracted)
+
     # Each output sums over the kernel's window and its input channels.
     kernel = equation.params["dimension_numbers"].rhs_spec
     return 2.0 * out * math.prod(right[i] for i in kernel[1:])
 
 
 def peak_bytes(compiled: Any) -> dict[str, int]:
-    """Memory of a compiled program, and the process's most so far."""
+    """Memory of a compiled program and peak memory of the process, in bytes."""
     found: dict[str, int] = {}
     if (memory := compiled.memory_analysis()) is not None:
         found["temporary"] = memory.temp_size_in_bytes
@@ -317,7 +354,7 @@ def peak_bytes(compiled: Any) -> dict[str, int]:
 
 
 def process_bytes() -> int:
-    """Returns the most memory that this process has held."""
+    """Returns the peak memory of this process in bytes."""
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,6 +1,6 @@
 """Training state, the device mesh, and the compiled training steps.
 
-Randomness is fold_in(seed, step), so that a resumed run needs the step alone.
+Random keys are fold_in(seed, step), so the step is all that a resumed run needs.
 """
 
 import functools
@@ -17,18 +17,18 @@ from jaxtyping import Array, Int
 
 from wsvad_jax.errors import InputError
 
-AXES = ("data", "fsdp")  # of the mesh
-SHARDED = 1024  # entries of an array that is worth sharding, at least
-CHUNK = 32  # steps a call, at most, where the split lies on the device
+AXES = ("data", "fsdp")  # axes of the device mesh
+SHARDED = 1024  # fewest entries of a sharded array
+CHUNK = 32  # most steps per call with the training split on the device
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 Step = Callable[..., tuple["State", dict[str, Array]]]
 
 
 @struct.dataclass
 class State:
-    """Everything that training changes."""
+    """Training state: everything that a step changes."""
 
-    # Any, since JAX puts shardings and shapes in the places of a tree's arrays.
+    # Any, since JAX also builds this tree from shardings and shapes.
     step: Int[Array, ""] | Any
     params: Any
     batch_stats: Any
@@ -36,17 +36,18 @@ class State:
 
 
 def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
-    """Two axes over all devices, from one CPU to a TPU slice: `data` and `fsdp`.
+    """Builds the mesh over all devices, with the axes `data` and `fsdp`.
 
-    Both split the batch; `fsdp` splits parameters and optimiser, too.
+    Both axes split the batch; `fsdp` splits parameters and optimiser state as well.
 
     Args:
-      sizes: devices along each axis, `config.mesh`; 0 or nothing is what is left over,
-        1 for `fsdp`.
+      sizes: number of devices along each axis, `config.mesh`. 0 or a missing key means
+        1 for `fsdp` and all remaining devices for `data`.
 
     Raises:
-      InputError: they are not as many devices as there are.
+      InputError: the product of the sizes isn't the number of devices.
     """
+    # A size of 0 is inferred, so a recipe without mesh runs on any machine.
     devices, sizes = jax.device_count(), sizes or {}
     fsdp = sizes.get("fsdp", 0) or 1
     data = sizes.get("data", 0) or devices // fsdp
@@ -59,7 +60,13 @@ def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
 
 
 def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
-    """Raises InputError unless the devices divide the batch of config key `key`."""
+    """Raises InputError unless the batch is a multiple of the number of devices.
+
+    Args:
+      batch_size: number of videos or windows.
+      mesh: mesh of the devices.
+      key: config key of the batch size, for the message.
+    """
     if batch_size % mesh.size:
         raise InputError(
             f"{key} is {batch_size}, which {mesh.size} devices don't divide; choose a "
@@ -68,12 +75,14 @@ def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
 
 
 def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
-    """Returns `config.data.parts`, in which a batch of training goes through.
+    """Returns the number of gradient-accumulation microbatches, `config.data.parts`.
 
     Raises:
-      InputError: the batch can't be divided so, or the paper's objective can't.
+      InputError: the batch isn't divisible by it, or the paper's objective needs the
+        whole batch at once.
     """
     parts = config.data.get("parts", 1)
+    # Without `shares`, microbatch means can't be combined to the full batch's mean.
     if parts > 1 and not hasattr(paper, "shares"):
         raise InputError(
             f"config.data.parts is {parts}, but the objective of {config.model_name} "
@@ -89,26 +98,30 @@ def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
+    """Sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The first axis, the batch, is split over the devices."""
+    """Sharding of a batch, whose first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """Where the arrays of a state lie: over `fsdp`, each split along its longest axis.
+    """Shardings of a state's arrays: split over `fsdp` along the longest axis.
 
-    Arrays that are small, or have no axis that `fsdp` divides, are on every device.
+    Arrays that are small, or have no axis divisible by `fsdp`, are on every device.
     """
 
     def place(x: Any) -> NamedSharding:
+        # The longest axis leaves the largest equal pieces; small arrays aren't worth
+        # it.
         n = mesh.shape["fsdp"]
         axes = [i for i, size in enumerate(x.shape) if size % n == 0]
+
         if n == 1 or not axes or np.prod(x.shape) < SHARDED:
             return replicated(mesh)
+
         axis = max(axes, key=lambda i: x.shape[i])
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "fsdp"))
 
@@ -121,19 +134,20 @@ def make_init(
     example: tuple[Any, Any, Any],
     mesh: Mesh,
 ) -> functools.partial[State]:
-    """Returns the compiled function from a key to initial parameters and optimiser.
+    """Returns the compiled function that maps a random key to the initial state.
 
     Args:
-      model: a linen module of wsvad_jax.models.
-      optimiser: an optax transformation.
-      example: (features, length, text) of a batch; shapes and types are used.
-      mesh: of the devices that will hold the state.
+      model: linen module of wsvad_jax.models.
+      optimiser: optax transformation.
+      example: (features, length, text) of a batch, for its shapes and dtypes.
+      mesh: mesh of the devices that will hold the state.
     """
 
     def init(example, key):
         keys = jax.random.split(key, 3)
         rngs = dict(zip(("params", "dropout", "noise"), keys, strict=True))
         variables = model.init(rngs, *example, train=True)
+
         params = variables["params"]
         return State(
             step=jnp.zeros((), jnp.int32),
@@ -142,15 +156,20 @@ def make_init(
             opt_state=optimiser.init(params),
         )
 
+    # Initialised in place: no device ever holds the whole of a sharded state.
     shapes = jax.eval_shape(init, example, jax.random.key(0))
     program = jax.jit(init, out_shardings=shardings(shapes, mesh))
     return functools.partial(program, example)
 
 
 def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
-    """Returns (params, batch_stats, batch, text, rngs) → loss, (terms, batch_stats)."""
+    """Returns the loss (params, batch_stats, batch, text, rngs) → loss, (terms, …).
+
+    The second result holds the loss terms and the new `batch_stats`.
+    """
 
     def loss(params, batch_stats, batch, text, rngs):
+        # Features are stored as float16.
         outputs, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
             batch.features.astype(jnp.float32),
@@ -160,6 +179,7 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
             rngs=rngs,
             mutable=["batch_stats"],
         )
+
         loss, terms = loss_fn(outputs, batch, weights)
         return loss, (terms, changed.get("batch_stats", {}))
 
@@ -169,15 +189,17 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
 def in_parts(
     model: Any, paper: Any, weights: dict[str, float], parts: int
 ) -> Callable[..., Any]:
-    """Returns the function that `value_and_grad` makes of `objective`, up to rounding.
+    """Returns `value_and_grad` of `objective` with gradient accumulation.
 
-    A batch goes through in `parts`, one after the other, so that the activations of one
-    part alone are held. Class texts are encoded once. For papers that have `shares`:
-    their videos don't see each other, and their models draw nothing at random.
+    The batch is processed as `parts` microbatches in sequence, so only the activations
+    of one are in memory. The result is equal up to rounding. It needs a paper that
+    defines `shares`: videos are independent, and the model draws no random numbers.
     """
 
     def gradient(params, batch_stats, batch, text, rngs):
         del rngs
+        # The class texts don't depend on the videos: encoded once, and their gradient
+        # is pulled back once, after the sum over microbatches.
         features, pull = jax.vjp(lambda p: model.encode_text(p, text), params)
 
         def contribution(params, features, part):
@@ -192,15 +214,17 @@ def in_parts(
             found = of_part(params, features, part)
             return jax.tree.map(jnp.add, total, found), None
 
-        # Every n-th video, so that each part has normal and abnormal ones, and each
-        # device its share of them.
+        # Every n-th video, so each microbatch has normal and abnormal videos and is
+        # spread evenly over the devices.
         pieces = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
         )
         first = jax.tree.map(lambda x: x[0], pieces)
+        # The sum starts at zeros of the shapes that one microbatch returns.
         shapes = jax.eval_shape(of_part, params, features, first)
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, pieces)
+
         grads = jax.tree.map(jnp.add, grads, *pull(of_text))
         return (loss, (terms, batch_stats)), grads
 
@@ -219,11 +243,11 @@ def make_step(
     Metrics are the loss terms, `loss` and `grad_norm`.
 
     Args:
-      model: a linen module of wsvad_jax.models.
-      paper: the module that it comes from.
-      optimiser: an optax transformation.
-      weights: of the loss terms.
-      parts: in which a batch goes through, `config.data.parts`.
+      model: linen module of wsvad_jax.models.
+      paper: model file that defines it.
+      optimiser: optax transformation.
+      weights: weight of each loss term.
+      parts: number of gradient-accumulation microbatches, `config.data.parts`.
     """
     gradient = in_parts(model, paper, weights, parts)
     if parts == 1:
@@ -233,11 +257,15 @@ def make_step(
     def step(
         state: State, batch: Any, text: Any, key: Array
     ) -> tuple[State, dict[str, Array]]:
+        # A function of seed and step alone, so a resumed run draws the same numbers.
         key = jax.random.fold_in(key, state.step)
         rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+
         (loss, (terms, batch_stats)), grads = gradient(
             state.params, state.batch_stats, batch, text, rngs
         )
+
+        # The frozen text tower has no gradient: `text` is no parameter.
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         state = State(
             step=state.step + 1,
@@ -251,10 +279,10 @@ def make_step(
 
 
 def compile_step(step: Step, mesh: Mesh) -> Step:
-    """Compiles a step whose batch comes from the host, split over the devices.
+    """Compiles a step for batches that come from the host, split over the devices.
 
-    The state is donated; `text`, with the frozen text tower, is an argument and never a
-    constant of the program. Metrics stay on the device.
+    The step donates its state. `text`, with the frozen text tower, is an argument and
+    never a constant of the program. Metrics stay on the device.
     """
     whole = replicated(mesh)
     return jax.jit(
@@ -266,7 +294,7 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
 
 
 def placed(step: Step, mesh: Mesh) -> Step:
-    """Returns `step` with the new state where `shardings` has it."""
+    """Wraps a step so that the new state keeps the shardings of `shardings`."""
 
     def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
         state, metrics = step(state, *inputs)
@@ -277,14 +305,18 @@ def placed(step: Step, mesh: Mesh) -> Step:
 
 
 def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
-    """Compiles up to CHUNK steps into one program over a split that lies on the devices.
+    """Compiles up to CHUNK steps as one program over a training split on the devices.
 
-    Returns (state, resident, rows, n, text, key) → (state, metrics): `rows` [CHUNK, B]
-    names each step's samples in `resident`, of which n steps are taken, and metrics are
-    [CHUNK], valid up to n. As n is an argument, one program serves chunks of any
-    length, and their length changes no number. With `seeds`, state, rows, key and
-    metrics have a further leading axis, of seeds that are trained side by side.
+    Returns (state, resident, rows, n, text, key) → (state, metrics).
+      resident: packed training split.
+      rows: indices [CHUNK, B] into `resident`, the samples of each step.
+      n: number of steps to take. As an argument, it lets one program serve chunks of
+        any length; the length changes no result.
+      metrics: arrays [CHUNK], valid up to n.
+    With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
+    trained side by side.
     """
+    # The rows of a batch are taken on the device, so the host sends indices only.
     whole, step = replicated(mesh), placed(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
@@ -293,6 +325,7 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
             return jax.lax.with_sharding_constraint(taken, split(mesh))
 
         def one(i, carry):
+            # Metrics are collected on the device and fetched once per call.
             state, kept = carry
             state, metrics = step(state, batch(i), text, key)
             return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)

@@ -1,10 +1,10 @@
-"""Several seeds of one recipe, and what they say together.
+"""Summarises several seeds of one recipe: mean, deviation and bootstrap intervals.
 
-Two things vary: training (over seeds) and the choice of test videos. The first is given
-as mean ± sample standard deviation over the seeds. The second as the 95 % percentile
-interval of the seeds' mean under a bootstrap over test videos: a resample draws whole
-videos, normal and abnormal ones apart; the same resample is applied to every seed, and
-its value is the mean of the seeds' metrics on it.
+Two sources of variation are reported. Variation of training is the mean ± sample
+standard deviation over the seeds. Variation of the test set is the 95 % percentile
+interval of the seeds' mean under a bootstrap over test videos. A resample draws whole
+videos, stratified by abnormality. It is the same for every seed, and its value is the
+mean of the seeds' metrics.
 """
 
 import os
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Dataset
     from wsvad_jax.metrics import EvalVideo
 
-HEADLINE = ("auc", "ap", "video_auc")  # with an interval; of every anomaly curve
-PAIRED = ("auc", "ap")  # whose resamples are kept, to compare models by
-RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # of the bootstrap
+HEADLINE = ("auc", "ap", "video_auc")  # metrics with an interval, for each curve
+PAIRED = ("auc", "ap")  # metrics whose resamples are kept, to compare models
+RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # settings of the bootstrap
 METHOD = (
     "percentile interval of the seeds' mean over resampled test videos, normal and "
     "abnormal ones drawn apart, the same videos for every seed"
@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Returns the seeds in '0,1,2' or '0..4' (4 included), or a mixture of both.
 
     Raises:
-      InputError: something else, or a seed that is there twice.
+      InputError: the text has another form, or a duplicate seed.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -46,10 +46,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
                 f"--seeds {text}: found {part!r}; expected whole numbers as 0,1,2 or a "
                 "range as 0..4"
             )
+
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InputError(f"--seeds {text}: the range {part} ends before it begins")
         seeds += range(first, last + 1)
+
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds {text}: a seed is there twice; give each once")
     return tuple(seeds)
@@ -61,24 +63,28 @@ def summarise(
     """Returns mean, deviation and intervals of finished runs that differ by seed.
 
     Args:
-      workdirs: of the runs, with results.json, config.json and scores.npz.
-      data_dir: where prepared datasets lie.
+      workdirs: folders of the runs, with results.json, config.json and scores.npz.
+      data_dir: folder of prepared datasets.
 
     Raises:
-      InputError: the runs differ by more than the seed (a study mixes no protocols), a
-        seed is there twice, or scores don't fit the dataset.
+      InputError: the runs differ by more than the seed, a seed is a duplicate, or the
+        scores don't match the dataset.
     """
     runs = [read_run(w) for w in workdirs]
     check_alike(runs)
+
     first = runs[0]
     metrics: dict[str, dict[str, Any]] = {}
     for key in first.values():
         values = [run.values().get(key) for run in runs]
         mean, std = spread(values)
         metrics[key] = {"mean": mean, "std": std, "seeds": values}
+
+    # Intervals are computed from the scores, since results.json has single values.
     dataset = _open(first, data_dir)
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
+
     drawn = {}
     for name in names:
         if name in metrics:
@@ -86,6 +92,7 @@ def summarise(
             metrics[name]["interval"] = interval(values)
             if name in PAIRED and np.isfinite(values).all():
                 drawn[name] = " ".join(f"{value:.5f}" for value in values)
+
     return {
         "model": first.model,
         "dataset": first.dataset,
@@ -100,14 +107,16 @@ def summarise(
             "level": LEVEL,
             "seed": SEED,
             "method": METHOD,
-            # In the order of the resamples, which are the same for every model.
+            # In the order of the resamples, which are the same for every model: values
+            # of two models can be compared in pairs.
             "values": drawn,
         },
     }
 
 
 def check_alike(runs: Sequence[Run]) -> None:
-    """Raises InputError unless runs are one recipe's, each of another seed."""
+    """Raises InputError unless the runs share a recipe and differ by seed."""
+    # Identity first, for a short message, then all other settings.
     first, seen = runs[0], {}
     for run in runs:
         for key in ("model", "dataset", "protocol", "weights"):
@@ -117,6 +126,8 @@ def check_alike(runs: Sequence[Run]) -> None:
                     f"{run.source}: {key} is {found!r}, but {wanted!r} in "
                     f"{first.source}; a study of seeds mixes no recipes or protocols"
                 )
+
+        # Every setting but the seed must agree, named by its key.
         found, wanted = run.settings(), first.settings()
         for key in sorted(found.keys() | wanted.keys()):
             if found.get(key) != wanted.get(key):
@@ -125,6 +136,7 @@ def check_alike(runs: Sequence[Run]) -> None:
                     f"{wanted.get(key)!r} in {first.source}; runs of a study differ by "
                     "seed alone"
                 )
+
         if run.seed in seen:
             raise InputError(
                 f"{seen[run.seed]} and {run.source} are both seed {run.seed}; give one"
@@ -142,15 +154,16 @@ def _open(run: Run, data_dir: str | None) -> "Dataset":
 
 
 def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
-    """Returns the run's scores with the dataset's truth, video by video.
+    """Pairs the scores of a run with the dataset's ground truth.
 
     Raises:
-      InputError: scores.npz is missing, or of other videos.
+      InputError: scores.npz is missing, or has other videos than the dataset.
     """
     from wsvad_jax.metrics import EvalVideo, check
 
     path = pathlib.Path(run.source) / "scores.npz"
     scores = _read_curves(path)
+
     entries = dataset.split("test").entries
     whole = {video for video, curves in scores.items() if "anomaly" in curves}
     missing = {e.video for e in entries} ^ whole
@@ -160,6 +173,8 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
             f"({min(missing)} is in one of them only); score again with evaluate "
             "--workdir"
         )
+
+    # Curves other than `anomaly` are those of further branches.
     videos = []
     for e in entries:
         curves = scores[e.video]
@@ -177,6 +192,8 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
                 extra=extra,
             )
         )
+
+    # The dataset may have been prepared again since the run was scored.
     try:
         check(videos, dataset.card.class_names, stride=dataset.card.stride)
     except InputError as e:
@@ -188,12 +205,13 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     """Returns the anomaly curves of a scores.npz by video and name."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; score again with evaluate --workdir")
+
     scores: dict[str, dict[str, np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 video, _, curve = name.rpartition("/")
-                if curve != "classes":  # intervals are of anomaly curves
+                if curve != "classes":  # only anomaly curves have intervals
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
         raise InputError(
@@ -221,15 +239,18 @@ def mean_resampled(
     seed: int = SEED,
     stride: int = 16,
 ) -> np.ndarray:
-    """Returns a metric's mean over runs on each of `n` resamples of the videos.
+    """Returns the mean of a metric over runs, for each of `n` resamples of the videos.
 
     Args:
-      runs: the same test set in the same order, as each run scored it.
-      metric: as `bootstrap.bootstrap_interval` takes.
-      n: resamples.
+      runs: scored test set of each run, with the videos in the same order.
+      metric: name of a metric, see `bootstrap.bootstrap_interval`.
+      n: number of resamples.
+      seed: seed of the resamples.
+      stride: frames per snippet.
     """
     from wsvad_jax.bootstrap import resample_weights, resampled
 
+    # One draw for all runs: the interval is that of their mean.
     abnormal = np.array([v.abnormal for v in runs[0]])
     weights = resample_weights(abnormal, n, np.random.default_rng(seed))
     values = [resampled(videos, metric, weights, stride=stride) for videos in runs]
@@ -237,10 +258,11 @@ def mean_resampled(
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
-    """Returns the percentile interval [low, high] of resampled values.
+    """Returns the percentile interval [low, high], or None if no value is defined.
 
-    For one run it is that of `bootstrap_interval`. None where no value is defined.
+    For one run, it equals that of `bootstrap_interval`.
     """
+    # Resamples without a defined metric are left out, not counted as 0.
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -262,18 +284,21 @@ def write_summary(
 
 
 def summary_table(summary: dict[str, Any]) -> str:
-    """Returns a summary as a plain text table, in %."""
+    """Formats a summary as a plain text table, in %."""
     from wsvad_jax.writer import aligned
 
     seeds = summary["seeds"]
+    # One column per seed shows outliers that a deviation hides.
     rows = [["%", "mean ± std", "95 % interval", *(f"seed {s}" for s in seeds)]]
     for name, m in summary["metrics"].items():
         if m["mean"] is None:
             continue
+
         low_high = m.get("interval") or ()
         interval = " to ".join(f"{100 * x:.2f}" for x in low_high) or "-"
         each = ["-" if v is None else f"{100 * v:.2f}" for v in m["seeds"]]
         rows.append([name, percent(m["mean"], m["std"]), interval, *each])
+
     count = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     title = f"{summary['model']} on {summary['dataset']}, {count}; {summary['weights']}"
     return "\n".join([title, *aligned(rows)])

@@ -1,5 +1,6 @@
-"""What a second brings around the training step: videos scored, samples read, frames
-encoded. Synthetic, of the published sizes, through the code that real data takes.
+"""Benchmarks evaluation, data loading and feature extraction.
+
+The data is synthetic, of the published sizes, and takes the code path of real data.
 """
 
 import contextlib
@@ -31,22 +32,24 @@ from wsvad_jax.speed import MatrixRate, Sizes, Timing
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-# Of UCF-Crime's test videos, in snippets; the spread gives the published mean, 240.
+# Lengths of UCF-Crime's test videos in snippets; the spread gives their mean, 240.
 MEDIAN, SPREAD, LONGEST = 104, 1.3, 6750
-FRAME = 240, 320  # of UCF-Crime's videos, height and width
+FRAME = 240, 320  # height and width of UCF-Crime's videos
 
 
 def ucf_lengths(videos: int) -> np.ndarray:
-    """Snippets of `videos` test videos distributed like UCF-Crime's, int [V]."""
+    """Lengths [V] in snippets of `videos` test videos, distributed like UCF-Crime's."""
     normal = statistics.NormalDist()
     at = [normal.inv_cdf((i + 0.5) / videos) for i in range(videos)]
+    # Quantiles of a log-normal distribution, whose tail is cut at the longest video.
     length = np.clip(MEDIAN * np.exp(SPREAD * np.array(at)), 1, LONGEST).astype(int)
     length[-1] = LONGEST
     return np.random.RandomState(0).permutation(length)
 
 
 def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
-    """Yields videos of noise, every other normal, the rest with an event in the middle."""
+    """Yields videos of noise, alternately normal and with an event in the middle."""
+    # The event covers the middle third of an abnormal video.
     r = np.random.RandomState(0)
     classes = len(cards.UCF.classes)
     for i, T in enumerate(length.tolist()):
@@ -59,15 +62,16 @@ def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
 def measure_evaluation(
     config: "ConfigDict", sizes: Sizes, *, videos: int = 290, repeats: int = 3
 ) -> dict[str, Any]:
-    """Times the scoring of a test set and all metrics of it, as `evaluate` does both.
+    """Times the scoring of a test set and the computation of all metrics.
 
     Args:
-      config: a recipe.
-      sizes: of a window; the batch is the recipe's.
-      videos: with UCF-Crime's distribution of lengths.
-      repeats: timed ones, after one that compiles and packs.
+      config: recipe.
+      sizes: sizes of a window; the batch size is the recipe's.
+      videos: number of videos, with UCF-Crime's distribution of lengths.
+      repeats: number of timed runs, after one that compiles and packs.
     """
     length = ucf_lengths(videos)
+    # A dataset on disk, prepared like any other.
     with tempfile.TemporaryDirectory() as folder:
         protocol = FeatureProtocol()
         splits = {
@@ -78,6 +82,7 @@ def measure_evaluation(
         path = builder.write_dataset(
             "synthetic", card, protocol, splits, pathlib.Path(folder)
         )
+
         network = speed.network_of(config, sizes)
         parts = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
         opened = recipe.Recipe(**parts, dataset=open_dataset(path))
@@ -99,7 +104,7 @@ def measure_evaluation(
 def measure_reading(
     config: "ConfigDict", sizes: Sizes, *, batches: int = 16, repeats: int = 3
 ) -> dict[str, Any]:
-    """Times batches gathered from a memory-mapped file that is not in memory."""
+    """Times the gathering of batches from a file that is not in the page cache."""
     with _cold_split(sizes, batches) as (packed, order, drop):
 
         def run() -> None:
@@ -117,12 +122,15 @@ def measure_reading(
 def measure_feeding(
     config: "ConfigDict", sizes: Sizes, *, batches: int = 8, repeats: int = 3
 ) -> dict[str, Any]:
-    """Times training from such a file, and on a batch that lies on the device, in turn.
+    """Times training from an uncached file and on a resident batch, alternately.
 
-    `resident_s` is the latter, `idle_share` the median share of the former's time that
-    it saves: what the device waits for, or loses to the host's work beside it.
+    Returns:
+      resident_s: time with one batch that stays on the device.
+      idle_share: median share of the first time that the second saves. The device waits
+        for data in this share, or loses it to the host's work.
     """
     network, current, step = speed.training_of(config, sizes)
+
     program, key = state.compile_step(step, network.mesh), jax.random.key(0)
     placed = hosts.join(speed.synthetic_batch(sizes), network.mesh)
     resident: list[float] = []
@@ -130,6 +138,7 @@ def measure_feeding(
 
     def take(items: Iterable[Any]) -> None:
         nonlocal current
+        # Metrics are fetched one step late, as in training, so the device never waits.
         pending = None
         for batch in items:
             current, metrics = program(current, batch, network.text, key)
@@ -144,12 +153,14 @@ def measure_feeding(
             take(pipeline.prefetch(hosts.join(b, network.mesh) for b in gathered))
 
         def before() -> None:
+            # The reference runs right before, under the same load of the machine.
             start = time.perf_counter()
             take([placed] * len(order))
             resident.append(time.perf_counter() - start)
             drop()
 
         found = _timed(feed, config, repeats, before, seconds)
+
     shares = [1 - r / s for r, s in zip(resident, seconds, strict=True)]
     return found | {
         **dataclasses.asdict(sizes),
@@ -164,18 +175,20 @@ def measure_feeding(
 def _cold_split(
     sizes: Sizes, batches: int
 ) -> Iterator[tuple[pipeline.Packed, np.ndarray, Callable[[], None]]]:
-    """A packed split in a file, rows of its batches, and what drops it from memory.
+    """Yields a packed split in a file, the rows of its batches, and a cache dropper.
 
-    Where the system can't drop a file from memory (macOS), it is read from there.
+    Where the system can't drop a file from the page cache (macOS), it is read from it.
     """
     B, T, D = sizes.batch_size, sizes.length, sizes.width
     shape = (B * batches, sizes.crops, T, D)
+    # The same noise in every row: writing is fast, and the content doesn't matter.
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         features = np.memmap(file.name, np.float16, "w+", shape=shape)
         noise = (0.4 * np.random.RandomState(0).standard_normal(shape[1:])).astype("f2")
         for row in features:
             row[:] = noise
         features.flush()
+
         normal = np.arange(len(features)) % 2 == 0
         packed = pipeline.Packed(
             np.memmap(file.name, np.float16, "r", shape=shape),
@@ -201,23 +214,26 @@ def measure_extraction(
     depth: int = 12,
     repeats: int = 3,
 ) -> dict[str, Any]:
-    """Times a video file on its way to features, and its two halves alone, in turn.
+    """Times feature extraction, and decoding and encoding separately, in turn.
 
-    `decode_s` is decoding with the cut to pictures, `encode_s` the image tower on as
-    many pictures, `of_slower_half` the median of whole / slower half, pass by pass.
+      decode_s: time of decoding and cropping.
+      encode_s: time of the image tower on the same number of pictures.
+      of_slower_half: median over passes of whole time / slower half; 1 is full overlap.
 
     Args:
-      config: a recipe; its `model.dtype` chooses the matrix product beside it.
-      film: a video file, '' for a synthetic one.
-      image_size: with `depth` of an image tower; the rest is CLIP ViT-B/16's.
-      depth: blocks.
-      repeats: timed passes, after one that compiles.
+      config: recipe; its `model.dtype` is that of the reference matrix product.
+      film: video file, '' for a synthetic one.
+      image_size: image size of the tower, which otherwise has CLIP ViT-B/16's widths.
+      depth: number of blocks of the tower.
+      repeats: number of timed passes, after one that compiles.
     """
     extractor = _extractor(image_size, depth)
+
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(film or pathlib.Path(folder) / "video.mp4")
         if not film:
             write_film(path, 2 * extractor.batch_size * extractor.stride)
+        # This first pass compiles the tower and counts the frames.
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}
         seconds: list[float] = []
@@ -228,6 +244,8 @@ def measure_extraction(
             lambda: _halves(extractor, path, frames, halves),
             seconds,
         )
+
+    # Pass by pass, since the machine's speed varies between passes.
     slower = map(max, zip(*halves.values(), strict=True))
     ratios = [whole / half for whole, half in zip(seconds, slower, strict=True)]
     return found | {
@@ -243,10 +261,12 @@ def _halves(
 ) -> None:
     """Times decoding without the tower, and the tower on as many pictures."""
     size, stride = extractor.config.image_size, extractor.stride
+
     start = time.perf_counter()
     for _ in snippets(Video(path), stride=stride, see=extractor.see):
         pass
     seconds["decode"].append(time.perf_counter() - start)
+
     pictures = np.ones((-(-frames // stride), size, size, 3), np.uint8)
     start = time.perf_counter()
     extractor.images(pictures)
@@ -254,7 +274,7 @@ def _halves(
 
 
 def _extractor(image_size: int, depth: int) -> Extractor:
-    """Returns one with random weights, in CLIP ViT-B/16's widths."""
+    """Returns an extractor with random weights, of CLIP ViT-B/16's widths."""
     text = TextConfig(*(VOCAB_SIZE, 64, 64, 1, 1, 77, 512), eos_token_id=EOS_TOKEN_ID)
     vision = VisionConfig(image_size, 16, 768, 3072, depth, 12, 512)
     params = random_params(text, vision, 0)
@@ -263,12 +283,14 @@ def _extractor(image_size: int, depth: int) -> Extractor:
 
 
 def write_film(path: pathlib.Path, frames: int) -> None:
-    """Writes a video of moving noise, as large as UCF-Crime's."""
+    """Writes a video of moving noise, of the size of UCF-Crime's videos."""
     import av
 
+    # Blocks of 8 x 8 pixels that move: compressible, yet with motion, as real video.
     r = np.random.RandomState(0)
     noise = r.randint(0, 256, (FRAME[0] // 8, FRAME[1] // 8, 3), np.uint8)
     picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))
+
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("mpeg4", rate=30)
         stream.height, stream.width = FRAME
@@ -287,16 +309,26 @@ def _timed(
     before: Callable[[], None] = lambda: None,
     seconds: list[float] | None = None,
 ) -> dict[str, Any]:
-    """Times `run`, whose first call compiles, with the matrix product between.
+    """Times `run` and the reference matrix product alternately.
 
-    `before` comes before every timed run; `seconds` takes their times.
+    The first call of `run` compiles and is reported separately.
+
+    Args:
+      run: measured work.
+      config: recipe; its `model.dtype` is that of the matrix product.
+      repeats: number of timed runs.
+      before: function called before every timed run.
+      seconds: list that collects the times.
     """
     seconds = [] if seconds is None else seconds
     rate = MatrixRate(config.model.dtype)
+
+    # Progress bars of the measured code would fill the terminal.
     start = time.perf_counter()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         run()
         first = time.perf_counter() - start
+
         rates = []
         for _ in range(repeats):
             before()
@@ -304,6 +336,7 @@ def _timed(
             start = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - start)
+
     return {
         "dtype": config.model.dtype,
         "first_s": first,

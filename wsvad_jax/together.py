@@ -1,9 +1,9 @@
-"""Several seeds of a recipe trained side by side, as one program over an axis of seeds.
+"""Trains several seeds of a recipe side by side, as one program over an axis of seeds.
 
-Each seed has its own initial weights, order of batches and noise; the packed training
-split and the frozen text tower are shared and lie on the device. Every seed keeps its
-own workdir, with checkpoints like those of a run alone, so that what is left of an
-interrupted study goes on together or one by one.
+Initial weights, batch order and noise differ by seed. The seeds share the packed
+training split and the frozen text tower on the device. Each seed has a separate
+workdir, with the checkpoints of a single run. An interrupted study can therefore resume
+together or seed by seed.
 """
 
 import pathlib
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 
 class Together:
-    """Takes the steps of trainings that differ by seed."""
+    """Training steps of several seeds, whose states are stacked into one."""
 
     chunk = CHUNK
 
     def __init__(self, trainings: Sequence[Training]):
         self.trainings = trainings
         first = trainings[0]
+        # Stacking and picking are compiled, so states stay on the devices.
         whole = replicated(first.recipe.mesh)
 
         def stack(trees):
@@ -40,11 +41,14 @@ class Together:
 
         self._stack = jax.jit(stack, out_shardings=whole)
         self._pick = jax.jit(pick, out_shardings=whole)
+
         init, step = programs(first)
         keys = [jax.random.key(t.recipe.config.seed) for t in trainings]
         self.keys = jnp.stack(keys)
         self.state = self._stack([init(key) for key in keys])
         self.step = compile_steps(step, first.recipe.mesh, seeds=True)
+
+        # The seeds differ in the order of samples, never in the samples.
         self.resident = first.feed.resident
         self.text = jax.device_put(first.recipe.text, whole)
 
@@ -69,20 +73,24 @@ def fit_together(
 ) -> list[tuple[Best, list[dict[str, Any]]]]:
     """Trains recipes that differ by seed alone, each in its workdir.
 
-    Returns what `loop.fit` does, of each; `restart` is that of `loop.fit`, too.
+    Returns the result of `loop.fit` for each seed; `restart` is that of `loop.fit`.
     """
     trainings = [
         Training(recipe, scorer, workdir)
         for recipe, workdir in zip(recipes, workdirs, strict=True)
     ]
+
+    # The programs are built first: a recipe that can't be trained leaves no files.
     together = Together(trainings)
     for training in trainings:
         training.open(restart)
+
     start, states = common(trainings, together.states())
     if start:
         together.replace(states)
         total = trainings[0].schedule.total
         print(f"resuming {len(trainings)} seeds at step {start} of {total}")
+
     take_steps(trainings, together, start)
     return [(training.best, training.writer.history()) for training in trainings]
 
@@ -90,7 +98,7 @@ def fit_together(
 def common(
     trainings: Sequence[Training], initial: Sequence[State]
 ) -> tuple[int, list[State]]:
-    """Restores all from the last step that every one has a checkpoint of, or step 0."""
+    """Restores all seeds from the newest checkpoint step that all have, or step 0."""
     newest = None
     while True:
         found = [
@@ -100,6 +108,8 @@ def common(
         steps = [step for step, _ in found]
         if len(set(steps)) == 1:
             return steps[0], [state for _, state in found]
+        # A seed may have saved once more before the interruption. Restoring again at
+        # most at the oldest step ends when all agree.
         newest = min(steps)
         seeds = ", ".join(
             f"seed {training.recipe.config.seed} at step {step}"

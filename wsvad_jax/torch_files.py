@@ -1,6 +1,7 @@
-"""Files of tensors by name: PyTorch's, read as weights only, and safetensors.
+"""Reads and writes PyTorch and safetensors files of named tensors.
 
-PyTorch is imported when such a file is read or written, and not needed otherwise.
+PyTorch files are read as weights only, so none of their code runs. PyTorch is imported
+only for such files.
 """
 
 import os
@@ -22,32 +23,36 @@ WRAPPERS = ("model_state_dict", "state_dict", "model")
 def read_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch or safetensors file by name.
 
-    A training checkpoint is searched for its state dict; the `module.` that
-    DataParallel puts before every name is taken off.
+    A training checkpoint is searched for its state dict. DataParallel's prefix
+    `module.` is removed from the names.
 
     Raises:
-      InputError: no such file, a damaged one, one that wants to run code, one without
-        a state dict; PyTorch is missing.
+      InputError: the file doesn't exist, is damaged, would run code or has no state
+        dict; or PyTorch is missing.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; pass a checkpoint of the released code"
         )
+
     if path.suffix == ".safetensors":
         state: Any = _read_safetensors(path)
     else:
+        # A training checkpoint wraps its state dict, sometimes twice.
         state = _read_torch(path)
         for key in WRAPPERS:
             if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
                 state = state[key]
         state = {name: _to_numpy(path, name, x) for name, x in _items(path, state)}
+
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): x for name, x in state.items()}
     return state
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    # Imported where it is used, so other commands start faster.
     import safetensors.numpy
 
     try:
@@ -59,10 +64,11 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: pathlib.Path) -> Any:
-    """torch.load of weights only; whatever else it meets is an InputError."""
+    """Loads weights only; all other content of the file is an InputError."""
     torch = import_torch(f"reading {path}")
-    # Training checkpoints of the released code keep their metric as a NumPy scalar:
-    # the three functions below make numbers and nothing else.
+
+    # Training checkpoints of the released code contain their metric as a NumPy scalar.
+    # The functions below build numbers and nothing else.
     scalar = np.float64(0).__reduce__()[0]
     numbers = [
         (scalar, "numpy.core.multiarray.scalar"),
@@ -70,6 +76,7 @@ def _read_torch(path: pathlib.Path) -> Any:
         np.dtype,
         *(type(np.dtype(t)) for t in (np.float32, np.float64)),
     ]
+
     try:
         with torch.serialization.safe_globals(numbers):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -87,7 +94,7 @@ def _read_torch(path: pathlib.Path) -> Any:
 
 
 def import_torch(purpose: str) -> Any:
-    """Returns the torch module; an InputError says how to install it."""
+    """Returns the torch module, or raises InputError with the command to install it."""
     try:
         import torch
     except ModuleNotFoundError:
@@ -116,8 +123,10 @@ def _to_numpy(path: pathlib.Path, name: Any, tensor: Any) -> np.ndarray:
             f"{path}: {name!r} is {_kind(tensor)}, expected a tensor; the state dict "
             f"may be alone or under {', '.join(WRAPPERS)}"
         )
+
+    # Sparse and quantised tensors have no NumPy counterpart.
     try:
-        if tensor.dtype == torch.bfloat16:  # which torch doesn't hand to NumPy
+        if tensor.dtype == torch.bfloat16:  # torch can't convert it to NumPy
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         return tensor.detach().numpy()
     except (TypeError, RuntimeError):
@@ -128,7 +137,7 @@ def _to_numpy(path: pathlib.Path, name: Any, tensor: Any) -> np.ndarray:
 
 
 def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> None:
-    """Writes tensors for PyTorch, or as safetensors if `path` ends so.
+    """Writes tensors for PyTorch, or as safetensors for a `path` with this suffix.
 
     Raises:
       InputError: PyTorch is missing.
@@ -136,6 +145,7 @@ def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> Non
     path = pathlib.Path(path)
     # DSANet names CLIP's tensors twice; one tensor is copied and written once.
     arrays = {id(x): np.array(x, order="C") for x in state.values()}
+
     if path.suffix == ".safetensors":
         import safetensors.numpy
 
@@ -144,7 +154,9 @@ def write_state(path: str | os.PathLike, state: Mapping[str, np.ndarray]) -> Non
                 {name: arrays[id(x)] for name, x in state.items()}, temporary
             )
         return
+
     torch = import_torch(f"writing {path}")
+    # torch.save writes shared tensors once, so names keep sharing them.
     tensors = {key: _to_torch(torch, x) for key, x in arrays.items()}
     with atomic_path(path) as temporary:
         torch.save({name: tensors[id(x)] for name, x in state.items()}, temporary)

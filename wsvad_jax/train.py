@@ -338,7 +338,6 @@ def train_together(
     import jax
 
     from wsvad_jax import run_data
-
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer
     from wsvad_jax.together import fit_together

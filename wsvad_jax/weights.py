@@ -1,17 +1,16 @@
-"""Rules between released PyTorch state dicts and our Flax variables.
+"""Translates released PyTorch state dicts to our Flax variables, and back.
 
-One table a model. A row is (kind, PyTorch module, our module): its kind says which
-tensors the module has and what they are called on either side, and `{…}` stands for
-the same text on both, a number `{i}` or one of several names `{a|b}`. The same table is
-read from left to right by `import_state` and from right to left by `export_state`, so
-that the round trip loses nothing.
+Each model has one table of rows (kind, PyTorch module, our module). The kind lists the
+module's tensors with their names on both sides. `{…}` is the same text on both sides: a
+number `{i}` or one of several names `{a|b}`. `import_state` reads a table from left to
+right, `export_state` from right to left, so the round trip loses nothing.
 
-Layout: PyTorch keeps a linear weight as [out, in] and a convolution's as
-[out, in, width]; Flax as [in, out] and [width, in, out]. Both are the axes in reverse
-order, which is what happens to every leaf called `kernel`, and to no other. The packed
-attention weight [3D, D] is q, k, v one after another, head after head, on either side.
+Layout: a linear weight is [out, in] in PyTorch and [in, out] in Flax, a convolution's
+[out, in, width] and [width, in, out]. So every leaf named `kernel`, and no other, has
+its axes reversed. On both sides, the packed attention weight [3D, D] holds q, k and v in
+sequence, head by head.
 
-VadCLIP's and DSANet's files hold the whole CLIP model too, DSANet's twice.
+Files of VadCLIP contain the whole CLIP model as well, and those of DSANet twice.
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ TITLES = {
     "vadclip": "VadCLIP",
     "dsanet": "DSANet",
 }
-# A tensor whose name starts so is in one model's files only; the first match counts.
+# Prefixes of tensors that only one model's files have; the first match counts.
 MARKS = {
     "clip_adapter.": "dsanet",
     "video_anomaly_refiner.": "dsanet",
@@ -46,7 +45,7 @@ CLIP_PREFIXES = {
 }
 
 
-# A kind: what follows a module's name in PyTorch -> where it goes, `*` our module.
+# A kind: suffix of the module's name in PyTorch -> our path, with `*` for our module.
 LINEAR = {".weight": "params/*/kernel", ".bias": "params/*/bias"}  # or a convolution
 NO_BIAS = {".weight": "params/*/kernel"}
 PACKED = {"_weight": "params/*/kernel", "_bias": "params/*/bias"}
@@ -114,7 +113,7 @@ _CLIP_TSA = [
     (LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}"),
 ]
 _MIL_RANKING = [(LINEAR, "{fc1|fc2|fc3}", "{fc1|fc2|fc3}")]
-# The entry for wide features is in every file of CLIP-TSA, read or not.
+# Every file of CLIP-TSA has the layers for wide features, even if they are unused.
 _WIDE = [(LINEAR, "mlp.{fc1|fc2}", "mlp_{fc1|fc2}")]
 _NARROW = [(UNUSED, "mlp.{fc1|fc2}", "mlp_{fc1|fc2}")]
 TABLES = {
@@ -124,28 +123,28 @@ TABLES = {
     "vadclip": _VADCLIP,
     "dsanet": _DSANET,
 }
-# MIL ranking as an nn.Sequential numbers its layers.
+# Names of MIL ranking's layers as an nn.Sequential.
 _SEQUENTIAL = {"0": "fc1", "3": "fc2", "6": "fc3"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One kind of tensor: its name in PyTorch and its path in our variables."""
+    """Templates of a tensor's name in PyTorch and its path in our variables."""
 
     theirs: str
     ours: str
 
     def path(self, name: str) -> str | None:
-        """`collection/path` of a PyTorch tensor, None if the rule isn't about it."""
+        """`collection/path` of a PyTorch tensor, None if the rule doesn't match."""
         return _translate(name, self.theirs, self.ours)
 
     def name(self, path: str) -> str | None:
-        """The PyTorch name of `collection/path`, None if the rule isn't about it."""
+        """PyTorch name of `collection/path`, None if the rule doesn't match."""
         return _translate(path, self.ours, self.theirs)
 
 
 def rules(table: str) -> list[Rule]:
-    """The rules of a table, one for each row and tensor of its kind."""
+    """Returns the rules of a table, one per row and tensor of its kind."""
     return [
         Rule(theirs + suffix, place.replace("*", ours))
         for kind, theirs, ours in TABLES[table]
@@ -177,7 +176,7 @@ def _only(found: list[str | None], text: str) -> str | None:
 
 
 def identify(state: State) -> str | None:
-    """The model whose checkpoint this is, by tensors that no other model has."""
+    """Returns the model of a checkpoint, recognised by tensors that no other has."""
     for mark, model in MARKS.items():
         if any(name.startswith(mark) for name in state):
             return model
@@ -190,7 +189,7 @@ def identify(state: State) -> str | None:
 def check_model(
     model_name: str, state: State, source: str, *, adapter: bool = True
 ) -> None:
-    """Raises InputError if a state dict is another model's."""
+    """Raises InputError if a state dict belongs to another model."""
     found = identify(state)
     # DSANet without its text adapter has VadCLIP's prompts, under the same name.
     ablated = (found, model_name, adapter) == ("vadclip", "dsanet", False)
@@ -208,31 +207,34 @@ def import_state(
     expected: Mapping[str, Any] | None = None,
     source: str = "the state dict",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Turns a PyTorch state dict into our variables.
+    """Converts a PyTorch state dict to our variables.
 
     Args:
-      model_name: a key of `TITLES`.
+      model_name: key of `TITLES`.
       state: tensors by PyTorch name.
-      expected: `params` and `batch_stats` of the model, arrays or shapes. Then what
-        the state dict lacks, has beyond it, or shapes otherwise is an error.
-      source: what to call the state dict in errors.
+      expected: `params` and `batch_stats` of the model, as arrays or shapes. If given,
+        missing, additional and misshapen tensors are errors.
+      source: name of the state dict in errors.
 
     Returns:
       The variables `params`, `batch_stats` and `unused` (tensors that no forward pass
-      reads, kept for the way back); and CLIP's tensors by OpenAI's names, none if the
-      file has none.
+      reads, kept for export); and CLIP's tensors by OpenAI's names, if there are any.
 
     Raises:
-      InputError: another model's state dict, or one with unknown, missing or misshapen
-        tensors: all of them are listed.
+      InputError: the state dict belongs to another model, or has unknown, missing or
+        misshapen tensors; all of them are listed.
     """
     wanted = None if expected is None else flatten(expected)
     prompts = "params/clip_adapter/text_prompt_embeddings"
+    # A foreign state dict gets one sentence instead of a list of all its tensors.
     check_model(model_name, state, source, adapter=prompts not in (wanted or ()))
+
     problems = {key: [] for key in ("unknown", "missing", "misshapen", "unequal")}
+    # CLIP is frozen and not part of our variables.
     state, clip = _split_clip(model_name, state, problems)
     if model_name == "mil_ranking":
         state = {_name_layers(name): array for name, array in state.items()}
+
     table = _rules_of(model_name, _is_wide(state) or _is_wide(wanted))
     flat = {}
     for name, array in state.items():
@@ -241,6 +243,7 @@ def import_state(
             problems["unknown"].append(f"{name} {list(array.shape)}")
         else:
             flat[path] = _reverse(path, array)
+
     if wanted is not None:
         _compare(flat, wanted, table, problems)
     if any(problems.values()):
@@ -254,19 +257,20 @@ def import_state(
 def export_state(
     model_name: str, variables: Mapping[str, Any], clip: State | None = None
 ) -> dict[str, np.ndarray]:
-    """Turns our variables into the state dict that the released code loads.
+    """Converts our variables to the state dict that the released code loads.
 
     Args:
-      model_name: a key of `TITLES`.
-      variables: `params`, and `batch_stats` and `unused` where there are any.
-      clip: CLIP's tensors by OpenAI's names, for the models whose files hold them.
+      model_name: key of `TITLES`.
+      variables: `params`, and `batch_stats` and `unused` if there are any.
+      clip: CLIP's tensors by OpenAI's names, for files that contain them.
 
     Raises:
-      InputError: the variables have what the model doesn't.
+      InputError: the model has no counterpart of a variable.
     """
     flat = flatten(variables)
     wide = _is_wide(flat)
     table = _rules_of(model_name, wide)
+    # The released code refuses a file without its unused tensors.
     if model_name == "clip_tsa":
         flat = {**_unused_defaults(flat, wide), **flat}
     names = {path: _only([rule.name(path) for rule in table], path) for path in flat}
@@ -287,7 +291,7 @@ def _rules_of(model_name: str, wide: bool) -> list[Rule]:
 
 
 def _is_wide(flat: Mapping[str, Any] | None) -> bool:
-    """Whether a state dict or variables are CLIP-TSA's for features wider than 512."""
+    """Whether a state dict or variables belong to CLIP-TSA for features beyond 512."""
     entry = (flat or {}).get("mlp.fc1.weight")
     return "params/mlp_fc1/kernel" in (flat or {}) or (
         entry is not None and entry.shape[-1] > 512
@@ -295,7 +299,7 @@ def _is_wide(flat: Mapping[str, Any] | None) -> bool:
 
 
 def _unused_defaults(flat: Mapping[str, Any], wide: bool) -> dict[str, np.ndarray]:
-    """Zeros for what CLIP-TSA's own code expects in a file without reading it."""
+    """Zeros for the tensors that CLIP-TSA's code expects in a file and doesn't use."""
     found: dict[str, np.ndarray] = {
         f"unused/{path.split('/')[1]}/num_batches_tracked": np.zeros((), np.int64)
         for path in flat
@@ -323,7 +327,7 @@ def _reverse(path: str, array: Any) -> np.ndarray:
 def _split_clip(
     model_name: str, state: State, problems: dict[str, list[str]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Parts the model's own tensors from CLIP's; copies of those must be equal."""
+    """Separates the model's tensors from CLIP's, whose copies must be equal."""
     prefixes = CLIP_PREFIXES.get(model_name, ())
     own = {n: x for n, x in state.items() if not n.startswith(prefixes)}
     copies = [
@@ -331,6 +335,7 @@ def _split_clip(
         for p in prefixes
     ]
     clip = copies[0] if copies else {}
+    # Differing copies would leave it open which of them the model uses.
     for prefix, copy in zip(prefixes[1:], copies[1:], strict=True):
         problems["missing"] += [f"{prefix}{n}" for n in clip if n not in copy]
         problems["missing"] += [f"{prefixes[0]}{n}" for n in copy if n not in clip]
@@ -348,7 +353,7 @@ def _compare(
     table: list[Rule],
     problems: dict[str, list[str]],
 ) -> None:
-    """Lists, in PyTorch's names and layout, how the tensors differ from the model."""
+    """Lists the differences from the model, in PyTorch's names and layout."""
 
     def describe(path, leaf):
         name = _only([rule.name(path) for rule in table], path) or path
@@ -382,7 +387,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Undoes `flatten`."""
+    """Returns the nested dicts of leaves by path, the inverse of `flatten`."""
     tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         *parents, last = path.split("/")

@@ -1,4 +1,4 @@
-"""Answers in words that need no background: what happened, when, how sure."""
+"""Words detections for readers without background: what happened, when, how surely."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,12 @@ from wsvad_jax.answer import Answer
 from wsvad_jax.events import Event
 from wsvad_jax.timeline import clock
 
-SHORT = 2.0  # seconds below which an event's times need tenths
+SHORT = 2.0  # seconds; times of shorter events need tenths
 
 
 def percent(share: float) -> str:
-    """Returns "87 %"; a score is never called 100 % nor, unless it is, 0 %."""
+    """Formats a score as "87 %", but never as 100 %, and as 0 % only if it is 0."""
+    # A score is an estimate: certainty would be a false claim.
     if share >= 0.995:
         return "over 99 %"
     if 0 < share < 0.005:
@@ -19,18 +20,18 @@ def percent(share: float) -> str:
 
 
 def span(event: Event) -> str:
-    """Returns an event's times, such as 0:12–0:19."""
+    """Formats the times of an event, as 0:12–0:19."""
     start, end = (clock(t, tenths=short(event)) for t in (event.start, event.end))
     return f"{start}–{end}"
 
 
 def short(event: Event) -> bool:
-    """Tells whether times in the event need tenths of a second."""
+    """Whether the times of an event need tenths of a second."""
     return event.end - event.start < SHORT
 
 
 def describe(event: Event) -> str:
-    """Returns "Fighting, 0:12–0:19, 87 % sure"; truth has no score to tell."""
+    """Words an event as "Fighting, 0:12–0:19, 87 % sure"; true events have no score."""
     what = f"{event.category}, {span(event)}"
     return (
         what if event.score != event.score else f"{what}, {percent(event.score)} sure"
@@ -38,32 +39,35 @@ def describe(event: Event) -> str:
 
 
 def strongest(answer: Answer) -> Event | None:
-    """Returns the event of the highest score, or None."""
+    """Returns the event with the highest score, or None."""
     return max(answer.events, key=lambda e: e.score, default=None)
 
 
 def order(answer: Answer) -> tuple[float, float, str]:
-    """A sort key: the strongest event first, then the highest score without event."""
+    """Sort key of videos: by strongest event, then by highest score without events."""
     event = strongest(answer)
     top = float(answer.anomaly.max(initial=0.0))
     return (-event.score if event else 1.0, -top, answer.name)
 
 
 def sentence(answer: Answer) -> str:
-    """Returns what was found in one video, the strongest event first."""
+    """Words the result of one video, with its strongest event first."""
     event = strongest(answer)
     if event:
         rest = len(answer.events) - 1
         return describe(event) + (f", and {count(rest, 'more event')}" if rest else "")
+
     if not len(answer.anomaly):
         return "Nothing could be scored"
+
     at = int(answer.anomaly.argmax())
     top, when = float(answer.anomaly[at]), clock(float(answer.edges[at]))
     return f"Nothing found; the score is highest at {when}, {percent(top)}"
 
 
 def headline(answers: Sequence[Answer]) -> str:
-    """Returns what was found in all videos together."""
+    """Words the result of all videos together."""
+    # For a single video, the sentence says more than counts.
     if len(answers) == 1:
         return sentence(answers[0])
     events = sum(len(a.events) for a in answers)
@@ -75,7 +79,7 @@ def headline(answers: Sequence[Answer]) -> str:
 
 
 def classes(answers: Sequence[Answer]) -> str:
-    """Returns how many events of each class, the most frequent first."""
+    """Lists the number of events per class, the most frequent first."""
     found: dict[str, int] = {}
     for answer in answers:
         for event in answer.events:
@@ -85,24 +89,28 @@ def classes(answers: Sequence[Answer]) -> str:
 
 
 def overlaps(event: Event, others: Sequence[Event]) -> bool:
-    """Tells whether an event shares time with one of the others."""
+    """Whether an event overlaps one of the others in time."""
     return any(event.start < o.end and o.start < event.end for o in others)
 
 
 def compared(answers: Sequence[Answer]) -> str:
-    """Returns how the events agree with the truth, or "" where none is known."""
+    """Words the agreement of events and ground truth; "" if no truth is known."""
     known = [a for a in answers if a.truth is not None]
     if not known:
         return ""
+
+    # A true event counts as found if any detection overlaps it.
     true = [(e, a.events) for a in known for e in a.truth or ()]
     false = sum(not overlaps(e, a.truth or ()) for a in known for e in a.events)
     hits = sum(overlaps(e, found) for e, found in true)
+
     if len(true) == 1:
         first = f"The one true event is {'found' if hits else 'missed'}"
     elif true:
         first = f"{hits} of {len(true)} true events are found, at least in part"
     else:
         first = "No event is known to be true"
+
     wrong = (
         f"{count(false, 'event')} found where none is true" if false else "no false one"
     )
@@ -110,12 +118,12 @@ def compared(answers: Sequence[Answer]) -> str:
 
 
 def count(n: int, what: str) -> str:
-    """Returns "1 event" or "3 events"."""
+    """Formats a count with its noun: "1 event", "3 events"."""
     return f"{n:,} {what}{'' if n == 1 else 's'}".replace(",", " ")
 
 
 def setting(value: object) -> str:
-    """Returns a setting's value as a person would write it."""
+    """Formats the value of a setting for readers."""
     if value is None:
         return "none"
     if isinstance(value, bool):

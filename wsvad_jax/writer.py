@@ -1,8 +1,8 @@
-"""What a training leaves to read: metrics.jsonl, TensorBoard events, a table.
+"""Writes metrics.jsonl and TensorBoard events, and formats the table of results.
 
-metrics.jsonl has one object a line, {"step": 10, "loss": 0.69, "mil": 0.41, …}: `loss`
-and its terms by their names, beside `grad_norm` and the like; metrics of an evaluation
-during the training carry its name, as in `heldout/video_auc`.
+metrics.jsonl has one object per line, {"step": 10, "loss": 0.69, "mil": 0.41, …}. Keys
+are `loss`, the names of its terms, `grad_norm` and the like. Metrics of an evaluation
+during training have its name as prefix, as in `heldout/video_auc`.
 """
 
 import json
@@ -29,21 +29,26 @@ class Writer:
         tensorboard: bool = True,
         active: bool = True,
     ):
-        """Opens the files, which then equal those of a run that was never stopped.
+        """Opens the files for a run that begins or resumes.
+
+        After a resume, the files equal those of a run without interruption.
 
         Args:
-          workdir: is made if missing.
-          resume_step: of the checkpoint that the run goes on from; what an earlier
-            run wrote after it is dropped. 0 starts anew.
-          tensorboard: whether to write event files, too.
-          active: False writes nothing (all processes but the first).
+          workdir: folder of the run, created if missing.
+          resume_step: step of the restored checkpoint. Later lines of the earlier run
+            are dropped; 0 drops all.
+          tensorboard: True also writes event files.
+          active: False writes nothing, in all processes but the first.
         """
         self.path = pathlib.Path(workdir) / FILE
         self._resume, self._tensorboard = resume_step, tensorboard
         self._events = self._file = None
+
         if not active:
             return
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Lines after the checkpoint belong to steps that will be repeated.
         self._keep(resume_step)
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -54,17 +59,19 @@ class Writer:
         self.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes one line. Values are numbers, sequences of numbers, or None.
+        """Writes one line of metrics: numbers, sequences of numbers, or None.
 
         NaN and infinity, which JSON lacks, become null.
         """
         if self._file is None:
             return
         values = {name: _plain(value) for name, value in values.items()}
-        # One write call and a flush a line: a killed process loses no line, and at
-        # most its last one is cut short.
+
+        # One write call and a flush per line: a killed process loses no line, and only
+        # its last one can be incomplete.
         self._file.write(json.dumps({"step": int(step), **values}) + "\n")
         self._file.flush()
+
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         if self._tensorboard and numbers:
             events = self._open_events()
@@ -72,7 +79,7 @@ class Writer:
                 events.add_scalar(name, value, int(step))
 
     def flush(self) -> None:
-        """Puts everything on the disk."""
+        """Writes all buffered data to disk."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -89,15 +96,15 @@ class Writer:
         self._file = self._events = None
 
     def history(self) -> list[dict[str, Any]]:
-        """Returns what was written so far, earlier runs included (`read_history`)."""
+        """Returns all lines so far, including those of earlier runs."""
         return read_history(self.path.parent)
 
     def _open_events(self):
         if self._events is None:
             from tensorboardX import SummaryWriter
 
-            # TensorBoard hides what an earlier run wrote from the purge step on. The
-            # suffix keeps runs that begin within one second apart.
+            # TensorBoard hides values of earlier runs from the purge step on. The
+            # suffix separates runs that begin within the same second.
             self._events = SummaryWriter(
                 str(self.path.parent / EVENTS),
                 purge_step=self._resume + 1,
@@ -108,13 +115,14 @@ class Writer:
     def _keep(self, last):
         rows = self.history() if last else []
         text = "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= last)
+        # Most resumes change nothing, and then the file is left alone.
         found = self.path.read_bytes() if self.path.exists() else b""
         if text.encode() != found:
             write_text(self.path, text)
 
 
 def _plain(value):
-    """Turns numbers of any library into those of JSON."""
+    """Converts numbers of any library to JSON's."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Sequence):
@@ -124,19 +132,21 @@ def _plain(value):
 
 
 def read_history(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Returns the lines of a workdir's metrics.jsonl; [] where there is none.
+    """Returns the lines of a workdir's metrics.jsonl; [] if there is none.
 
-    A line that a killed process cut short is left out.
+    Incomplete lines, left by a killed process, are skipped.
     """
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         return []
+
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
+        # A cut line may still be valid JSON, as a number.
         if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)
     return rows
@@ -159,20 +169,22 @@ IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """Returns the content of results.json as a plain text table, in %.
+    """Formats the content of results.json as a plain text table, in %.
 
-    A column for the anomaly score and for each further curve (keys with a suffix, as
-    in auc_align). Bootstrap intervals, KEY_interval, stand beside their curve.
+    Columns are the anomaly score and each further curve (keys with a suffix, as in
+    auc_align). Bootstrap intervals, KEY_interval, follow their curve.
     """
     columns = []
     for curve in _curves(results):
         columns.append((curve.removeprefix("_") or "anomaly", curve, _percent))
         if any(f"{key}{curve}_interval" in results for key in NAMES):
             columns.append(("95 % interval", f"{curve}_interval", _interval))
+
     rows = [["%", *(title for title, _, _ in columns)]]
     for key, name in NAMES.items():
         if not any(key + end in results for _, end, _ in columns):
             continue
+        # One row per IoU threshold; further curves have no classes.
         if key == "map":
             values = results[key] or [None] * len(IOUS)
             for iou, value in zip(IOUS, values, strict=True):
@@ -184,6 +196,7 @@ def results_table(results: Mapping[str, Any]) -> str:
                 for _, end, text in columns
             ]
             rows.append([name, *cells])
+
     remarks = [f"remark: {text}" for text in results.get("remarks", ())]
     if results.get("auc") is None and results.get("video_auc") is not None:
         remarks.append(
@@ -200,7 +213,7 @@ def _curves(results):
 def _title(results):
     keys = ("model", "dataset", "seed", "protocol", "step")
     parts = [f"{k} {results[k]}" for k in keys if k in results]
-    # Which weights these are: a number selected on the test set says so.
+    # The choice of weights is part of the title: selection on the test set must show.
     parts += filter(None, [results.get("selection")])
     return [", ".join(parts)] if parts else []
 
@@ -214,9 +227,9 @@ def _interval(pair):
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Returns lines: names to the left, numbers to the right of their columns.
+    """Formats rows as lines with aligned columns: names left, numbers right.
 
-    The first row is the head; a rule goes below it.
+    The first row is the header, followed by a rule.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * width for width in widths]

@@ -1,8 +1,8 @@
-"""Other names of CLIP's tensors: the hub's PyTorch files and OpenAI's state dicts.
+"""Names of CLIP's tensors in the hub's PyTorch files and OpenAI's state dicts.
 
-Leaves of the parameter tree go by path, as 'text_model/final_layer_norm/scale'. Each
-has one name in either world, got from it by `TORCH_LEAVES` or by `OPENAI_NAMES`; so a
-state dict fits if its names are exactly those of the tree.
+Leaves of the parameter tree are named by path, as 'text_model/final_layer_norm/scale'.
+`TORCH_LEAVES` and `OPENAI_NAMES` translate each path into one tensor name. A state dict
+fits if it has exactly these names.
 """
 
 import re
@@ -18,13 +18,13 @@ from wsvad_jax.clip.towers import CLIP, TextConfig, VisionConfig
 from wsvad_jax.errors import InputError
 
 Flat = dict[str, np.ndarray]
-# For a leaf's path: the tensor's name, and how the leaf is got from the tensor.
+# Maps a leaf's path to the tensor's name and the function from tensor to leaf.
 Source = Callable[[str], tuple[str, Callable[[np.ndarray], np.ndarray]]]
 
-# Leaf -> PyTorch leaf, other leaves keep their names; kernels are transposed as well.
+# Flax leaf -> PyTorch leaf; other leaves keep their names, and kernels are transposed.
 TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
-# Part of a path -> part of OpenAI's name; q, k and v are thirds of one packed tensor.
+# Part of a path -> part of OpenAI's name; q, k and v are thirds of a packed tensor.
 OPENAI_NAMES = (
     (r"^text_model/embeddings/token_embedding", "token_embedding"),
     (r"^text_model/embeddings/position_embedding/embedding", "positional_embedding"),
@@ -48,7 +48,7 @@ OPENAI_NAMES = (
     (r"/mlp/fc1/", "/mlp/c_fc/"),
     (r"/mlp/fc2/", "/mlp/c_proj/"),
 )
-# Numbers that OpenAI's scripted models carry among their tensors.
+# Scalars among the tensors of OpenAI's scripted models, which are no weights.
 OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 OPENAI_HEAD_WIDTH = 64
 OPENAI_PREFIX = "clipmodel."
@@ -70,7 +70,7 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Undoes `flatten`."""
+    """Returns the tree of leaves by path, the inverse of `flatten`."""
     return traverse_util.unflatten_dict(dict(flat), sep="/")
 
 
@@ -80,17 +80,18 @@ def collect(
     source: Source,
     where: str,
 ) -> Flat:
-    """Returns the float32 leaves of `shapes`, by path, taken from `state`.
+    """Collects the leaves of a parameter tree from a state dict, as float32 by path.
 
     Args:
-      shapes: of the leaves wanted, by path.
+      shapes: shape of each expected leaf, by path.
       state: tensors by name.
-      source: where a leaf comes from.
-      where: what the state is called in errors.
+      source: map from a leaf's path to its tensor.
+      where: name of the state dict in errors.
 
     Raises:
-      InputError: tensors missing, unknown or of wrong shape; it names them all.
+      InputError: tensors are missing, unknown or of wrong shape; it names all of them.
     """
+
     flat, used, missing, misshapen = {}, set(), {}, []
     for path, shape in shapes.items():
         name, convert = source(path)
@@ -98,12 +99,15 @@ def collect(
         if name not in state:
             missing[name] = None
             continue
+
         leaf = convert(state[name])
         if leaf.shape != shape or leaf.dtype.kind not in "fV":  # V: bfloat16
             found = f"{name} {state[name].dtype} {list(state[name].shape)}"
             misshapen.append(f"{found} for {path} {list(shape)}")
         else:
             flat[path] = np.ascontiguousarray(leaf, np.float32).reshape(shape)
+
+    # All problems in one message, rather than one per attempt.
     problems = {
         "missing": list(missing),
         "unknown": sorted(set(state) - used),
@@ -119,30 +123,30 @@ def collect(
 
 
 def flax_source(path: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """The `Source` of the hub's Flax files."""
+    """`Source` of the hub's Flax files, whose names are the paths."""
     return path, np.asarray
 
 
 def torch_source(path: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """The `Source` of the hub's PyTorch files."""
+    """`Source` of the hub's PyTorch files."""
     *parents, leaf = path.split("/")
     name = ".".join([*parents, TORCH_LEAVES.get(leaf, leaf)])
     return name, _to_kernel if leaf == "kernel" else np.asarray
 
 
 def flax_to_torch(flat: Mapping[str, np.ndarray]) -> Flat:
-    """Returns the leaves, given by path, as the hub's PyTorch tensors by name."""
+    """Converts leaves by path to the hub's PyTorch tensors by name."""
     return {torch_source(path)[0]: _from_leaf(path, v) for path, v in flat.items()}
 
 
 def openai_to_flax(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the parameter tree of a state dict with OpenAI's names.
+    """Converts a state dict with OpenAI's names to a parameter tree.
 
-    Sizes come from the tensors (`openai_configs`). A prefix `clipmodel.`, under which
-    VadCLIP's and DSANet's checkpoints keep CLIP, is taken off.
+    Sizes come from the tensors (`openai_configs`). The prefix `clipmodel.`, which CLIP
+    has in VadCLIP's and DSANet's checkpoints, is removed.
 
     Raises:
-      InputError: tensors missing, unknown or of wrong shape; it names them all.
+      InputError: tensors are missing, unknown or of wrong shape; it names all of them.
     """
     state = _plain_openai(state)
     shapes = tree_shapes(*openai_configs(state))
@@ -150,8 +154,9 @@ def openai_to_flax(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def flax_to_openai(params: Mapping[str, Any]) -> Flat:
-    """Undoes `openai_to_flax`: tensors by OpenAI's names, without a prefix."""
+    """Converts a parameter tree to tensors with OpenAI's names, without a prefix."""
     parts: dict[str, list[np.ndarray]] = {}
+    # OpenAI packs query, key and value into one tensor, in this order.
     for path, leaf in sorted(flatten(params).items(), key=lambda item: _third(item[0])):
         keep = path in ("text_projection/kernel", "visual_projection/kernel")
         leaf = np.asarray(leaf) if keep else _from_leaf(path, leaf)
@@ -160,33 +165,41 @@ def flax_to_openai(params: Mapping[str, Any]) -> Flat:
 
 
 def openai_source(path: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """The `Source` of OpenAI's state dicts."""
+    """`Source` of OpenAI's state dicts."""
     name = path
     for pattern, replacement in OPENAI_NAMES:
         name = re.sub(pattern, replacement, name)
+
     *parents, leaf = name.split("/")
     name = ".".join([*parents, TORCH_LEAVES.get(leaf, leaf)])
+
     if "in_proj" in leaf:
         return name, lambda x: _to_kernel(_split(x, _third(path)))
     return name, _to_kernel if leaf == "kernel" else np.asarray
 
 
 def openai_configs(state: Mapping[str, np.ndarray]) -> tuple[TextConfig, VisionConfig]:
-    """Reads both towers' sizes off the tensors; OpenAI's heads are always 64 wide.
+    """Reads the sizes of both towers from the tensors' shapes.
+
+    OpenAI's heads always have width 64.
 
     Raises:
-      InputError: a tensor that tells a size is missing, as in models with a ResNet.
+      InputError: a tensor that determines a size is missing, as in models with a
+        ResNet.
     """
+    # OpenAI's files have no config.json.
     state = _plain_openai(state)
     try:
+        # The first block's shapes stand for all blocks, which `collect` checks later.
         vocabulary, width = state["token_embedding.weight"].shape
         text = TextConfig(
             vocab_size=vocabulary,
             max_position_embeddings=state["positional_embedding"].shape[0],
             projection_dim=state["text_projection"].shape[1],
-            eos_token_id=vocabulary - 1,  # 49407; OpenAI looks for the largest id
+            eos_token_id=vocabulary - 1,  # 49407; OpenAI's code takes the largest id
             **_openai_blocks(state, "transformer.resblocks.", width),
         )
+
         width, _, patch, _ = state["visual.conv1.weight"].shape
         patches = state["visual.positional_embedding"].shape[0] - 1
         vision = VisionConfig(
@@ -226,13 +239,13 @@ def _third(path: str) -> int:
 
 
 def _split(packed: np.ndarray, third: int) -> np.ndarray:
-    # A length that three doesn't divide stays whole, and so is reported as misshapen.
+    # A length that isn't a multiple of three stays whole: it is reported as misshapen.
     size, rest = divmod(packed.shape[0], 3)
     return packed if rest else packed[third * size : (third + 1) * size]
 
 
 def _to_kernel(x: np.ndarray) -> np.ndarray:
-    """PyTorch's [out, in] or [out, in, height, width] as a Flax kernel."""
+    """Transposes PyTorch's [out, in] or [out, in, height, width] to a Flax kernel."""
     return x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
 
 

@@ -1,8 +1,8 @@
-"""Class prompts as the text tower takes them: tokens, end tokens, owners.
+"""Tokenizes class prompts for the CLIP text tower.
 
 A class may have several descriptions, whose features are averaged (DSANet, Yin et al.
-2026, arXiv 2511.10334): `TextInputs.owner` is the matrix of that mean. Tokens are cut
-after the longest prompt's end token, which is exact because the text tower is causal.
+2026, arXiv 2511.10334); the matrix `TextInputs.owner` takes that mean. Tokens are cut
+after the longest prompt's end token. This is exact, since the text tower is causal.
 """
 
 import os
@@ -19,14 +19,14 @@ from wsvad_jax.clip.load import Snapshot
 from wsvad_jax.clip.towers import TextConfig, eos_positions
 from wsvad_jax.errors import InputError
 
-PADDING = 0  # as OpenAI's tokenizer fills up; never read, since it follows the end
+PADDING = 0  # OpenAI's padding token; never read, since it follows the end token
 
 
 @struct.dataclass
 class TextInputs:
-    """A card's prompts with the frozen text tower: an argument of the jitted step."""
+    """Tokenized prompts with the frozen text tower, an argument of the jitted step."""
 
-    # Any, since JAX puts shardings and shapes in the places of a tree's arrays.
+    # Any, since JAX also builds this tree from shardings and shapes.
     tokens: Int[Array | np.ndarray, "K L"] | Any
     eos: Int[Array | np.ndarray, "K"] | Any  # index of each prompt's end token
     owner: Float[Array | np.ndarray, "C K"] | Any  # rows sum to 1
@@ -35,14 +35,14 @@ class TextInputs:
 
 
 def text_inputs(snapshot: Snapshot, prompts: Sequence[Sequence[str]]) -> TextInputs:
-    """Returns the inputs for classes with these descriptions.
+    """Builds the text inputs of a list of classes.
 
     Args:
-      snapshot: the model whose tokenizer and text tower are used.
-      prompts: each class's descriptions, in the order of the classes.
+      snapshot: CLIP model with the tokenizer and the text tower.
+      prompts: descriptions of each class, in the order of the classes.
 
     Raises:
-      InputError: as `tokenize`.
+      InputError: the prompts can't be tokenized, see `tokenize`.
     """
     tokens, eos, owner = tokenize(prompts, snapshot.path, snapshot.text)
     params = {k: snapshot.params[k] for k in ("text_model", "text_projection")}
@@ -54,16 +54,18 @@ def tokenize(
     snapshot_dir: str | os.PathLike,
     config: TextConfig,
 ) -> tuple[Int[np.ndarray, "K L"], Int[np.ndarray, "K"], Float[np.ndarray, "C K"]]:
-    """Returns token ids, the index of each end token, and who owns which prompt.
+    """Returns token ids, the index of each end token, and the owner matrix.
+
+    Row c of the owner matrix averages the prompts of class c.
 
     Args:
-      prompts: each class's descriptions, in the order of the classes.
-      snapshot_dir: the folder with the tokenizer's files.
-      config: the text tower that the tokens are for.
+      prompts: descriptions of each class, in the order of the classes.
+      snapshot_dir: folder with the tokenizer's files.
+      config: sizes of the text tower.
 
     Raises:
-      InputError: a class without a description, an empty or too long description, or
-        tokenizer files that are missing, damaged or another model's.
+      InputError: a class has no description, a description is empty or too long, or
+        tokenizer files are missing, damaged or from another model.
     """
     flat = [prompt for descriptions in prompts for prompt in descriptions]
     if not flat or not all(prompts) or not all(prompt.strip() for prompt in flat):
@@ -71,6 +73,7 @@ def tokenize(
             f"the prompts {[list(p) for p in prompts]} leave a class without words; "
             "give every class at least one description"
         )
+
     rows = _tokenizer(pathlib.Path(snapshot_dir))(flat)["input_ids"]
     for prompt, row in zip(flat, rows, strict=True):
         if len(row) > config.max_position_embeddings:
@@ -78,15 +81,18 @@ def tokenize(
                 f"the prompt {prompt!r} takes {len(row)} tokens, but the CLIP text "
                 f"tower reads {config.max_position_embeddings}; shorten it"
             )
+        # An embedding table is indexed without a bounds check on the device.
         if max(row) >= config.vocab_size:
             raise InputError(
                 f"{snapshot_dir}: token {max(row)} of the prompt {prompt!r} is outside "
                 f"config.json's vocabulary of {config.vocab_size}; config.json and the "
                 "tokenizer files are not of one model"
             )
+
     tokens = np.full((len(rows), max(map(len, rows))), PADDING, np.int32)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
+
     eos = eos_positions(tokens, config.eos_token_id).astype(np.int32)
     return tokens[:, : eos.max() + 1], eos, _owner([len(p) for p in prompts])
 
@@ -98,7 +104,7 @@ def _owner(counts: Sequence[int]) -> Float[np.ndarray, "C K"]:
 
 
 def _tokenizer(path: pathlib.Path) -> Any:
-    # transformers 5 makes a tokenizer of three tokens where the files are missing.
+    # Without the files, transformers 5 builds a tokenizer of three tokens.
     if not (path / "tokenizer.json").exists():
         for name in ("vocab.json", "merges.txt"):
             if not (path / name).exists():
@@ -106,8 +112,9 @@ def _tokenizer(path: pathlib.Path) -> Any:
                     f"{path / name}: no such file; a CLIP snapshot needs tokenizer.json "
                     "or both vocab.json and merges.txt"
                 )
-    # Not AutoTokenizer: a file may name a class to it, even code to run. Version 5 has
-    # one CLIP tokenizer under both names, 4 reads tokenizer.json with this one only.
+
+    # Not AutoTokenizer: a file may make it load any class, even run code. In version 5
+    # both names are one CLIP tokenizer; in 4 only this one reads tokenizer.json.
     transformers = hub.transformers()
 
     try:

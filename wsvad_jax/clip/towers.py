@@ -1,7 +1,7 @@
 """CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020) in linen.
 
-The parameter tree is that of the Hugging Face Flax checkpoint, so that its
-`flax_model.msgpack` is used as it is; modules are named after its keys.
+The parameter tree is that of the Hugging Face Flax checkpoint: modules are named after
+its keys, and `flax_model.msgpack` loads unchanged.
 
   Section 2.4, image encoder   CLIPVision, encode_image
   Section 2.4, text encoder    CLIPText, encode_text (feature at the end token)
@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.errors import InputError
 
-LEGACY_EOS = 2  # configs from before transformers' PR 24773 carry this wrong id
+LEGACY_EOS = 2  # wrong id in configs from before transformers' PR 24773
 
 AnyArray = Array | np.ndarray
 
@@ -76,17 +76,18 @@ class CLIPText(nn.Module):
     ) -> Float[Array, "B L D"]:
         """Returns the hidden states after the final LayerNorm.
 
-        Attention is causal, so cutting `tokens` after the last end token that is read
-        changes nothing before it.
+        Attention is causal, so tokens after the last end token can be cut off without
+        effect on the others.
 
         Args:
-          tokens: ids; L is at most `max_position_embeddings`.
-          adapt: `adapt(i, x)` replaces the residual stream x [B, L, D] after block i.
-            Submodules that it calls must be made outside of it.
-          embed: replaces the token embeddings [B, L, D] before positions are added.
+          tokens: token ids; L is at most `max_position_embeddings`.
+          adapt: function of block index and residual stream x [B, L, D]; its result
+            replaces x after that block. Its submodules must be created outside of it.
+          embed: function that replaces the token embeddings [B, L, D], before positions
+            are added.
 
         Raises:
-          InputError: more tokens than positions.
+          InputError: there are more tokens than positions.
         """
         L = tokens.shape[1]
         if L > self.config.max_position_embeddings:
@@ -94,7 +95,9 @@ class CLIPText(nn.Module):
                 f"the text tower has {self.config.max_position_embeddings} positions, "
                 f"but the prompts have {L} tokens; shorten them"
             )
+
         x = TextEmbeddings(self.config, self.dtype, name="embeddings")(tokens, embed)
+        # Causal: a token sees itself and those before it.
         mask = jnp.tril(jnp.ones((L, L), bool))
         x = Encoder(self.config, self.dtype, name="encoder")(x, mask, adapt)
         return _layer_norm(self, x, "final_layer_norm")
@@ -111,10 +114,10 @@ class CLIPVision(nn.Module):
         """Returns the class token after the last LayerNorm.
 
         Args:
-          pixels: RGB, channels last, normalised with CLIP's mean and deviation.
+          pixels: RGB images, channels last, normalised with CLIP's mean and deviation.
 
         Raises:
-          InputError: images of another size than the tower's.
+          InputError: the images have another size than the tower's.
         """
         S = self.config.image_size
         if pixels.shape[1:3] != (S, S):
@@ -122,14 +125,16 @@ class CLIPVision(nn.Module):
                 f"the image tower takes {S} x {S} pixels, "
                 f"but the images have {pixels.shape[1]} x {pixels.shape[2]}"
             )
+
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
-        x = _layer_norm(self, x, "pre_layrnorm")  # the checkpoint's own spelling
+        x = _layer_norm(self, x, "pre_layrnorm")  # spelled as in the checkpoint
         x = Encoder(self.config, self.dtype, name="encoder")(x)
+        # Only the class token is read.
         return _layer_norm(self, x[:, 0], "post_layernorm")
 
 
 class CLIP(nn.Module):
-    """Both towers with their projections: the whole checkpoint's parameter tree."""
+    """Both towers with their projections, the parameter tree of a whole checkpoint."""
 
     text: TextConfig
     vision: VisionConfig
@@ -144,12 +149,14 @@ class CLIP(nn.Module):
         """Returns text and image features, not normalised."""
         hidden = CLIPText(self.text, name="text_model")(tokens)
         image = CLIPVision(self.vision, name="vision_model")(pixels)
+
         text = nn.Dense(self.text.projection_dim, False, name="text_projection")(
             end_token(hidden, eos)
         )
         image = nn.Dense(self.vision.projection_dim, False, name="visual_projection")(
             image
         )
+        # Unused in the forward pass, but part of every checkpoint.
         self.param("logit_scale", nn.initializers.constant(np.log(1 / 0.07)), ())
         return text, image
 
@@ -165,11 +172,11 @@ def encode_text(
     """Returns projected text features, not normalised.
 
     Args:
-      params: a tree with at least `text_model` and `text_projection`.
-      config: the text tower's sizes.
-      tokens: ids.
+      params: parameter tree with at least `text_model` and `text_projection`.
+      config: sizes of the text tower.
+      tokens: token ids.
       eos: index of each row's end token (`eos_positions`).
-      dtype: of the activations.
+      dtype: type of the activations.
     """
     # parent=None: the towers are frozen arguments, never part of a calling module.
     tower = CLIPText(config, dtype, parent=None)
@@ -187,10 +194,10 @@ def encode_image(
     """Returns projected image features, not normalised.
 
     Args:
-      params: a tree with at least `vision_model` and `visual_projection`.
-      config: the image tower's sizes.
-      pixels: RGB, channels last, normalised with CLIP's mean and deviation.
-      dtype: of the activations.
+      params: parameter tree with at least `vision_model` and `visual_projection`.
+      config: sizes of the image tower.
+      pixels: RGB images, channels last, normalised with CLIP's mean and deviation.
+      dtype: type of the activations.
     """
     tower = CLIPVision(config, dtype, parent=None)
     pooled: Any = tower.apply({"params": params["vision_model"]}, pixels)
@@ -215,16 +222,18 @@ def end_token(
 def eos_positions(
     tokens: Int[np.ndarray, "K L"], eos_token_id: int
 ) -> Int[np.ndarray, "K"]:
-    """Returns each row's end token as `transformers` finds it.
+    """Returns the position of each row's end token, by the rule of `transformers`.
 
-    The first position of `eos_token_id`; where the config has the legacy id 2, the
-    first position of the row's largest id.
+    It is the first position of `eos_token_id`. With the legacy id 2, it is the first
+    position of the row's largest id.
 
     Raises:
-      InputError: a row without an end token.
+      InputError: a row has no end token.
     """
+    # The end token has the largest id of CLIP's vocabulary.
     if eos_token_id == LEGACY_EOS:
         return tokens.argmax(axis=1)
+
     found = tokens == eos_token_id
     if not found.any(axis=1).all():
         raise InputError(
@@ -248,16 +257,18 @@ class TextEmbeddings(nn.Module):
         embed: Callable[[Array], Array] | None,
     ) -> Float[Array, "B L D"]:
         c, L = self.config, tokens.shape[1]
+
         table = functools.partial(nn.Embed, features=c.hidden_size, dtype=self.dtype)
         x = table(c.vocab_size, name="token_embedding")(jnp.asarray(tokens))
         if embed is not None:
             x = embed(x)
+
         positions = table(c.max_position_embeddings, name="position_embedding")
         return x + positions(jnp.arange(L))[None]
 
 
 class VisionEmbeddings(nn.Module):
-    """Class token and patches, with position embeddings."""
+    """Embeddings of the class token and the patches, with positions."""
 
     config: VisionConfig
     dtype: Any
@@ -268,6 +279,8 @@ class VisionEmbeddings(nn.Module):
         token = self.param(
             "class_embedding", nn.initializers.normal(0.02), (c.hidden_size,)
         )
+
+        # A convolution whose stride is its size: one product per patch.
         P = c.patch_size
         patch_embedding = nn.Conv(
             c.hidden_size, (P, P), (P, P), "VALID", use_bias=False, dtype=self.dtype,
@@ -275,15 +288,17 @@ class VisionEmbeddings(nn.Module):
         )  # fmt: skip
         x = patch_embedding(jnp.asarray(pixels))
         x = x.reshape(B, -1, c.hidden_size)  # [B, patches, D], row by row
+
         token = jnp.broadcast_to(token.astype(x.dtype), (B, 1, c.hidden_size))
         x = jnp.concatenate([token, x], axis=1)
+
         N = x.shape[1]
         table = nn.Embed(N, c.hidden_size, dtype=self.dtype, name="position_embedding")
         return x + table(jnp.arange(N))[None]
 
 
 class Encoder(nn.Module):
-    """The stack of blocks; the checkpoint keeps them under `layers`."""
+    """Stack of transformer blocks, which the checkpoint keeps under `layers`."""
 
     config: TextConfig | VisionConfig
     dtype: Any
@@ -299,7 +314,7 @@ class Encoder(nn.Module):
 
 
 class Layers(nn.Module):
-    """Blocks named 0, 1, …"""
+    """Transformer blocks named 0, 1, … as in the checkpoint."""
 
     config: TextConfig | VisionConfig
     dtype: Any
@@ -330,7 +345,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with a softmax in float32."""
+    """Multi-head self-attention with the softmax in float32."""
 
     config: TextConfig | VisionConfig
     dtype: Any
@@ -346,17 +361,19 @@ class Attention(nn.Module):
             return nn.Dense(D, dtype=self.dtype, name=name)(x).reshape(B, L, H, D // H)
 
         q, k, v = heads("q_proj"), heads("k_proj"), heads("v_proj")
+        # Queries are scaled before the product, in the order of the released towers.
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * (D // H) ** -0.5, k)
         logits = logits.astype(jnp.float32)
         if mask is not None:
             logits = jnp.where(mask[None, None], logits, -jnp.inf)
+
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, L, D)
         return nn.Dense(D, dtype=self.dtype, name="out_proj")(x)
 
 
 class MLP(nn.Module):
-    """Two dense layers with the config's activation between."""
+    """Two dense layers with the config's activation between them."""
 
     config: TextConfig | VisionConfig
     dtype: Any

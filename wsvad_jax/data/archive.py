@@ -1,18 +1,19 @@
-"""Features of an archive of videos on Apache Beam: many workers fill one folder.
+"""Extracts the features of a video archive with Apache Beam, on many workers.
 
   list → shards of videos → decode and encode → OUTPUT/VIDEO.npy and VIDEO.json
                                               → OUTPUT/manifest.jsonl, failed.jsonl
 
-  OUTPUT/videos.jsonl     what is to be done: a line a shard, [[name, path], ...]
-  OUTPUT/manifest.jsonl   what is there: a line a video; at the end of a run
-  OUTPUT/failed.jsonl     the dead letters: a line a video that can't be read, and why
+  OUTPUT/videos.jsonl     inputs: one line per shard, [[name, path], ...]
+  OUTPUT/manifest.jsonl   results: one line per video, written at the end of a run
+  OUTPUT/failed.jsonl     dead letters: one line per unreadable video, with the error
 
-A worker process loads the model once and treats a shard as `extract_files` treats a
-folder: the bytes are the same, a video that is there and whole is skipped, so a shard
-that a runner gives out twice is not made twice. OUTPUT and the videos must have the
-same paths on every worker. Counters (namespace wsvad_jax): videos, already_there,
-failures, frames, milliseconds of video and of work; a distribution: percent of real
-time, of each shard.
+A worker process loads the model once and processes a shard like `extract_files` a
+folder, with the same bytes as result. Complete videos are skipped, so a shard that a
+runner repeats is not extracted twice. OUTPUT and the videos must have the same paths on
+every worker.
+
+Counters (namespace wsvad_jax): videos, already_there, failures, frames, milliseconds of
+video and of work. Distribution: percent of real time per shard.
 """
 
 # pyright: reportMissingImports=false
@@ -38,21 +39,21 @@ from wsvad_jax.data.extract_files import Summary, Target
 from wsvad_jax.errors import InputError
 
 VIDEOS, MANIFEST, FAILED = "videos.jsonl", "manifest.jsonl", "failed.jsonl"
-SHARD = 16  # videos, which share the tower's batches
+SHARD = 16  # videos per shard, which share the tower's batches
 NAMESPACE = "wsvad_jax"
-# Beam's DirectRunner begins with Prism, a program that it downloads and that has no
-# use for --direct_num_workers; this is what it falls back to.
+# Beam's DirectRunner first tries Prism, a program that it downloads and that ignores
+# --direct_num_workers. This is its fallback.
 RUNNERS = {"DirectRunner": "FnApiRunner"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a worker needs to know."""
+    """Settings of an extraction, which every worker receives."""
 
     output: str  # folder
     clip: str  # hub name or folder of the CLIP snapshot
     layout: str
-    choices: dict[str, Any]  # of the `Extractor`
+    choices: dict[str, Any]  # arguments of the `Extractor`
 
 
 def extract_archive(
@@ -61,24 +62,27 @@ def extract_archive(
     runner: str,
     options: Sequence[str] = (),
 ) -> Summary:
-    """Runs the pipeline to its end and returns what it did.
+    """Runs the pipeline to its end and returns its summary.
 
     Args:
-      named: videos by the names of their features, as `extract_files.name_videos`.
-      job: how; its folder has been claimed (`Target.claim`).
-      runner: DirectRunner, DataflowRunner, FlinkRunner ..., as Beam knows them.
+      named: videos by the names of their features, see `extract_files.name_videos`.
+      job: settings; the output folder has been claimed (`Target.claim`).
+      runner: name of the Beam runner: DirectRunner, DataflowRunner, FlinkRunner ...
       options: flags for Beam.
 
     Raises:
-      InputError: a runner that Beam doesn't have, or a pipeline that did not finish.
+      InputError: Beam has no such runner, or the pipeline did not finish.
     """
     start = time.monotonic()
     output = pathlib.Path(job.output)
     files.write_text(output / VIDEOS, "".join(_shards(named)))
-    for name in (MANIFEST, FAILED):  # of an earlier run
+    # Files of an earlier run must not be read as this run's.
+    for name in (MANIFEST, FAILED):
         (output / name).unlink(missing_ok=True)
+
     with run_pipeline(runner, options) as pipeline:
         _build(pipeline, job)
+
     summary = read_summary(output)
     summary.wall = time.monotonic() - start
     return summary
@@ -86,29 +90,34 @@ def extract_archive(
 
 @contextlib.contextmanager
 def run_pipeline(runner: str, options: Sequence[str]) -> Iterator[beam.Pipeline]:
-    """Yields a pipeline to be built, then runs it to its end.
+    """Yields an empty pipeline for the block to build, then runs it to its end.
 
     Raises:
-      InputError: a runner that Beam doesn't have, or a pipeline that did not finish.
+      InputError: Beam has no such runner, or the pipeline did not finish.
     """
     flags = [f"--runner={RUNNERS.get(runner, runner)}", *options]
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(flags))
     except ValueError as e:
         raise InputError(f"--runner {runner}: {' '.join(str(e).split())}") from None
+
     yield pipeline
+
     state = pipeline.run().wait_until_finish()
     if state not in (None, "DONE"):
         raise InputError(f"--runner {runner}: the pipeline ended as {state}")
 
 
 def _shards(named: Mapping[str, pathlib.Path]) -> Iterator[str]:
+    # Absolute paths, since workers run in other folders.
     pairs = [(name, os.path.abspath(video)) for name, video in named.items()]
     for i in range(0, len(pairs), SHARD):
         yield json.dumps(pairs[i : i + SHARD]) + "\n"
 
 
 def _build(pipeline: beam.Pipeline, job: Job) -> None:
+    # Reshuffle spreads the shards over the workers; without it Beam fuses the steps and
+    # one worker reads them all.
     extracted = (
         pipeline
         | "list" >> beam.io.ReadFromText(f"{job.output}/{VIDEOS}")
@@ -116,6 +125,8 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
         | "shard" >> beam.Reshuffle()
         | "extract" >> beam.ParDo(Extract(job)).with_outputs("failed", main="made")
     )
+
+    # One file each, written when all shards are done.
     for lines, name in ((extracted.made, MANIFEST), (extracted.failed, FAILED)):
         stem, suffix = os.path.splitext(name)
         sink = beam.io.WriteToText(
@@ -125,7 +136,7 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
 
 
 class Extract(beam.DoFn):
-    """Extracts a shard of videos; yields a JSON line for each."""
+    """Extracts a shard of videos and yields one JSON line per video."""
 
     def __init__(self, job: Job):
         super().__init__()
@@ -133,7 +144,7 @@ class Extract(beam.DoFn):
         self.percent = Metrics.distribution(NAMESPACE, "percent_of_real_time")
 
     def setup(self) -> None:
-        """Takes the process's model, which its first thread loads."""
+        """Acquires the process's model, which the first thread loads."""
         job = self.job
         self.extractor = self.shared.acquire(self._load)
         self.target = Target(job.output, self.extractor, job.layout, job.clip)
@@ -146,19 +157,23 @@ class Extract(beam.DoFn):
         return Extractor(load(self.job.clip), **self.job.choices)
 
     def process(self, shard: list[list[str]]) -> Iterator[Any]:
-        """Extracts those of the [name, path] pairs that are not there yet."""
+        """Extracts the videos of [name, path] pairs that have no features yet."""
         start = time.monotonic()
         named = {name: pathlib.Path(path) for name, path in shard}
+
         left = self.target.missing(named)
         summary = Summary(skipped=[name for name in named if name not in left])
         extract_files.extract_missing(left, self.target, self.extractor, summary)
         summary.wall = time.monotonic() - start
+
         self._count(summary)
+
         for name in (*summary.skipped, *summary.done):
             yield json.dumps(self._line(name, made=name in left))
+
         videos = left.values()
         for error in summary.failed:
-            # An error's text begins with the file that it is about, made printable.
+            # An error's text begins with the file name in printable form.
             begins = (str(error).startswith(str(InputError(f"{v}: "))) for v in videos)
             video = next(itertools.compress(videos, begins))
             line = json.dumps({"video": str(video), "error": str(error)})
@@ -168,7 +183,7 @@ class Extract(beam.DoFn):
         side = sidecar.read(self.target.folder / f"{name}.json")
         return {
             "name": name,
-            "made": made,  # in this run
+            "made": made,  # extracted in this run
             "snippets": len(side.seconds),
             "frames": side.num_frames,
             "duration": side.duration,
@@ -190,17 +205,20 @@ class Extract(beam.DoFn):
 
 
 def read_summary(output: pathlib.Path) -> Summary:
-    """Returns what a run's manifest and dead letters say; `wall` stays 0."""
+    """Summarises a run from its manifest and dead letters; `wall` stays 0."""
     summary = Summary()
+    # Read from files, which every runner writes.
     for line in _lines(output / MANIFEST):
         if not line["made"]:
             summary.skipped.append(line["name"])
             continue
+
         summary.done.append(line["name"])
         summary.frames += line["frames"]
         summary.seconds_of_video += line["duration"]
         if line["damage"]:
             summary.damaged[line["name"]] = line["damage"]
+
     summary.failed = [InputError(line["error"]) for line in _lines(output / FAILED)]
     return summary
 

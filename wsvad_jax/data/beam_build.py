@@ -1,9 +1,9 @@
-"""A dataset's shards written by Apache Beam's workers, for sets too big for one machine.
+"""Writes the shards of a TFDS dataset with Apache Beam, for data beyond one machine.
 
   list → shards of videos → read features → NAME-SPLIT.array_record-NNNNN, and its rows
 
-A shard holds the same records in the same order as one process would write. Features and
-the dataset's folder must have the same paths on every worker.
+A shard has the same records in the same order as with a single process. The features
+and the dataset's folder must have the same paths on every worker.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -23,12 +23,12 @@ from wsvad_jax.data import archive, builder
 from wsvad_jax.data.features import Problems, Records, Video
 from wsvad_jax.errors import InputError
 
-PARTS = "parts"  # folder of what the workers leave, gone at the end
+PARTS = "parts"  # temporary folder of the workers' files
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A part of a split, for one worker."""
+    """Videos of a split that one worker writes to one file."""
 
     split: str
     index: int
@@ -37,7 +37,7 @@ class Shard:
 
     @property
     def part(self) -> str:
-        """The name of the file that the worker leaves."""
+        """Name of the worker's file."""
         return f"{self.split}-{self.index:05d}"
 
 
@@ -50,12 +50,21 @@ def write(
 ) -> None:
     """Writes the shards and the metadata of a TFDS builder, and fills `checker`.
 
+    Args:
+      made: TFDS builder whose folder is written.
+      splits: records of each split.
+      checker: collector of the dataset's index and statistics.
+      runner: name of the Beam runner.
+      options: flags for Beam.
+
     Raises:
-      InputError: as `builder.write_dataset`; a runner that Beam doesn't have, or a
-        pipeline that did not finish.
+      InputError: as `builder.write_dataset`; or Beam has no such runner, or the
+        pipeline did not finish.
     """
     folder = pathlib.Path(made.data_dir)
     (folder / PARTS).mkdir()
+
+    # The shards of a single process, so the dataset is the same.
     size = builder.SHARD_RECORDS
     shards = {
         split: [
@@ -64,6 +73,7 @@ def write(
         ]
         for split, records in splits.items()
     }
+
     classes = [c["name"] for c in made.metadata["card"]["classes"]]
     with archive.run_pipeline(runner, options) as pipeline:
         _ = (
@@ -72,11 +82,12 @@ def write(
             | "spread" >> beam.Reshuffle()
             | "write" >> beam.ParDo(Write(str(folder / PARTS), classes))
         )
+
     _gather(made, folder, splits, shards, checker)
 
 
 class Write(beam.DoFn):
-    """Writes a shard's records, and a JSON file with their rows of the index."""
+    """Writes the records of a shard, and a JSON file with their index rows."""
 
     def __init__(self, folder: str, classes: Sequence[str]):
         super().__init__()
@@ -89,10 +100,11 @@ class Write(beam.DoFn):
         from array_record.python import array_record_module
 
         problems, rows, size = Problems(skip=True), [], 0
+
         path = pathlib.Path(self.folder, shard.part)
-        # A runner may give a shard out twice.
+        # A runner may process a shard twice; each file appears whole.
         with files.atomic_path(path) as temporary:
-            # Groups of one, as TFDS writes them, are read one by one.
+            # Groups of one record, as in TFDS: readers fetch records one by one.
             writer = array_record_module.ArrayRecordWriter(
                 os.fspath(temporary), "group_size:1"
             )
@@ -102,6 +114,9 @@ class Write(beam.DoFn):
                 rows.append(builder.row_of(record))
                 size += len(example)
             writer.close()
+
+        # Errors travel in the file: the main process reports them in the order of
+        # videos.
         errors = [str(e) for e in problems.errors]
         found = {"rows": rows, "bytes": size, "errors": errors}
         files.write_json(path.with_suffix(".json"), found, indent=None)
@@ -115,9 +130,10 @@ def _gather(
     shards: Mapping[str, Sequence[Shard]],
     checker: builder.Checker,
 ) -> None:
-    """Puts the parts in their places and writes the metadata."""
+    """Renames the workers' files to TFDS shards and writes the metadata."""
     import tensorflow_datasets as tfds
 
+    # TFDS numbers only shards with records, so the files get their names here.
     infos = []
     for split, records in splits.items():
         checker.begin(split)
@@ -129,7 +145,10 @@ def _gather(
             filetype_suffix="array_record",
             template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
         )
+
         for shard in shards[split]:
+            # A shard whose videos all failed has no records, and leaves no number
+            # unused.
             part = folder / PARTS / shard.part
             found = files.read_json(part.with_suffix(".json"))
             for error in found["errors"]:
@@ -141,6 +160,7 @@ def _gather(
                 part.rename(path)
                 lengths.append(len(found["rows"]))
                 size += found["bytes"]
+
         checker.end()
         infos.append(
             tfds.core.SplitInfo(
@@ -150,6 +170,7 @@ def _gather(
                 filename_template=place,
             )
         )
+
     shutil.rmtree(folder / PARTS)
     checker.describe(made.info.metadata)
     made.info.set_file_format("array_record")

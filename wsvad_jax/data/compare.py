@@ -1,4 +1,4 @@
-"""Are these the features that somebody else has? Lengths and cosines, in words."""
+"""Compares two feature files of a video by length and cosine, and words the result."""
 
 import dataclasses
 import os
@@ -12,27 +12,33 @@ from wsvad_jax.data.features import read
 from wsvad_jax.data.video import CROPS
 from wsvad_jax.errors import InputError
 
-SAME = 0.999  # a cosine above it is rounding
+SAME = 0.999  # lowest cosine of features that differ by rounding alone
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Features of one video, ours and theirs; cosines are None where widths differ."""
+    """Comparison of our and their features; `cosine` is None if the widths differ."""
 
     shape: tuple[int, int, int]  # crops, snippets, width
     theirs: tuple[int, int, int]
-    crops: tuple[int, int] = (0, 0)  # the pair that is compared where N differ
-    cosine: Float32[np.ndarray, "n"] | None = None  # of snippet i with their snippet i
-    unrelated: float = 0.0  # mean cosine of ours with theirs of half a video away
+    crops: tuple[int, int] = (0, 0)  # compared pair, if the numbers of crops differ
+    cosine: Float32[np.ndarray, "n"] | None = None  # per snippet
+    unrelated: float = 0.0  # mean cosine with their snippets half a video away
 
     def sentences(self, stride: int) -> list[str]:
-        """Says it to a person; `stride` is the number of frames of our snippets."""
+        """Words the comparison for a reader.
+
+        Args:
+          stride: frames per snippet of our features.
+        """
         (N, T, D), (M, S, E) = self.shape, self.theirs
         if self.cosine is None:
             return [
                 f"{T} snippets here, {S} there.",
                 f"Ours are {D} wide, theirs {E}: made by another encoder, incomparable.",
             ]
+
+        # Lengths and crops first: they limit the meaning of the cosines.
         said = [_lengths(T, S, stride)]
         if N != M:
             said.append(
@@ -41,6 +47,8 @@ class Comparison:
             )
         elif N > 1:
             said.append(f"{N} crops, each compared with theirs of the same number.")
+
+        # The worst snippet is named, so a reader can look at it.
         mean, worst = float(self.cosine.mean()), int(self.cosine.argmin())
         said.append(
             f"Cosine of each snippet with theirs, over {len(self.cosine)} snippets: mean "
@@ -57,6 +65,7 @@ class Comparison:
             return "These are the same features."
         if mean >= SAME:
             return "The same features but for a few snippets."
+        # Nearer to equal snippets than to unrelated ones.
         if mean > (1 + self.unrelated) / 2:
             return (
                 "Probably the same encoder and video, but another choice of frames, "
@@ -71,25 +80,33 @@ class Comparison:
 def compare(
     features: Float[np.ndarray, "N T D"], theirs: Float[np.ndarray, "M S E"]
 ) -> Comparison:
-    """Compares snippet i with snippet i, or where lengths differ much, with that of
-    the same place in the video.
+    """Compares features snippet by snippet.
+
+    Snippet i is compared with their snippet i. If the lengths differ much, it is
+    compared with their snippet at the same relative position.
     """
     found = Comparison(features.shape, theirs.shape)
     if features.shape[2] != theirs.shape[2]:
         return found
+
     T, S = features.shape[1], theirs.shape[1]
     if not _aligned(T, S):
         theirs = theirs[:, (2 * np.arange(T) + 1) * S // (2 * T)]
+
     n = min(T, theirs.shape[1])
     a, b = (_unit(x[:, :n]) for x in (features, theirs))
+    # With different numbers of crops, the most similar pair is compared.
     crops = (0, 0)
     if len(a) != len(b):
         means = np.einsum("ntd,mtd->nm", a, b) / n
         n_best, m_best = np.unravel_index(means.argmax(), means.shape)
         crops = (int(n_best), int(m_best))
         a, b = a[n_best : n_best + 1], b[m_best : m_best + 1]
+
     cosine = np.einsum("ntd,ntd->t", a, b) / len(a)
+    # Snippets half a video away show how similar unrelated content is.
     away = np.roll(b, n // 2, axis=1)
+
     return dataclasses.replace(
         found,
         crops=crops,
@@ -101,17 +118,18 @@ def compare(
 def read_features(
     path: str | os.PathLike, snippets: int | None = None
 ) -> Float32[np.ndarray, "N T D"]:
-    """Reads features of one video in any of the layouts that are about.
+    """Reads the features of one video in any of the common layouts.
 
     Args:
-      path: [T, D], [N, T, D] or [T, N, D]; or one of VIDEO__0.npy, VIDEO__1.npy ...,
-        of which all are read.
-      snippets: T as expected, to tell crops from snippets where that is not plain.
+      path: file of [T, D], [N, T, D] or [T, N, D]; or one of the crop files
+        VIDEO__0.npy, VIDEO__1.npy ..., of which all are read.
+      snippets: expected T, which separates crops from snippets in ambiguous shapes.
 
     Raises:
-      InputError: no such file, or not features.
+      InputError: the file doesn't exist, or holds no features.
     """
     path = pathlib.Path(path)
+    # Either one file per crop, or all crops in one file.
     crop = re.fullmatch(r"(.+)__\d+\.npy", path.name)
     if crop:
         paths = []
@@ -123,6 +141,7 @@ def read_features(
         features = np.stack(parts) if parts[0].ndim == 2 else parts[0]
     else:
         features = read(path).astype(np.float32)
+
     if features.ndim == 2:
         features = features[None]
     if features.ndim != 3 or not features.size:
@@ -130,23 +149,24 @@ def read_features(
             f"{path}: features of shape {list(features.shape)}; expected [T, D], "
             "[N, T, D] or [T, N, D]"
         )
+
     if not crop and _snippets_first(features.shape[0], features.shape[1], snippets):
         features = np.swapaxes(features, 0, 1)
     return features
 
 
 def _snippets_first(a: int, b: int, snippets: int | None) -> bool:
-    """Says whether the first axis is snippets and the second crops."""
+    """Whether the first axis is snippets and the second is crops."""
     if (a in CROPS) != (b in CROPS):
         return b in CROPS
     return a > b if snippets is None else abs(a - snippets) < abs(b - snippets)
 
 
 def find(path: str | os.PathLike, name: str) -> pathlib.Path:
-    """Returns the feature file of a video: `path` itself, or in the folder `path`.
+    """Returns the feature file of video `name`: `path`, or a file in folder `path`.
 
     Raises:
-      InputError: the folder holds no features of this name.
+      InputError: the folder has no features of this name.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -160,7 +180,7 @@ def find(path: str | os.PathLike, name: str) -> pathlib.Path:
 
 
 def _aligned(T: int, S: int) -> bool:
-    """Says whether lengths are so near that snippets are of the same frames."""
+    """Whether the lengths are close enough for equal snippets to be the same frames."""
     return abs(T - S) <= max(1, 0.02 * T)
 
 
@@ -170,7 +190,8 @@ def _lengths(T: int, S: int, stride: int) -> str:
     said = f"{T} snippets here, {S} there"
     if _aligned(T, S):
         return f"{said}: the {abs(T - S)} at the end of the longer are not compared."
-    # Strides that give their length from a number of frames that gives ours.
+
+    # Strides that explain their length, for any number of frames that explains ours.
     fewest, most = (T - 1) * stride + 1, T * stride
     strides = [s for s in range(1, most + 1) if -(-fewest // s) <= S <= -(-most // s)]
     if 1 <= len(strides) <= 3:

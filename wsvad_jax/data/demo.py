@@ -1,10 +1,10 @@
-"""The offline default dataset: videos of the demo world, made on the spot.
+"""Builds the demo dataset, the offline default: rendered videos and their features.
 
-Everything goes the way that real data goes: mp4 files are rendered (demo_world.py), a
-small CLIP snapshot with seeded weights is written in the hub's own format, features
-come out of the extraction path, and the folder, which is laid out as a folder of one's
-own, is prepared like any other. Made once; a manifest of hashes finds what is missing
-or damaged on reuse, and only that is made again.
+The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py),
+a small CLIP snapshot with seeded weights is written in the hub's format, and features
+are extracted. The folder has the layout of a user's dataset and is prepared like one.
+It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
+only these are built again.
 """
 
 import concurrent.futures
@@ -31,13 +31,13 @@ from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.progress import Progress
 
-PART = "part.json"  # says what an unfinished folder is going to be
-VERSION = 2  # of the world: one of another version is made anew
+PART = "part.json"  # settings of an unfinished folder
+VERSION = 2  # version of the demo world; an older folder is built again
 SEED = 0
-VIDEOS = (90, 45)  # training, test
-NORMAL_SHARE = 0.5
-CLIP = "../world/clip"  # the snapshot, seen from the prepared dataset
-CALIBRATION = 10  # normal videos that the image tower's output is scaled by
+VIDEOS = (90, 45)  # number of training and test videos
+NORMAL_SHARE = 0.5  # share of normal videos
+CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
+CALIBRATION = 10  # number of normal videos that calibrate the image tower
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
@@ -48,11 +48,11 @@ PROMPTS = {
 
 
 def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Path:
-    """Returns the version folder of the demo dataset, made where it is missing.
+    """Returns the version folder of the demo dataset; builds it if it is missing.
 
     Args:
-      base: the folder of prepared datasets; the world lies in its demo/world.
-      videos: how many for training and for the test.
+      base: folder of prepared datasets; the videos are in its demo/world.
+      videos: number of training and test videos.
     """
     from wsvad_jax.data import folder
     from wsvad_jax.data.builder import write_dataset
@@ -60,12 +60,14 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
     from wsvad_jax.data.dataset import open_dataset
 
     world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
+    # A prepared dataset is reused only if the videos and features are unchanged.
     changed = make(world, videos)
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
         except InputError as e:
             print(f"{e}; the demo's is written again", file=sys.stderr)
+
     found = folder.load(world)
     return write_dataset("demo", found.card, found.protocol, found.splits, base)
 
@@ -73,27 +75,32 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
 def make(
     directory: pathlib.Path, videos: tuple[int, int] = VIDEOS, seed: int = SEED
 ) -> bool:
-    """Makes the world's folder, or what is missing or damaged in it.
+    """Builds the folder of the demo world, or its missing and damaged files.
 
-    Returns whether anything was made.
+    Returns whether anything was built.
 
     Args:
-      directory: of the world: videos/, features/, clip/, train.csv, test.csv,
-        test_segments.json, card.json, manifest.json.
-      videos: how many for training and for the test.
-      seed: of everything that is drawn by lot.
+      directory: folder for videos/, features/, clip/, train.csv, test.csv,
+        test_segments.json, card.json and manifest.json.
+      videos: number of training and test videos.
+      seed: seed of all random choices.
     """
     plans = plan_world(videos, seed)
     made = {"version": VERSION, "videos": list(videos), "seed": seed}
     manifest = _manifest(directory, made)
     everything = [p for split in plans.values() for p in split]
+
+    # Files whose content is known to be right, and those that there should be.
     good = {
         name for name, wanted in manifest.items() if wanted == _hash(directory / name)
     }
     expected = {_video(p) for p in everything} | {_features(p) for p in everything}
     expected |= set(_lists(plans)) | {"features/protocol.json", "clip/config.json"}
+
     if expected <= good and good == set(manifest):
         return False
+
+    # New CLIP weights make all features stale, so the snapshot comes before them.
     directory.mkdir(parents=True, exist_ok=True)
     _render([p for p in everything if _video(p) not in good], directory, seed)
     fresh = _snapshot(plans["train"], directory, good, seed)
@@ -101,6 +108,8 @@ def make(
     _extract(stale, directory)
     for name, text in _lists(plans).items():
         write_text(directory / name, text)
+
+    # The manifest is written last: an interrupted build is found to be incomplete.
     expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
     found = {name: _hash(directory / name) for name in sorted(expected)}
     write_json(directory / "manifest.json", {**made, "files": found})
@@ -109,7 +118,7 @@ def make(
 
 
 def plan_world(videos: tuple[int, int], seed: int) -> dict[str, list[Plan]]:
-    """Draws up the videos of both splits; about half are normal."""
+    """Plans the videos of both splits; about half are normal."""
     kinds = sorted(EVENTS)
     plans = {}
     for split, count in zip(("train", "test"), videos, strict=True):
@@ -129,10 +138,10 @@ def _features(plan: Plan) -> str:
 
 
 def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
-    """Hashes of the files of a world that was made with the same settings.
+    """Hashes of the files of a folder that was built with the same settings.
 
-    A file that an interrupted run left whole has no entry; it is made again, but for
-    the videos, which are named by everything that they depend on.
+    After an interrupted build there is no manifest, and only the videos are kept: their
+    names determine their content.
     """
     try:
         found = read_json(directory / "manifest.json")
@@ -140,10 +149,13 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
         found = {}
     if {k: found.get(k) for k in made} == made:
         return found["files"]
+
+    # A folder of other settings holds other videos under the same names.
     if directory.is_dir() and _part(directory) != made:
         shutil.rmtree(directory)
     write_json(directory / PART, made)
-    # Rendering dominates; files appear whole, so those that are there can stay.
+
+    # Rendering takes most of the time. Files appear whole, so finished videos can stay.
     return {
         f"videos/{p.name}": _hash(p)
         for p in sorted((directory / "videos").glob("*.mp4"))
@@ -167,7 +179,8 @@ def _hash(path: pathlib.Path) -> str:
 def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
     if not plans:
         return
-    # Spawned: a fork would take JAX's threads along in a state of their own.
+
+    # Spawned, not forked: a fork copies JAX's locks without the threads that hold them.
     context = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, len(plans), 16)
     (directory / "videos").mkdir(exist_ok=True)
@@ -188,7 +201,7 @@ def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
 def _snapshot(
     plans: Iterable[Plan], directory: pathlib.Path, good: Iterable[str], seed: int
 ) -> bool:
-    """Writes the CLIP snapshot unless it is whole; returns whether it did."""
+    """Writes the CLIP snapshot unless it is complete; returns whether it did."""
     from wsvad_jax.clip.load import save_snapshot
     from wsvad_jax.clip.random import (
         EOS_TOKEN_ID,
@@ -201,9 +214,13 @@ def _snapshot(
     clip = directory / "clip"
     if clip.is_dir() and {f"clip/{p.name}" for p in clip.iterdir()} <= set(good):
         return False
+
     shutil.rmtree(clip, ignore_errors=True)
+
+    # Small enough for a CPU; images of the pictures' height need no resizing.
     text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 256, eos_token_id=EOS_TOKEN_ID)
     vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
+
     params = random_params(text, vision, seed)
     params = calibrated(params, vision, _normal_life(plans, directory))
     tokenizer = tokenizer_files(text.max_position_embeddings)
@@ -214,10 +231,10 @@ def _snapshot(
 def calibrated(
     params: dict, vision: Any, pictures: UInt8[np.ndarray, "B S S 3"]
 ) -> dict:
-    """Shifts and scales the image tower's output to mean 0, deviation 1 on `pictures`.
+    """Normalises the image tower's output to mean 0 and deviation 1 on `pictures`.
 
-    A tower with random weights says of every picture mostly the same; what people and
-    fire change is a small part of it. Trained towers don't need this.
+    With random weights, the outputs of all pictures are almost equal; people and fire
+    change them little. Trained towers don't need this.
     """
     import jax.numpy as jnp
 
@@ -229,10 +246,14 @@ def calibrated(
     model, kernel = params["vision_model"], params["visual_projection"]["kernel"]
     pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))
     pooled = np.asarray(pooled)
+
+    # The shift goes into the last LayerNorm's bias, the scale into the projection, so
+    # the tower keeps its form.
     mean = pooled.mean(0)
     deviation = ((pooled - mean) @ kernel).std(0)
     norm = model["post_layernorm"]
     norm = {**norm, "bias": norm["bias"] - mean}
+
     return {
         **params,
         "vision_model": {**model, "post_layernorm": norm},
@@ -241,9 +262,10 @@ def calibrated(
 
 
 def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
-    """A picture a second of the first normal videos, as the image tower sees them."""
+    """One picture per second of the first normal videos, cropped to a square."""
     from wsvad_jax.data.video import Video, rgb
 
+    # Normal videos alone: anomalies stay outside of the normalised range.
     normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
     side = (WIDTH - HEIGHT) // 2
     return np.stack(
@@ -262,6 +284,7 @@ def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
 
     if not plans:
         return
+
     extractor = Extractor(load(directory / "clip"), frame="mean", resize="clip")
     paths = [directory / _video(p) for p in plans]
     with Progress("extracting features", len(plans), unit="video") as progress:
@@ -269,12 +292,16 @@ def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
             with atomic_path(directory / _features(plan)) as temporary:
                 np.save(temporary, found.features[0])
             progress.update()
+
+    # The prepared dataset finds the snapshot by a relative path, so the folder can
+    # move.
     protocol = extractor.protocol.__dict__ | {"clip": CLIP}
     write_json(directory / "features" / "protocol.json", protocol)
 
 
 def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
-    """Names and content of the folder's lists, truth and card."""
+    """Name and content of the folder's lists, ground truth and dataset card."""
+    # The layout of a user's dataset: two lists, ground truth and a card.
     files = {}
     for split, part in plans.items():
         text = io.StringIO()
@@ -282,6 +309,8 @@ def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
         writer.writerow(("video", "label"))
         writer.writerows((p.video, p.label) for p in part)
         files[f"{split}.csv"] = text.getvalue()
+
+    # Only the test videos have segments: training sees one label per video.
     truth = [
         {
             "video": p.video,
@@ -290,12 +319,14 @@ def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
         }
         for p in plans["test"]
     ]
+
     card = {
         "name": "demo",
         "classes": [{"name": n, "prompts": p} for n, p in PROMPTS.items()],
         "normal": NORMAL,
         "clip": CLIP,
     }
+
     files["test_segments.json"] = json.dumps(truth, indent=1) + "\n"
     files["card.json"] = json.dumps(card, indent=1) + "\n"
     return files

@@ -1,9 +1,9 @@
 """People and cars of the demo world, drawn from the side.
 
-A figure's movement is computed for all its frames at once (arrays over n frames), so
-that drawing a frame is a handful of Pillow calls. Positions are pixels of the video;
-pictures are drawn `SCALE` times as large and averaged down. Angles are radians from
-hanging straight down, positive towards where the figure faces.
+The movement of a figure is computed for all its frames at once, as arrays over n
+frames; drawing a frame then takes a few Pillow calls. Positions are pixels of the
+video. Pictures are drawn at `SCALE` times the size and averaged down. Angles are in
+radians: 0 hangs straight down, positive points to the figure's front.
 """
 
 import dataclasses
@@ -30,44 +30,48 @@ PAINTS = (
 
 # Lengths in units of a person's height.
 THIGH, SHIN, TORSO, UPPER_ARM, FORE_ARM = 0.25, 0.23, 0.32, 0.17, 0.16
-WALK = 0.8 / FPS  # heights a frame
+WALK = 0.8 / FPS  # speed in heights per frame
 RUN = 1.9 / FPS
 
-# A number of any kind, Python's or NumPy's.
+# Any number, Python's or NumPy's.
 Number: TypeAlias = Any
 Track = Float[np.ndarray, "n"]
 
 
 @dataclasses.dataclass
 class Motion:
-    """A person's place and pose in each of n frames; legs and arms are [n, 2]."""
+    """Position and pose of a person in each of n frames; legs and arms are [n, 2]."""
 
     x: Track
-    y: Track  # of the ground under the feet
+    y: Track  # ground under the feet
     height: Track
     facing: Track  # +1 right, -1 left
     legs: np.ndarray
     knees: np.ndarray  # 0 straight, positive bends the shin back
     arms: np.ndarray
     elbows: np.ndarray  # positive bends the fore-arm forwards
-    lean: Track  # of the torso, forwards
-    roll: Track  # of the whole body about the feet, forwards; ±1.5 lies
+    lean: Track  # forward lean of the torso
+    roll: Track  # forward rotation of the body about the feet; ±1.5 is lying down
 
     def __len__(self) -> int:
         return len(self.x)
 
 
 def walk(x: Track, y: Track, height: Track, rng: np.random.Generator) -> Motion:
-    """Makes the gait that fits a path: standing, walking or running by its speed."""
+    """Motion along a path, standing, walking or running by its speed."""
     n = len(x)
     vx, vy = np.gradient(x), np.gradient(y)
     speed = np.hypot(vx, 2 * vy) / height  # depth is foreshortened
     run = np.clip((speed - 1.3 * WALK) / (RUN - 1.3 * WALK), 0, 1)
+
+    # The phase follows the distance covered, so feet don't slide over the ground.
     phase = rng.uniform(0, 6.28) + np.cumsum(2 * np.pi * speed / (0.85 + 0.75 * run))
     swing = (0.45 + 0.35 * run) * np.clip(speed / WALK, 0, 1)
     swing = _smooth(swing, 5)[:, None]
+
     both = np.stack([phase, phase + np.pi], 1)
     bend = 0.35 + 0.9 * run[:, None]
+
     return Motion(
         x=x,
         y=y,
@@ -83,10 +87,11 @@ def walk(x: Track, y: Track, height: Track, rng: np.random.Generator) -> Motion:
 
 
 def _facing(vx: Track, rng: np.random.Generator) -> Track:
-    """The direction of movement, kept while standing."""
+    """Direction of movement, kept while standing."""
     moving = np.flatnonzero(np.abs(vx) > 0.05)
     if not len(moving):
         return np.full(len(vx), rng.choice([-1.0, 1.0]))
+
     last = np.searchsorted(moving, np.arange(len(vx)), side="right") - 1
     return np.sign(vx[moving[last.clip(0)]])
 
@@ -97,7 +102,7 @@ def _smooth(x: Track, width: int) -> Track:
 
 
 def joints(m: Motion) -> Float[np.ndarray, "n 11 2"]:
-    """Neck, hip, head, then knee and foot, elbow and hand of either side."""
+    """Joint positions: neck, hip, head; knee and foot, elbow and hand of each side."""
     f, h = m.facing, m.height
 
     def limb(angle: Any, length: Number) -> np.ndarray:  # [n, 2], y upwards
@@ -105,19 +110,25 @@ def joints(m: Motion) -> Float[np.ndarray, "n 11 2"]:
 
     thighs = [limb(m.legs[:, s], THIGH) for s in (0, 1)]
     shins = [limb(m.legs[:, s] - m.knees[:, s], SHIN) for s in (0, 1)]
-    # The lower foot stands on the ground, which makes bobbing and crouching right.
+
+    # The lower foot stands on the ground, so the body bobs and crouches as it should.
     reach = np.minimum((thighs[0] + shins[0])[:, 1], (thighs[1] + shins[1])[:, 1])
     hip = np.stack([np.zeros_like(reach), -reach], -1)
+
     up = np.stack([np.sin(m.lean) * f, np.cos(m.lean)], -1)
     neck = hip + TORSO * up
+
     points = [neck, hip, neck + 0.11 * up]
     for s in (0, 1):
         points += [hip + thighs[s], hip + thighs[s] + shins[s]]
+
     shoulder = neck - 0.03 * up
     for s in (0, 1):
         elbow = shoulder + limb(m.arms[:, s] + m.lean * 0.5, UPPER_ARM)
         angle = m.arms[:, s] + m.lean * 0.5 + m.elbows[:, s]
         points += [elbow, elbow + limb(angle, FORE_ARM)]
+
+    # Last, the whole body is rolled about the feet and put in its place.
     p = np.stack(points, 1)  # [n, 11, 2]
     sin, cos = np.sin(m.roll * f)[:, None], np.cos(m.roll)[:, None]
     x = p[..., 0] * cos + p[..., 1] * sin
@@ -128,17 +139,19 @@ def joints(m: Motion) -> Float[np.ndarray, "n 11 2"]:
 
 
 class Person:
-    """A figure with a motion that begins at frame `start`."""
+    """A person whose motion begins at frame `start`."""
 
     def __init__(self, motion: Motion, start: int, rng: np.random.Generator):
         self.start, self.stop = start, start + len(motion)
         self.motion = motion
         self.points = [[tuple(p) for p in frame] for frame in joints(motion).tolist()]
         self.depth = motion.y.tolist()
+        # Widths follow the height, which changes with the distance from the camera.
         size = SCALE * motion.height
         self.widths = np.maximum(1, np.rint(size * 0.085)).astype(int).tolist()
         self.heads = (size * 0.075).tolist()
         self.visible = (np.abs(motion.x - 64) < 64 + motion.height).tolist()
+
         self.skin = SKINS[rng.integers(len(SKINS))]
         self.hair = HAIRS[rng.integers(len(HAIRS))]
         self.shirt = SHIRTS[rng.integers(len(SHIRTS))]
@@ -148,25 +161,30 @@ class Person:
         i = frame - self.start
         if not self.visible[i]:
             return
+
         neck, hip, head, knee0, foot0, knee1, foot1, elbow0, hand0, elbow1, hand1 = (
             self.points[i]
         )
         w, r = self.widths[i], self.heads[i]
+
+        # The far arm and leg come first and are darker, the near ones last.
         shirt, trousers = shade(self.shirt, 0.72), shade(self.trousers, 0.72)
-        canvas.line((neck, elbow0, hand0), shirt, w)  # the far side is darker
+        canvas.line((neck, elbow0, hand0), shirt, w)
         canvas.line((hip, knee0, foot0), trousers, w + 1)
         canvas.line((hip, knee1, foot1), self.trousers, w + 1)
         canvas.line((neck, hip), self.shirt, 2 * w)
+
         x, y = head
         canvas.ellipse((x - r, y - 1.25 * r, x + r, y + r), self.hair)
         canvas.ellipse((x - r, y - 0.6 * r, x + r, y + 1.3 * r), self.skin)
+
         canvas.line((neck, elbow1, hand1), self.shirt, w)
         for x, y in (hand0, hand1):
             canvas.ellipse((x - w / 2, y - w / 2, x + w / 2, y + w / 2), self.skin)
 
 
 def shade(colour: tuple, factor: Number) -> tuple:
-    """Darkens a colour."""
+    """Returns a colour darkened by `factor`."""
     return tuple(int(c * factor) for c in colour)
 
 
@@ -194,16 +212,16 @@ GLASS, TYRE, HUB = (120, 150, 170), (28, 28, 30), (150, 150, 155)
 
 @dataclasses.dataclass
 class Drive:
-    """A car's place and state in each of n frames."""
+    """Position and state of a car in each of n frames."""
 
-    x: Track  # of its middle
-    y: Track  # of the ground under it
-    angle: Track  # nose up is positive; ±π lies on its roof
+    x: Track  # middle of the car
+    y: Track  # ground under the car
+    angle: Track  # positive is nose up; ±π is upside down
     brake: np.ndarray  # bool
 
 
 class Car:
-    """A car with a drive that begins at frame `start`."""
+    """A car whose drive begins at frame `start`."""
 
     def __init__(
         self,
@@ -217,11 +235,15 @@ class Car:
         self.start, self.stop = start, start + len(drive.x)
         self.drive, self.length, self.facing = drive, length, facing
         self.lights = lights
+
         self.kind = "van" if rng.random() < 0.25 else "sedan"
         self.paint = PAINTS[rng.integers(len(PAINTS))]
+
         self.depth = drive.y.tolist()
         self.brake = drive.brake.tolist()
         self.visible = (np.abs(drive.x - 64) < 64 + length).tolist()
+
+        # All outlines are placed in one array, then cut into parts again.
         names = ("body", "cabin", "rear", "front")
         parts = [BODIES[self.kind][name] for name in names]
         ends = np.cumsum([0] + [len(p) for p in parts])
@@ -233,11 +255,15 @@ class Car:
     def _place(self, flat: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, "n P 2"]:
         d = self.drive
         sin, cos = np.sin(d.angle)[:, None], np.cos(d.angle)[:, None]
+
         u, v = flat[:, 0], flat[:, 1] - 0.2  # about the centre of mass
         x, y = u * cos - v * sin, u * sin + v * cos
+        # Tyres reach below their centres. The lowest point of a tilted car touches the
+        # ground.
         lowest = y[:, : -len(LAMPS)].copy()
         lowest[:, -len(WHEELS) :] -= WHEEL
-        y = y - lowest.min(1, keepdims=True)  # whatever part is lowest touches ground
+        y = y - lowest.min(1, keepdims=True)
+
         x = d.x[:, None] + self.facing * self.length * x
         y = d.y[:, None] - self.length * y
         return SCALE * np.stack([x, y], -1)
@@ -246,16 +272,20 @@ class Car:
         i = frame - self.start
         if not self.visible[i]:
             return
+
         p = self.points[i]
+        # From back to front: cabin, body, windows, wheels, lamps.
         body, cabin, rear, front = (p[s] for s in self.slices)
         canvas.polygon(cabin, shade(self.paint, 0.9))
         canvas.polygon(body, self.paint)
         canvas.polygon(rear, GLASS)
         canvas.polygon(front, GLASS)
+
         r = SCALE * self.length * WHEEL
         for x, y in p[-4:-2]:
             canvas.ellipse((x - r, y - r, x + r, y + r), TYRE)
             canvas.ellipse((x - r / 2, y - r / 2, x + r / 2, y + r / 2), HUB)
+
         r = max(1.0, 0.035 * SCALE * self.length)
         colours = (
             ((255, 250, 220) if self.lights else (225, 225, 215)),
@@ -265,6 +295,6 @@ class Car:
             canvas.ellipse((x - r, y - r, x + r, y + r), colour)
 
     def lamp(self, frame: int) -> tuple[Number, Number]:
-        """The headlight's place in the video, in pixels."""
+        """Position of the headlight in the video, in pixels."""
         x, y = self.points[frame - self.start][-2]
         return x / SCALE, y / SCALE

@@ -1,8 +1,8 @@
-"""Large float16 arrays made from a split once and memory-mapped afterwards.
+"""Caches large float16 arrays of a split as memory-mapped files.
 
-A file lies in the folder `packed` of its dataset, or in the cache where the dataset is
-read-only. It is built beside its place and renamed, checked on reuse (settings, content
-of the dataset, size) and built again where the check fails.
+A file is kept in the folder `packed` of its dataset, or in the cache if the dataset is
+read-only. It is built under a temporary name and renamed. On reuse, its settings, its
+size and the dataset's content are checked; the file is built again if they differ.
 """
 
 import json
@@ -19,7 +19,7 @@ from wsvad_jax.data.dataset import Dataset, Split
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
-FORMAT = 1  # of the files; a new number makes old ones be built again
+FORMAT = 1  # version of the files; files of another version are built again
 
 
 def mapped(
@@ -29,16 +29,28 @@ def mapped(
     chunks: Callable[[], Iterable[np.ndarray]],
     records: Split,
 ) -> np.ndarray:
-    """Returns float16 `shape` of `chunks` from its file, made where there is none.
+    """Returns a memory-mapped float16 array; builds its file if there is none.
 
-    The file lies in the dataset's folder, or in the cache where that is read-only.
+    Args:
+      dataset: prepared dataset.
+      name: name of the file, without the dataset's content hash.
+      shape: shape of the array.
+      chunks: function that yields the array's content in order.
+      records: split of the content, for the progress bar.
+
+    Raises:
+      InputError: there is no space for the file, in the dataset or in the cache.
     """
     settings = {"format": FORMAT, "content": dataset.content, "shape": list(shape)}
     name = f"{name}-{dataset.content[:16]}"
+
+    # A file in any place is used before one is built.
     places = [dataset.path / "packed", files.cache_dir() / "packed"]
     for place in places:
         if (features := _open(place / name, settings)) is not None:
             return features
+
+    # The dataset's folder may be read-only or full; the cache is the second choice.
     needed = int(np.prod(shape)) * 2
     for place in places:
         try:
@@ -50,9 +62,11 @@ def mapped(
                 _replace(temporary / name, place / name, settings)
         except OSError:
             continue
+
         features = _open(place / name, settings)
         assert features is not None
         return features
+
     raise InputError(
         f"{places[0]} and {places[1]}: cannot write {needed / 1e9:.1f} GB in either; "
         "make room, or set WSVAD_JAX_CACHE to a folder that has some"
@@ -60,7 +74,7 @@ def mapped(
 
 
 def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
-    """Maps a packed file; None where it is absent, damaged or of other settings."""
+    """Maps a packed file; None if it is absent, incomplete or has other settings."""
     try:
         stored = json.loads((folder / "settings.json").read_text())
         path = folder / "features.npy"
@@ -69,6 +83,7 @@ def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
         features = np.load(path, mmap_mode="r")
     except (OSError, ValueError):
         return None
+
     right = features.shape == tuple(settings["shape"]) and features.dtype == np.float16
     return features if right else None
 
@@ -76,6 +91,7 @@ def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
 def _write(
     folder: pathlib.Path, settings: dict, chunks: Iterable[np.ndarray], records: Split
 ) -> None:
+    # Streamed behind a header, since the array may exceed the memory.
     folder.mkdir()
     header = {"descr": "<f2", "fortran_order": False, "shape": tuple(settings["shape"])}
     with (
@@ -86,13 +102,16 @@ def _write(
         for chunk in chunks:
             f.write(np.ascontiguousarray(chunk, "<f2").data)
             progress.update()
+        # On disk before the settings: they vouch for the file.
         f.flush()
         os.fsync(f.fileno())
         size = f.tell()
+
     files.write_json(folder / "settings.json", {**settings, "bytes": size})
 
 
 def _replace(new: pathlib.Path, final: pathlib.Path, settings: dict) -> None:
+    # Another process may have built the same file meanwhile.
     if final.exists():
         if _open(final, settings) is not None:
             return  # another process was faster

@@ -1,9 +1,9 @@
-"""From records to batches: resample, pack, order, gather.
+"""Turns records into batches: resample, pack, order, gather.
 
-A split is brought to one length once (`pack` for training, `windows` for scoring) and
+A split is resampled to one length once (`pack` for training, `windows` for scoring) and
 kept as a memory-mapped file beside its dataset. A batch is then a gather by index, on
 the host (`gather`, `prefetch`) or on the device. The order of batches is a pure
-function of (seed, epoch), so that a run resumes from its step alone.
+function of (seed, epoch), so a run needs only its step to resume.
 """
 
 import contextlib
@@ -21,25 +21,25 @@ from wsvad_jax.data.mapped import mapped
 from wsvad_jax.data.records import Batch
 from wsvad_jax.errors import InputError
 
-AHEAD = 3  # batches
+AHEAD = 3  # batches prepared in advance
 
 Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """A training split at one length: S samples, each a crop or a video."""
+    """A training split resampled to one length: S samples, each a crop or a video."""
 
     features: Float16[np.ndarray, "S N T D"]  # memory-mapped
     length: Int32[np.ndarray, "S"]  # valid snippets
     label: Float32[np.ndarray, "S C"]  # multi-hot
     video: list[str]  # names of the split's videos
-    index: Int32[np.ndarray, "S"]  # of each sample's video
+    index: Int32[np.ndarray, "S"]  # index of each sample's video
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """A split cut into W windows of T snippets, video after video."""
+    """A split cut into W windows of T snippets, in the order of the videos."""
 
     features: Float16[np.ndarray, "W N T D"]  # memory-mapped
     video: Int32[np.ndarray, "W"]  # index of each window's video
@@ -49,18 +49,19 @@ class Windows:
 
 
 def resample(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "N {T} D"]:
-    """Brings a video to T snippets, as the released code does (PROTOCOLS.md).
+    """Resamples a video to T snippets, as in the released code.
 
-    With `edges = linspace(0, n, T + 1)` cut to integers, bin i is the mean (float32)
-    of rows edges[i] to edges[i + 1]. A video of at most T snippets is zero-padded.
+    With `edges = linspace(0, n, T + 1)` cut to integers, bin i is the float32 mean of
+    rows edges[i] to edges[i + 1]. A video of at most T snippets is zero-padded.
     """
     N, n, D = features.shape
     if n <= T:
         out = np.zeros((N, T, D), features.dtype)
         out[:, :n] = features
         return out
+
     edges = np.linspace(0, n, T + 1).astype(np.int64)
-    # `reduceat` gives an empty bin the row at its edge, which is the rule's other half.
+    # `reduceat` gives an empty bin the row at its edge, as the released code does.
     sums = np.add.reduceat(features.astype(np.float32), edges[:-1], axis=1)
     counts = np.maximum(np.diff(edges), 1).astype(np.float32)
     return (sums / counts[:, None]).astype(features.dtype)
@@ -70,18 +71,20 @@ def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Pac
     """Returns a split resampled to T snippets, memory-mapped.
 
     Args:
-      dataset: a prepared dataset; the file is kept in its folder `packed`.
+      dataset: prepared dataset; the file is kept in its folder `packed`.
       split: name of the split.
-      T: snippets a sample.
-      samples: 'crops', one sample a crop (N = 1), or 'videos', one a video.
+      T: snippets per sample.
+      samples: 'crops' for one sample per crop (N = 1), 'videos' for one per video.
 
     Raises:
-      InputError: no such split, or no room for the file.
+      InputError: the split doesn't exist, or there is no space for the file.
     """
     if samples not in ("crops", "videos"):
         raise InputError(f"samples {samples!r}: expected 'crops' or 'videos'")
+
     records = dataset.split(split)
     entries = records.entries
+
     crops = np.array([e.num_crops for e in entries], np.int32)
     repeats = crops if samples == "crops" else np.ones_like(crops)
     index = np.repeat(np.arange(len(entries), dtype=np.int32), repeats)
@@ -89,12 +92,16 @@ def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Pac
     shape = (len(index), N, T, dataset.width)
 
     def chunks() -> Iterator[np.ndarray]:
+        # Videos are read one by one: a whole split may exceed the memory.
         for record in records:
             yield resample(record.features, T).reshape(-1, *shape[1:])
 
     features = mapped(dataset, f"{split}-{samples}-{T}", shape, chunks, records)
+
+    # Crops of a video share its length and label.
     snippets = np.array([e.num_snippets for e in entries], np.int32)
     label = multi_hot(records, len(dataset.card.classes))
+
     return Packed(
         features,
         np.minimum(snippets, T)[index].astype(np.int32),
@@ -110,13 +117,13 @@ def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Wi
     The last window of a video is zero-padded.
 
     Args:
-      dataset: a prepared dataset; the file is kept in its folder `packed`.
+      dataset: prepared dataset; the file is kept in its folder `packed`.
       split: name of the split.
-      T: snippets a window.
-      crop: the crop to take; None takes all.
+      T: snippets per window.
+      crop: index of the crop; None takes all crops.
 
     Raises:
-      InputError: no such split or crop, or no room for the file.
+      InputError: the split or crop doesn't exist, or there is no space for the file.
     """
     records = dataset.split(split)
     entries = records.entries
@@ -126,6 +133,7 @@ def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Wi
             f"{dataset.path}: no crop {crop}, the {split} features have {crops}; "
             "correct test_crop in the card and prepare the dataset again"
         )
+
     snippets = np.array([e.num_snippets for e in entries], np.int32)
     counts = -(-snippets // T)
     video = np.repeat(np.arange(len(entries), dtype=np.int32), counts)
@@ -138,8 +146,10 @@ def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Wi
 
     name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
     features = mapped(dataset, name, shape, chunks, records)
+    # Place of each window in its video: the last one holds the remaining snippets.
     position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
     length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
+
     return Windows(features, video, length, [e.video for e in entries], snippets)
 
 
@@ -153,7 +163,7 @@ def cut(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "W N {T} 
 
 
 def multi_hot(records: Split, C: int) -> Float32[np.ndarray, "V {C}"]:
-    """Returns the videos' labels, 1 at each of a video's classes."""
+    """Returns the multi-hot labels of the videos."""
     label = np.zeros((len(records.entries), C), np.float32)
     for row, entry in zip(label, records.entries, strict=True):
         row[list(entry.label)] = 1
@@ -163,19 +173,21 @@ def multi_hot(records: Split, C: int) -> Float32[np.ndarray, "V {C}"]:
 def holdout(
     label: Float[np.ndarray, "V C"], fraction: float, seed: int
 ) -> Bool[np.ndarray, "V"]:
-    """Chooses the videos that training leaves out, about `fraction` of each class.
+    """Chooses validation videos, about `fraction` of each class.
 
-    A video's class is its first abnormal one. Shares that are no whole number are
-    settled by largest remainder, so that the total is right; both sides, normal and
-    abnormal, keep at least one video in and one out. A pure function of its arguments.
+    The class of a video is its first abnormal one. Fractional shares are rounded by
+    largest remainder, so the total is exact. Of both normal and abnormal videos, at
+    least one is held out and one remains. A pure function of its arguments.
 
     Raises:
-      InputError: fewer than two normal or two abnormal videos.
+      InputError: there are fewer than two normal or two abnormal videos.
     """
     if not 0 < fraction < 1:
         raise InputError(f"a held-out fraction of {fraction}: expected between 0 and 1")
+
     abnormal = label[:, 1:].max(1) > 0
     strata = np.where(abnormal, 1 + label[:, 1:].argmax(1), 0)
+
     out = np.zeros(len(label), bool)
     for side in (0, 1):
         rows = np.flatnonzero(abnormal == side)
@@ -185,15 +197,20 @@ def holdout(
                 "too few to hold one out for selection; add videos, or train without "
                 "a held-out part (select the last weights)"
             )
+
+        # How many of each class: the floor of its share, then the largest remainders.
         total = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         classes, counts = np.unique(strata[rows], return_counts=True)
         share = total * counts / len(rows)
         take = np.floor(share).astype(int)
         order = np.argsort(take - share, kind="stable")  # largest remainder first
         take[order[: total - take.sum()]] += 1
+
+        # A generator per class, so the choice doesn't depend on the other classes.
         for c, count in zip(classes, take, strict=True):
             members = rows[strata[rows] == c]
             out[_random(seed, int(c)).permutation(members)[:count]] = True
+
     return out
 
 
@@ -204,16 +221,23 @@ def epoch_order(
     seed: int,
     epoch: int,
 ) -> Int32[np.ndarray, "steps B"]:
-    """Returns the samples of each step of an epoch; a pure function of (seed, epoch).
+    """Returns the samples of each step of an epoch, a pure function of (seed, epoch).
 
-    pairing 'halves': B / 2 normal samples, then B / 2 abnormal ones; the smaller side
-    ends the epoch. 'mixed': all samples together. No sample comes twice; those that do
-    not fill a batch are left out of this epoch.
+    No sample appears twice. Samples that don't fill a batch are left out of this epoch.
+
+    Args:
+      is_normal: True for normal samples.
+      batch_size: samples per step B.
+      pairing: 'halves' for B / 2 normal samples, then B / 2 abnormal ones, where the
+        smaller side ends the epoch; 'mixed' for all samples together.
+      seed: seed of the run.
+      epoch: index of the epoch.
 
     Raises:
-      InputError: the samples do not fill one batch, or B is odd with halves.
+      InputError: the samples don't fill one batch, or B is odd with 'halves'.
     """
     random = _random(seed, epoch)
+    # Each side fills its share of every batch.
     if pairing == "mixed":
         sides, share = [np.arange(len(is_normal))], batch_size
     elif pairing == "halves":
@@ -226,6 +250,8 @@ def epoch_order(
             )
     else:
         raise InputError(f"pairing {pairing!r}: expected 'halves' or 'mixed'")
+
+    # The smaller side ends the epoch, so no sample is drawn twice.
     steps = min(len(side) for side in sides) // max(share, 1)
     if not steps or share < 1:
         found = " and ".join(str(len(side)) for side in sides)
@@ -235,13 +261,15 @@ def epoch_order(
             f"{' each' if kinds else ''}, but there are {found}; choose a batch_size "
             "that they fill"
         )
+
+    # A fresh permutation per epoch decides which samples are left out.
     parts = [random.permutation(side)[: steps * share] for side in sides]
     halves = [part.reshape(steps, share) for part in parts]
     return np.concatenate(halves, 1).astype(np.int32)
 
 
 def gather(packed: Packed, rows: Int[np.ndarray, "B"]) -> Batch:
-    """Copies samples out of a packed split into a batch on the host."""
+    """Gathers samples of a packed split into a batch on the host."""
     return Batch(
         features=np.asarray(packed.features[rows]),
         length=packed.length[rows],
@@ -253,21 +281,24 @@ def gather(packed: Packed, rows: Int[np.ndarray, "B"]) -> Batch:
 def batches(
     packed: Packed, order: Int[np.ndarray, "steps B"], start_step: int = 0
 ) -> Iterator[Batch]:
-    """Gathers the batches of an epoch from `start_step` on, a few of them ahead."""
+    """Gathers the batches of an epoch from `start_step` on, with prefetching."""
     return prefetch(gather(packed, rows) for rows in order[start_step:])
 
 
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
     """Yields `items` in order while a thread prepares up to `ahead` of them.
 
-    An error in `items` is raised here, at its place. The thread starts with the first
-    item asked for and ends with the items, or when this iterator is closed or dropped.
+    An error in `items` is raised here, at its place in the order. The thread starts
+    with the first item requested. It ends after the last one, or when this iterator is
+    closed or garbage-collected.
     """
+    # Bounded, so the thread stays at most `ahead` items in front.
     ready: queue.Queue = queue.Queue(ahead)
     stop = threading.Event()
     end = object()
 
     def put(item: Any, error: BaseException | None = None) -> None:
+        # Never blocks for good: a consumer that stopped reads the queue no more.
         while not stop.is_set():
             with contextlib.suppress(queue.Full):
                 return ready.put((item, error), timeout=0.1)
@@ -296,5 +327,5 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
 
 
 def _random(seed: int, part: int) -> np.random.RandomState:
-    """A generator of its own for each (seed, part); its stream is frozen by NumPy."""
+    """Random generator of (seed, part); NumPy guarantees that its stream is stable."""
     return np.random.RandomState([seed % 2**32, part])

@@ -1,8 +1,8 @@
-"""The four systems, one file a paper.
+"""The four published models, one file per paper.
 
 Letters used throughout: B videos, N crops, T snippets, D feature width, C classes
 (index 0 is normal), L text tokens, H heads, P prototypes, K selected snippets,
-S noise samples, W attention window.
+S noise samples, W attention window, I segments, M chosen or drawn at a time.
 
 Each model file exports
   Model(**config.model)               a pure linen module

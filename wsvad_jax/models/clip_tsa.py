@@ -9,10 +9,10 @@ Temporal self-attention over CLIP snippets, then RTFM's temporal network and obj
   objective                           -> loss_fn
   inference                           -> scores
 Submodules carry the names of the released checkpoint, '.' replaced by '_'. Snippets
-past a video's length influence nothing, so that test videos of any length share a
-padded batch. Memory is linear in T: neither T×T nor S·k·T values are ever built.
+past a video's length influence nothing, so test videos of any length share a padded
+batch. Memory is linear in T: neither T×T nor S·k·T values are ever built.
 
-Beside the package's letters: R = B·N rows (crops), M noise draws at a time, k selected.
+Beside the package's letters: R = B·N rows (crops), E the width of a layer's output.
 """
 
 import functools
@@ -29,8 +29,8 @@ from wsvad_jax import losses
 from wsvad_jax.models.convolution import TemporalConv
 from wsvad_jax.models.selection import perturbed_top_k, selection_sizes
 
-WIDTH = 512  # of CLIP ViT-B/16; wider features are brought down to it
-MARGIN = 100.0  # the magnitude that abnormal snippets are pushed to
+WIDTH = 512  # width of CLIP ViT-B/16; wider features are projected to it
+MARGIN = 100.0  # target magnitude of abnormal snippets
 RANGES = {
     "kappa": "(0, 1]",
     "samples": "[1, inf)",
@@ -44,7 +44,7 @@ xavier = nn.initializers.xavier_uniform()
 
 @runtime_checkable
 class Labelled(Protocol):
-    """What the objective reads of a batch."""
+    """Batch fields that the objective reads."""
 
     label: Array
     length: Array
@@ -52,7 +52,7 @@ class Labelled(Protocol):
 
 @struct.dataclass
 class Outputs:
-    """What the losses and the scores need."""
+    """Snippet and video scores, with the features that the objective compares."""
 
     scores: Float[Array, "B T"]  # probabilities, mean over crops, 0 past the length
     video_scores: Float[Array, "B"]
@@ -65,11 +65,17 @@ class Outputs:
 class Model(nn.Module):
     """Temporal self-attention, multi-scale temporal network, snippet classifier.
 
-    `kappa` (κ) of a video's snippets are selected under `samples` (S) Gaussian noises
-    of deviation `sigma` (σ_n), at most `max_selected` of them at test time;
-    `attention=False` drops the selection. `top_magnitudes` (K) snippets make the video
-    score. `test_noise=True` draws new noise at test time, as the release does;
-    otherwise all videos share the noise of a fixed key.
+    Args:
+      kappa: share κ of a video's snippets that is selected.
+      samples: number S of Gaussian noise draws.
+      sigma: deviation σ_n of the noise.
+      max_selected: upper bound of the selection at test time.
+      top_magnitudes: number K of snippets behind the video score.
+      dropout: dropout rate.
+      attention: False drops the selection.
+      test_noise: True draws new noise at test time, as the release does; otherwise all
+        videos share the noise of a fixed key.
+      dtype: type of the activations.
     """
 
     kappa: float = 0.95
@@ -98,20 +104,25 @@ class Model(nn.Module):
           features: snippet features; normal videos first in training.
           length: valid snippets.
           text: not used; every model takes it.
-          train: uses the batch's statistics, dropout and fresh noise (rngs 'dropout'
-            and 'noise').
-          noise: standard normal draws to use instead of the model's own.
+          train: True for batch statistics, dropout and fresh noise (rngs 'dropout' and
+            'noise').
+          noise: standard normal draws that replace the model's.
         """
         del text
         B, N, T, _ = features.shape
         length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
         where = jnp.arange(T)[None] < length[:, None]  # [B, T]
         rows = jnp.repeat(where, N, axis=0)  # [B·N, T]
+
+        # Temporal self-attention weights each crop's snippets.
         x = features.reshape(B * N, T, -1).astype(self.dtype)
         x = jnp.where(rows[..., None], self._enter(x), 0)
         p = rows.astype(jnp.float32)
         if self.attention:
             p = self._attend(x, length, rows, N, train, noise)
+
+        # The magnitude is that of the features which the classifier sees, so both read
+        # f, after the first dropout.
         x = self._aggregate(x, p.astype(x.dtype), rows, train)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         f = drop(x)
@@ -119,11 +130,13 @@ class Model(nn.Module):
         scores = jnp.where(where, scores, 0)
         f = f.reshape(B, N, T, -1).astype(jnp.float32)
         magnitudes = jnp.where(where, jnp.mean(losses.norm(f)[..., 0], 1), 0)
-        # Training hides most magnitudes, so that not the same snippets win each time.
+
+        # Training hides most magnitudes, so the selected snippets vary.
         ranked = jnp.where(where, magnitudes * drop(jnp.ones((B, T))), -jnp.inf)
         _, index = jax.lax.top_k(ranked, min(self.top_magnitudes, T))  # [B, K]
         chosen = jnp.take_along_axis(where, index, -1)
         best = jnp.take_along_axis(scores, index, -1)
+
         return Outputs(
             scores=scores,
             video_scores=jnp.sum(best, -1) / jnp.sum(chosen, -1),
@@ -158,18 +171,22 @@ class Model(nn.Module):
     ) -> Float[Array, "R T"]:
         """Temporal self-attention: how often each snippet is among the top κ."""
         R, T, _ = x.shape
+        # Scores in (0, 1), in float32: the noise is as small as their differences.
         s = nn.relu(self._dense(x.shape[-1] // 2, "hard_attention_scorer_fc1")(x))
         s = self._dense(1, "hard_attention_scorer_fc2")(s)[..., 0]
         s = jax.nn.sigmoid(s.astype(jnp.float32))
+
         k = selection_sizes(self.kappa, T, T if train else self.max_selected)
         k = jnp.repeat(jnp.asarray(k)[length], crops)
+
         draws: Any = noise
         distinct = R
         if noise is None and (train or self.test_noise):
             draws = self.make_rng("noise")
         elif noise is None:
-            # A video's score must not depend on what it is batched with.
+            # A video's score must not depend on the other videos of its batch.
             draws, distinct = jax.random.key(0, impl="threefry2x32"), crops
+
         return perturbed_top_k(s, where, k, draws, self.samples, self.sigma, distinct)
 
     def _aggregate(
@@ -179,9 +196,11 @@ class Model(nn.Module):
         where: Bool[Array, "R T"],
         train: bool,
     ) -> Float[Array, "R T D"]:
-        """Multi-scale temporal network of p · x: dilated convolutions, non-local block."""
+        """Multi-scale temporal network (MTN) of p · x: local and global context."""
         D = x.shape[-1]
         batch_norm = functools.partial(BatchNorm, dtype=self.dtype)
+
+        # Local context: three dilations see 3, 5 and 9 snippets.
         scales = []
         for i, dilation in enumerate((1, 2, 4), 1):
             conv = self._conv(
@@ -189,26 +208,33 @@ class Model(nn.Module):
             )
             norm = batch_norm(name=f"Aggregate_conv_{i}_2")
             scales.append(norm(nn.relu(conv(x, p)), where, train))
+
+        # Global context: a non-local block, in which all snippets see each other.
         z = nn.relu(self._conv(D // 4, "Aggregate_conv_4_0", use_bias=False)(x, p))
 
         theta, phi, g = (
             self._conv(D // 8, f"Aggregate_non_local_{name}")(z)
             for name in ("theta", "phi", "g")
         )
-        # The attention (θᵀφ / n) g has no softmax, so that θᵀ(φ gᵀ / n) is the same and
-        # T×T is never built.
+
+        # The attention (θᵀφ / n) g has no softmax. It equals θᵀ(φ gᵀ / n), so T×T is
+        # never built.
         g = jnp.where(where[..., None], g, 0)
         context = jnp.einsum("rtd,rte->rde", phi, g).astype(jnp.float32)
         context = (context / jnp.sum(where, -1)[:, None, None]).astype(z.dtype)
         y = self._conv(D // 4, "Aggregate_non_local_W_0")(theta @ context)
+
+        # A zero gain makes the block the identity when training begins.
         zero_gain = batch_norm(
             scale_init=nn.initializers.zeros, name="Aggregate_non_local_W_1"
         )
         scales.append(z + zero_gain(y, where, train))
 
+        # Padding is zeroed again: the kernel of 3 reaches one snippet past the end.
         y = jnp.where(where[..., None], jnp.concatenate(scales, -1), 0)
         y = nn.relu(self._conv(D, "Aggregate_conv_5_0", size=3, use_bias=False)(y))
         y = batch_norm(name="Aggregate_conv_5_2")(y, where, train)
+
         return y + p[..., None] * x
 
     def _dense(self, features: int, name: str) -> nn.Dense:
@@ -221,8 +247,8 @@ class Model(nn.Module):
 class BatchNorm(nn.Module):
     """PyTorch's batch normalisation, over valid snippets only.
 
-    flax.linen.BatchNorm keeps the biased variance as its running one; PyTorch the
-    unbiased, which differs by n / (n − 1).
+    The running variance is PyTorch's unbiased one, n / (n − 1) times that of
+    flax.linen.BatchNorm.
     """
 
     momentum: float = 0.1
@@ -239,18 +265,24 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (D,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (D,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (D,))
+
         x = x.astype(jnp.float32)
         mean, var = running_mean.value[None, None], running_var.value[None, None]
+        # Statistics cover valid snippets alone: padding would pull them towards 0.
         if train:
             valid = where[..., None]
             n = jnp.sum(valid, dtype=jnp.float32)
             mean = jnp.sum(x, (0, 1), where=valid, keepdims=True) / n
             var = jnp.sum((x - mean) ** 2, (0, 1), where=valid, keepdims=True) / n
+
+            # Shapes are traced with a placeholder batch, whose statistics must not be
+            # kept.
             if not self.is_initializing():
                 unbiased = var * n / jnp.maximum(n - 1, 1)
                 m = self.momentum
                 running_mean.value = (1 - m) * running_mean.value + m * mean[0, 0]
                 running_var.value = (1 - m) * running_var.value + m * unbiased[0, 0]
+
         y = (x - mean) / jnp.sqrt(var + self.epsilon)
         return (y * scale[None, None] + bias[None, None]).astype(self.dtype)
 
@@ -261,15 +293,16 @@ def loss_fn(
     """The objective and its terms: BCE + w_m magnitude + w_1 smooth + w_2 sparse.
 
     Args:
-      outputs: of a training forward pass.
+      outputs: outputs of a training forward pass.
       batch: `label` [B, C] multi-hot and `length` [B]; first B/2 normal videos, then
         B/2 abnormal.
-      weights: `magnitude`, `smooth`, `sparse`, and two habits of the release, on
-        unless switched off: `smooth_across_videos` (the last snippet of a video is
-        smoothed with the first of the next), `pair_videos` (normal video i meets
-        abnormal video i; off, all meet all).
+      weights: weights of `magnitude`, `smooth` and `sparse`, and two switches for
+        habits of the release, both on by default. `smooth_across_videos` smooths the
+        last snippet of a video with the first of the next. `pair_videos` compares
+        normal video i with abnormal video i; off, every pair is compared.
     """
     half = len(outputs.scores) // 2
+    # Smoothness and sparsity concern the abnormal half alone.
     length = jnp.maximum(batch.length[half:], 1)
     terms = {
         "bce": losses.binary_cross_entropy(outputs.video_scores, 1 - batch.label[:, 0]),
@@ -279,6 +312,7 @@ def loss_fn(
         ),
         "sparse": losses.norm(outputs.scores[half:].reshape(-1))[0],
     }
+
     weights = {"bce": 1.0, **weights}
     return losses.weighted(terms, weights)
 
@@ -286,8 +320,11 @@ def loss_fn(
 def magnitude_loss(outputs: Outputs, pair_videos: bool = True) -> Float[Array, ""]:
     """Mean of (|100 − ‖mean_K f_abnormal‖| + ‖mean_K f_normal‖)² over crops and pairs.
 
-    With `pair_videos` off, over all pairs of an abnormal and a normal video.
+    Args:
+      outputs: outputs of a training forward pass, normal videos first.
+      pair_videos: True pairs videos by position; False takes all B/2 × B/2 pairs.
     """
+    # Videos with fewer than K snippets average over those that they have.
     chosen = outputs.chosen[:, None, :, None]
     mean = jnp.sum(jnp.where(chosen, outputs.selected, 0), 2) / jnp.sum(chosen, 2)
     normal, abnormal = jnp.split(losses.norm(mean)[..., 0], 2)  # [B/2, N]
@@ -302,8 +339,11 @@ def smoothness(
 ) -> Float[Array, ""]:
     """Σ (s_{t+1} − s_t)² over valid snippets.
 
-    With `across_videos` the batch is one long video: the first snippet of each video
-    follows the last one of the video before.
+    Args:
+      s: snippet scores.
+      length: valid snippets.
+      across_videos: True treats the batch as one long video, so the first snippet of a
+        video follows the last one of the video before.
     """
     where = jnp.arange(s.shape[1])[None] < length[:, None]
     total = jnp.sum(jnp.square(s[:, 1:] - s[:, :-1]), where=where[:, 1:])

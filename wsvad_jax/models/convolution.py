@@ -1,8 +1,8 @@
-"""Convolution over time by matrix products.
+"""Convolution over time, computed as matrix products.
 
-XLA rewrites convolutions for a CPU in a program's outermost computation only. Inside a
-loop over steps or over parts of a batch their gradients take a hundred times as long;
-products don't.
+XLA optimises convolutions for a CPU only in a program's outermost computation. Inside a
+loop over steps or microbatches, their gradients take a hundred times as long. Matrix
+products are equally fast in both places.
 """
 
 from typing import Any
@@ -16,9 +16,9 @@ from jaxtyping import Array, Float
 class TemporalConv(nn.Module):
     """Convolution of `size` (odd) snippets, `dilation` apart, zero beyond the ends.
 
-    Parameters are those of flax's Conv. With a gate p it convolves p · x, as p · (x W)
-    for each tap: where x are features as they come, which need no gradient, that of p
-    costs no further product.
+    The parameters are those of flax's Conv. A gate p makes it the convolution of p · x,
+    computed as p · (x W) for each tap: input features need no gradient, so the gradient
+    of p takes no further product.
     """
 
     features: int
@@ -35,15 +35,21 @@ class TemporalConv(nn.Module):
     ) -> Float[Array, "B T E"]:
         D, E = x.shape[-1], self.features
         kernel = self.param("kernel", self.kernel_init, (self.size, D, E))
+
+        # One product with the kernels of all taps at once.
         x = x.astype(self.dtype)
         taps = x @ jnp.moveaxis(kernel, 0, 1).reshape(D, -1).astype(self.dtype)
         if gate is not None:
             taps = gate.astype(self.dtype)[..., None] * taps
+
+        # Each tap's product is shifted to the snippet that it contributes to. A
+        # negative pad cuts the snippets that move beyond the ends.
         zero = jnp.zeros((), self.dtype)
         y = jnp.zeros((*x.shape[:2], E), self.dtype)
         for i, tap in enumerate(jnp.split(taps, self.size, axis=-1)):
             later = (self.size // 2 - i) * self.dilation
             y = y + jax.lax.pad(tap, zero, ((0, 0, 0), (later, -later, 0), (0, 0, 0)))
+
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init, (E,))

@@ -1,6 +1,6 @@
 """Dense layers of VadCLIP and DSANet, and products of their matrices.
 
-Initialised as PyTorch does by default, so that training begins where the releases do.
+Initial weights follow PyTorch's default, as in the released implementations.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from wsvad_jax.errors import InputError
 
 
 def uniform(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default of dense layers and convolutions: U(±1/√fan_in)."""
+    """PyTorch's default initialiser of dense and convolution layers: U(±1/√fan_in)."""
     bound = fan_in**-0.5
 
     def init(key, shape, dtype=jnp.float32):
@@ -36,8 +36,7 @@ def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.De
 class Affine(nn.Module):
     """Kernel and bias of a dense layer, for products taken in another order.
 
-    What two layers in a row make of many snippets is what the product of their kernels
-    makes of them, and that product is small.
+    Two consecutive linear layers equal one with the product kernel, which is small.
     """
 
     features: int
@@ -49,7 +48,8 @@ class Affine(nn.Module):
         init = uniform(fan_in)
         kernel = self.kernel_init or init, (fan_in, self.features)
         bias = self.bias_init or init, (self.features,)
-        # Weights of a file come as NumPy's arrays.
+
+        # Weights read from a file are NumPy arrays.
         found = self.param("kernel", *kernel), self.param("bias", *bias)
         return jnp.asarray(found[0]), jnp.asarray(found[1])
 
@@ -57,7 +57,7 @@ class Affine(nn.Module):
 def affine(
     x: Float[Array, "*B D"], kernel: Float[Array, "D E"], bias: Float[Array, "E"]
 ) -> Float[Array, "*B E"]:
-    """x · kernel + bias in the type of `x`."""
+    """x · kernel + bias, in the dtype of `x`."""
     bias = jnp.expand_dims(bias, range(x.ndim - 1))
     return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
@@ -68,20 +68,29 @@ def fold(
     out: Float[Array, "D D"],
     out_bias: Float[Array, "D"],
 ) -> tuple[Float[Array, "D D2"], Float[Array, "D2"]]:
-    """One head's four projections as two: query and value of keys left as they are.
+    """Folds one head's four projections into two, for the queries and the values.
 
-    With q_i = W_q y_i + b_q and so on, q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k, whose
-    last term is the same for all keys and leaves the softmax as it is. Its weights w_j
-    sum to 1, so that W_o Σ w_j v_j + b_o = Σ w_j (W_o W_v y_j + W_o b_v + b_o).
+    The keys are then the unprojected inputs y. With q_i = W_q y_i + b_q and so on,
+      q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k.
+    The last term is the same for all keys, so the softmax ignores it. The attention
+    weights w_j sum to 1, therefore
+      W_o Σ w_j v_j + b_o = Σ w_j (W_o W_v y_j + W_o b_v + b_o).
+
+    Args:
+      into: kernel of the packed query, key and value projections.
+      bias: bias of the packed projections.
+      out: kernel of the output projection W_o.
+      out_bias: bias b_o of the output projection.
     """
     q, k, v = jnp.split(into, 3, axis=1)
     b_q, _, b_v = jnp.split(bias, 3)
+    # The queries' kernel absorbs that of the keys, the values' that of the output.
     kernel = jnp.concatenate([q @ k.T, v @ out], axis=1)
     return kernel, jnp.concatenate([b_q @ k.T, b_v @ out + out_bias])
 
 
 def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
-    """Layer normalisation, in float32 whatever the activations' type."""
+    """Layer normalisation, always computed in float32."""
     # Exact variance rather than E[x²] − E[x]², which cancels in float32.
     return nn.LayerNorm(
         epsilon=epsilon, name=name, dtype=jnp.float32, use_fast_variance=False
@@ -89,7 +98,7 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
 
 
 def exact(equation: str, *arrays: Array) -> Array:
-    """An einsum that half-precision arrays enter as they are and leave in float32."""
+    """Einsum of half-precision arrays that accumulates and returns float32."""
     dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
     return jnp.einsum(equation, *arrays, preferred_element_type=dtype)
 
@@ -104,7 +113,10 @@ def check_heads(heads: int, width: int, key: str) -> None:
 
 
 class Mlp(nn.Module):
-    """D → 4D QuickGELU → D; the fields other than `dtype` serve DSANet's variants."""
+    """Two-layer perceptron D → 4D → D, by default with QuickGELU.
+
+    `names`, `activation` and `initial` serve DSANet's variants.
+    """
 
     dtype: Any = jnp.float32
     names: tuple[str, str] = ("c_fc", "c_proj")
@@ -115,12 +127,15 @@ class Mlp(nn.Module):
     def __call__(
         self, x: Float[Array, "*B D"], onto: Float[Array, "D E"] | None = None
     ) -> Float[Array, "*B E"]:
-        """Returns the MLP's values, or their products with `onto` in float32."""
+        """Returns the output, or its product with `onto` in float32."""
         D = x.shape[-1]
         x = linear(D, 4 * D, self.names[0], self.dtype, **self.initial)(x)
         x = self.activation(x)
+
         if onto is None:
             return linear(4 * D, D, self.names[1], self.dtype, **self.initial)(x)
+
+        # The second layer and `onto` are folded into one small product.
         kernel, bias = Affine(D, **self.initial, name=self.names[1])(4 * D)
         y = exact("...d,de->...e", x, (kernel @ onto).astype(x.dtype))
         return y + jnp.expand_dims(bias @ onto, range(y.ndim - 1))

@@ -1,12 +1,17 @@
 """DSANet: Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334.
 
-Decoupled semantics: VadCLIP's encoder and two heads (layers.py) with
+VadCLIP's encoder, C-branch and A-branch with decoupled semantics:
+  encoder and both branches         -> layers.Encoder, layers.ClassifierBranch,
+                                       layers.AlignBranch
   text adapter (adapter=True)       -> TextAdapter
-  DCSA, decoupled contrastive       -> decoupled_logits, and the terms `event` and
-  semantic alignment (dcsa=True)       `background` of loss_fn
-  SG-NM, self-guided normality      -> normality.Normality, and the terms
+  DCSA, decoupled contrastive       -> decoupled_logits, decoupled_targets, the terms
+  semantic alignment (dcsa=True)       `event` and `background` of loss_fn
+  SG-NM, self-guided normality      -> normality.Normality, consistency, the terms
   modelling (sgnm=True)                `consistency` and `gather` of loss_fn
+  terms `mil`, `align` and `text`   -> losses.mil_top_k, losses.mil_align,
+                                       losses.text_contrast
   inference                         -> scores
+  optimiser of SG-NM's parameters   -> wsvad_jax.optim.stable_adamw
 Each switch gives a row of the paper's ablation. With adapter=False the prompts are
 learned as in VadCLIP. SG-NM exists in training only.
 """
@@ -36,15 +41,15 @@ RANGES = layers.RANGES | {
     "temperature": "(0, inf)",
 }
 TERMS = ("mil", "align", "text", "event", "background", "consistency", "gather")
-SHARPNESS = 10.0  # of DCSA's event and background weights
-SATURATED = 30.0  # DCSA tells logits beyond these apart no more
+SHARPNESS = 10.0  # exponent of DCSA's pooling weights
+SATURATED = 30.0  # bound of the anomaly logits in DCSA
 LABEL_SMOOTHING = 0.1
-BACKGROUND_SHARE = 0.01  # of each anomaly class in the background's target
+BACKGROUND_SHARE = 0.01  # weight of each anomaly class in the background's target
 
 
 @struct.dataclass
 class Outputs:
-    """What the losses and the scores need; parts that are switched off are None."""
+    """Logits and features of all parts; a part that is switched off is None."""
 
     anomaly_logits: Float[Array, "B T"]
     align_logits: Float[Array, "B T C"]
@@ -60,9 +65,23 @@ class Outputs:
 class Model(nn.Module):
     """Encoder, two heads, text adapter, DCSA and SG-NM.
 
-    `text_adapt_until` blocks of the text tower are adapted with weight
-    `text_adapt_weight` (ω); `normality_ratio` of the snippets, the least anomalous,
-    are gathered into `prototypes` prototypes; `temperature` is τ of the scores.
+    Args:
+      visual_layers: number of transformer blocks of the encoder.
+      visual_heads: number of attention heads of the encoder.
+      attn_window: snippets W per window of local attention.
+      text_adapt_until: number of adapted blocks of the text tower.
+      text_adapt_weight: weight ω of the adapted features.
+      prototypes: number P of normality prototypes.
+      normality_ratio: share of the snippets, the least anomalous, that they read.
+      decoder_layers: number of decoder blocks of SG-NM.
+      decoder_heads: number of attention heads of SG-NM.
+      temperature: temperature τ of the scores.
+      adapter: False learns prompts as in VadCLIP instead of the text adapter.
+      dcsa: False drops DCSA.
+      sgnm: False drops SG-NM.
+      mask_padding: True hides padding from attention, graphs and pooling.
+      dtype: type of the activations.
+      remat: True recomputes the blocks' activations in the backward pass.
     """
 
     visual_layers: int = 2
@@ -94,15 +113,17 @@ class Model(nn.Module):
         """Scores the snippets of B videos.
 
         Args:
-          features: one crop of snippet features a video, zero past `length`.
+          features: snippet features, one crop per video, zero past `length`.
           length: valid snippets.
-          text: the class prompts with the frozen text tower, or the class features
-            that `encode_text` made of them.
-          train: adds what only the objective needs.
+          text: class prompts with the frozen text tower, or the class features that
+            `encode_text` returned for them.
+          train: True adds the outputs that only the objective reads.
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
         where = layers.participants(length, T, self.mask_padding)
+
+        # VadCLIP's encoder and C-branch
         x = features[:, 0].astype(dtype)
         v = layers.Encoder(
             self.visual_layers,
@@ -113,9 +134,13 @@ class Model(nn.Module):
             name="encoder",
         )(x, length, where)
         a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
+
+        # The class features may come ready-made, since they don't depend on the videos.
         encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
         classes = encoder(text) if isinstance(text, TextInputs) else text
         m = layers.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
+
+        # Inference needs neither DCSA nor SG-NM.
         event = background = v_hat = gather = None
         if train and self.dcsa:
             event, background = decoupled_logits(v, a, classes, where)
@@ -130,6 +155,7 @@ class Model(nn.Module):
                 name="video_anomaly_refiner",
             )
             v_hat, gather = normality(v, jax.nn.sigmoid(a), where)
+
         return Outputs(
             a, m, classes, v, event, background, v_hat, gather, self.temperature
         )
@@ -137,7 +163,7 @@ class Model(nn.Module):
     def encode_text(
         self, params: Mapping[str, Any], text: TextInputs
     ) -> Float[Array, "C D"]:
-        """Class features, which don't depend on the videos: once a step or scoring."""
+        """Class features, computed once per step or scoring run, not per video."""
         D = params["encoder"]["frame_position_embeddings"].shape[-1]
         encoder = self._text_encoder(D, parent=None)
         return encoder.apply({"params": params["clip_adapter"]}, text)
@@ -150,7 +176,17 @@ class Model(nn.Module):
 
 
 class TextAdapter(nn.Module):
-    """Adapts the first blocks of the frozen text tower; replaces its projection."""
+    """Trainable adapter of the frozen text tower, in place of its text projection.
+
+    After each of the first blocks, h = LeakyReLU(W x) is scaled to the norm of x, and x
+    becomes ω h + (1 − ω) x.
+
+    Args:
+      features: width of the class features.
+      until: number of adapted blocks.
+      weight: weight ω of the adapted features.
+      dtype: type of the activations.
+    """
 
     features: int
     until: int
@@ -172,6 +208,7 @@ class TextAdapter(nn.Module):
         def adapt(i: int, x: Array) -> Array:
             if i >= self.until:
                 return x
+            # With equal norms, ω alone sets the adapter's influence.
             h = nn.leaky_relu(blocks[i](x), 0.01)
             h = h * losses.norm(x) / (losses.norm(h) + 1e-6)
             return (self.weight * h + (1 - self.weight) * x).astype(x.dtype)
@@ -180,7 +217,9 @@ class TextAdapter(nn.Module):
         hidden: Any = tower.apply(
             {"params": text.params["text_model"]}, text.tokens, adapt=adapt
         )
+
         x = nn.leaky_relu(projection(end_token(hidden, text.eos)), 0.01)
+        # A class with several descriptions gets the mean of their features.
         return losses.normalise(jnp.asarray(text.owner) @ x)
 
 
@@ -192,14 +231,16 @@ def decoupled_logits(
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
     """DCSA: class logits of a video's event and of its background.
 
-    Snippets are pooled by exp(10 σ) − 1 and exp(10 (1 − σ)) − 1, each L1-normalised
-    over time (the released form; the paper writes softmax and 1 − softmax).
+    The event pools snippets with weights exp(10 σ) − 1, the background with
+    exp(10 (1 − σ)) − 1, each L1-normalised over time. This is the released form; the
+    paper writes softmax and 1 − softmax.
     """
-    # Where all of a video's scores round to 0 or 1 the release divides 0 by 0; within
-    # these bounds the sum of the weights and its gradient stay finite.
+    # The release divides 0 by 0 where all scores of a video round to 0 or 1. These
+    # bounds keep the sum of the weights and its gradient finite.
     a = jnp.clip(anomaly_logits, -SATURATED, SATURATED)
 
     def logits(score):
+        # expm1 is exact for scores near 0, where the weight should vanish.
         weight = jnp.where(where, jnp.expm1(SHARPNESS * score), 0)
         weight = weight / jnp.sum(weight, -1, keepdims=True)
         pooled = jnp.einsum("bt,btd->bd", weight, v.astype(jnp.float32))
@@ -217,10 +258,12 @@ def loss_fn(
     """The objective and its terms.
 
     Args:
-      outputs: of a training forward pass.
+      outputs: outputs of a training forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
-      weights: of the terms; λ is `align`, which the paper sets to 1 without SG-NM.
-      share: of `batch` in a larger one, where it is a part of that.
+      weights: weight of each term; λ is `align`, which the paper sets to 1 without
+        SG-NM.
+      share: weight of this microbatch in each term's full-batch mean (see `shares`);
+        None for a full batch.
     """
     label, length = batch.label, batch.length
     terms = {
@@ -228,14 +271,17 @@ def loss_fn(
         "align": losses.mil_align(outputs.align_logits, label, length),
         "text": losses.text_contrast(outputs.text),
     }
+
     if outputs.event_logits is not None and outputs.background_logits is not None:
         event, background = decoupled_targets(label)
         terms["event"] = losses.soft_cross_entropy(outputs.event_logits, event)
         terms["background"] = losses.soft_cross_entropy(
             outputs.background_logits, background
         )
+
     weights = dict(weights)
     if outputs.reconstructed is None or outputs.gather_distance is None:
+        # The paper's λ balances SG-NM's terms, so it is 1 without them.
         weights["align"] = 1.0
     else:
         terms["consistency"] = consistency(outputs, outputs.reconstructed, length)
@@ -244,10 +290,10 @@ def loss_fn(
 
 
 def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
-    """What a part of a batch contributes to each term.
+    """Weight of a microbatch in the full-batch mean of each term.
 
-    Most are means over videos, `consistency` over valid snippets, `gather` over the
-    snippets that were chosen as normal.
+    Most terms are means over videos. `consistency` is a mean over valid snippets, and
+    `gather` a mean over the snippets chosen as normal.
     """
 
     def of(count: Callable[[Int[Array, "B"]], Array]) -> Float[Array, ""]:
@@ -255,7 +301,8 @@ def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any
 
     found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
     found["consistency"] = of(lambda length: length)
-    if model.mask_padding:  # otherwise as many of each video
+    # Without the mask, each video has equally many chosen snippets.
+    if model.mask_padding:
         found["gather"] = of(lambda n: chosen_of(n, model.normality_ratio))
     return found
 
@@ -263,7 +310,8 @@ def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any
 def decoupled_targets(
     label: Float[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
-    """DCSA's smoothed targets: the label for the event, mostly normal behind it."""
+    """DCSA's smoothed targets of the event (the label) and the background (normal)."""
+    # The background is normal, with a little room for each anomaly class.
     base = jnp.full_like(label, BACKGROUND_SHARE).at[:, 0].set(1.0)
     base = base / jnp.sum(base, -1, keepdims=True)
     return (
@@ -276,6 +324,7 @@ def consistency(
     outputs: Outputs, v_hat: Float[Array, "B T D"], length: Int[Array, "B"]
 ) -> Float[Array, ""]:
     """Mean over valid snippets of (σ(a) − (1 − cos(v, v̂)) / 2)²."""
+    # An error of 0 to 1 from a cosine of 1 to −1, comparable to a score.
     v, v_hat = (
         losses.normalise(x.astype(jnp.float32)) for x in (outputs.visual, v_hat)
     )
@@ -288,14 +337,18 @@ def consistency(
 def scores(outputs: Outputs) -> dict[str, Array]:
     """Anomaly scores and class probabilities of snippets, refined by τ.
 
-    `anomaly` is σ(a / τ); `classes` is [1 − p, p · split], with p = `anomaly` and the
-    split over the anomaly classes taken from softmax(M / τ); `anomaly_align` is the
-    alignment branch's 1 − softmax(M)_0.
+    Returns:
+      anomaly: p = σ(a / τ).
+      classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
+        without class 0, renormalised.
+      anomaly_align: 1 − softmax(M)_0 of the A-branch.
     """
+    # Class probabilities sum to 1 and agree with the anomaly score.
     tau = outputs.temperature
     p = jax.nn.sigmoid(outputs.anomaly_logits / tau)
     split = jax.nn.softmax(outputs.align_logits / tau)[..., 1:]
     split = split / (jnp.sum(split, -1, keepdims=True) + 1e-12)
+
     return {
         "anomaly": p,
         "classes": jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),

@@ -1,10 +1,12 @@
-"""What VadCLIP (arXiv 2308.11681) and DSANet (arXiv 2511.10334) share.
+"""LGT adapter and branches that VadCLIP and DSANet share.
 
+VadCLIP: https://arxiv.org/abs/2308.11681. DSANet: https://arxiv.org/abs/2511.10334.
 LGT adapter, VadCLIP Sec. 3.2, Eq. 1 to 4:
   local windowed attention -> WindowBlock     graph convolution  -> GraphConv
   H_sim                    -> similarity_graph    H_dis          -> distance_graph
   the whole encoder        -> Encoder
-Both heads, Sec. 3.3 and 3.4: ClassifierBranch (C-branch), AlignBranch (A-branch).
+C-branch, Sec. 3.3         -> ClassifierBranch
+A-branch, Sec. 3.4         -> PromptLearner, AlignBranch
 Submodules carry the names of the released checkpoints, '.' replaced by '_'.
 """
 
@@ -24,10 +26,10 @@ from wsvad_jax.losses import normalise
 from wsvad_jax.models import dense
 from wsvad_jax.models.convolution import TemporalConv
 
-TEMPERATURE = 0.07  # of every cosine logit
+TEMPERATURE = 0.07  # temperature of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
 CONTEXT = 10  # learned vectors on either side of a class name
-RANGES = {  # of the encoder
+RANGES = {  # valid values of the encoder's fields
     "visual_layers": "[0, inf)",
     "visual_heads": "[1, inf)",
     "attn_window": "[1, inf)",
@@ -38,14 +40,14 @@ xavier = nn.initializers.xavier_uniform()
 def participants(
     length: Int[Array, "B"], T: int, mask_padding: bool
 ) -> Bool[Array, "B T"]:
-    """Snippets that attend, convolve and pool: all of them, or the valid ones."""
+    """Mask of the snippets that attend, convolve and pool: all, or the valid ones."""
     if mask_padding:
         return jnp.arange(T)[None] < length[:, None]
     return jnp.ones((length.shape[0], T), bool)
 
 
 class WindowBlock(nn.Module):
-    """Pre-norm transformer block whose attention stays inside blocks of W snippets."""
+    """Pre-norm transformer block with attention inside non-overlapping windows."""
 
     window: int
     heads: int = 1
@@ -58,23 +60,29 @@ class WindowBlock(nn.Module):
         B, T, D = x.shape
         W, H = self.window, self.heads
         dense.check_heads(H, D, "visual_heads")
+
         into = dense.Affine(3 * D, xavier, nn.initializers.zeros, name="attn_in_proj")(
             D
         )
         out = dense.Affine(D, bias_init=nn.initializers.zeros, name="attn_out_proj")(D)
+        # One head: the folded projections save half of the products.
         if H == 1:
             into, out = dense.fold(*into, *out), None
+
         y = dense.layer_norm("ln_1")(x).astype(self.dtype)
         values = dense.affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
+
         # T/W small attentions instead of one T×T attention under a block mask.
         q, v = values[:, :, :, 0], values[:, :, :, -1]
         k = y.reshape(q.shape) if H == 1 else values[:, :, :, 1]
         logits = dense.exact("bnqhd,bnkhd->bnhqk", q, k)
-        # A block of nothing but padding attends evenly; finite, and never looked at.
+
+        # A window of padding alone attends evenly: finite, and never read.
         mask = where.reshape(B, T // W, 1, 1, W)
         logits = jnp.where(mask, logits * (D // H) ** -0.5, -1e9)
         weights = jax.nn.softmax(logits).astype(self.dtype)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", weights, v).reshape(B, T, D)
+
         x = x + (y if out is None else dense.affine(y, *out))
         return x + dense.Mlp(self.dtype, name="mlp")(
             dense.layer_norm("ln_2")(x).astype(self.dtype)
@@ -84,16 +92,18 @@ class WindowBlock(nn.Module):
 def in_turn(
     blocks: Sequence[nn.Module], x: Array, *others: Array, remat: bool = False
 ) -> Array:
-    """Passes `x` through blocks of one kind, one after the other.
+    """Passes `x` through blocks of one kind in sequence.
 
-    With `remat` the backward pass keeps of each block only what goes in. They are a
-    loop then: of blocks that stand one after the other, XLA on a CPU may compute all
-    again before it needs the first.
+    With `remat` the backward pass stores only each block's input and recomputes the
+    rest. It uses lax.scan: XLA on a CPU may otherwise hoist the recomputation of all
+    blocks.
     """
     if not (remat and blocks) or blocks[0].is_initializing():
         for block in blocks:
             x = block(x, *others)
         return x
+
+    # A scan runs one program for all blocks, on their stacked weights.
     weights = [block.variables["params"] for block in blocks]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
     kind = blocks[0].clone(parent=None, name=None)
@@ -106,7 +116,10 @@ def in_turn(
 
 
 class GraphConv(nn.Module):
-    """gc(x, G) = G (x W) + residual; a width change goes through a convolution."""
+    """Graph convolution gc(x, G) = G (x W) + residual (VadCLIP Eq. 4).
+
+    The residual is x, or a convolution of x where the width changes.
+    """
 
     features: int
     dtype: Any = jnp.float32
@@ -117,6 +130,8 @@ class GraphConv(nn.Module):
     ) -> Float[Array, "B T E"]:
         D = x.shape[-1]
         weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
+
+        # The residual keeps a snippet's features, which G would average away.
         residual = x
         if self.features != D:
             init = dense.uniform(5 * D)
@@ -128,19 +143,21 @@ class GraphConv(nn.Module):
                 bias_init=init,
                 name="residual",
             )(x)
+
         return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
 
 
 def similarity_graph(
     x: Float[Array, "B T D"], where: Bool[Array, "B T"]
 ) -> Float[Array, "B T T"]:
-    """Row-softmax over the valid snippets of cos(x_i, x_j), cut to 0 up to 0.7.
+    """Similarity graph: row-softmax of the thresholded cosines of valid snippets.
 
-    VadCLIP Eq. 2; rows and columns of padding are zero.
+    VadCLIP Eq. 2. Cosines up to 0.7 count as 0. Rows and columns of padding are zero.
     """
     x = normalise(x)
     cosine = dense.exact("btd,bsd->bts", x, x)
     cosine = jnp.where(cosine > SIMILARITY_THRESHOLD, cosine, 0)
+
     # cos ≤ 1, so the exponential needs no running maximum.
     both = where[:, :, None] & where[:, None, :]
     weight = jnp.where(both, jnp.exp(cosine), 0)
@@ -148,7 +165,7 @@ def similarity_graph(
 
 
 def distance_graph(T: int) -> Float[Array, "1 T T"]:
-    """exp(−|i − j| / e), not normalised (VadCLIP Eq. 3)."""
+    """Distance graph exp(−|i − j| / e), not normalised (VadCLIP Eq. 3)."""
     t = jnp.arange(T, dtype=jnp.float32)
     return jnp.exp(-jnp.abs(t[:, None] - t[None]) / jnp.e)[None]
 
@@ -162,7 +179,7 @@ class Encoder(nn.Module):
     use_local: bool = True
     use_graph: bool = True
     dtype: Any = jnp.float32
-    remat: bool = False  # computes the inside of blocks again in the backward pass
+    remat: bool = False  # recomputes the blocks' activations in the backward pass
 
     @nn.compact
     def __call__(
@@ -171,13 +188,12 @@ class Encoder(nn.Module):
         length: Int[Array, "B"],
         where: Bool[Array, "B T"],
     ) -> Float[Array, "B T D"]:
-        """Encodes snippets.
+        """Encodes snippets with their temporal context.
 
         Args:
           x: snippet features.
           length: valid snippets; the similarity graph sees no others.
-          where: snippets that take part elsewhere (all of them, as released, or the
-            valid ones).
+          where: mask of `participants` for all other parts.
         """
         T, D = x.shape[1:]
         if T % self.window:
@@ -185,23 +201,31 @@ class Encoder(nn.Module):
                 f"attn_window {self.window} doesn't divide the {T} snippets of a "
                 "window; choose a length that is a multiple of it"
             )
+
+        # The position table fixes the window length T of a trained model.
         normal = nn.initializers.normal(0.01)
         positions = self.param("frame_position_embeddings", normal, (T, D))
         x = x + positions[None].astype(x.dtype)
+
+        # Local context: attention inside windows.
         if self.use_local:
             window = self.window, self.heads, self.dtype
             names = [f"temporal_resblocks_{i}" for i in range(self.layers)]
             blocks = [WindowBlock(*window, name=name) for name in names]
             x = in_turn(blocks, x, where, remat=self.remat)
-        # Unused by the released forward pass; kept so that checkpoints convert whole.
+
+        # The released forward pass doesn't use it; released checkpoints contain it.
         self.param("disAdj_sigma", nn.initializers.ones, (1,))
         if not self.use_graph:
             return x
-        # Masked snippets are zeroed wherever a convolution or a graph could mix them in.
+
+        # Global context: two graphs. Masked snippets are zeroed before every
+        # convolution and graph, which would mix them in.
         keep = where[..., None].astype(x.dtype)
         x = x * keep
         valid = jnp.arange(T)[None] < length[:, None]
         graphs = similarity_graph(x, valid), distance_graph(T)
+
         Graph = nn.remat(GraphConv) if self.remat else GraphConv
         branches = []
         for i, graph in enumerate(graphs):
@@ -210,16 +234,19 @@ class Encoder(nn.Module):
                 conv = Graph(D // 2, self.dtype, name=f"gc{2 * i + j}")
                 y = quick_gelu(conv(y, graph)) * keep
             branches.append(y)
+
         return dense.linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))
 
 
 class ClassifierBranch(nn.Module):
-    """C-branch: the anomaly logit of every snippet, from v + mlp2(v)."""
+    """C-branch: anomaly logit Linear(v + mlp2(v)) of every snippet (VadCLIP Eq. 5)."""
 
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
+        # The classifier is one column, so v and mlp2(v) are multiplied by it separately
+        # and the second layer of mlp2 shrinks to a column too.
         kernel, bias = dense.Affine(1, name="classifier")(v.shape[-1])
         own = dense.exact("btd,de->bte", v, kernel.astype(v.dtype))
         own = own + dense.Mlp(self.dtype, name="mlp2")(v, onto=kernel)
@@ -227,7 +254,7 @@ class ClassifierBranch(nn.Module):
 
 
 class AlignBranch(nn.Module):
-    """A-branch: cosine logits between snippets and visually prompted class texts."""
+    """A-branch: cosine logits of snippets and visually prompted class features."""
 
     dtype: Any = jnp.float32
 
@@ -240,26 +267,28 @@ class AlignBranch(nn.Module):
         where: Bool[Array, "B T"],
     ) -> Float[Array, "B T C"]:
         weight = jnp.where(where, anomaly_logits, 0)
-        # Terms of either sign: half precision would change the sum's direction.
+        # The sum is kept in float32: its terms have both signs, so rounding to half
+        # precision would change its direction.
         prompt = normalise(jnp.einsum("bt,btd->bd", weight, v.astype(weight.dtype)))
+
         text = text[None] + prompt[:, None]  # [B, C, D], Eq. 6
-        text = text + dense.Mlp(self.dtype, name="mlp1")(text)
+        text = text + dense.Mlp(self.dtype, name="mlp1")(text)  # Eq. 7
         return cosine_logits(v, text)
 
 
 def cosine_logits(
     v: Float[Array, "B T D"], text: Float[Array, "B C D"]
 ) -> Float[Array, "B T C"]:
-    """cos(v_t, t_c) / 0.07, in float32."""
+    """Logits cos(v_t, t_c) / 0.07, in float32."""
     v, text = (normalise(x.astype(jnp.float32)) for x in (v, text))
     return jnp.einsum("btd,bcd->btc", v, text) / TEMPERATURE
 
 
 class PromptLearner(nn.Module):
-    """Learnable context around the class names (VadCLIP Sec. 3.4, CoOp's form).
+    """Learnable prompt around the class names (VadCLIP Sec. 3.4, after CoOp).
 
-    Positions: start token, 10 learned, the name's tokens, 10 learned, end token. One
-    table of vectors is shared by all classes and indexed by absolute position.
+    Positions: start token, 10 learned vectors, the name's tokens, 10 learned vectors,
+    end token. All classes share one table of vectors, indexed by absolute position.
     """
 
     normalised: bool = False
@@ -275,13 +304,16 @@ class PromptLearner(nn.Module):
                 f"learned ones is more than the text tower's {positions} positions; "
                 "shorten the card's prompts"
             )
+
         table = self.param(
             "text_prompt_embeddings",
             nn.initializers.normal(0.01),
             (positions, width),
         )
+
         tokens, eos = jnp.asarray(text.tokens), jnp.asarray(text.eos)[:, None]
         p = jnp.arange(L + 2 * CONTEXT)[None]  # [1, L + 20]
+        # Each prompt position copies its embedding from a position of the plain name.
         # The name follows the first context, the end token the second.
         name = (p > CONTEXT) & (p < eos + CONTEXT)
         end = p == eos + 2 * CONTEXT
@@ -298,6 +330,8 @@ class PromptLearner(nn.Module):
             jnp.take_along_axis(tokens, source, axis=1),
             embed=embed,
         )
+
+        # A class with several descriptions gets the mean of their features.
         x = text_features(text.params, hidden, eos[:, 0] + 2 * CONTEXT)
         x = jnp.asarray(text.owner) @ x
         return normalise(x) if self.normalised else x

@@ -1,19 +1,19 @@
 """MIL ranking: Sultani, Chen, Shah, CVPR 2018, https://arxiv.org/abs/1801.04264.
 
-A video is a bag of 32 segments; the highest segment of an abnormal bag should score
-above the highest of a normal one. From top to bottom:
+A video is a bag of 32 segments. The highest segment score of an abnormal bag should
+exceed the highest of a normal bag. From top to bottom:
   segments (Sec. 4.1)                     -> pool_segments
   score network (Sec. 4.1)                -> Model.__call__
   ranking loss (Eq. 6), with smoothness
   and sparsity of the abnormal bag        -> loss_fn
   inference                               -> spread, scores
-Paper and released code differ in the 32-unit layer (`relu_hidden`) and in which bags
-meet in the hinge (weights["pairing"]); the defaults are the paper's.
+Paper and released code differ in the 32-unit layer (`relu_hidden`) and in the pairs of
+bags in the hinge (weights["pairing"]). The defaults are the paper's.
 
 Beside the package's letters: I segments (instances of a bag).
 
-The L2 penalty on the dense kernels, λ Σ w² with λ = 0.001, is left to the optimiser: its
-gradient is 2λ w, the same as weight decay of 0.002 added to the kernels' gradient.
+The optimiser applies the L2 penalty on the dense kernels, λ Σ w² with λ = 0.001. Its
+gradient 2λ w equals a weight decay of 0.002 added to the kernels' gradient.
 """
 
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ glorot = nn.initializers.glorot_normal()
 
 @runtime_checkable
 class Labelled(Protocol):
-    """What the objective asks of a batch: pairs need nothing but its order."""
+    """Batch fields of the objective, which reads the order of the videos alone."""
 
     label: Array
 
 
 @struct.dataclass
 class Outputs:
-    """What the losses and the scores need."""
+    """Scores of segments, for the objective, and of snippets, for inference."""
 
     segment_scores: Float[Array, "B I"]  # probabilities, mean over crops
     scores: Float[Array, "B T"]  # the same, spread over snippets, 0 past the length
@@ -50,8 +50,12 @@ class Outputs:
 class Model(nn.Module):
     """Segment pooling and a three-layer score network, D → 512 → 32 → 1.
 
-    `segments` instances a bag; `relu_hidden` puts a ReLU after the 32-unit layer (the
-    paper), off leaves it linear (the released code).
+    Args:
+      segments: number of segments per bag.
+      dropout: dropout rate.
+      relu_hidden: True puts a ReLU after the 32-unit layer (the paper); False leaves it
+        linear (the released code).
+      dtype: type of the activations.
     """
 
     segments: int = 32
@@ -71,21 +75,26 @@ class Model(nn.Module):
         """Scores the segments and the snippets of B videos of N crops.
 
         Args:
-          features: snippet features; videos of exactly `segments` snippets, as the
-            recipe trains on, are their own segments.
+          features: snippet features; a video of exactly `segments` snippets, as in
+            training, keeps one snippet per segment.
           length: valid snippets.
           text: not used; every model takes it.
-          train: drops activations (rng 'dropout').
+          train: True for dropout (rng 'dropout').
         """
         del text
         length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
+        # Segments are averaged before they are normalised, as in the released code.
         x = pool_segments(features.astype(jnp.float32), length, self.segments)
         x = losses.normalise(x).astype(self.dtype)  # [B, N, I, D]
+
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = drop(nn.relu(self._dense(512, "fc1")(x)))
         x = self._dense(32, "fc2")(x)
+        # The released code has no ReLU here.
         x = drop(nn.relu(x) if self.relu_hidden else x)
         x = self._dense(1, "fc3")(x)[..., 0].astype(jnp.float32)
+
+        # The score of a segment is the mean over its crops.
         segment_scores = jnp.mean(jax.nn.sigmoid(x), 1)
         return Outputs(
             segment_scores, spread(segment_scores, length, features.shape[2])
@@ -100,13 +109,15 @@ def pool_segments(
 ) -> Float[Array, "B N I D"]:
     """Mean feature of each of `segments` equal parts of a video's valid snippets.
 
-    Part i spans the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋, or is snippet ⌊i n / I⌋
-    where that leaves it empty.
+    Part i spans the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋. An empty part takes
+    snippet ⌊i n / I⌋.
     """
     T = features.shape[2]
     edges = jnp.arange(segments + 1)[None] * length[:, None] // segments  # [B, I + 1]
     first, end = edges[:, :-1, None], edges[:, 1:, None]
     end = jnp.maximum(end, first + 1)
+
+    # A matrix product with the membership weights averages all segments at once.
     t = jnp.arange(T)[None, None]
     members = (first <= t) & (t < end)  # [B, I, T]
     weights = members / (end - first).astype(jnp.float32)
@@ -116,12 +127,13 @@ def pool_segments(
 def spread(
     segment_scores: Float[Array, "B I"], length: Int[Array, "B"], T: int
 ) -> Float[Array, "B T"]:
-    """Gives each valid snippet its segment's score, the others 0."""
+    """Snippet scores: each valid snippet gets its segment's score, the others 0."""
     segments = segment_scores.shape[1]
     t = jnp.arange(T)[None]
     # The last segment i that starts at or before t: ⌊i n / I⌋ ≤ t.
     index = ((t + 1) * segments - 1) // length[:, None]
     index = jnp.minimum(index, segments - 1)
+
     scores = jnp.take_along_axis(segment_scores, index, -1)
     return jnp.where(t < length[:, None], scores, 0)
 
@@ -136,16 +148,20 @@ def loss_fn(
       smooth = Σ_i (a_i − a_{i+1})²,  sparse = Σ_i a_i.
 
     Args:
-      outputs: of a training forward pass; first B/2 normal videos, then B/2 abnormal.
-      batch: not read; the order says which video is which.
-      weights: `smooth` (λ1), `sparse` (λ2) and `pairing`. 'pairs' (the paper): normal
-        video i meets abnormal video i, every term is a mean over pairs. 'all' (the
-        released code): every abnormal video meets every normal one; the mean over
-        normal videos, the sum over abnormal ones, in every term.
+      outputs: outputs of a training forward pass; first B/2 normal videos, then B/2
+        abnormal.
+      batch: not read; the order of the videos determines their labels.
+      weights: `smooth` (λ1), `sparse` (λ2) and `pairing`. 'pairs' (the paper) compares
+        abnormal video i with normal video i; every term is a mean over pairs. 'all'
+        (the released code) compares every abnormal video with every normal one; every
+        term is a mean over normal videos and a sum over abnormal ones.
     """
     del batch
     normal, abnormal = jnp.split(outputs.segment_scores, 2)  # [B/2, I]
     top_normal, top_abnormal = jnp.max(normal, -1), jnp.max(abnormal, -1)
+
+    # The reduction of the hinge holds for the other terms as well, which keeps their
+    # proportion.
     if weights["pairing"] == "pairs":
         reduce, hinge = jnp.mean, nn.relu(1 - top_abnormal + top_normal)
     elif weights["pairing"] == "all":
@@ -156,11 +172,13 @@ def loss_fn(
             f"config.loss.pairing is {weights['pairing']!r}; use 'pairs' (the paper) or "
             "'all' (the released code)."
         )
+
     terms = {
         "hinge": reduce(hinge),
         "smooth": reduce(jnp.sum(jnp.square(abnormal[:, 1:] - abnormal[:, :-1]), -1)),
         "sparse": reduce(jnp.sum(abnormal, -1)),
     }
+
     weights = {"hinge": 1.0, **weights}
     return losses.weighted(terms, weights)
 

@@ -1,11 +1,14 @@
 """VadCLIP: Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681.
 
+A classifier and the class texts both score CLIP features with temporal context.
   LGT adapter (Sec. 3.2, Eq. 1 to 4)              -> layers.Encoder
   C-branch (Sec. 3.3, Eq. 5)                      -> layers.ClassifierBranch
   A-branch with learnable and visual prompts      -> layers.PromptLearner,
     (Sec. 3.4, Eq. 6 and 7)                          layers.AlignBranch
-  MIL, MIL-Align and contrastive objectives       -> loss_fn
-    (Sec. 3.5, Eq. 8 to 12)
+  objective (Sec. 3.5, Eq. 8 to 12)               -> loss_fn
+    MIL-Align (Eq. 8 to 10)                       -> losses.mil_align
+    MIL (Eq. 11), text contrast (Eq. 12)          -> losses.mil_top_k,
+                                                     losses.text_contrast
   inference                                       -> scores
 The paper's ablations are switches: `use_local`, `use_graph` (temporal modules),
 `classify`, `align` (branches), `learn_prompt`, `visual_prompt`.
@@ -31,7 +34,7 @@ TERMS = ("mil", "align", "text")
 
 @struct.dataclass
 class Outputs:
-    """Logits of both branches (None where switched off) and the class features."""
+    """Logits of both branches and the class features; None where switched off."""
 
     anomaly_logits: Float[Array, "B T"] | None
     align_logits: Float[Array, "B T C"] | None
@@ -39,7 +42,22 @@ class Outputs:
 
 
 class Model(nn.Module):
-    """LGT adapter, classification branch and alignment branch."""
+    """LGT adapter, C-branch (classification) and A-branch (alignment).
+
+    Args:
+      visual_layers: number of transformer blocks of the encoder.
+      visual_heads: number of attention heads of the encoder.
+      attn_window: snippets W per window of local attention.
+      use_local: False drops local attention.
+      use_graph: False drops the graph convolutions.
+      classify: False drops the C-branch.
+      align: False drops the A-branch.
+      learn_prompt: False uses the plain class prompts.
+      visual_prompt: False drops the visual prompt.
+      mask_padding: True hides padding from attention, graphs and pooling.
+      dtype: type of the activations.
+      remat: True recomputes the blocks' activations in the backward pass.
+    """
 
     visual_layers: int = 2
     visual_heads: int = 1
@@ -63,18 +81,19 @@ class Model(nn.Module):
         *,
         train: bool,
     ) -> Outputs:
-        """Scores the snippets of B videos; nothing depends on `train`.
+        """Scores the snippets of B videos.
 
         Args:
-          features: one crop of snippet features a video, zero past `length`.
+          features: snippet features, one crop per video, zero past `length`.
           length: valid snippets.
-          text: the class prompts with the frozen text tower, or the class features
-            that `encode_text` made of them.
-          train: unused.
+          text: class prompts with the frozen text tower, or the class features that
+            `encode_text` returned for them.
+          train: not used; every model takes it.
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
         where = layers.participants(length, T, self.mask_padding)
+
         encoder = layers.Encoder(
             self.visual_layers,
             self.attn_window,
@@ -86,23 +105,31 @@ class Model(nn.Module):
             name="encoder",
         )
         v = encoder(features[:, 0].astype(dtype), length, where)
+
+        # Each branch can be switched off. The visual prompt of the A-branch is weighted
+        # by the C-branch's logits, so it is zero without them.
         a = M = None
         if self.classify:
             a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
+
+        # The class features may come ready-made, since they don't depend on the videos.
         if isinstance(text, TextInputs):
             text = self._class_features(text, name="prompt_learner")
+
         if self.align:
             weight = (
                 a if self.visual_prompt and a is not None else jnp.zeros_like(v[..., 0])
             )
             branch = layers.AlignBranch(dtype, name="align_branch")
             M = branch(v, weight, text, where)
+
         return Outputs(anomaly_logits=a, align_logits=M, text=text)
 
     def encode_text(
         self, params: Mapping[str, Any], text: TextInputs
     ) -> Float[Array, "C D"]:
-        """Class features, which don't depend on the videos: once a step or scoring."""
+        """Class features, computed once per step or scoring run, not per video."""
+        # Outside of a forward pass, so the learner is applied with its parameters.
         if not self.learn_prompt:
             return self._class_features(text)
         learner = layers.PromptLearner(dtype=self.dtype, parent=None)
@@ -112,6 +139,8 @@ class Model(nn.Module):
     def _class_features(self, text: TextInputs, **kwargs) -> Float[Array, "C D"]:
         if self.learn_prompt:
             return layers.PromptLearner(dtype=self.dtype, **kwargs)(text)
+
+        # The ablation without a learned prompt: class names as they are.
         plain = towers.encode_text(
             text.params, text.config, text.tokens, text.eos, dtype=self.dtype
         )
@@ -127,11 +156,13 @@ def loss_fn(
     """The objective, Σ weight · term, and its terms.
 
     Args:
-      outputs: of a forward pass.
+      outputs: outputs of a forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
-      weights: of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
-      share: of `batch` in a larger one, where it is a part of that.
+      weights: weights of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
+      share: weight of this microbatch in each term's full-batch mean; None for a full
+        batch.
     """
+    # A branch that is switched off drops its terms.
     terms = {}
     if outputs.anomaly_logits is not None:
         terms["mil"] = losses.mil_top_k(
@@ -142,11 +173,12 @@ def loss_fn(
             outputs.align_logits, batch.label, batch.length
         )
         terms["text"] = losses.text_contrast(outputs.text)
+
     return losses.weighted(terms, weights, share)
 
 
 def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
-    """What a part of a batch contributes to each term: all are means over videos."""
+    """Weight of a microbatch in each term's full-batch mean: its share of videos."""
     del model
     found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
     return found
@@ -155,8 +187,9 @@ def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any
 def scores(outputs: Outputs) -> dict[str, Array]:
     """Anomaly scores σ(a), class probabilities softmax(M), and 1 − softmax(M)_0.
 
-    Without the C-branch the anomaly score is the alignment branch's.
+    Without the C-branch, the A-branch gives the anomaly score.
     """
+    # Each branch gives the scores that it can; metrics report both.
     found = {}
     if outputs.anomaly_logits is not None:
         found["anomaly"] = jax.nn.sigmoid(outputs.anomaly_logits)
