@@ -6,6 +6,7 @@ of it in run.json and model/meta.json.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
