@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.files import write_json
 from wsvad_jax.runs import Run, percent, read_run, spread
 
@@ -65,8 +65,8 @@ def summarise(
       data_dir: where prepared datasets lie.
 
     Raises:
-      InputError: the runs differ by more than the seed (a study mixes no protocols), a
-        seed is there twice, or scores don't fit the dataset.
+      InputError: the runs differ by more than the seed (a study mixes no protocols or
+        data), a seed is there twice, or scores don't fit the dataset.
     """
     runs = [read_run(w) for w in workdirs]
     check_alike(runs)
@@ -77,6 +77,13 @@ def summarise(
         mean, std = spread(values)
         metrics[key] = {"mean": mean, "std": std, "seeds": values}
     dataset = _open(first, data_dir)
+    for run in runs:
+        if run.content and run.content != dataset.content:
+            raise InputError(
+                f"{run.source} was scored on other data than {dataset.path} holds now "
+                f"(content {run.content[:12]}, now {dataset.content[:12]}); prepare "
+                "that again, or train again with --restart"
+            )
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
     drawn = {}
@@ -117,6 +124,12 @@ def check_alike(runs: Sequence[Run]) -> None:
                     f"{run.source}: {key} is {found!r}, but {wanted!r} in "
                     f"{first.source}; a study of seeds mixes no recipes or protocols"
                 )
+        if run.content and first.content and run.content != first.content:
+            raise InputError(
+                f"{run.source} and {first.source} are of other data (content "
+                f"{run.content[:12]} and {first.content[:12]}), so their numbers have no "
+                "mean; train the older one again with --restart"
+            )
         found, wanted = run.settings(), first.settings()
         for key in sorted(found.keys() | wanted.keys()):
             if found.get(key) != wanted.get(key):
@@ -196,6 +209,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
                 if curve != "classes":  # intervals are of anomaly curves
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a whole file of scores ({e}); score again with evaluate "
             "--workdir"

@@ -24,7 +24,7 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 from wsvad_jax.progress import Progress
 
 LAYOUTS = ("one", "crops")
@@ -317,6 +317,8 @@ class Target:
         try:
             side = sidecar.read(path)
             shapes = {shape_of(file) for file in self.feature_files(name)}
+        except Unreadable:
+            raise
         except InputError:
             return False
         self._compare(path, dataclasses.asdict(side), {})

@@ -5,6 +5,7 @@ read-only. It is built beside its place and renamed, checked on reuse (settings,
 of the dataset, size) and built again where the check fails.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -37,8 +38,10 @@ def mapped(
     name = f"{name}-{dataset.content[:16]}"
     places = [dataset.path / "packed", files.cache_dir() / "packed"]
     for place in places:
-        if (features := _open(place / name, settings)) is not None:
-            return features
+        # A file of another user's may be closed to us; the next place is ours.
+        with contextlib.suppress(PermissionError):
+            if (features := _open(place / name, settings)) is not None:
+                return features
     needed = int(np.prod(shape)) * 2
     for place in places:
         try:
@@ -60,14 +63,18 @@ def mapped(
 
 
 def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
-    """Maps a packed file; None where it is absent, damaged or of other settings."""
+    """Maps a packed file; None where it is absent, damaged or of other settings.
+
+    Raises:
+      OSError: it can't be read now.
+    """
     try:
         stored = json.loads((folder / "settings.json").read_text())
         path = folder / "features.npy"
         if stored != {**settings, "bytes": path.stat().st_size}:
             return None
         features = np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     right = features.shape == tuple(settings["shape"]) and features.dtype == np.float16
     return features if right else None

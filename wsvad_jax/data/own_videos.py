@@ -25,7 +25,7 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 
 PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
 MODEL = "openai/clip-vit-base-patch16"  # an example in messages
@@ -116,6 +116,8 @@ def _compare(result: Plan, video: str, npy: Sequence[pathlib.Path]) -> None:
         made = sidecar.read(sidecar.sidecar_path(npy[0]))
         for part in npy:
             shape_of(part)
+    except Unreadable:
+        raise
     except InputError:
         if video in result.sources:
             result.changed.append(video)  # half a pair: extracted anew
