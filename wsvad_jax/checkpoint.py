@@ -356,7 +356,5 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
         damage = difference(target, files) if files else ""
         damage = damage or proof(target, e, known=files is not None)
     if damage:
-        raise InputError(
-            f"{directory}: the model is damaged ({damage}); make it again"
-        )
+        raise InputError(f"{directory}: the model is damaged ({damage}); make it again")
     return tree["params"], tree.get("batch_stats") or {}, meta

@@ -64,7 +64,9 @@ def run(main: Callable[[], int]) -> None:
         )
         code = EXIT_INPUT
     except Exception as e:
-        if is_of_others(e):
+        sentence = fault_of_machine(e)
+        # Asking how many processes there are needs a device.
+        if not is_no_device(e) and is_of_others(e):
             print(
                 f"error: another process of this run is gone ({one_line(e)}); start all "
                 "of them again, and they resume from the last checkpoint",
@@ -73,7 +75,7 @@ def run(main: Callable[[], int]) -> None:
             )
             # Not sys.exit: JAX would wait for that process and then abort this one.
             os._exit(EXIT_AGAIN)
-        if not (sentence := fault_of_machine(e)):
+        if not sentence:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         code = EXIT_INPUT
@@ -91,10 +93,11 @@ def fault_of_machine(error: Exception) -> str:
     if is_no_device(error):
         platforms = os.environ.get("JAX_PLATFORMS", "")
         asked = f"JAX_PLATFORMS={platforms}" if platforms else "JAX"
+        why = one_line(error, 400).partition(" (set JAX_PLATFORMS")[0]
+        why = why if str(error) else "it is installed without support for that kind"
         return (
-            f"{asked} asks for a device that JAX doesn't find on this machine "
-            f"({one_line(error)}); set JAX_PLATFORMS=cpu, or unset it to take what there "
-            "is"
+            f"{asked} asks for a device that JAX doesn't find on this machine ({why}); "
+            "set JAX_PLATFORMS=cpu, or unset it to use what there is"
         )
     if is_out_of_memory(error):
         return f"{OUT_OF_MEMORY} ({one_line(error)})"

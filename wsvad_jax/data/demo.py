@@ -27,7 +27,7 @@ from wsvad_jax.data.demo_events import EVENTS
 from wsvad_jax.data.demo_figures import FPS
 from wsvad_jax.data.demo_scenes import HEIGHT, WIDTH
 from wsvad_jax.data.demo_world import NORMAL, Plan, plan_video, record
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 from wsvad_jax.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.progress import Progress
 
@@ -65,6 +65,8 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
+        except Unreadable:
+            raise
         except InputError as e:
             print(f"{e}; the demo's is written again", file=sys.stderr)
 
@@ -145,6 +147,8 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     """
     try:
         found = read_json(directory / "manifest.json")
+    except Unreadable:
+        raise
     except InputError:
         found = {}
     if {k: found.get(k) for k in made} == made:
@@ -165,6 +169,8 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
 def _part(directory: pathlib.Path) -> dict | None:
     try:
         return read_json(directory / PART)
+    except Unreadable:
+        raise
     except InputError:
         return None
 
@@ -172,7 +178,7 @@ def _part(directory: pathlib.Path) -> dict | None:
 def _hash(path: pathlib.Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
 
 

@@ -27,7 +27,7 @@ from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.data.video_files import SUFFIXES, Paths, find_videos, name_videos
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 from wsvad_jax.progress import Progress
 
 __all__ = ["SUFFIXES", "Target", "extract_files", "find_videos", "name_videos"]
@@ -299,6 +299,8 @@ class Target:
         try:
             side = sidecar.read(path)
             shapes = {shape_of(file) for file in self.feature_files(name)}
+        except Unreadable:
+            raise
         except InputError:
             return False
         self._compare(path, dataclasses.asdict(side), {})

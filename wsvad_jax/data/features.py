@@ -17,7 +17,7 @@ from wsvad_jax.data import axes
 from wsvad_jax.data.names import FEATURES
 from wsvad_jax.data.records import Record
 from wsvad_jax.data.walk import Passed, files_below
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.progress import Progress
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
@@ -77,11 +77,10 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
             f"{path}: the feature file is missing; extract the video or take it off "
             "the list"
         ) from None
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
     except InputError:
         raise
     except Exception as e:  # noqa: BLE001 a damaged header can raise anything
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
@@ -105,7 +104,11 @@ def read(path: pathlib.Path) -> Float16[np.ndarray, "..."]:
       InputError: see `shape_of`; or a value that is NaN, infinite or past float16.
     """
     shape_of(path)
-    stored = np.load(path, allow_pickle=False)
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except (OSError, MemoryError) as e:
+        check_readable(path, e)
+        raise
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(stored, np.float16)
     # A sum is finite only if all its terms are; it costs a tenth of looking at each.
