@@ -318,7 +318,7 @@ def feature_files(
     """Maps names, relative to the features' folder and without .npy, to files."""
     names = {
         plain(p.relative_to(root).as_posix().removesuffix(".npy")): p
-        for p in npy_files(root, passed, every_name=True)
+        for p in npy_files(root, passed or Passed(), every_name=True)
     }
     # Some extractors keep the video's extension: a.mp4.npy.
     return {video_id(name): path for name, path in names.items()} | names
