@@ -7,8 +7,9 @@ Input: video files, and folders that are searched for them. Output: OUTPUT/VIDEO
 float16 [crops, snippets, width], or with --layout crops VIDEO__0.npy ... as released
 features are; beside it VIDEO.json, which says how they were made and when each snippet
 is. Run again, the same command goes on where it stopped. A damaged video gives what is
-readable, with a warning; one that can't be read at all is named and left out, and the
-exit code is 3.
+readable, with a warning. One that can't be read at all, or whose features can't have its
+name, is named and left out, and the exit code is 3. Files in a folder that are no videos
+by their extension are counted; hidden ones are passed over.
 
 An archive goes through Apache Beam, with the same files as result, OUTPUT/manifest.jsonl
 and, of what can't be read, OUTPUT/failed.jsonl. Flags that are not of this program are

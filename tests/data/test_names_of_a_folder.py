@@ -190,3 +190,27 @@ def test_a_video_that_cannot_be_read_is_one_problem(own, monkeypatch):
 
     monkeypatch.setattr(sidecar, "fingerprint", shut)
     assert "f0.mp4: can't be read (Permission denied)" in problems(own)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_lists_of_windows_tools(own, encoding):
+    move(own, "f0", HANGUL)
+    train(own, "f0", HANGUL)
+    for name in ("train.csv", "test_segments.json"):
+        text = (own.path / name).read_text(encoding="utf-8")
+        (own.path / name).write_text(text, encoding=encoding)
+    assert folder.load(own.path).splits["train"].videos[2].video == HANGUL
+    text = (own.path / "train.csv").read_text(encoding=encoding)
+    (own.path / "train.csv").write_text(text, encoding="cp949")
+    with pytest.raises(InputError, match=r"train\.csv: expected a text file in UTF-8"):
+        folder.load(own.path)
+
+
+def test_what_is_beside_the_videos_is_remarked(own, capsys):
+    (own.path / "videos" / "day").mkdir(parents=True)
+    for name in ("a.rar", "day/b.MP4.crdownload", "desktop.ini", "day/._c.mp4"):
+        (own.path / "videos" / name).touch()
+    assert "2 files not read: .crdownload (1), .rar (1)" in remarks(own)
+    skipped = Problems(skip=True)
+    own_videos.update(own.path, own.path / "features", own_videos.Way(), skipped)
+    assert "2 files not read: " in capsys.readouterr().err
