@@ -88,3 +88,28 @@ def test_names_of_files_that_are_no_unicode_are_kept(tmp_path):
     assert files.read_json(tmp_path / "a.json") == {"video": name}
     files.write_text(tmp_path / "a.txt", name)
     assert (tmp_path / "a.txt").read_text() == "caf\\udce9.mp4"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]
+)
+def test_byte_order_marks_are_read(tmp_path, encoding):
+    text = '{"name": "정문"}\r\n'
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "a.json").write_bytes((mark + text).encode(encoding))
+    assert files.read_json(tmp_path / "a.json") == {"name": "정문"}
+    assert files.read_text(tmp_path / "a.json") == '{"name": "정문"}\n'
+    (tmp_path / "a.json").write_bytes(text.encode("cp949"))
+    with pytest.raises(InputError, match=r"a\.json: expected a JSON file"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_a_temporary_name_is_short_and_keeps_the_suffix(tmp_path):
+    longest = "x" * 251 + ".npy"
+    for name in ("a.png", longest, "a." + "y" * 200):
+        with files.atomic_path(tmp_path / name) as temporary:
+            temporary.write_text(name)
+            assert len(temporary.name) < 40
+            assert name.endswith("y") or temporary.suffix == (tmp_path / name).suffix
+        assert (tmp_path / name).read_text() == name
+    assert files.temporary_stem("a/b.npy") != files.temporary_stem("a/b.json")

@@ -381,7 +381,7 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
 def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Index:
     """Maps names, relative to the features' folder and without .npy, to files."""
     index = Index(root)
-    for path in npy_files(root, passed, every_name=True):
+    for path in npy_files(root, passed or Passed(), every_name=True):
         name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
         # Some extractors keep the video's extension: a.mp4.npy, a.mp4__0.npy.
