@@ -37,6 +37,7 @@ class Sidecar:
     duration: float  # end of the last frame, seconds
     damage: str = ""  # what could not be read
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
+    remark: str = ""  # what the reader decided, such as counted time stamps
 
     @property
     def protocol(self) -> FeatureProtocol:
@@ -67,7 +68,7 @@ def read(path: str | os.PathLike) -> Sidecar:
     for field in dataclasses.fields(Sidecar):
         if field.name in value:
             fields[field.name] = _checked(path, field, value[field.name])
-        elif field.name not in ("damage", "source"):
+        elif field.name not in ("damage", "source", "remark"):
             raise InputError(
                 f"{path}: not a sidecar of features ({field.name} is missing); "
                 "extract the video again"
