@@ -43,6 +43,7 @@ class Summary:
     done: list[str] = dataclasses.field(default_factory=list)  # names
     skipped: list[str] = dataclasses.field(default_factory=list)  # were there already
     damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
+    remarks: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
     failed: list[InputError] = dataclasses.field(default_factory=list)
     unread: str = ""  # files that were passed over, see `walk.Passed`
     frames: int = 0  # decoded
@@ -164,6 +165,8 @@ def extract_missing(
         summary.seconds_of_video += found.duration
         if found.damage:
             summary.damaged[name] = found.damage
+        if found.remark:
+            summary.remarks[name] = found.remark
         tick(1)
 
 
@@ -377,6 +380,7 @@ class Target:
             seconds=tuple(round(float(s), 6) for s in found.seconds),
             duration=round(found.duration, 6),
             damage=found.damage,
+            remark=found.remark,
             source=source,
             **self.settings,
         )

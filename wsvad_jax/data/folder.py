@@ -199,6 +199,8 @@ def with_sidecars(
         good.append(dataclasses.replace(video, num_frames=side.num_frames))
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
+        if side.remark:
+            remarks.append(f"video {video.video}: {side.remark}")
     if first and not without and protocol.encoder in protocols.UNKNOWN:
         protocol = first.protocol
     elif first and without:
