@@ -169,6 +169,7 @@ def _false_alarms(pool, weights):
     )
 
 
+# Each metric needs its pool of snippets and a function of (pool, weights).
 METRICS: dict[str, tuple[Callable, Callable]] = {
     "auc": (lambda pool: pool, _mean_over_anomalous(_roc_value)),
     "ano_auc": (Pool.abnormal_only, _mean_over_anomalous(_roc_value)),

@@ -195,6 +195,7 @@ def learning_rate(
     )
 
 
+# Names in recipes. The signatures agree, so recipes differ in values alone.
 OPTIMISERS = {
     "adamw": torch_adamw,
     "stable_adamw": stable_adamw,

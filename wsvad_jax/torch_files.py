@@ -16,6 +16,7 @@ from wsvad_jax.errors import InputError
 from wsvad_jax.files import atomic_path
 
 INSTALL_TORCH = "pip install 'wsvad-jax[torch]'"
+# Keys of the state dict in training checkpoints of the released code.
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 
 

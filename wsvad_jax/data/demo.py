@@ -38,6 +38,7 @@ VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_SHARE = 0.5  # share of normal videos
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 CALIBRATION = 10  # number of normal videos that calibrate the image tower
+# The order is that of the class indices: normal first.
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
