@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HEADLINE = ("auc", "ap", "video_auc")  # metrics with an interval, for each curve
 PAIRED = ("auc", "ap")  # metrics whose resamples are kept, to compare models
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # settings of the bootstrap
+# Stored with the intervals, whose meaning depends on it.
 METHOD = (
     "percentile interval of the seeds' mean over resampled test videos, normal and "
     "abnormal ones drawn apart, the same videos for every seed"

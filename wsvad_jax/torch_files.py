@@ -17,6 +17,7 @@ from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.files import atomic_path
 
 INSTALL_TORCH = flags.install("torch")
+# Keys of the state dict in training checkpoints of the released code.
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 
 

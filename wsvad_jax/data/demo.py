@@ -1,8 +1,8 @@
 """Builds the demo dataset, the offline default: rendered videos and their features.
 
-The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py),
-a small CLIP snapshot with seeded weights is written in the hub's format, and features
-are extracted. The folder has the layout of a user's dataset and is prepared like one.
+The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py).
+A small CLIP snapshot with seeded weights is written in the hub's format, and extracts
+their features. The folder has the layout of a user's dataset and is prepared like one.
 It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
 only these are built again.
 """
@@ -38,6 +38,7 @@ VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_SHARE = 0.5  # share of normal videos
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 CALIBRATION = 10  # number of normal videos that calibrate the image tower
+# The order is that of the class indices: normal first.
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
