@@ -305,7 +305,7 @@ def answers(
     detector: Detector,
     found: Sequence["Source"],
     *,
-    fps: float = 30.0,
+    fps: float | None = None,
     truth: Mapping[str, "Truth"] | None = None,
     errors: list[InputError] | None = None,
     **rules: Any,
@@ -315,17 +315,21 @@ def answers(
     Args:
       detector: the model.
       found: of `sources.find`.
-      fps: frames a second of features without a sidecar.
+      fps: frames a second of features without a sidecar; None is 30, assumed.
       truth: by video, of `annotations.read_json`.
       errors: takes the errors of what can't be read, which is then left out; without
         it the first one is raised.
       **rules: of `events.find_events`.
 
     Raises:
-      InputError: features of another encoder than the model's, or no image tower.
+      InputError: features of another encoder than the model's, no image tower, or
+        truth whose times may be frames or seconds.
     """
+    from wsvad_jax import sources
     from wsvad_jax.progress import Progress
 
+    if truth:
+        sources.check_truth(found, truth, detector.card.stride, fps)
     made: dict[str, Answer] = {}
     with Progress("detect", len(found), unit="video") as progress:
         for answer in _stream(detector, found, fps, truth or {}, errors, rules):
@@ -339,16 +343,9 @@ def answers(
 def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     from wsvad_jax import sources
 
-    for source in found:
-        if source.is_video:
-            continue
-        try:
-            features = sources.read(source, fps, detector.card.stride)
-        except InputError as e:
-            if errors is None:
-                raise
-            errors.append(e)
-            continue
+    sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
+    read = sources.read_all(found, fps, detector.card.stride, errors=errors, **sizes)
+    for source, features in read:
         _check_encoder(detector, source, features)
         side = features.sidecar
         stride = side.stride if side else detector.card.stride

@@ -367,3 +367,47 @@ def test_xd_labels_that_cannot_be_read(label):
 def test_xd_label_that_the_name_contradicts():
     with pytest.raises(InputError, match="its name says B1-0-0"):
         public.classes_of("xd", "v__#1_label_B1-0-0", "B2-0-0", "l:1")
+
+
+def two_kinds(split, video, label):
+    return [f"RGB/{video}.npy", f"Flow/{video}.npy"]
+
+
+def test_two_kinds_of_features_are_not_taken_for_one(release):
+    campus = release("shanghaitech")
+    campus.write(two_kinds)
+    message = "Flow/(.*).npy and .*RGB/\\1.npy are both features of video \\1, maybe of"
+    with pytest.raises(InputError, match=message):
+        campus.load()
+    campus.features /= "RGB"
+    check_counts(campus.load(), "shanghaitech", (175, 155))
+
+
+@pytest.mark.parametrize(
+    "second", ["copy/{}.npy", "{}_i3d.npy", "{}.mp4.npy", "{}__0.npy"]
+)
+def test_two_files_of_one_video(campus, second):
+    video = campus.lists["train"][5][0]
+    other = campus.features / second.format(video)
+    other.parent.mkdir(exist_ok=True)
+    shutil.copy(campus.features / f"{video}.npy", other)
+    with pytest.raises(InputError, match=f"are both features of video {video}"):
+        campus.load()
+    problems = Problems(skip=True)
+    assert len(campus.load(problems).splits["train"]) == 237
+    assert other.name in str(problems.errors[0])
+
+
+def test_features_named_after_video_files(release):
+    campus = release("shanghaitech")
+    campus.write(lambda split, video, label: [f"{video}.mp4.npy"])
+    check_counts(campus.load(), "shanghaitech", (175, 155))
+
+
+def test_quotes_in_a_public_list(campus):
+    path = campus.annotations / "shanghaitech_train.csv"
+    rewrite(path, lambda text: text.replace(",Normal", ', "Normal"'))
+    assert len(campus.load().splits["train"]) == 238
+    rewrite(path, lambda text: text.replace(', "Normal"', ', "Normal', 1))
+    with pytest.raises(InputError, match=r"train.csv:\d+: the quotes cannot be read"):
+        campus.load()

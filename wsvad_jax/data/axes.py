@@ -43,20 +43,19 @@ class Stated:
         Raises:
           InputError: a protocol.json whose axes are none.
         """
+        where, found = path, {}
         for folder in list(path.parents)[:ABOVE]:
-            if (found := self._protocol(folder)) is not None:
+            if (value := self._protocol(folder)) is not None:
+                where, found = folder / "protocol.json", value
                 break
-        else:
-            found = {}
         crops = found.get("crops")
-        known = type(crops) is int and crops > 0
+        usual = (crops,) if isinstance(crops, int) and crops > 0 else CROPS
         axes = found.get(KEY, "NTD" if found.get("layout") == "one" else "")
         if axes and axes not in CHOICES:
             raise InputError(
-                f"{folder / 'protocol.json'}: {KEY} must be one of "
-                f"{', '.join(CHOICES)}, found {axes!r:.60}"
+                f"{where}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
             )
-        return axes, (crops,) if known else CROPS
+        return axes, usual
 
     def _protocol(self, folder: pathlib.Path) -> dict | None:
         if folder not in self.read:

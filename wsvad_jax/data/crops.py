@@ -90,7 +90,9 @@ def crop_files(
     hint = "extract the video or take it off the list"
     if others := index.crops.get(video):
         first = others[min(others)].name
-        hint = f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
+        hint = (
+            f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
+        )
     raise Missing(f"{root / video}.npy: the feature file is missing; {hint}")
 
 
@@ -112,9 +114,7 @@ def join(index: Index) -> dict[str, tuple[pathlib.Path, ...]]:
     return grouped
 
 
-def left_over(
-    index: Index, root: pathlib.Path, listed: Collection[str]
-) -> set[str]:
+def left_over(index: Index, root: pathlib.Path, listed: Collection[str]) -> set[str]:
     """Returns the videos of those files that are of no listed video."""
     used: set[pathlib.Path] = set()
     for video in listed:

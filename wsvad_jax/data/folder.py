@@ -34,6 +34,7 @@ from wsvad_jax.data.features import (
 from wsvad_jax.data.lists import (
     SPLITS,
     Row,
+    entry_id,
     label_of,
     read_lists,
     video_id,
@@ -145,9 +146,9 @@ def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
     """
     truth: dict[str, annotations.Truth] = {}
     for name, item in annotations.read_json(path).items():
-        if video_id(name) in truth:
-            raise InputError(f"{path}: video {video_id(name)} is there twice; keep one")
-        truth[video_id(name)] = item
+        if (video := entry_id(name)) in truth:
+            raise InputError(f"{path}: video {video} is there twice; keep one")
+        truth[video] = item
     return truth
 
 
@@ -307,7 +308,8 @@ def card_of(
         return dataclasses.replace(card, stride=protocol.stride, clip=clip)
     card = Card.from_json(files.read_json(path), str(path))
     made = root / "protocol.json"
-    if made.exists() and protocol.stride != card.stride:
+    stated = made.exists() and "stride" in files.read_json(made)
+    if stated and protocol.stride != card.stride:
         raise InputError(
             f"{path}: stride {card.stride}, but {made} says {protocol.stride} frames a "
             "snippet; correct the card"
@@ -338,7 +340,7 @@ def feature_files(root: pathlib.Path) -> Index:
 def _videos(
     rows: Sequence[Row],
     card: Card,
-    index: Mapping[str, pathlib.Path],
+    index: Index,
     root: pathlib.Path,
     listed: Container[str],
     problems: Problems,

@@ -57,8 +57,8 @@ def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Tru
     Raises:
       InputError: seconds of a video whose times aren't known, or past its end.
     """
-    if truth.unit != "seconds":
-        return truth
+    if not truth.seconds:
+        return dataclasses.replace(truth, unit="frames")
     where = f"{truth.source}: video {video}"
     if clock is None:
         raise InputError(
