@@ -141,13 +141,13 @@ def readings(
     shown: dict[str, object] = {}
     order = sources.axes_of(found, detector.protocol.get("crops", 0))
     if count := sum(axes == "TND" for axes in order.values()):
-        shown["axes"] = f"[snippets, crops, width] in {count} feature files"
+        shown["axes"] = f"[snippets, crops, width] (files: {count})"
     crops = [s for s in found if len(s.files) > 1]
     if crops and not all(map(sources.timed, crops)):
-        shown["crops"] = f"one file each, VIDEO__0.npy ..., of {len(crops)} videos"
+        shown["crops"] = f"VIDEO__0.npy ... are one video (videos: {len(crops)})"
     if shown:
         said = "; ".join(f"{key}: {value}" for key, value in shown.items())
-        print(f"features are read so: {said}", file=sys.stderr)
+        print(f"read by rule: {said}", file=sys.stderr)
     if truth is not None:
         shown["truth in"] = truth_units.taken(list(truth.values()))
     return shown

@@ -130,30 +130,7 @@ def read(
     Raises:
       InputError: a damaged file, crops of different shapes, or another video's sidecar.
     """
-    from wsvad_jax.data import features
-
-    parts = [features.read(path) for path in source.files]
-    first = source.files[0]
-    if len({part.shape for part in parts}) > 1:
-        raise InputError(
-            f"{first}: the crops are of different shapes "
-            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
-            "again, or rename the files if they are videos of their own (see "
-            "docs/own_data.md)"
-        )
-    axes = axes_of([source]).get(source.name) if axes is None else axes
-    if isinstance(axes, InputError):
-        raise axes
-    values = np.stack(parts) if len(parts) > 1 else parts[0]
-    values = (
-        np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
-    )
-    values = values[None] if values.ndim == 2 else values
-    if values.ndim != 3 or 0 in values.shape:
-        raise InputError(
-            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
-            "[N, T, D] of N crops"
-        )
+    first, values = source.files[0], _values(source, axes)
     T = values.shape[1]
     path = sidecar.sidecar_path(first)
     if not path.is_file():
@@ -166,6 +143,37 @@ def read(
         )
     edges = snippet_edges(np.array(found.seconds), found.duration)
     return Features(values, edges, found.num_frames, found)
+
+
+def _values(
+    source: Source, axes: "str | InputError | None"
+) -> Float16[np.ndarray, "N T D"]:
+    from wsvad_jax.data import features
+
+    parts = [features.read(path) for path in source.files]
+    first = source.files[0]
+    if len({part.shape for part in parts}) > 1:
+        raise InputError(
+            f"{first}: the crops are of different shapes "
+            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
+            "again, or rename the files if they are videos of their own (see "
+            "docs/own_data.md)"
+        )
+    if axes is None:
+        axes = axes_of([source]).get(source.name, "")
+    if isinstance(axes, InputError):
+        raise axes
+    values = np.stack(parts) if len(parts) > 1 else parts[0]
+    values = (
+        np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
+    )
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise InputError(
+            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
+            "[N, T, D] of N crops"
+        )
+    return values
 
 
 def read_all(

@@ -74,12 +74,19 @@ def look(*videos, stride=16):
         ([([(3, 9), (80, 99)], 3000, 0.0), ([(0, 20)], 600, 24.0)], "seconds"),
         ([([(20, 25)], 600, 24.0)], "seconds"),  # an end that was rounded up
         ([([(2, 4)], 192, 0.0)], "seconds"),
-        ([([(3, 9)], 600, 8.0), ([(30, 37)], 640, 30.0)], "snippets"),
+        ([([(3, 9)], 600, 8.0), ([(30, 37)], 640, 30.0)], "seconds or snippets"),
+        ([([(50, 59)], 600, 0.0)], "seconds or snippets"),  # of ten frames a second
         ([([(300, 301), (310, 311)], 600, 24.0)], "seconds or snippets"),
     ],
 )
 def test_times_that_may_be_something_else(videos, other):
-    with pytest.raises(InputError, match=f"read as frames or as {other}, since all"):
+    with pytest.raises(InputError, match=f"read as frames or as {other}, since no"):
+        look(*videos)
+
+
+def test_a_mistake_among_seconds_is_no_sign_of_frames():
+    videos = [([(3, 9)], 3000, 100.0)] * 12 + [([(90, 180)], 3000, 100.0)]
+    with pytest.raises(InputError, match="seconds, since hardly an event ends after"):
         look(*videos)
 
 
@@ -166,7 +173,7 @@ def test_seconds_that_the_file_does_not_state(timed):
     whole = [{**t, "segments": [[2, 10]]} for t in timed.seconds[1:]]
     whole[1]["segments"][0].append("Fire")
     timed.write_truth([timed.seconds[0], *whole])
-    message = "can be read as frames or as seconds, since all 2 events end within"
+    message = "can be read as frames or as seconds, since no event ends after"
     with pytest.raises(InputError, match=message):
         folder.load(timed.path)
     looked = check.check(timed.path)

@@ -224,8 +224,6 @@ def settle(
                 "has it; add its segments"
             )
         return (), []
-    if truth.unit == "seconds":
-        raise ValueError("events in seconds: see `truth_units.in_frames`")
     where, T, events = f"{truth.source}: video {video}", num_snippets, []
     remarks = _check_length(truth, where, T, card.stride, slack, strict)
     for event in truth.events:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from wsvad_jax.data import advice, axes, features, own_videos, truth_units
+from wsvad_jax.data import advice, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
-from wsvad_jax.data.crops import crop_files, left_over
+from wsvad_jax.data.crops import Index, crop_files, left_over
 from wsvad_jax.data.features import Problems, Video
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
@@ -98,7 +98,7 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
     found.extract = len(plan.missing) + len(plan.changed)
     unlisted = {
         *own_videos.video_files(found.folder / folders.VIDEOS),
-        *left_over(folders.feature_files(found.root), found.root, rows.keys()),
+        *left_over(_index(found), found.root),
     } - rows.keys()
     if unlisted and rows:
         found.remark(
@@ -114,19 +114,20 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
         )
 
 
+def _index(found: Findings) -> Index:
+    return folders.feature_files(found.root, {i.row.video for i in found.items})
+
+
 def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
     """Reads all features; returns those of one width, with their lengths."""
-    index, videos = folders.feature_files(found.root), []
-    listed = {item.row.video for item in found.items}
+    index, videos = _index(found), []
     later = {*plan.missing, *plan.changed, *plan.lost, *plan.double}
     for item in found.items:
         if item.row.video not in later:
-            paths = crop_files(item.row.video, index, found.root, listed)
+            paths = crop_files(item.row.video, index, found.root)
             videos.append(Video(item.row.video, item.label, paths, features.OWN))
     problems = Problems(skip=True)
     videos = features.survey(videos, problems)
-    for remark in axes.remarks([(v.layout, v.num_crops) for v in videos]):
-        found.remark("features", remark)
     if found.card:
         videos, said = folders.with_sidecars(videos, found.card, problems)
         for remark in said:
@@ -239,15 +240,14 @@ def _clocks(found: Findings, videos: Sequence[Video]) -> dict[str, truth_units.C
 
 def _copies(found: Findings, plan: own_videos.Plan) -> None:
     """Names videos that are the same file, byte for byte."""
-    index = folders.feature_files(found.root)
-    listed = {item.row.video for item in found.items}
+    index = _index(found)
     paths: dict[str, tuple[pathlib.Path, ...]] = {}
     for item in found.items:
         video = item.row.video
         if video in plan.sources:
             paths[video] = (plan.sources[video],)
         elif video in plan.foreign or video in plan.made:
-            paths[video] = crop_files(video, index, found.root, listed)
+            paths[video] = crop_files(video, index, found.root)
     items = {item.row.video: item for item in found.items}
     for names in same_content(paths):
         part = [items[name] for name in names]

@@ -2,10 +2,12 @@
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
   FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)
-  FOLDER/features/VIDEO.npy          [T, D] or [N, T, D], or VIDEO__0.npy ... crops
+  FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
+                                     VIDEO__0.npy ... crops (data/crops.py)
   FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
   FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol)
-  FOLDER/test_segments.json          optional: true events of the test videos, in frames
+  FOLDER/test_segments.json          optional: true events of the test videos, in frames or
+                                     seconds (data/truth_units.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
 
 Without a card the classes are the training labels, normal first.
@@ -14,7 +16,7 @@ Without a card the classes are the training labels, normal first.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files
@@ -86,16 +88,13 @@ def load(
     card = card_of(folder, root, named["train"], protocol, clip)
     lists = without_doubles(named, problems)
     _check_place(folder, root)
-    index = feature_files(root)
-    listed = {row.video for rows in lists.values() for row in rows}
+    index = feature_files(root, {r.video for rows in lists.values() for r in rows})
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
-        videos[split] = _videos(rows, card, index, root, listed, problems)
+        videos[split] = _videos(rows, card, index, root, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
-    remarks = axes.remarks([(v.layout, v.num_crops) for v in sized])
-    sized, said = with_sidecars(sized, card, problems)
-    remarks += said
+    sized, remarks = with_sidecars(sized, card, problems)
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
@@ -159,7 +158,8 @@ def with_sidecars(
 
     Features that sidecars say were made in different ways are problems.
     """
-    good, remarks, first = [], [], None
+    remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
+    good, first = [], None
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
         if not path.is_file():
@@ -230,28 +230,8 @@ def with_truth(
     Raises:
       InputError: times that may be frames or seconds, see `data.truth_units`.
     """
-    listed = {row.video for row in rows}
-    for name, item in truth.items():
-        if name not in listed:
-            problems(
-                InputError(
-                    f"{item.source}: video {name} is not in the test list; correct its "
-                    "name or add it to the list"
-                )
-            )
-    timed = [
-        (video, item, (clocks or {}).get(video.video) or truth_units.clock_of(video))
-        for video in videos
-        if (item := truth.get(video.video)) is not None
-    ]
-    truth_units.check(
-        [
-            (t, v.num_frames or v.num_snippets * card.stride, c.edges[-1] if c else 0.0)
-            for v, t, c in timed
-        ],
-        card.stride,
-    )
-    known = {video.video: clock for video, _, clock in timed}
+    _check_listed(rows, truth, problems)
+    known = truth_units.clocks_of(videos, truth, card.stride, clocks or {})
     settled, remarks = [], truth_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
@@ -259,8 +239,8 @@ def with_truth(
             if item is not None and item.label is not None:
                 _same_label(item, video, card)
             if item is not None:
-                clock = known[video.video]
-                item = truth_units.in_frames(item, video.video, clock, card.stride)
+                times = video.video, known.get(video.video), card.stride
+                item = truth_units.in_frames(item, *times)
             segments, remark = annotations.settle(
                 item,
                 video.video,
@@ -277,6 +257,20 @@ def with_truth(
         settled.append(dataclasses.replace(video, segments=segments))
         remarks += remark
     return settled, remarks
+
+
+def _check_listed(
+    rows: Sequence[Row], truth: Mapping[str, annotations.Truth], problems: Problems
+) -> None:
+    listed = {row.video for row in rows}
+    for name, item in truth.items():
+        if name not in listed:
+            problems(
+                InputError(
+                    f"{item.source}: video {name} is not in the test list; correct its "
+                    "name or add it to the list"
+                )
+            )
 
 
 def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
@@ -325,9 +319,14 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
         raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(root: pathlib.Path) -> Index:
-    """Maps names, relative to the features' folder and without .npy, to files."""
-    index = Index(root)
+def feature_files(root: pathlib.Path, listed: Iterable[str] = ()) -> Index:
+    """Maps names, relative to the features' folder and without .npy, to files.
+
+    Args:
+      root: the features' folder.
+      listed: names of all videos, see `data.crops`.
+    """
+    index = Index(root, listed)
     for path in npy_files(root):
         name = path.relative_to(root).as_posix().removesuffix(".npy")
         index.add(name, path)
@@ -342,14 +341,13 @@ def _videos(
     card: Card,
     index: Index,
     root: pathlib.Path,
-    listed: Container[str],
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
     for row in rows:
         try:
             label = label_of(row, card)
-            paths = crop_files(row.video, index, root, listed)
+            paths = crop_files(row.video, index, root)
         except InputError as e:
             problems(e)
             continue

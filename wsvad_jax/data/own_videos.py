@@ -80,12 +80,13 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
       videos: names in the lists.
     """
     sources = video_files(folder / folders.VIDEOS)
-    index = folders.feature_files(root)
+    names = dict.fromkeys(videos)
+    index = folders.feature_files(root, names)
     # A folder that extraction has claimed holds no others' features; one without a
     # sidecar there is what a killed process left.
     claimed = PROTOCOL_KEY in _json(root / "protocol.json")
-    result, listed = Plan(), dict.fromkeys(videos)
-    for video in listed:
+    result = Plan()
+    for video in names:
         paths = sources.get(video, [])
         if len(paths) > 1:
             result.double[video] = InputError(
@@ -96,7 +97,7 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
         if paths:
             result.sources[video] = paths[0]
         try:
-            npy = crop_files(video, index, root, listed)
+            npy = crop_files(video, index, root)
         except Missing:
             (result.missing if paths else result.lost).append(video)
             continue

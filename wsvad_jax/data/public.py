@@ -3,7 +3,9 @@
 Feature layouts, told apart by what the files are called and hold:
   CLASS/NAME__c.npy or NAME__c.npy   one file a crop, [T, D] (VadCLIP's, XD's I3D)
   NAME.npy                           one file a video, [T, D] (CLIP-TSA's, C3D)
-  NAME.npy or NAME_i3d.npy           all crops in a file, [T, N, D] or [N, T, D] (I3D)
+  NAME.npy or NAME_i3d.npy           all crops in a file, [T, N, D] or [N, T, D] (I3D),
+                                     told apart as in data/axes.py
+Two files of one video and crop are an error.
 Lists and truth are found by their file names, see `PUBLIC`. Nothing is downloaded or
 passed on; the metadata links to where the data lives.
 """
@@ -102,10 +104,9 @@ def load(
     videos["test"], said = with_truth(
         videos["test"], lists["test"], truth, card, problems, slack=slack, strict=False
     )
-    clip = CLIP if sized[0].width == 512 else ""
-    card = dataclasses.replace(card, clip=clip)
+    card = dataclasses.replace(card, clip=CLIP if sized[0].width == 512 else "")
     remarks = axes.remarks([(v.layout, v.num_crops) for v in sized]) + remarks
-    protocol = FeatureProtocol(clip or "unknown", card.stride, sized[0].num_crops)
+    protocol = FeatureProtocol(card.clip or "unknown", card.stride, sized[0].num_crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
     return Collection(name, card, protocol, splits, remarks + said, public.about)
 
