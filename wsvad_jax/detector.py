@@ -149,7 +149,7 @@ class Detector:
         is longer than 8192 snippets is scored in parts of that length.
 
         Args:
-          features: [T, D], or [N, T, D] of N crops.
+          features: [T, D], or [N, T, D] of N crops, whatever T and N are.
 
         Returns:
           `anomaly` [T] and, of a model with classes, `classes` [T, C]; float32. Other

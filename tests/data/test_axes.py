@@ -10,7 +10,7 @@ from wsvad_jax.data import axes, check, folder
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.errors import InputError
 
-READINGS = r"\d+ crops of \d+ snippets or \d+ snippets of \d+ crops; say which in"
+READINGS = r"\d+ crops? of \d+ snippets? or \d+ snippets? of \d+ crops?; say which in"
 
 
 def orders(tmp_path, *pairs, crops=()):
@@ -34,6 +34,7 @@ def orders(tmp_path, *pairs, crops=()):
         ([(10, 10)], "?"),
         ([(5, 10)], "?"),
         ([(7, 7)], "?"),
+        ([(12, 64)], "?"),
         ([(1, 1)], "NTD"),
         # Several: the number of crops stays, lengths differ.
         ([(5, 10), (10, 10), (1, 10)], "TND"),
@@ -168,6 +169,7 @@ def test_width_before_snippets(own):
     rewrite(own, (512, 32))
     with pytest.raises(InputError, match="512 snippets of width 32 or 32 snippets of"):
         folder.load(own.path)
+    assert "512 snippets of width 32" in check.check(own.path).text()
     (own.path / "features" / "protocol.json").write_text('{"axes": "TD"}')
     assert folder.load(own.path).splits["train"].videos[0].width == 32
 
@@ -188,4 +190,10 @@ def test_four_axes_are_refused(own):
     with pytest.raises(
         InputError, match=r"expected \[snippets, width\] or, of several"
     ):
+        folder.load(own.path)
+
+
+def test_an_axis_too_many(own):
+    rewrite(own, (4, 10, 1))
+    with pytest.raises(InputError, match="would be 1 wide; save them without the last"):
         folder.load(own.path)

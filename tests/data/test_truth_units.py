@@ -48,6 +48,7 @@ def test_units_as_stated(tmp_path):
         ([video([[3, 1]], unit="seconds")], "expected 0 <= start < end in seconds"),
         ([video([[0, "4 s"]], unit="seconds")], "class\\] in seconds, found"),
         ({"unit": "ms", "videos": []}, "\"unit\" is 'ms'; expected"),
+        ([video([[1, 3]], units="seconds")], "has the key 'units'; expected \"unit\""),
         ({"videos": []}, "expected a list of videos, one object each, or"),
     ],
 )  # fmt: skip

@@ -86,6 +86,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
 
 
 def _unit(item: Mapping[str, Any], default: str, where: str) -> str:
+    if odd := [key for key in item if key != "unit" and key.lower()[:4] == "unit"]:
+        raise InputError(f'{where}: has the key {odd[0]!r}; expected "unit"')
     unit = item.get("unit", default)
     if unit != default and unit not in UNITS:
         raise InputError(

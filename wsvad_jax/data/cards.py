@@ -93,9 +93,10 @@ class Card:
         classes = _classes(value.get("classes"), source)
         normal = value.get("normal", "Normal")
         if normal not in [c.name for c in classes]:
+            hint = near(str(normal), [c.name for c in classes])
             raise InputError(
                 f"{source}: the normal class {normal!r} is not among the classes "
-                f"({', '.join(c.name for c in classes)}); name it with the key "
+                f"({', '.join(c.name for c in classes)}){hint}; name it with the key "
                 '"normal"'
             )
         classes.sort(key=lambda c: c.name != normal)  # stable: the others keep order

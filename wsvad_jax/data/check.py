@@ -127,7 +127,11 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
             paths = crop_files(item.row.video, index, found.root)
             videos.append(Video(item.row.video, item.label, paths, features.OWN))
     problems = Problems(skip=True)
-    videos = features.survey(videos, problems)
+    try:
+        videos = features.survey(videos, problems)
+    except InputError as e:  # of all of them
+        problems(e)
+        videos = []
     if found.card:
         videos, said = folders.with_sidecars(videos, found.card, problems)
         for remark in said:
