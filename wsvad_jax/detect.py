@@ -25,12 +25,15 @@ import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli, events, files, flags
 from wsvad_jax.answer import Answer
 from wsvad_jax.detector import Detector, answers
 from wsvad_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.sources import Source
 
 __all__ = ["Detector", "answers"]
 # Flags by the words that other detectors use for them.
@@ -88,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
-    add("--truth", metavar="FILE", help="true events in frames, as test_segments.json")
+    add("--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
+        "or in seconds where it says so")  # fmt: skip
     add("--fps", type=float, help="of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="how frames are cut, where the "
         "model doesn't say (see extract)")  # fmt: skip
@@ -186,6 +190,28 @@ def settings_of(
     return shown | {k: v for k, v in rules.items() if k not in unused}
 
 
+def readings(
+    found: Sequence["Source"], truth: Mapping[str, Any] | None, detector: Detector
+) -> dict[str, object]:
+    """Returns how the inputs were read where they could be read in another way."""
+    from wsvad_jax import sources
+    from wsvad_jax.data import truth_units
+
+    shown: dict[str, object] = {}
+    order = sources.axes_of(found, detector.protocol.get("crops", 0))
+    if count := sum(axes == "TND" for axes in order.values()):
+        shown["axes"] = f"[snippets, crops, width] (files: {count})"
+    crops = [s for s in found if len(s.files) > 1]
+    if crops and not all(map(sources.timed, crops)):
+        shown["crops"] = f"VIDEO__0.npy ... are one video (videos: {len(crops)})"
+    if shown:
+        said = "; ".join(f"{key}: {value}" for key, value in shown.items())
+        print(f"read by rule: {said}", file=sys.stderr)
+    if truth is not None:
+        shown["truth in"] = truth_units.taken(list(truth.values()))
+    return shown
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
@@ -208,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     from wsvad_jax import sources
-    from wsvad_jax.data import annotations
+    from wsvad_jax.data import folder
     from wsvad_jax.data.extract_files import make_folder
     from wsvad_jax.data.walk import Passed
 
@@ -218,10 +244,10 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         print(passed, file=sys.stderr)
     truth = None
     if known.truth:
-        truth, said = sources.match(found, annotations.read_json(known.truth))
+        truth, said = sources.match(found, folder.read_truth(pathlib.Path(known.truth)))
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
-    fps, more = known.fps or 30.0, {}
+    fps, more = known.fps or 30.0, readings(found, truth, detector)
     if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
         more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
         print(
@@ -238,7 +264,8 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
-        made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
+        given = {"fps": known.fps, "truth": truth, "errors": errors}
+        made = answers(detector, found, **given, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         told = len(errors)

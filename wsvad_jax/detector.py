@@ -143,7 +143,7 @@ class Detector:
         is longer than 8192 snippets is scored in parts of that length.
 
         Args:
-          features: [T, D], or [N, T, D] of N crops.
+          features: [T, D], or [N, T, D] of N crops, whatever T and N are.
 
         Returns:
           `anomaly` [T] and, of a model with classes, `classes` [T, C]; float32. Other
@@ -283,20 +283,18 @@ class Detector:
         path = pathlib.Path(path)
         return answers(self, [Source(path.stem, (path,))], **rules)[0]
 
-    def _checked(self, features: np.ndarray, where: str = "") -> np.ndarray:
+    def _checked(self, features: np.ndarray) -> np.ndarray:
         x = np.asarray(features)
         x = x[None] if x.ndim == 2 else x
         if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
             raise InputError(
-                f"{where}features are of shape {np.shape(features)}; expected [T, "
+                f"features are of shape {np.shape(features)}; expected [T, "
                 f"{self.width}] or [N, T, {self.width}] with at least one snippet"
             )
         with np.errstate(over="ignore"):
             x = x.astype(np.float16)
         if not np.isfinite(x).all():
-            raise InputError(
-                f"{where}features hold values that are not finite in float16"
-            )
+            raise InputError("features hold values that are not finite in float16")
         return x
 
 
@@ -304,7 +302,7 @@ def answers(
     detector: Detector,
     found: Sequence["Source"],
     *,
-    fps: float = 30.0,
+    fps: float | None = None,
     truth: Mapping[str, "Truth"] | None = None,
     errors: list[InputError] | None = None,
     **rules: Any,
@@ -314,17 +312,21 @@ def answers(
     Args:
       detector: the model.
       found: of `sources.find`.
-      fps: frames a second of features without a sidecar.
+      fps: frames a second of features without a sidecar; None is 30, assumed.
       truth: by video, of `annotations.read_json`.
       errors: takes the errors of what can't be read, which is then left out; without
         it the first one is raised.
       **rules: of `events.find_events`.
 
     Raises:
-      InputError: features made in another way than the model's, or no image tower.
+      InputError: features made in another way than the model's, no image tower, or truth
+        whose times may be frames or seconds.
     """
+    from wsvad_jax import sources
     from wsvad_jax.progress import Progress
 
+    if truth:
+        sources.check_truth(found, truth, detector.card.stride, fps)
     made: dict[str, Answer] = {}
     count = 0
     with Progress("detect", len(found), unit="video") as progress:
@@ -343,17 +345,9 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     from wsvad_jax import sources
     from wsvad_jax.fitting import check_source
 
-    for source in found:
-        if source.is_video:
-            continue
-        try:
-            features = sources.read(source, fps, detector.card.stride)
-            detector._checked(features.values, f"{source.files[0]}: ")
-        except InputError as e:
-            if errors is None:
-                raise
-            errors.append(e)
-            continue
+    sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
+    read = sources.read_all(found, fps, detector.card.stride, errors=errors, **sizes)
+    for source, features in read:
         check_source(detector, source, features)
         side = features.sidecar
         stride = side.stride if side else detector.card.stride

@@ -65,7 +65,9 @@ class Recipe(Network):
         return protocols.random_note(self.dataset.protocol, self.tower)
 
 
-def open_recipe(config: "ConfigDict", data_dir: str | None = None) -> Recipe:
+def open_recipe(
+    config: "ConfigDict", data_dir: "str | os.PathLike | None" = None
+) -> Recipe:
     """Opens what `config` names; makes the demo dataset where it is missing.
 
     Raises:

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float16
@@ -129,9 +129,7 @@ def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Sourc
     return [Source(name, parts) for name, parts in crops.join(index).items()]
 
 
-def axes_of(
-    found: Sequence[Source], crops: int = 0
-) -> dict[str, "str | InputError"]:
+def axes_of(found: Sequence[Source], crops: int = 0) -> dict[str, "str | InputError"]:
     """Tells how the axes of features are ordered, all files together; see `data.axes`.
 
     Args:
@@ -145,12 +143,13 @@ def axes_of(
 
     shapes: dict[str, tuple[pathlib.Path, tuple[int, ...]]] = {}
     for source in found:
-        if source.is_video or len(source.files) > 1:
+        if source.is_video or len(source.files) != 1:
             continue
+        (path,) = source.files
         with contextlib.suppress(InputError):  # `read` reports it
-            shape = features.shape_of(source.files[0])
+            shape = features.shape_of(path)
             if len(shape) == 3 and all(shape):
-                shapes[source.name] = source.files[0], shape
+                shapes[source.name] = path, shape
     settled = axes.settle(list(shapes.values()), (crops,) if crops else ())
     return dict(zip(shapes, settled, strict=True))
 
@@ -172,28 +171,7 @@ def read(
     Raises:
       InputError: a damaged file, crops of different shapes, or another video's sidecar.
     """
-    from wsvad_jax.data import features
-
-    parts = [features.read(path) for path in source.files]
-    first = source.files[0]
-    if len({part.shape for part in parts}) > 1:
-        raise InputError(
-            f"{first}: the crops are of different shapes "
-            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
-            "again, or rename the files if they are videos of their own (see "
-            "docs/own_data.md)"
-        )
-    axes = axes_of([source]).get(source.name) if axes is None else axes
-    if isinstance(axes, InputError):
-        raise axes
-    values = np.stack(parts) if len(parts) > 1 else parts[0]
-    values = np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
-    values = values[None] if values.ndim == 2 else values
-    if values.ndim != 3 or 0 in values.shape:
-        raise InputError(
-            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
-            "[N, T, D] of N crops"
-        )
+    first, values = source.files[0], _values(source, axes)
     T = values.shape[1]
     path = sidecar.sidecar_path(first)
     if not os.path.isfile(path):
@@ -206,6 +184,84 @@ def read(
         )
     edges = snippet_edges(np.array(found.seconds), found.duration)
     return Features(values, edges, found.num_frames, found)
+
+
+def _values(
+    source: Source, axes: "str | InputError | None"
+) -> Float16[np.ndarray, "N T D"]:
+    from wsvad_jax.data import features
+
+    parts = [features.read(path) for path in source.files]
+    first = source.files[0]
+    if len({part.shape for part in parts}) > 1:
+        raise InputError(
+            f"{first}: the crops are of different shapes "
+            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
+            "again, or rename the files if they are videos of their own (see "
+            "docs/own_data.md)"
+        )
+    if axes is None:
+        axes = axes_of([source]).get(source.name, "")
+    if isinstance(axes, InputError):
+        raise axes
+    values = np.stack(parts) if len(parts) > 1 else parts[0]
+    values = (
+        np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
+    )
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise InputError(
+            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
+            "[N, T, D] of N crops"
+        )
+    return values
+
+
+def read_all(
+    found: Sequence[Source],
+    fps: float | None,
+    stride: int,
+    *,
+    crops: int = 0,
+    width: int = 0,
+    errors: list[InputError] | None = None,
+) -> Iterator[tuple[Source, Features]]:
+    """Yields the features among the sources, the order of axes decided for all.
+
+    Args:
+      found: videos, which are passed over, and features.
+      fps: frames a second of features without a sidecar; None is 30.
+      stride: frames a snippet, there.
+      crops: number that the model's features have, 0 unknown.
+      width: of the model's features, 0 unknown.
+      errors: takes the errors of what can't be read; None raises the first.
+
+    Raises:
+      InputError: see `read`.
+    """
+    axes = axes_of(found, crops)
+    for source in found:
+        if source.is_video:
+            continue
+        try:
+            features = read(source, fps or 30.0, stride, axes.get(source.name, ""))
+            _check_width(source, features, width)
+        except InputError as e:
+            if errors is None:
+                raise
+            errors.append(e)
+            continue
+        yield source, features
+
+
+def _check_width(source: Source, features: Features, width: int) -> None:
+    _, T, D = features.values.shape
+    if width and width != D:
+        turned = "; are they [width, snippets]? save array.T" if T == width else ""
+        raise InputError(
+            f"{source.files[0]}: features of {T} snippets, {D} wide; the model takes "
+            f"{width} wide ones{turned}"
+        )
 
 
 def timed(source: Source) -> bool:
@@ -228,10 +284,10 @@ def true_events(
     stride: int = FRAMES_PER_SNIPPET,
     num_frames: int = 0,
 ) -> tuple[Event, ...]:
-    """Turns events in frames into seconds.
+    """Returns events in seconds, cut at the video's end.
 
     Args:
-      truth: what a truth file says of the video.
+      truth: what a truth file says of the video, in frames or seconds.
       edges: seconds at which snippets begin, and the end.
       stride: frames a snippet.
       num_frames: of the video; 0 takes whole snippets.
@@ -239,8 +295,12 @@ def true_events(
     frames = np.arange(len(edges)) * float(stride)
     if num_frames > frames[-2]:
         frames[-1] = num_frames
+    if truth.unit == "seconds":
+        frames, given = edges, truth.seconds
+    else:
+        given = truth.events
     found = []
-    for first, stop, category in truth.events:
+    for first, stop, category in given:
         start, end = np.interp([first, stop], frames, edges)
         if end > start:
             name = category or truth.label or UNNAMED
@@ -312,3 +372,64 @@ def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
         for i in range(len(parts)):
             ends.setdefault("/".join(parts[i:]), []).append(source)
     return names, shorter, ends
+def check_truth(
+    found: Sequence[Source],
+    truth: Mapping[str, annotations.Truth],
+    stride: int,
+    fps: float | None,
+) -> None:
+    """Looks at the unit of true events before anything is scored.
+
+    Args:
+      found: videos and features.
+      truth: by video.
+      stride: frames a snippet, where features have no sidecar.
+      fps: frames a second, where there is none; None if not known.
+
+    Raises:
+      InputError: times that may be frames or seconds (see `data.truth_units`),
+        seconds of features whose times aren't known, or one entry for two videos.
+    """
+    from wsvad_jax.data import truth_units
+
+    known: list[tuple[annotations.Truth, int, float]] = []
+    taken: dict[int, Source] = {}
+    for source in found:
+        if (item := truth_of(source.name, truth)) is None:
+            continue
+        if (other := taken.setdefault(id(item), source)) is not source:
+            raise InputError(
+                f"{item.source}: the events of {annotations.video_name(source.name)} "
+                f"may be those of {other.name} or of {source.name}; name videos there "
+                "by their paths below the folder"
+            )
+        timeless = fps is None and not source.is_video and not timed(source)
+        if timeless and item.seconds:
+            raise InputError(
+                f"{item.source}: video {source.name} has events in seconds, but "
+                f"{source.files[0]} has no times; pass --fps, or give frames"
+            )
+        with contextlib.suppress(InputError):  # reported when the file is read
+            known.append((item, *_length(source, stride, fps)))
+    truth_units.check(known, stride)
+
+
+def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]:
+    """Returns a video's frames and seconds, 0 unknown, without reading all of it.
+
+    Raises:
+      InputError: it can't be read.
+    """
+    from wsvad_jax.data import features
+
+    if source.is_video:
+        from wsvad_jax.data.check import announced
+
+        return announced(source.files[0])
+    path = sidecar.sidecar_path(source.files[0])
+    if path.is_file():
+        side = sidecar.read(path)
+        return side.num_frames, side.duration
+    shape = features.shape_of(source.files[0])
+    frames = max(shape[:-1], default=0) * stride  # crops are fewer than snippets
+    return frames, frames / fps if fps else 0.0

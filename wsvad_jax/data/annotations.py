@@ -6,7 +6,6 @@ is its feature length times the stride, and a length that disagrees is an error.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wsvad_jax import files
-from wsvad_jax.data.cards import Card
+from wsvad_jax.data.cards import Card, near
 from wsvad_jax.data.features import shape_of
 from wsvad_jax.data.names import video_id
 from wsvad_jax.errors import InputError
@@ -84,6 +83,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
 
 
 def _unit(item: Mapping[str, Any], default: str, where: str) -> str:
+    if odd := [key for key in item if key != "unit" and key.lower()[:4] == "unit"]:
+        raise InputError(f'{where}: has the key {odd[0]!r}; expected "unit"')
     unit = item.get("unit", default)
     if unit != default and unit not in UNITS:
         raise InputError(
@@ -121,7 +122,8 @@ def _events(
         name = segment[2] if len(segment) == 3 else (names[i] if names else "")
         if not isinstance(name, str):
             raise InputError(f"{where}: a segment's class is a text, found {name!r}")
-        events.append(_event(segment[0], segment[1], name, where, seconds))
+        start, end = map(float, segment[:2]) if seconds else segment[:2]
+        events.append(_event(start, end, name, where, seconds))
     return tuple(events)
 
 
@@ -221,8 +223,6 @@ def settle(
                 "has it; add its segments"
             )
         return (), []
-    if truth.unit == "seconds":
-        raise ValueError("events in seconds: see `truth_units.in_frames`")
     where, T, events = f"{truth.source}: video {video}", num_snippets, []
     remarks = _check_length(truth, where, T, card.stride, slack, strict)
     for event in truth.events:
@@ -308,8 +308,9 @@ def _class_of(
     if name:
         if name not in card.class_names:
             raise InputError(
-                f"{where} has an event of class {name!r} that no class has; the "
-                f"classes are {', '.join(card.class_names)}"
+                f"{where} has an event of class {name!r} that no class has"
+                f"{near(name, card.class_names)}; the classes are "
+                f"{', '.join(card.class_names)}"
             )
         return card.index(name)
     abnormal = [c for c in label if c]
@@ -330,7 +331,7 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
+    return (_whole(value) or isinstance(value, float)) and abs(value) < 1e15
 
 
 def _event(

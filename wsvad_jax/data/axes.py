@@ -5,11 +5,11 @@ A file of three axes can be read in two ways. What decides, in this order:
 1. `"axes": "NTD"` or `"TND"` in the features' protocol.json; extraction's own layout.
 2. A sidecar: the file's number of crops and of snippets.
 3. All files together: the axis that is one number in every file while the other
-   varies, if that number is a usual one (1, 5, 10; or protocol.json's "crops") or
-   smaller than all the others.
+   varies, if that number is a usual one (1, 5, 10; or protocol.json's "crops") or, up
+   to 10, smaller than all the others.
 4. The axis that holds a usual number of crops, where the other one doesn't.
 5. [N, T, D], the documented layout, where no axis holds a usual number of crops and the
-   first one is the shorter.
+   first one, up to 10, is the shorter.
 
 Anything else is refused with both readings.
 """
@@ -22,12 +22,13 @@ from wsvad_jax import files
 from wsvad_jax.data import sidecar
 from wsvad_jax.errors import InputError
 
-CROPS = (1, 5, 10)  # usual numbers of crops
+CROPS, MOST = (1, 5, 10), 10  # usual numbers of crops, and the largest
 LAYOUTS = ("NTD", "TND")
 KEY, CHOICES = "axes", ("TD", *LAYOUTS)  # in protocol.json
 ABOVE = 4  # folders above a feature file in which its protocol.json is looked for
 # Widths of common encoders; 256 is left out, since it is a common number of snippets.
 WIDTHS = (512, 640, 768, 1024, 1152, 1280, 1408, 1536, 1664, 2048, 3072, 4096)
+WORDS = ("crop", "snippet")
 Shape = tuple[int, ...]
 
 
@@ -43,20 +44,19 @@ class Stated:
         Raises:
           InputError: a protocol.json whose axes are none.
         """
+        where, found = path, {}
         for folder in list(path.parents)[:ABOVE]:
-            if (found := self._protocol(folder)) is not None:
+            if (value := self._protocol(folder)) is not None:
+                where, found = folder / "protocol.json", value
                 break
-        else:
-            found = {}
         crops = found.get("crops")
-        known = type(crops) is int and crops > 0
+        usual = (crops,) if isinstance(crops, int) and crops > 0 else CROPS
         axes = found.get(KEY, "NTD" if found.get("layout") == "one" else "")
         if axes and axes not in CHOICES:
             raise InputError(
-                f"{folder / 'protocol.json'}: {KEY} must be one of "
-                f"{', '.join(CHOICES)}, found {axes!r:.60}"
+                f"{where}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
             )
-        return axes, (crops,) if known else CROPS
+        return axes, usual
 
     def _protocol(self, folder: pathlib.Path) -> dict | None:
         if folder not in self.read:
@@ -131,7 +131,8 @@ def _constant(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
         held, other = sizes[axis], sizes[1 - axis]
         if len(held) == 1 < len(other):
             number = min(held)
-            if number in usual or (number < min(other) and not other <= {*usual}):
+            few = number <= MOST and number < min(other)
+            if number in usual or (few and not other <= {*usual}):
                 return layout
     return ""
 
@@ -152,7 +153,7 @@ def _vote(shape: Shape, usual: tuple[int, ...]) -> str:
 
 def _alone(shape: Shape, usual: tuple[int, ...]) -> str:
     a, b = shape[:2]
-    return "NTD" if a < b and not {a, b} & {*usual} else ""
+    return "NTD" if a < b and a <= MOST and not {a, b} & {*usual} else ""
 
 
 def _against(path: pathlib.Path, shape: Shape, layout: str) -> InputError:
@@ -165,13 +166,17 @@ def _against(path: pathlib.Path, shape: Shape, layout: str) -> InputError:
 
 
 def _refusal(path: pathlib.Path, shape: Shape) -> InputError:
-    a, b = shape[:2]
+    crops, snippets = ([_count(n, word) for n in shape[:2]] for word in WORDS)
     return InputError(
-        f"{path}: features of shape {list(shape)} are {a} crops of {b} snippets or {a} "
-        f"snippets of {b} crops; say which in the features' protocol.json: "
+        f"{path}: features of shape {list(shape)} are {crops[0]} of {snippets[1]} or "
+        f"{snippets[0]} of {crops[1]}; say which in the features' protocol.json: "
         f'{{"{KEY}": "NTD"}} (crops, snippets, width) or {{"{KEY}": "TND"}} (snippets, '
         "crops, width)"
     )
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
 
 
 def remarks(layouts: Sequence[tuple[str, int]]) -> list[str]:
@@ -182,8 +187,8 @@ def remarks(layouts: Sequence[tuple[str, int]]) -> list[str]:
     """
     turned = Counter(crops for axes, crops in layouts if axes == "TND")
     return [
-        f"feature arrays of {n} {'videos' if n > 1 else 'video'} are read as [snippets, "
-        f"crops, width], {crops} crops"
+        f"feature arrays of {_count(n, 'video')} are read as [snippets, crops, width], "
+        f"{_count(crops, 'crop')}"
         for crops, n in turned.items()
     ]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from wsvad_jax import files
-from wsvad_jax.data import advice, axes, features, own_videos, truth_units
+from wsvad_jax.data import advice, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
-from wsvad_jax.data.crops import crop_files, video_of
+from wsvad_jax.data.crops import Index, crop_files, video_of
 from wsvad_jax.data.features import Problems, Video
 from wsvad_jax.data.film import LOOK, Film, no_frame, open_file
 from wsvad_jax.data.findings import Findings, Item, counted, some
@@ -123,7 +123,7 @@ def _files(found: Findings, plan: own_videos.Plan) -> None:
 def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> None:
     """Says which files are in no list, and which are not read."""
     passed = Passed()
-    features = folders.feature_files(found.root, passed)
+    features = _index(found, passed)
     videos = own_videos.video_files(found.folder / folders.VIDEOS, passed)
     for error in passed.errors:
         (found.problem if plan.lost else found.remark)("files", error)
@@ -135,7 +135,7 @@ def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> 
     for name, path in [(n, p) for n, paths in videos.items() for p in paths]:
         names.setdefault(os.path.realpath(path), set()).add(name)
     for name, path in features.items():
-        video = video_of(name, path, features, rows)
+        video = video_of(name, path, features)
         names.setdefault(os.path.realpath(path), set()).add(video)
     listed = {name for part in names.values() if part & rows.keys() for name in part}
     unlisted = (
@@ -151,19 +151,25 @@ def _unused(found: Findings, plan: own_videos.Plan, rows: Mapping[str, Row]) -> 
         )
 
 
+def _index(found: Findings, passed: Passed | None = None) -> Index:
+    listed = {item.row.video for item in found.items}
+    return folders.feature_files(found.root, listed, passed)
+
+
 def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
     """Reads all features; returns those of one width, with their lengths."""
-    index, videos = folders.feature_files(found.root), []
-    listed = {item.row.video for item in found.items}
+    index, videos = _index(found), []
     later = {*plan.missing, *plan.changed, *plan.lost, *plan.double}
     for item in found.items:
         if item.row.video not in later:
-            paths = crop_files(item.row.video, index, found.root, listed)
+            paths = crop_files(item.row.video, index, found.root)
             videos.append(Video(item.row.video, item.label, paths, features.OWN))
     problems = Problems(skip=True)
-    videos = features.survey(videos, problems)
-    for remark in axes.remarks([(v.layout, v.num_crops) for v in videos]):
-        found.remark("features", remark)
+    try:
+        videos = features.survey(videos, problems)
+    except InputError as e:  # of all of them
+        problems(e)
+        videos = []
     if found.card:
         protocol, _ = folders.read_protocol(found.root / "protocol.json")
         videos, said, _ = folders.with_sidecars(videos, found.card, problems, protocol)
@@ -281,15 +287,14 @@ def _clocks(found: Findings, videos: Sequence[Video]) -> dict[str, truth_units.C
 
 def _copies(found: Findings, plan: own_videos.Plan) -> None:
     """Names videos that are the same file, byte for byte."""
-    index = folders.feature_files(found.root)
-    listed = {item.row.video for item in found.items}
+    index = _index(found)
     paths: dict[str, tuple[pathlib.Path, ...]] = {}
     for item in found.items:
         video = item.row.video
         if video in plan.sources:
             paths[video] = (plan.sources[video],)
         elif video in plan.foreign or video in plan.made:
-            paths[video] = crop_files(video, index, found.root, listed)
+            paths[video] = crop_files(video, index, found.root)
     items = {item.row.video: item for item in found.items}
     for names in same_content(paths):
         part = [items[name] for name in names]

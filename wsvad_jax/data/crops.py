@@ -8,7 +8,7 @@ of a folder whose protocol.json says `"layout": "one"`, as extraction writes it.
 
 import pathlib
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 
 from wsvad_jax import files
 from wsvad_jax.errors import InputError
@@ -21,8 +21,15 @@ class Missing(InputError):
 class Index(dict[str, pathlib.Path]):
     """The feature files of a folder by name, and by video and crop."""
 
-    def __init__(self, root: pathlib.Path):
+    def __init__(self, root: pathlib.Path, listed: Iterable[str] = ()):
+        """Starts empty.
+
+        Args:
+          root: the features' folder.
+          listed: names of all videos, which are no crops of another.
+        """
         super().__init__()
+        self.listed = frozenset(listed)
         path = root / "protocol.json"
         value = files.read_json(path) if path.is_file() else {}
         self.layout = value.get("layout") if isinstance(value, dict) else None
@@ -37,14 +44,12 @@ class Index(dict[str, pathlib.Path]):
             video, crop = parts
             self.crops.setdefault(video, {})[crop] = path
 
-    def crops_of(
-        self, video: str, listed: Container[str] = ()
-    ) -> dict[int, pathlib.Path]:
+    def crops_of(self, video: str) -> dict[int, pathlib.Path]:
         """Returns what may be crops of a video, by number."""
         return {
             n: path
             for n, path in sorted(self.crops.get(video, {}).items())
-            if f"{video}__{n}" not in listed and not self._is_whole(path)
+            if f"{video}__{n}" not in self.listed and not self._is_whole(path)
         }
 
     def _is_whole(self, path: pathlib.Path) -> bool:
@@ -61,7 +66,7 @@ def parts_of(name: str) -> tuple[str, int] | None:
 
 
 def crop_files(
-    video: str, index: Index, root: pathlib.Path, listed: Container[str] = ()
+    video: str, index: Index, root: pathlib.Path
 ) -> tuple[pathlib.Path, ...]:
     """Returns a video's file, or its crops' files, among the files by name.
 
@@ -69,13 +74,12 @@ def crop_files(
       video: its name.
       index: the files, see `folder.feature_files`.
       root: folder of the files, for errors.
-      listed: names of all videos, which are no crops of another.
 
     Raises:
       Missing: there is none.
       InputError: a crop is missing, or two files say that they are the same.
     """
-    crops = index.crops_of(video, listed)
+    crops = index.crops_of(video)
     started = 0 in crops
     for name in (video, *(f"{video}__{n}" for n in crops if started)):
         if name in index.twins:
@@ -89,7 +93,9 @@ def crop_files(
     hint = "extract the video or take it off the list"
     if others := index.crops.get(video):
         first = others[min(others)].name
-        hint = f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
+        hint = (
+            f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
+        )
     raise Missing(f"{root / video}.npy: the feature file is missing; {hint}")
 
 
@@ -111,19 +117,10 @@ def join(index: Index) -> dict[str, tuple[pathlib.Path, ...]]:
     return grouped
 
 
-def video_of(
-    name: str, path: pathlib.Path, index: Index, listed: Container[str] = ()
-) -> str:
-    """Returns the video that a file belongs to: its own name, or without the crop.
-
-    Args:
-      name: a name of the file in `index`.
-      path: the file.
-      index: all files of the folder.
-      listed: names of all videos, which are no crops of another.
-    """
+def video_of(name: str, path: pathlib.Path, index: Index) -> str:
+    """Returns the video that a file belongs to: its own name, or without the crop."""
     video, _ = parts_of(name) or (name, 0)
-    crops = index.crops_of(video, listed)
+    crops = index.crops_of(video)
     return video if 0 in crops and path in crops.values() else name
 
 

@@ -212,6 +212,11 @@ def _sized(video: Video, shape: tuple[int, ...], settled: str | InputError) -> V
         )
     N = shape[layout.index("N")] if "N" in layout else len(video.paths)
     T, D = shape[layout.index("T")], shape[layout.index("D")]
+    if D == 1 and len(shape) == 3:
+        raise InputError(
+            f"{path}: features of shape {list(shape)} would be 1 wide; save them "
+            "without the last axis"
+        )
     return dataclasses.replace(
         video, layout=layout, num_snippets=T, num_crops=N, width=D
     )

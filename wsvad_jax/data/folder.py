@@ -2,11 +2,13 @@
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
   FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)
-  FOLDER/features/VIDEO.npy          [T, D] or [N, T, D], or VIDEO__0.npy ... crops
+  FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
+                                     VIDEO__0.npy ... crops (data/crops.py)
   FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
   FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol);
                                      else what all sidecars say
-  FOLDER/test_segments.json          optional: true events of the test videos, in frames
+  FOLDER/test_segments.json          optional: true events of the test videos, in frames or
+                                     seconds (data/truth_units.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
 
 Without a card the classes are the training labels, normal first.
@@ -15,7 +17,7 @@ Without a card the classes are the training labels, normal first.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files, flags
@@ -35,6 +37,7 @@ from wsvad_jax.data.features import (
 from wsvad_jax.data.lists import (
     SPLITS,
     Row,
+    entry_id,
     label_of,
     read_lists,
     video_id,
@@ -90,13 +93,11 @@ def load(
     card = card_of(folder, root, named["train"], protocol, clip)
     lists = without_doubles(named, problems)
     index, remarks = _found(folder, root, lists, problems)
-    listed = {row.video for rows in lists.values() for row in rows}
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
-        videos[split] = _videos(rows, card, index, root, listed, problems)
+        videos[split] = _videos(rows, card, index, root, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
-    remarks += axes.remarks([(v.layout, v.num_crops) for v in sized])
     sized, said, made = with_sidecars(sized, card, problems, protocol)
     remarks += said
     by_name = {v.video: v for v in sized}
@@ -149,9 +150,9 @@ def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
     """
     truth: dict[str, annotations.Truth] = {}
     for name, item in annotations.read_json(path).items():
-        if video_id(name) in truth:
-            raise InputError(f"{path}: video {video_id(name)} is there twice; keep one")
-        truth[video_id(name)] = item
+        if (video := entry_id(name)) in truth:
+            raise InputError(f"{path}: video {video} is there twice; keep one")
+        truth[video] = item
     return truth
 
 
@@ -167,7 +168,8 @@ def with_sidecars(
     (`protocol`), or what all sidecars agree on. Features that sidecars say were made in
     different ways, or in another than the folder says, are problems.
     """
-    good, remarks, first = [], [], None
+    remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
+    good, first = [], None
     protocol, without = protocol or FeatureProtocol(), 0
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
@@ -253,25 +255,8 @@ def with_truth(
     Raises:
       InputError: times that may be frames or seconds, see `data.truth_units`.
     """
-    listed = {row.video for row in rows}
-    hints = Hints(listed, (VIDEOS,))
-    for name, item in truth.items():
-        if name not in listed:
-            text = f"{item.source}: video {name} is not in the test list; correct its "
-            problems(hints.add(InputError(f"{text}name or add it to the list"), name))
-    timed = [
-        (video, item, (clocks or {}).get(video.video) or truth_units.clock_of(video))
-        for video in videos
-        if (item := truth.get(video.video)) is not None
-    ]
-    truth_units.check(
-        [
-            (t, v.num_frames or v.num_snippets * card.stride, c.edges[-1] if c else 0.0)
-            for v, t, c in timed
-        ],
-        card.stride,
-    )
-    known = {video.video: clock for video, _, clock in timed}
+    _check_listed(rows, truth, problems)
+    known = truth_units.clocks_of(videos, truth, card.stride, clocks or {})
     settled, remarks = [], truth_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
@@ -279,8 +264,8 @@ def with_truth(
             if item is not None and item.label is not None:
                 _same_label(item, video, card)
             if item is not None:
-                clock = known[video.video]
-                item = truth_units.in_frames(item, video.video, clock, card.stride)
+                times = video.video, known.get(video.video), card.stride
+                item = truth_units.in_frames(item, *times)
             segments, remark = annotations.settle(
                 item,
                 video.video,
@@ -297,6 +282,20 @@ def with_truth(
         settled.append(dataclasses.replace(video, segments=segments))
         remarks += remark
     return settled, remarks
+
+
+def _check_listed(
+    rows: Sequence[Row], truth: Mapping[str, annotations.Truth], problems: Problems
+) -> None:
+    listed = {row.video for row in rows}
+    for name, item in truth.items():
+        if name not in listed:
+            problems(
+                InputError(
+                    f"{item.source}: video {name} is not in the test list; correct its "
+                    "name or add it to the list"
+                )
+            )
 
 
 def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
@@ -334,7 +333,8 @@ def card_of(
         defaults={"name": folder.name, "stride": protocol.stride},
     )
     made = root / "protocol.json"
-    if made.exists() and protocol.stride != card.stride:
+    stated = made.exists() and "stride" in files.read_json(made)
+    if stated and protocol.stride != card.stride:
         raise InputError(
             f"{path}: stride {card.stride}, but {made} says {protocol.stride} frames a "
             "snippet; correct the card"
@@ -351,7 +351,7 @@ def _found(
     """Returns the feature files by name, and remarks about what else is there."""
     _check_place(folder, root)
     passed = Passed()
-    index = feature_files(root, passed)
+    index = feature_files(root, {r.video for rows in lists.values() for r in rows}, passed)
     return index, passed_over(passed, lists, index, problems)
 
 
@@ -380,9 +380,17 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
         raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Index:
-    """Maps names, relative to the features' folder and without .npy, to files."""
-    index = Index(root)
+def feature_files(
+    root: pathlib.Path, listed: Iterable[str] = (), passed: Passed | None = None
+) -> Index:
+    """Maps names, relative to the features' folder and without .npy, to files.
+
+    Args:
+      root: the features' folder.
+      listed: names of all videos, see `data.crops`.
+      passed: takes what is not read.
+    """
+    index = Index(root, listed)
     for path in npy_files(root, passed or Passed(), every_name=True):
         name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
@@ -395,9 +403,8 @@ def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Index:
 def _videos(
     rows: Sequence[Row],
     card: Card,
-    index: Mapping[str, pathlib.Path],
+    index: Index,
     root: pathlib.Path,
-    listed: Container[str],
     problems: Problems,
 ) -> list[Video]:
     videos: dict[str, Video] = {}
@@ -405,7 +412,7 @@ def _videos(
     for row in rows:
         try:
             label = label_of(row, card)
-            paths = crop_files(row.video, index, root, listed)
+            paths = crop_files(row.video, index, root)
         except InputError as e:
             problems(hints.add(e, row.video))
             continue

@@ -19,6 +19,8 @@ from wsvad_jax.errors import InputError
 __all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
 
 SPLITS = ("train", "test")
+# In a label these are quotes or separators of another kind of file.
+ODD = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,32 +38,65 @@ def read_lists(folder: pathlib.Path) -> dict[str, list[Row]]:
 
 
 def read_list(path: pathlib.Path) -> list[Row]:
-    """Reads `video,label` lines; a ';' may stand for each ',', as spreadsheets save it.
+    """Reads `video,label` lines.
+
+    Fields may be in double quotes. A ';' or a tab stands for each ',' where it does so
+    in the header, as spreadsheets save it. Capitals of the header don't matter.
 
     Raises:
       InputError: no such file, no header, or a line of another form.
     """
-    text = annotations.files_text(path).splitlines()
-    first = text[0] if text else ""
-    delimiter = ";" if ";" in first and "," not in first else ","
-    try:
-        lines = list(csv.reader(text, delimiter=delimiter))
-    except csv.Error as e:
-        raise InputError(f"{path}: cannot be read as CSV ({e})") from None
-    header = [word.strip() for word in lines[0]] if lines else []
-    if header != ["video", "label"]:
+    lines = csv_lines(path)
+    header = lines[0][1] if lines else []
+    if [word.lower() for word in header] != ["video", "label"] or lines[0][0] != 1:
         found = f"it begins with {','.join(header)!r:.60}" if header else "it is empty"
         raise InputError(
             f"{path}: expected the header video,label in line 1, but {found}"
         )
     rows = []
-    for i, words in enumerate(lines[1:], 2):
-        words = [word.strip() for word in words]
-        if any(words):
-            rows.append(_row(f"{path}:{i}", words))
+    for i, words in lines[1:]:
+        if words == header:
+            raise InputError(f"{path}:{i}: the header is there again; take it out")
+        rows.append(_row(f"{path}:{i}", words))
     if not rows:
         raise InputError(f"{path}: the list names no video")
     return rows
+
+
+def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
+    """Returns the lines that aren't blank, with their numbers, cut into fields.
+
+    Raises:
+      InputError: a quote that isn't closed or stands beside other text, or characters
+        that no text has.
+    """
+    text = annotations.files_text(path).split("\n")
+    marks = [mark for mark in ";\t" if mark in text[0] and "," not in text[0]]
+    lines = []
+    for i, line in enumerate(text, 1):
+        if control := next((c for c in line if c < " " and c != "\t"), ""):
+            raise InputError(
+                f"{path}:{i}: holds the character {control!r}; save it as plain text"
+            )
+        try:
+            words = next(
+                csv.reader(
+                    [line],
+                    delimiter=marks[0] if marks else ",",
+                    skipinitialspace=True,
+                    strict=True,
+                ),
+                [],
+            )
+        except csv.Error as e:
+            raise InputError(
+                f"{path}:{i}: the quotes cannot be read ({e}), found {line!r:.80}; a "
+                "field is quoted as a whole or not at all, in one line"
+            ) from None
+        words = [word.strip() for word in words]
+        if any(words):
+            lines.append((i, words))
+    return lines
 
 
 def _row(where: str, words: Sequence[str]) -> Row:
@@ -76,13 +111,25 @@ def _row(where: str, words: Sequence[str]) -> Row:
             f"{where}: {words[0]!r} is a path out of the folder; expected the path below "
             "videos/ or features/"
         )
+    if video.startswith("# "):
+        raise InputError(f"{where}: comments aren't read; take the line out")
+    if odd := [c for c in label if c in ODD]:
+        raise InputError(
+            f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
+            "joined by '+', in double quotes or none"
+        )
     labels = tuple(dict.fromkeys(part.strip() for part in label.split("+")))
     if not all(labels):
         raise InputError(
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "
             "class names joined by '+'"
         )
-    return Row(where, video_id(video), labels)
+    return Row(where, entry_id(video), labels)
+
+
+def entry_id(name: str) -> str:
+    """Returns the video that an entry of a list names; "a.npy" is its feature file."""
+    return video_id(name[:-4] if name.lower().endswith(".npy") else name)
 
 
 def without_doubles(

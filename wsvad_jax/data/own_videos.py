@@ -74,15 +74,14 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
       root: the features' folder; need not exist.
       videos: names in the lists.
     """
-    result = Plan()
+    result, names = Plan(), dict.fromkeys(videos)
     sources = video_files(folder / folders.VIDEOS, result.passed)
-    made = folders.feature_files(root, Passed())
+    made = folders.feature_files(root, names, Passed())
     result.hints = Hints([*sources, *made], (folders.VIDEOS, root.name, folder.name))
     # A folder that extraction has claimed holds no others' features; one without a
     # sidecar there is what a killed process left.
     claimed = PROTOCOL_KEY in _json(root / "protocol.json")
-    listed = dict.fromkeys(videos)
-    for video in listed:
+    for video in names:
         paths = sources.get(video, [])
         if len(paths) > 1:
             result.double[video] = InputError(
@@ -93,7 +92,7 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
         if paths:
             result.sources[video] = paths[0]
         try:
-            npy = crop_files(video, made, root, listed)
+            npy = crop_files(video, made, root)
         except Missing:
             (result.missing if paths else result.lost).append(video)
             continue

@@ -3,12 +3,13 @@
 Feature layouts, told apart by what the files are called and hold:
   CLASS/NAME__c.npy or NAME__c.npy   one file a crop, [T, D] (VadCLIP's, XD's I3D)
   NAME.npy                           one file a video, [T, D] (CLIP-TSA's, C3D)
-  NAME.npy or NAME_i3d.npy           all crops in a file, [T, N, D] or [N, T, D] (I3D)
+  NAME.npy or NAME_i3d.npy           all crops in a file, [T, N, D] or [N, T, D] (I3D),
+                                     told apart as in data/axes.py
+Two files of one video and crop are an error.
 Lists and truth are found by their file names, see `PUBLIC`. Nothing is downloaded or
 passed on; the metadata links to where the data lives.
 """
 
-import csv
 import dataclasses
 import os
 import pathlib
@@ -30,7 +31,7 @@ from wsvad_jax.data.features import (
     survey,
 )
 from wsvad_jax.data.folder import Collection, with_truth
-from wsvad_jax.data.lists import Row, label_of, without_doubles
+from wsvad_jax.data.lists import Row, csv_lines, label_of, without_doubles
 from wsvad_jax.data.names import plain
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import passed_over
@@ -39,6 +40,14 @@ from wsvad_jax.errors import InputError
 
 CLIP = "openai/clip-vit-base-patch16"  # of the released 512-wide features
 Files = dict[str, dict[int | None, pathlib.Path]]  # video -> crop, None for all in one
+
+
+class Found(Files):
+    """Feature files, and two files of the same video and crop where there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.twins: dict[str, tuple[pathlib.Path, pathlib.Path]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +107,9 @@ def load(
     videos["test"], said = with_truth(
         videos["test"], lists["test"], truth, card, problems, slack=slack, strict=False
     )
-    clip = CLIP if sized[0].width == 512 else ""
-    card = dataclasses.replace(card, clip=clip)
+    card = dataclasses.replace(card, clip=CLIP if sized[0].width == 512 else "")
     remarks = axes.remarks([(v.layout, v.num_crops) for v in sized]) + remarks
-    protocol = FeatureProtocol(clip or "unknown", card.stride, sized[0].num_crops)
+    protocol = FeatureProtocol(card.clip or "unknown", card.stride, sized[0].num_crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
     return Collection(name, card, protocol, splits, remarks + over + said, public.about)
 
@@ -130,18 +138,18 @@ def read_lists(
 
 
 def _read_list(path: pathlib.Path, name: str) -> list[Row]:
-    try:
-        lines = [row for row in csv.reader(files_text(path).splitlines()) if any(row)]
-    except csv.Error as e:
-        raise InputError(f"{path}: cannot be read as a list ({e})") from None
     rows: dict[str, Row] = {}
-    if not lines:
-        raise InputError(f"{path}: the list names no video")
     if path.suffix == ".csv":
-        if not lines or lines[0][1:] != ["label"]:
+        lines = csv_lines(path)
+        if not lines or lines[0][1][1:] != ["label"]:
             raise InputError(f"{path}: expected a header like video,label in line 1")
         lines = lines[1:]
-    for i, words in enumerate(lines, 1 + (path.suffix == ".csv")):
+    else:
+        text = enumerate(files_text(path).splitlines(), 1)
+        lines = [(i, line.split(",")) for i, line in text if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: the list names no video")
+    for i, words in lines:
         where = f"{path}:{i}"
         if path.suffix != ".csv":  # CLASS/NAME.mp4, or NAME alone
             words = [words[0], words[0].strip().rpartition("/")[0]]
@@ -189,21 +197,22 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
     return classes
 
 
-def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Files:
+def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
-    found: Files = {}
+    found = Found()
     for path in npy_files(root, passed):
         base, crop = plain(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
-        base = re.sub(r"_(i3d|c3d|clip)$", "", base)
-        found.setdefault(base, {}).setdefault(crop, path)
+        base = re.sub(r"_(i3d|c3d|clip)$", "", video_name(base))
+        if found.setdefault(base, {}).setdefault(crop, path) != path:
+            found.twins[base] = found[base][crop], path
     return found
 
 
 def _searched(
     root: pathlib.Path, lists: Mapping[str, Sequence[Row]], problems: Problems
-) -> tuple[Files, list[str]]:
+) -> tuple[Found, list[str]]:
     """Returns the feature files, and remarks about what else is under `root`."""
     passed = Passed()
     found = feature_files(root, passed)
@@ -218,6 +227,8 @@ def usual_crops(rows: Sequence[Row], found: Files) -> tuple[int | None, ...]:
     """
     counts = Counter(frozenset(found.get(row.video, ())) for row in rows)
     counts.pop(frozenset(), None)
+    for both in [c for c in counts if None in c and len(c) > 1]:
+        counts[both - {None}] += counts.pop(both)  # `_videos` names the files
     if not counts:
         raise InputError(
             f"{rows[0].where.rpartition(':')[0]}: none of its {len(rows)} videos has a "
@@ -236,7 +247,7 @@ def usual_crops(rows: Sequence[Row], found: Files) -> tuple[int | None, ...]:
 def _videos(
     rows: Sequence[Row],
     card: Card,
-    found: Files,
+    found: Found,
     crops: Sequence[int | None],
     root: pathlib.Path,
     problems: Problems,
@@ -244,6 +255,25 @@ def _videos(
     videos = []
     for row in rows:
         files = found.get(row.video, {})
+        if row.video in found.twins:
+            one, other = found.twins[row.video]
+            problems(
+                InputError(
+                    f"{one} and {other} are both features of video {row.video}, maybe "
+                    "of two kinds (RGB and flow); point --features at the folder of "
+                    "one kind, or keep one of the two"
+                )
+            )
+            continue
+        if None in files and len(files) > 1:
+            crop = next(path for c, path in files.items() if c is not None)
+            problems(
+                InputError(
+                    f"{files[None]} and {crop} are both features of video {row.video}, "
+                    "one of all crops and one of a single crop; keep one of the two"
+                )
+            )
+            continue
         missing = [c for c in crops if c not in files]
         if missing:
             suffix = "" if missing[0] is None else f"__{missing[0]}"

@@ -3,16 +3,18 @@
 A file or a video of it may state its unit. Times without one are frames, unless they
 look like something else; then the file is refused with both readings:
 
-- all events of the file end within their videos' lengths in seconds;
-- all events end within the number of snippets, and half of them are shorter than one;
+- events end within their videos' lengths in seconds, in nine of ten videos;
+- they end within a tenth of the video or its number of snippets, in nine of ten videos,
+  and half of the events are shorter than a snippet;
 - no event is longer than one frame.
 
-The file is judged as a whole, so one early or short event among others is no reason.
+The file is judged as a whole, so one early or short event among others is no reason. A
+length in seconds is the sidecar's, or that of 24 frames a second.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +26,8 @@ from wsvad_jax.errors import InputError
 
 # A video's rate where nothing says it: low, as that of films, so that seconds are seen.
 SLOW = 24.0
+SLOWEST = 10.0  # of cameras that are in use
+EXCEPT = 0.1  # share of the videos whose truth may be a mistake
 ROUNDED = 1.0  # seconds by which an end may be rounded past a video's
 SAY = 'say which: {"unit": "frames", "videos": [...]} or {"unit": "seconds", ...}'
 
@@ -45,6 +49,35 @@ def clock_of(video: Video) -> Clock | None:
     return Clock(np.array([*side.seconds, side.duration]), side.num_frames)
 
 
+def clocks_of(
+    videos: Sequence[Video],
+    truth: Mapping[str, Truth],
+    stride: int,
+    known: Mapping[str, Clock],
+) -> dict[str, Clock]:
+    """Returns the times of videos with truth, whose units are checked.
+
+    Args:
+      videos: the test videos, their sizes filled in.
+      truth: by video.
+      stride: frames of a snippet.
+      known: times of videos without features.
+
+    Raises:
+      InputError: see `check`.
+    """
+    clocks, found = dict(known), []
+    for video in videos:
+        if (item := truth.get(video.video)) is None:
+            continue
+        if clock := known.get(video.video) or clock_of(video):
+            clocks[video.video] = clock
+        frames = video.num_frames or video.num_snippets * stride
+        found.append((item, frames, float(clock.edges[-1]) if clock else 0.0))
+    check(found, stride)
+    return clocks
+
+
 def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Truth:
     """Returns truth whose events are in frames.
 
@@ -57,8 +90,8 @@ def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Tru
     Raises:
       InputError: seconds of a video whose times aren't known, or past its end.
     """
-    if truth.unit != "seconds":
-        return truth
+    if not truth.seconds:
+        return dataclasses.replace(truth, unit="frames")
     where = f"{truth.source}: video {video}"
     if clock is None:
         raise InputError(
@@ -99,22 +132,27 @@ def check(
     videos = [(t, F, S or F / SLOW) for t, F, S in found if not t.unit and t.events]
     if not videos:
         return
-    events = [(start, end) for t, *_ in videos for start, end, _ in t.events]
-    lengths = sorted(end - start for start, end in events)
-    ends = [(max(end for _, end, _ in t.events), F, S) for t, F, S in videos]
-    sign = ""
-    if all(end <= S + ROUNDED for end, _, S in ends):
-        sign, other = "end within the videos' lengths in seconds", "seconds"
-    elif lengths[len(lengths) // 2] < stride and all(
-        end <= -(-F // stride) for end, F, _ in ends
-    ):
-        sign, other = "end within the videos' numbers of snippets", "snippets"
+    lengths = sorted(end - start for t, *_ in videos for start, end, _ in t.events)
+    ends = [max(end for _, end, _ in t.events) for t, *_ in videos]
+    late = [end > S + ROUNDED for end, (*_, S) in zip(ends, videos, strict=True)]
+    # At the rate of a slow camera, or counted in snippets.
+    part = max(1 / SLOWEST, 1 / stride)
+    later = [end > F * part + 1 for end, (_, F, _) in zip(ends, videos, strict=True)]
+    sign = other = ""
+    if sum(late) <= len(late) * EXCEPT:
+        sign, other = "ends after its video's length in seconds", "seconds"
+    elif sum(later) <= len(later) * EXCEPT and lengths[len(lengths) // 2] < stride:
+        sign = (
+            "ends after a small part of its video, and half are shorter than a snippet"
+        )
+        other = "seconds or snippets"
     elif lengths[-1] <= 1:
-        sign, other = "last one frame", "seconds or snippets"
+        sign, other = "is longer than one frame", "seconds or snippets"
     if sign:
+        few = "hardly an" if sum(late) and other == "seconds" else "no"
         raise InputError(
             f"{videos[0][0].source}: times can be read as frames or as {other}, since "
-            f'all {len(events)} events {sign}; add "unit": "frames" or "unit": '
+            f'{few} event {sign}; add "unit": "frames" or "unit": '
             '"seconds" to each video, or write {"unit": "seconds", "videos": [...]} '
             f"(of snippets, times {stride} are frames)"
         )
