@@ -5,6 +5,7 @@ window, the text tower or the classes.
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 from types import ModuleType
