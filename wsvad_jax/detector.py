@@ -334,10 +334,9 @@ def answers(
         for answer in _stream(detector, found, fps, truth or {}, errors, rules):
             made[answer.name] = answer
             progress.update(events=len(answer.events))
-            if answer.damage:
-                progress.message(f"warning: {answer.name}: damaged, {answer.damage}")
-            if answer.remark:
-                progress.message(f"note: {answer.name}: {answer.remark}")
+            damage = answer.damage and f"damaged, {answer.damage}"
+            for said in filter(None, (damage, answer.remark)):
+                progress.message(f"warning: {answer.name}: {said}")
     return [made[source.name] for source in found if source.name in made]
 
 

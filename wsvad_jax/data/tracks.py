@@ -78,7 +78,9 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
     videos = container.streams.video
     films = [s for s in videos if not s.disposition & marked]
     if not films:
-        raise _no_film(name, "only a picture beside the sound" if videos else "sound only?")
+        raise _no_film(
+            name, "only a picture beside the sound" if videos else "sound only?"
+        )
     known = [s for s in films if s.codec_context is not None]
     if not known:
         raise InputError(
