@@ -117,7 +117,6 @@ def several(chosen: Look, looks: list[Look]) -> str:
         if look is not chosen
         and look.stream.frames != 1
         and look.codec not in PICTURES
-        and look.count != 1
     ]
     if not others:
         return ""
