@@ -93,7 +93,8 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
 def decided(looks: list[Look]) -> Look | None:
     """Returns the film as soon as the packets seen leave no doubt."""
     for i, look in enumerate(looks):
-        if look.still or look.useless:
+        alone = len(looks) == 1  # then it is the film at any pace
+        if look.count < 2 or look.useless or (look.still and not alone):
             continue
         # The second picture of a track before it may only be late.
         if i == 0 or look.span >= LONE:
