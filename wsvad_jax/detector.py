@@ -334,10 +334,9 @@ def answers(
             made[answer.name] = answer
             count += len(answer.events)
             progress.update(events=count)
-            if answer.damage:
-                progress.message(f"warning: {answer.name}: damaged, {answer.damage}")
-            if answer.remark:
-                progress.message(f"note: {answer.name}: {answer.remark}")
+            damage = answer.damage and f"damaged, {answer.damage}"
+            for said in filter(None, (damage, answer.remark)):
+                progress.message(f"warning: {answer.name}: {said}")
     return [made[source.name] for source in found if source.name in made]
 
 

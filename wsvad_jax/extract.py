@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
     for name, remark in summary.remarks.items():
-        print(f"note: {name}: {remark}", file=sys.stderr)
+        print(f"warning: {name}: {remark}", file=sys.stderr)
     for error in summary.failed:
         print(f"left out: {error}", file=sys.stderr)
     return cli.EXIT_SKIPPED if summary.failed else 0

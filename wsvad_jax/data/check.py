@@ -19,7 +19,7 @@ from wsvad_jax.data import advice, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data.crops import Index, crop_files, video_of
 from wsvad_jax.data.features import Problems, Video
-from wsvad_jax.data.film import LOOK, Film, no_frame, open_file
+from wsvad_jax.data.film import LOOK, Film, no_frame, open_file, unexpected
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
@@ -232,15 +232,19 @@ def announced(path: pathlib.Path) -> tuple[int, float]:
     Raises:
       InputError: not one frame can be read.
     """
-    with open_file(path) as container:
-        film = Film(container, path)
-        frames = film.frames()
-        if next(frames, None) is None:
-            raise no_frame(path, film.damage)
-        if film.pictureless:  # then more packets tell how many hold a picture
-            sum(1 for _ in itertools.islice(frames, LOOK))
-        seconds = film.length or (container.duration or 0) / 1e6
-        return film.promised, seconds
+    try:
+        with open_file(path) as container:
+            film = Film(container, path)
+            frames = film.frames()
+            if next(frames, None) is None:
+                raise no_frame(path, film.damage)
+            if film.pictureless:  # then more packets tell how many hold a picture
+                sum(1 for _ in itertools.islice(frames, LOOK))
+            return film.promised, film.length or (container.duration or 0) / 1e6
+    except InputError:
+        raise
+    except Exception as e:
+        raise unexpected(path, e) from e
 
 
 def _truth(

@@ -26,6 +26,7 @@ from jaxtyping import Float, Float16, Float32, UInt8
 
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data import video as videos
+from wsvad_jax.data.film import unexpected
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.errors import InputError
 
@@ -205,10 +206,7 @@ class Extractor:
             except InputError as e:
                 job.error = e
             except Exception as e:  # noqa: BLE001 one odd file is not the others' end
-                job.error = InputError(
-                    f"{path}: can't be read as a video ({type(e).__name__}: {e}); "
-                    "convert it to H.264 in mp4, for example with ffmpeg"
-                )
+                job.error = unexpected(path, e)
             yield job, None
 
     def _send(self, pictures: Any) -> jax.Array:

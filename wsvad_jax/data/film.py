@@ -319,6 +319,14 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def unexpected(name: str | pathlib.Path, error: Exception) -> InputError:
+    """Returns the error of a file that fails as no file should."""
+    return InputError(
+        f"{name}: can't be read as a video ({type(error).__name__}: {error}); convert "
+        "it to H.264 in mp4, for example with ffmpeg"
+    )
+
+
 def no_frame(name: str | pathlib.Path, damage: str) -> InputError:
     """Returns the error of a file without a frame that can be decoded."""
     cause = f" ({damage})" if damage else ""

@@ -183,7 +183,7 @@ def unplayable(path: str | os.PathLike) -> str:
     """Returns what of a video file no browser plays, such as "AVI", or ""."""
     try:
         with open_file(pathlib.Path(path)) as container:
-            film = Film(container, path)
+            film = Film(container, os.fspath(path))
     except InputError:
         return "damaged"
     for name in film.formats:

@@ -7,6 +7,9 @@ They are no frames, and a decoder that is given one alone may call it invalid.
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# Kinds of units that hold no part of a picture.
+MESSAGES = {"h264": {6, 7, 8, 9, 10, 11, 12, 13, 15}, "hevc": set(range(32, 41))}
+
 
 def detector(context: Any) -> Callable[[Any], bool]:
     """Returns a function that tells whether a packet holds a picture.
@@ -15,19 +18,18 @@ def detector(context: Any) -> Callable[[Any], bool]:
       context: the track's `av` codec context. Of other codecs than H.264 and H.265
         every packet is taken for a picture.
     """
-    if context.name not in ("h264", "hevc"):
+    if context.name not in MESSAGES:
         return lambda packet: True
-    hevc = context.name == "hevc"
-    extra = bytes(context.extradata or b"")
-    length = _length_size(extra, hevc)
+    hevc, messages = context.name == "hevc", MESSAGES[context.name]
+    length = _length_size(bytes(context.extradata or b""), hevc)
 
     def holds_picture(packet: Any) -> bool:
-        data = bytes(packet)
-        for first in _units(data, length):
-            kind = first >> 1 & 63 if hevc else first & 31
-            if kind < 32 if hevc else kind in (1, 2, 5, 20):
-                return True
-        return False
+        kinds = {
+            first >> 1 & 63 if hevc else first & 31
+            for first in _units(bytes(packet), length)
+        }
+        # What can't be taken apart is the decoder's to judge.
+        return not kinds or not kinds <= messages
 
     return holds_picture
 
@@ -35,9 +37,8 @@ def detector(context: Any) -> Callable[[Any], bool]:
 def _length_size(extra: bytes, hevc: bool) -> int:
     """Returns the bytes of a unit's length, 0 where units have start codes."""
     at = 21 if hevc else 4
-    if len(extra) <= at or extra[0] != 1:
-        return 0
-    return (extra[at] & 3) + 1
+    coded = extra[:1] == b"\1" or (hevc and extra[:2] != b"\0\0")
+    return (extra[at] & 3) + 1 if coded and len(extra) > at else 0
 
 
 def _units(data: bytes, length: int) -> Iterator[int]:

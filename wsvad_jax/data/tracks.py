@@ -78,7 +78,9 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
     videos = container.streams.video
     films = [s for s in videos if not s.disposition & marked]
     if not films:
-        raise _no_film(name, "only a picture beside the sound" if videos else "sound only?")
+        raise _no_film(
+            name, "only a picture beside the sound" if videos else "sound only?"
+        )
     known = [s for s in films if s.codec_context is not None]
     if not known:
         raise InputError(
@@ -91,7 +93,8 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
 def decided(looks: list[Look]) -> Look | None:
     """Returns the film as soon as the packets seen leave no doubt."""
     for i, look in enumerate(looks):
-        if look.still or look.useless:
+        alone = len(looks) == 1  # then it is the film at any pace
+        if look.count < 2 or look.useless or (look.still and not alone):
             continue
         # The second picture of a track before it may only be late.
         if i == 0 or look.span >= LONE:
@@ -115,7 +118,6 @@ def several(chosen: Look, looks: list[Look]) -> str:
         if look is not chosen
         and look.stream.frames != 1
         and look.codec not in PICTURES
-        and look.count != 1
     ]
     if not others:
         return ""

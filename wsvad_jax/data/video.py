@@ -2,7 +2,7 @@
 
 Frames are counted as they are decoded, in presentation order, whatever the container
 says about rate or length, so a snippet is exactly `stride` consecutive frames also at
-a variable frame rate. A rotation in the container (phones) is applied.
+a variable frame rate. `data.film` decides which track, time and orientation they have.
 
 Crops are those of the released CLIP features (VadCLIP's, used by DSANet too): the frame
 is stretched to 340 x 256 whatever its aspect, then 224 x 224 pixels are cut. Here the
