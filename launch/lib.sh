@@ -25,6 +25,11 @@ absent() { # stops where a describe finds something: its name's owner keeps it
   fi
 }
 
+case " ${ARGS:-} " in *" --restart "*) # each new try would restart the run
+  echo "error: ARGS has --restart; run it once by hand and leave it out here" >&2
+  exit 2 ;;
+esac
+
 again() { # whether a run that ended so goes on from its last checkpoint
   case $1 in '' | 75 | 134 | 139 | 143) true ;; *) false ;; esac
 } # '': its hosts are gone; 75: "try again" (sysexits); others: a crash or SIGTERM
