@@ -83,7 +83,7 @@ class Checkpoints:
             force=True,
         )
 
-        # By these a damaged file is told from one that can't be read at the moment.
+        # These tell a damaged file from one that can't be read at the moment.
         if hosts.is_first():
             folder = self.directory / str(step)
             found = {part: hashes(folder / part) for part in PARTS}
