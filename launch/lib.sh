@@ -24,7 +24,8 @@ absent() { # stops where a describe finds something: its name's owner keeps it
     echo "error: NAME=$NAME is there already; delete it or choose another" >&2 && exit 2
   fi
 }
-
+[[ " ${ARGS:-} " != *" --restart "* ]] || # each new try would begin at step 0
+  { echo "error: --restart in ARGS; run it once by hand" >&2 && exit 2; }
 again() { # whether a run that ended so goes on from its last checkpoint
   case $1 in '' | 75 | 134 | 139 | 143) true ;; *) false ;; esac
 } # '': its hosts are gone; 75: "try again" (sysexits); others: a crash or SIGTERM

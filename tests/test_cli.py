@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -180,3 +181,79 @@ cli.run(main)
     )
     assert int(second.stdout) > int(first.stdout)
     assert second.stderr == ""
+
+
+def test_the_command_that_resumes_a_restart(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", "--restart"])
+    assert ended(raising(KeyboardInterrupt())) == 130
+    line = capsys.readouterr().err
+    assert line == "interrupted; the same command without --restart resumes from here\n"
+
+
+def test_a_full_disk_is_not_called_memory(capsys):
+    """TensorStore has one name for both, and the system's number for a disk."""
+    full = ValueError(
+        'RESOURCE_EXHAUSTED: Error writing: "runs/a/0": No space left on device '
+        "[os_error_code='28']"
+    )
+    wrapped = RuntimeError("Encountered error while writing")
+    wrapped.__cause__ = full
+    for error in (full, wrapped):
+        assert ended(raising(error)) == 2
+        line = capsys.readouterr().err
+        assert line == "error: runs/a/0: No space left on device\n"
+
+
+def without_device(platform: str, *arguments: object, cwd: pathlib.Path):
+    """Runs a program where JAX is asked for a device that isn't there."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    place = {"JAX_PLATFORMS": platform, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **place},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    *_, line = done.stderr.splitlines()
+    start = f"error: JAX_PLATFORMS={platform} asks for a device that JAX doesn't find"
+    assert line.startswith(start) and "Traceback" not in done.stderr
+    assert "damaged" not in done.stderr and not list(cwd.iterdir())
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_no_device_is_one_sentence(tmp_path, platform):
+    program = ["wsvad_jax.train", "--config", "mil_ranking", "--workdir", "run"]
+    without_device(platform, *program, cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm", "cpuu"])
+def test_no_device_in_any_program(finished, clip, tmp_path, platform):
+    import films
+
+    (tmp_path / "in/videos").mkdir(parents=True)
+    films.write_video(tmp_path / "in/v.mp4", 40)
+    for split in ("train", "test"):
+        (tmp_path / f"in/{split}.csv").write_text("video,label\nv,Normal\n")
+    shutil.copy(tmp_path / "in/v.mp4", tmp_path / "in/videos/v.mp4")
+    (tmp_path / "empty").mkdir()
+    video, model = tmp_path / "in/v.mp4", finished / "model"
+    programs = {
+        "evaluate": ("--workdir", finished),
+        "extract": (video, "--clip", clip, "--output", "x"),
+        "detect": (video, "--checkpoint", finished, "--clip", clip, "--output", "x"),
+        "detect --live": ("--live", video, "--checkpoint", finished, "--clip", clip),
+        "prepare": (tmp_path / "in", "--clip", clip, "--data_dir", "x"),
+        "export": ("--checkpoint", finished, "--output", "x.stablehlo"),
+        "convert": (
+            *("--config", "dsanet", "--checkpoint", model, "--clip", clip),
+            *("--to_torch", "x.pth"),
+        ),
+        "benchmark": ("speed", "--models", "mil_ranking", "--steps", 1),
+    }
+    for name, arguments in programs.items():
+        program = f"wsvad_jax.{name.split()[0]}"
+        without_device(platform, program, *arguments, cwd=tmp_path / "empty")

@@ -75,6 +75,14 @@ def test_gpus_goes_on_after_a_crash_and_not_after_an_error(cloud):
     assert calls(cloud) == [command]
 
 
+def test_a_restart_is_not_repeated(cloud):
+    """It would move the run aside at each new try."""
+    for script, variables in (("gpus.sh", LOCAL), ("spot.sh", SETTINGS)):
+        done = launch(script, **{**variables, "ARGS": "--seeds 0,1 --restart"})
+        assert done.returncode == 2 and "--restart in ARGS" in done.stderr
+    assert not (cloud / "calls").exists() or not calls(cloud)
+
+
 # What gcloud storage does, with a folder in the place of gs://bucket.
 STORAGE = """#!/bin/bash
 args=()

@@ -83,7 +83,7 @@ class Checkpoints:
             force=True,
         )
 
-        # By these a damaged file is told from one that can't be read at the moment.
+        # These tell a damaged file from one that can't be read at the moment.
         if hosts.is_first():
             folder = self.directory / str(step)
             found = {part: hashes(folder / part) for part in PARTS}
@@ -107,47 +107,54 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        aside = 0
+        found, aside = None, 0
         for step in sorted(self.manager.all_steps(), reverse=True):
             if newest is not None and step > newest:
                 self._move(step, "later", "is ahead of the other seeds")
                 continue
-            if damage := self._changed_file(step):
-                self._move(step, "damaged", f"is damaged ({damage})")
-                aside += 1
-                continue
-
-            try:
-                found: Any = self.manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        tree=ocp.args.StandardRestore(abstract),
-                        record=ocp.args.JsonRestore(),
-                    ),
-                )
-                record = dict(found.record)
-                same = record.pop("digest") == digest(found.tree)
-                damage = "" if same else CHANGED
-            except Exception as e:  # noqa: BLE001 orbax raises many kinds
-                self._check_fit(step, abstract)
-                folder = self.directory / str(step)
-                damage = proof(folder, e, known=_stored(folder) is not None)
-
-            if not damage:
-                self.manager.reload()  # forgets those that were moved
-                return step, found.tree, record
-            self._check_fit(step, abstract)
+            if not (damage := self._changed_file(step)):
+                tree, record, damage = self._load(step, abstract)
+                if not damage:
+                    found = step, tree, record
+                    break
             self._move(step, "damaged", f"is damaged ({damage})")
             aside += 1
 
-        self.manager.reload()
-        if aside and hosts.is_first():
+        self.manager.reload()  # forgets those that were moved
+        if aside and not found and hosts.is_first():
             print(
                 f"no intact checkpoint is left in {self.directory}: training starts at "
                 f"step 0; the damaged ones are in {self.directory / 'damaged'}",
                 file=sys.stderr,
             )
-        return None
+        return found
+
+    def _load(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any], str]:
+        """Returns arrays and record of a checkpoint, and what shows that it is damaged.
+
+        Raises:
+          InputError: nothing shows it, yet it can't be loaded.
+        """
+        import orbax.checkpoint as ocp
+
+        try:
+            found: Any = self.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    tree=ocp.args.StandardRestore(abstract),
+                    record=ocp.args.JsonRestore(),
+                ),
+            )
+            record = dict(found.record)
+            if record.pop("digest") == digest(found.tree):
+                return found.tree, record, ""
+        except Exception as e:  # noqa: BLE001 orbax raises many kinds
+            self._check_fit(step, abstract)
+            folder = self.directory / str(step)
+            return None, {}, proof(folder, e, known=_stored(folder) is not None)
+        # Other kinds of numbers than were saved have another digest, too.
+        self._check_fit(step, abstract)
+        return None, {}, CHANGED
 
     def _changed_file(self, step: int) -> str:
         """Returns which file of a checkpoint is damaged; "" for none or the unknown.

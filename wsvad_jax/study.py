@@ -83,13 +83,7 @@ def summarise(
 
     # Intervals are computed from the scores, since results.json has single values.
     dataset = _open(first, data_dir)
-    for run in runs:
-        if run.content and run.content != dataset.content:
-            raise InputError(
-                f"{run.source} was scored on other data than {dataset.path} holds now "
-                f"(content {run.content[:12]}, now {dataset.content[:12]}); prepare "
-                "that again, or train again with --restart"
-            )
+    _check_data(runs, dataset)
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
 
@@ -156,6 +150,17 @@ def check_alike(runs: Sequence[Run]) -> None:
                 f"{seen[run.seed]} and {run.source} are both seed {run.seed}; give one"
             )
         seen[run.seed] = run.source
+
+
+def _check_data(runs: Sequence[Run], dataset: "Dataset") -> None:
+    """Raises InputError if a run is known to be of other records than the dataset's."""
+    for run in runs:
+        if run.content and run.content != dataset.content:
+            raise InputError(
+                f"{run.source} was scored on other data than {dataset.path} holds now "
+                f"(content {run.content[:12]}, now {dataset.content[:12]}); prepare "
+                "that again, or train again with --restart"
+            )
 
 
 def _open(run: Run, data_dir: str | None) -> "Dataset":

@@ -57,7 +57,9 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     import safetensors.numpy
 
     try:
-        return safetensors.numpy.load_file(path)
+        # The library calls every file that it can't open a missing one.
+        with open(path, "rb"):
+            return safetensors.numpy.load_file(path)
     except Exception as e:  # noqa: BLE001 - damage can raise anything
         check_readable(path, e)
         raise InputError(
