@@ -270,9 +270,9 @@ def _extractor(
         )
         differs = protocols.encoder_difference(here, made.protocol)
         raise InputError(
-            f"{clip}: not the weights and settings that the features in the folder "
-            f"were made with ({differs}); pass --clip to say which, or to extract all "
-            "again"
+            f"{clip}: not the weights that the features in the folder were made with, "
+            f"or not used as then ({differs}); pass --clip to say which, or to extract "
+            "all again"
         )
     stride = card.stride if card else made.stride if made else FRAMES_PER_SNIPPET
     extractor = Extractor(
