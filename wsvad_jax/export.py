@@ -21,6 +21,7 @@ and CLIP-TSA have a fixed one, --batch, since the converter can't leave it open 
 import argparse
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -326,6 +327,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsvad_jax.detector import Detector
 
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
+    if detector.random_note:
+        print(f"note: {detector.random_note}", file=sys.stderr)
     path = export_model(
         detector,
         known.output,

@@ -16,6 +16,10 @@ VISION = {
 }
 
 
+def encoder_hash(snapshot, resize="clip"):
+    return snapshot.encoder(resize)[1]
+
+
 def changed(folder, tower, **values):
     path = folder / "config.json"
     config = json.loads(path.read_text())
@@ -31,8 +35,10 @@ def folder(tmp_path, snapshot_dir):
 
 
 def test_used_as_openai_s_a_model_is_its_weights(snapshot):
-    assert snapshot.encoder_hash == snapshot.text_hash == snapshot.weights_hash
-    assert snapshot.encoder == f"small@{snapshot.weights_hash[:12]}"
+    for resize in ("stretch", "clip"):
+        name, found, _ = snapshot.encoder(resize)
+        assert found == snapshot.text_hash == snapshot.weights_hash
+        assert name == f"small@{snapshot.weights_hash[:12]}"
     assert snapshot.image_settings["activation"] == "quick_gelu"
     assert snapshot.image_settings["mean"][0] == 0.48145466
     json.dumps([snapshot.image_settings, snapshot.text_settings])
@@ -42,7 +48,7 @@ def test_used_as_openai_s_a_model_is_its_weights(snapshot):
 def test_another_use_of_the_weights_is_another_encoder(folder, snapshot, key, value):
     other = changed(folder, "vision_config", **{key: value})
     assert other.weights_hash == snapshot.weights_hash
-    assert other.encoder_hash != snapshot.encoder_hash
+    assert encoder_hash(other) != encoder_hash(snapshot)
     assert other.text_hash == snapshot.text_hash
     assert len(other.image_settings[identity.UNLIKE]) == 1
     own = 4 if key == "num_attention_heads" else value  # the text tower has 2
@@ -50,17 +56,20 @@ def test_another_use_of_the_weights_is_another_encoder(folder, snapshot, key, va
 
 
 def test_another_preprocessing_is_another_encoder(folder, snapshot):
-    path, hashes = folder / "preprocessor_config.json", {snapshot.encoder_hash}
-    plain = json.loads(path.read_text())
+    path, plain = folder / "preprocessor_config.json", encoder_hash(snapshot)
+    values = json.loads(path.read_text())
+    whole, stretched = {plain}, {plain}
     for change in ({"image_mean": [0.5] * 3}, {"image_std": [0.5] * 3},
-                   {"resample": 2}, {"size": 40}, {"rescale_factor": 1}):  # fmt: skip
-        path.write_text(json.dumps(plain | change))
+                   {"rescale_factor": 1}, {"resample": 2}, {"size": 40}):  # fmt: skip
+        path.write_text(json.dumps(values | change))
         found = load(folder)
         assert found.text_hash == snapshot.text_hash
-        hashes.add(found.encoder_hash)
-    assert len(hashes) == 6
+        whole.add(encoder_hash(found))
+        stretched.add(encoder_hash(found, "stretch"))
+    # The released geometry replaces the model's own size and filter.
+    assert len(whole) == 6 and len(stretched) == 4
     path.unlink()
-    assert load(folder).encoder_hash == snapshot.encoder_hash
+    assert encoder_hash(load(folder)) == plain
     assert "no preprocessor_config.json" in " ".join(load(folder).remarks)
 
 
@@ -85,4 +94,4 @@ def test_a_tower_that_was_never_trained_is_known(tmp_path, snapshot):
     assert identity.RANDOM not in trained.image_settings and not trained.remarks
     assert trained.text_settings[identity.RANDOM]
     # The mark is no part of the identity.
-    assert trained.encoder_hash == trained.weights_hash
+    assert encoder_hash(trained) == trained.weights_hash

@@ -26,7 +26,7 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
-from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
 
 PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
@@ -264,11 +264,9 @@ def _extractor(
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
     made = next(iter(found.made.values()), None)
-    if made and not way.clip and made.weights_hash != snapshot.encoder_hash:
-        here = FeatureProtocol(
-            snapshot.encoder, encoder_settings=snapshot.image_settings
-        )
-        differs = protocols.encoder_difference(here, made.protocol)
+    here = protocols.of_snapshot(snapshot, made.resize if made else "")
+    differs = made and protocols.encoder_difference(here, made.protocol)
+    if differs and not way.clip:
         raise InputError(
             f"{clip}: not the weights that the features in the folder were made with, "
             f"or not used as then ({differs}); pass --clip to say which, or to extract "

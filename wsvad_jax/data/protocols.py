@@ -41,6 +41,18 @@ def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
     return dataclasses.replace(unknown, **known)
 
 
+def of_snapshot(snapshot: Any, resize: str) -> FeatureProtocol:
+    """Returns what is known of features that a CLIP snapshot would make.
+
+    Args:
+      snapshot: a `clip.load.Snapshot`.
+      resize: how frames are to be cut; unknown is the released `stretch`.
+    """
+    resize = "stretch" if resize in UNKNOWN else resize
+    name, _, settings = snapshot.encoder(resize)
+    return FeatureProtocol(name, 0, 0, encoder_settings=settings)
+
+
 def difference(
     found: FeatureProtocol, wanted: FeatureProtocol, *, crop: int | None = None
 ) -> str:
