@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,26 @@ def test_another_encoder_s_folder_is_refused(tmp_path, videos, clip):
     other = write_clip(tmp_path / "small", seed=1)
     with pytest.raises(InputError, match="weights_hash .* there and .* now"):
         run(videos, "--clip", other, "--output", tmp_path / "out")
+
+
+def test_the_same_weights_used_otherwise_are_another_encoder(tmp_path, videos, clip):
+    out = tmp_path / "out"
+    run(videos / "one.mp4", "--clip", clip, "--output", out)
+    gelu = shutil.copytree(clip, tmp_path / "gelu")
+    config = json.loads((gelu / "config.json").read_text())
+    config["vision_config"]["hidden_act"] = "gelu"
+    (gelu / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="activation gelu instead of quick_gelu"):
+        run(videos, "--clip", gelu, "--output", out)
+    # A folder of an older version noted the weights alone.
+    protocol = json.loads((out / "protocol.json").read_text())
+    del protocol["encoder_settings"]
+    (out / "protocol.json").write_text(json.dumps(protocol))
+    with pytest.raises(
+        InputError, match="there and .* now, the same weights, the first"
+    ):
+        run(videos, "--clip", gelu, "--output", out)
+    run(videos / "one.mp4", "--clip", clip, "--output", out)
 
 
 def test_the_same_weights_under_another_name_are_the_same_encoder(

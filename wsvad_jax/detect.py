@@ -183,8 +183,10 @@ def settings_of(
         "features": detector.protocol.get("encoder", "unknown"),
     }
     if known.force:
-        let = ", ".join(detector.forced) or "nothing was"
-        shown["force"] = f"another way of making features is let through: {let}"
+        let = "; ".join(detector.forced)
+        shown["force"] = "nothing differed from the training's features"
+        if let:
+            shown["force"] = f"another way of making features was let in: {let}"
     if detector.random_note:
         shown["note"] = detector.random_note
     return shown | {k: v for k, v in rules.items() if k not in unused}

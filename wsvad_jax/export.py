@@ -22,6 +22,7 @@ and CLIP-TSA have a fixed one, --batch, since the converter can't leave it open 
 import argparse
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -360,6 +361,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
     if detector.network.config.model_name in ANY_BATCH:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
+    if detector.random_note:
+        print(f"note: {detector.random_note}", file=sys.stderr)
     path = export_model(
         detector,
         known.output,

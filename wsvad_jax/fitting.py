@@ -130,8 +130,9 @@ def check(
     differs = "; ".join(part for part in (differs, other) if part)
     if differs and not detector.force:
         raise InputError(
-            f"{where}: made in another way than the features that {detector.folder} was "
-            f"trained on: {differs}; make them in that way, or pass --force"
+            f"{where}: features of {found.encoder}, but the model in {detector.folder} "
+            f"was trained on features of {detector.made.encoder}, made in another way: "
+            f"{differs}; make them in that way, or pass --force"
         )
     if differs:
         detector.forced[differs] = None

@@ -67,9 +67,10 @@ def write(
 
 def _settings(made: "FeatureProtocol") -> str:
     """Returns how the encoder was used, where that isn't as OpenAI's models are."""
-    unlike = made.encoder_settings.get("unlike_openai") or ()
-    values = (f"{name} {made.encoder_settings[name]}" for name in unlike)
-    return f"; {', '.join(map(_plain, values))}" if unlike else ""
+    from wsvad_jax.data import protocols
+
+    unlike = protocols.unlike_openai(made.encoder_settings)
+    return f"; {_plain(unlike)}" if unlike else ""
 
 
 def _notes(results: Mapping[str, Any]) -> str:

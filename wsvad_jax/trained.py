@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from wsvad_jax.data import protocols
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.protocols import same_encoder
-from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
 
 __all__ = ["Trained", "image_snapshot", "open_trained", "same_encoder", "text_snapshot"]
@@ -230,11 +229,11 @@ def image_snapshot(
             f"({own or wanted.encoder}); pass --clip NAME|DIR"
         )
     snapshot = load(name)
-    here = FeatureProtocol(snapshot.encoder, encoder_settings=snapshot.image_settings)
+    here = protocols.of_snapshot(snapshot, wanted.resize)
     differs = protocols.encoder_difference(here, wanted)
     if not force and differs:
         raise InputError(
-            f"{name} is {snapshot.encoder}, but the model was trained on features of "
+            f"{name} is {here.encoder}, but the model was trained on features of "
             f"{wanted.encoder}: {differs}; pass that one as --clip, or --force to use "
             "this one"
         )

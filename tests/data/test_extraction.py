@@ -1,6 +1,7 @@
 """Features of real video files: what they equal, and what they cost."""
 
 import fractions
+import shutil
 import threading
 import tracemalloc
 
@@ -11,9 +12,11 @@ from films import VISION, write_sound, write_video
 from PIL import Image
 
 from wsvad_jax.clip.load import load
+from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data import video
 from wsvad_jax.data.extraction import Extractor
 from wsvad_jax.errors import InputError
+from wsvad_jax.files import read_json, write_json
 
 # Many extractors compile the same program.
 pytestmark = pytest.mark.usefixtures("kept_programs")
@@ -226,3 +229,31 @@ def test_choices_that_do_not_exist(snapshot):
     ):
         with pytest.raises(InputError, match=message):
             Extractor(snapshot, **choice)
+
+
+def test_a_snapshot_s_own_normalisation_and_filter_count(tmp_path, clip, folder):
+    """Mean, deviation, size and filter of preprocessor_config.json, as transformers."""
+    copy = shutil.copytree(clip, tmp_path / "copy")
+    path = copy / "preprocessor_config.json"
+    own = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 40, "resample": 2}
+    write_json(path, read_json(path) | own)
+    snapshot = load(copy)
+    found = Extractor(snapshot, resize="clip", frame="first")(folder / "b.mp4")
+    (frame,) = frames(folder / "b.mp4")
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))  # 64 x 48
+    image = np.asarray(image.resize((53, 40), Image.Resampling.BILINEAR))
+    pixels = (image[4:36, 10:42] / 255 - 0.5) / 0.5
+    wanted = encode_image(snapshot.params, snapshot.vision, pixels[None])
+    np.testing.assert_allclose(found.features[:, 0], wanted, rtol=2e-3, atol=2e-3)
+    plain = Extractor(load(clip), resize="clip", frame="first")(folder / "b.mp4")
+    assert not np.allclose(found.features, plain.features, atol=0.02)
+    # The released geometry stays, with the model's own normalisation.
+    found = Extractor(snapshot, frame="first")(folder / "b.mp4")
+    pixels = (video.crop(video.rgb(frame), 32) / 255 - 0.5) / 0.5
+    wanted = encode_image(snapshot.params, snapshot.vision, pixels)
+    np.testing.assert_allclose(found.features[:, 0], wanted, rtol=2e-3, atol=2e-3)
+    write_json(path, read_json(path) | {"do_resize": False})
+    with pytest.raises(
+        InputError, match="preprocessor_config.json: do_resize is False"
+    ):
+        Extractor(load(copy))

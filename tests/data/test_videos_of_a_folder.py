@@ -271,6 +271,20 @@ def test_bad_folder(videos, bend, message):
     assert not videos.data.exists()
 
 
+def test_a_dataset_has_the_protocol_of_its_sidecars(videos):
+    path = videos.path / "features" / "protocol.json"
+    noted = json.loads(path.read_text())
+    path.unlink()
+    made = videos.prepare().protocol
+    assert (made.encoder, made.frame) == (noted["encoder"], noted["frame"])
+    assert made.encoder_settings == noted["encoder_settings"]
+    path.write_text(json.dumps(noted | {"frame": "mean"}))
+    with pytest.raises(
+        InputError, match=r"protocol.json beside .* says \(frame middle"
+    ):
+        videos.prepare()
+
+
 def test_a_bad_label_is_found_before_extraction(videos):
     with pytest.raises(InputError, match="no class has"):
         videos.prepare(*bad_label(videos))

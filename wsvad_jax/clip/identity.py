@@ -22,6 +22,7 @@ HEAD_WIDTH = 64
 HEADS = {1280: 16, 1408: 16, 1664: 16}
 UNLIKE = "unlike_openai"  # names of the settings that are not OpenAI's
 RANDOM = "random"  # set where the tower was never trained
+GEOMETRY = ("size", "crop", "interpolation")
 NOT_COMPARED = (UNLIKE, RANDOM)
 # The layer norms of the blocks, which training changes in every model.
 NORMS = re.compile(r"encoder/layers/\d+/layer_norm\d/(scale|bias)")
@@ -42,6 +43,17 @@ def text_settings(weights: str, config: TextConfig) -> dict[str, Any]:
     end = last if config.eos_token_id == LEGACY_EOS else config.eos_token_id
     usual = _usual(config, {}) | {"end_token": last}
     return _with_unlike(weights, _numerics(config) | {"end_token": end}, usual)
+
+
+def seen_by(settings: Mapping[str, Any], resize: str) -> dict[str, Any]:
+    """Returns the image tower's settings that count for a way of cutting frames.
+
+    Where it is `stretch`, the released geometry takes the place of the model's own.
+    """
+    if resize != "stretch":
+        return dict(settings)
+    found = {k: v for k, v in settings.items() if k not in GEOMETRY}
+    return found | {UNLIKE: [k for k in settings[UNLIKE] if k not in GEOMETRY]}
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:

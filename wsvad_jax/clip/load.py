@@ -87,10 +87,17 @@ class Snapshot:
         flat = names.flatten(self.params.get(tower, {}))
         return {identity.RANDOM: True} if identity.untrained(flat) else {}
 
-    @property
-    def encoder_hash(self) -> str:
-        """16 hex digits for the image tower with all that its features depend on."""
-        return identity.settings_hash(self.image_settings)
+    def encoder(self, resize: str) -> tuple[str, str, dict[str, Any]]:
+        """Returns what features say of the image tower that made them.
+
+        NAME@HASH, the whole hash, and the settings that it covers.
+
+        Args:
+          resize: how frames are cut, `stretch` or `clip`.
+        """
+        settings = identity.seen_by(self.image_settings, resize)
+        found = identity.settings_hash(settings)
+        return f"{self.name}@{found[:12]}", found, settings
 
     @property
     def text_hash(self) -> str:
@@ -112,11 +119,6 @@ class Snapshot:
                 "deviation are taken as in OpenAI's models"
             )
         return said
-
-    @property
-    def encoder(self) -> str:
-        """What features say of the image tower that made them: NAME@HASH."""
-        return f"{self.name}@{self.encoder_hash[:12]}"
 
 
 def load(name_or_dir: str | os.PathLike) -> Snapshot:

@@ -227,23 +227,22 @@ class Target:
         wanted = self.settings | dict(more)
         if not isinstance(found, dict):
             raise InputError(f"{path}: expected a JSON object, found {found!r:.60}")
+        # The encoder's settings say in words what its hash stands for.
         named = [k for k in wanted if k not in ("encoder", "encoder_settings")]
         differ = [
             f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
             for key in named
             if found.get(key) != wanted[key]
         ]
-        # What the hash stands for, in words; older versions noted the hash alone.
         details = protocols.settings_difference(
             self.settings["encoder_settings"],
             protocols.of(found).encoder_settings,
             (self.settings["weights_hash"], str(found.get("weights_hash", ""))),
         )
-        if differ or details:
+        if differ := ", ".join([*differ, *([details] if details else [])]):
             raise InputError(
-                f"{path}: the features there were made in another way "
-                f"({', '.join([*differ, details] if details else differ)}); choose "
-                "another output folder"
+                f"{path}: the features there were made in another way ({differ}); "
+                "choose another output folder"
             )
 
     def feature_files(self, name: str) -> list[pathlib.Path]:

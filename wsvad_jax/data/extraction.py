@@ -89,8 +89,8 @@ class Extractor:
         self.stride, self.decoders = stride, decoders
         self.config = snapshot.vision
         self.preprocessing = snapshot.preprocessing
-        self.weights_hash, self.encoder = snapshot.encoder_hash, snapshot.encoder
-        self.encoder_settings = snapshot.image_settings
+        found = snapshot.encoder(resize)
+        self.encoder, self.weights_hash, self.encoder_settings = found
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
         self.encode = jax.jit(self._encode)

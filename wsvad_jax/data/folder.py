@@ -181,20 +181,7 @@ def with_sidecars(
             side = sidecar.read(path)
             _check_sidecar(side, path, video, card)
             first = first or side
-            if differs := protocols.difference(side.protocol, first.protocol):
-                raise InputError(
-                    f"{path}: features made by {made_by(side)}, those of {first.video} "
-                    f"by {made_by(first)} ({differs}); extract all videos in one way"
-                )
-            noted = dataclasses.replace(
-                protocol, stride=0, crops=0
-            )  # counted elsewhere
-            if differs := protocols.difference(side.protocol, noted):
-                raise InputError(
-                    f"{path}: features made in another way than protocol.json beside "
-                    f"them says ({differs}); correct that file, or extract all videos "
-                    "in one way"
-                )
+            _check_way(side, path, first, protocol)
         except InputError as e:
             problems(e)
             continue
@@ -225,6 +212,26 @@ def _check_sidecar(
         raise InputError(
             f"{path}: {side.num_frames} frames are not the {video.num_snippets} snippets "
             f"of {video.paths[0].name}; extract the video again"
+        )
+
+
+def _check_way(
+    side: sidecar.Sidecar,
+    path: pathlib.Path,
+    first: sidecar.Sidecar,
+    protocol: FeatureProtocol,
+) -> None:
+    """Compares a sidecar with the first one of its folder and the folder's protocol."""
+    if differs := protocols.difference(side.protocol, first.protocol):
+        raise InputError(
+            f"{path}: features made by {made_by(side)}, those of {first.video} by "
+            f"{made_by(first)} ({differs}); extract all videos in one way"
+        )
+    noted = dataclasses.replace(protocol, stride=0, crops=0)  # which are counted
+    if differs := protocols.difference(side.protocol, noted):
+        raise InputError(
+            f"{path}: features made in another way than protocol.json beside them says "
+            f"({differs}); correct that file, or extract all videos in one way"
         )
 
 

@@ -20,7 +20,7 @@ from wsvad_jax.data.crops import Missing, crop_files
 from wsvad_jax.data.features import Problems, shape_of
 from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
 from wsvad_jax.data.names import EXTENSIONS, Hints, index
-from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.search import beside
 from wsvad_jax.data.walk import Passed, files_below
 from wsvad_jax.errors import InputError, Unreadable
@@ -280,15 +280,13 @@ def _extractor(
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
     made = next(iter(found.made.values()), None)
-    if made and not way.clip and made.weights_hash != snapshot.encoder_hash:
-        here = FeatureProtocol(
-            snapshot.encoder, encoder_settings=snapshot.image_settings
-        )
-        differs = protocols.encoder_difference(here, made.protocol)
+    here = protocols.of_snapshot(snapshot, made.resize if made else "")
+    differs = made and protocols.encoder_difference(here, made.protocol)
+    if differs and not way.clip:
         raise InputError(
-            f"{clip}: not the weights and settings that the features in the folder "
-            f"were made with ({differs}); pass --clip to say which, or to extract all "
-            "again"
+            f"{clip}: not the weights that the features in the folder were made with, "
+            f"or not used as then ({differs}); pass --clip to say which, or to extract "
+            "all again"
         )
     stride = card.stride if card else made.stride if made else FRAMES_PER_SNIPPET
     extractor = Extractor(

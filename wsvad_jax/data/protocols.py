@@ -41,6 +41,18 @@ def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
     return dataclasses.replace(unknown, **known)
 
 
+def of_snapshot(snapshot: Any, resize: str) -> FeatureProtocol:
+    """Returns what is known of features that a CLIP snapshot would make.
+
+    Args:
+      snapshot: a `clip.load.Snapshot`.
+      resize: how frames are to be cut; unknown is the released `stretch`.
+    """
+    resize = "stretch" if resize in UNKNOWN else resize
+    name, _, settings = snapshot.encoder(resize)
+    return FeatureProtocol(name, 0, 0, encoder_settings=settings)
+
+
 def difference(
     found: FeatureProtocol, wanted: FeatureProtocol, *, crop: int | None = None
 ) -> str:
@@ -110,6 +122,7 @@ def settings_difference(
       wanted: what they are to be.
       hashes: of both towers, of which a part will do.
     """
+    found, wanted = _object(found), _object(wanted)
     if found and wanted:
         names = [k for k in found if k in wanted and k not in NOT_COMPARED]
         return ", ".join(
@@ -119,15 +132,26 @@ def settings_difference(
         )
     # An older version's hash is that of the weights: the settings must be OpenAI's.
     for noted, other, which in ((found, hashes[1], 0), (wanted, hashes[0], 1)):
-        unlike = noted.get(UNLIKE) if noted else None
-        if unlike and other and str(noted.get("weights", "")).startswith(other):
-            odd = ", ".join(f"{name} {_plain(noted[name])}" for name in unlike)
+        same = other and str(noted.get("weights", "")).startswith(other)
+        if same and (odd := unlike_openai(noted)):
             one, other = ("first", "second")[which], ("second", "first")[which]
             return (
                 f"the same weights, the {one} with {odd}; the {other} was noted by an "
                 "older version, whose hash of weights stands for OpenAI's settings"
             )
     return ""
+
+
+def unlike_openai(settings: Mapping[str, Any]) -> str:
+    """Returns the settings that are not OpenAI's, in words."""
+    names = _object(settings).get(UNLIKE)
+    names = names if isinstance(names, list) else []
+    return ", ".join(f"{name} {_plain(settings.get(name))}" for name in names)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Returns settings of a file, which others may have written."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def settings_noted(protocol: FeatureProtocol) -> dict[str, Any]:
@@ -156,7 +180,7 @@ def _plain(value: Any) -> str:
 def is_random(protocol: FeatureProtocol) -> bool:
     """Whether features come from a tower whose weights were never trained."""
     if protocol.encoder_settings:
-        return bool(protocol.encoder_settings.get(RANDOM))
+        return bool(_object(protocol.encoder_settings).get(RANDOM))
     known = hash_of(protocol.encoder).startswith(RANDOM_HASHES)
     return known or bool(RANDOM_NAMES.fullmatch(protocol.encoder))
 
@@ -170,7 +194,7 @@ def random_note(
       protocol: the features.
       tower: `settings` of the text tower, and its name `clip`; None: no prompts.
     """
-    settings = (tower or {}).get("settings") or {}
+    settings = _object((tower or {}).get("settings"))
     text = bool(settings.get(RANDOM)) or (tower or {}).get("clip") == "random"
     if is_random(protocol):
         what = "features and prompts" if text else "features"
