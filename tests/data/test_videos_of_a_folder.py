@@ -292,14 +292,15 @@ def test_linked_videos(videos, tmp_path):
 
 def test_the_name_is_checked_before_hours_of_extraction(made, tmp_path, capsys):
     other = tmp_path / "elsewhere" / "own"
-    shutil.copytree(made.path, other, ignore=shutil.ignore_patterns("features"))
-    here = [str(other), "--data_dir", str(made.data)]
+    first, _ = made
+    shutil.copytree(first.path, other, ignore=shutil.ignore_patterns("features"))
+    here = [str(other), "--data_dir", str(first.data)]
     assert prepare.main([*here, "--check"]) == 2
     text = capsys.readouterr().out
     assert "[name]" in text and "already holds the dataset made from" in text
     with pytest.raises(InputError, match="pass --name NAME, or another --data_dir"):
-        prepare.main([*here, "--clip", str(made.clip)])
+        prepare.main([*here, "--clip", str(first.clip)])
     assert not (other / "features").exists()
     assert prepare.main([*here, "--check", "--name", "yard"]) == 0
     printed = capsys.readouterr().out.splitlines()[-1].split()
-    assert printed[-6:-2] == ["--data_dir", str(made.data), "--name", "yard"]
+    assert printed[-6:-2] == ["--data_dir", str(first.data), "--name", "yard"]
