@@ -73,6 +73,14 @@ def test_the_printed_command_trains_the_set_s_own_recipe(prepared, name, recipe)
     assert "--data_dir" not in suggest.train_command(prepared[name], None)[0]
 
 
+def test_the_printed_command_does_without_what_is_not_there(tmp_path):
+    card = cards.infer(["Normal", "Fire"], name="yard")
+    for clip, recipe in (("a/hub", "dsanet"), (str(tmp_path / "gone"), "mil_ranking")):
+        path = write(dataclasses.replace(card, clip=clip), tmp_path)
+        command, why = suggest.train_command(path, None)
+        assert f" {recipe}:" in command and bool(why) == (recipe != "dsanet")
+
+
 def test_a_name_in_another_data_dir_is_looked_up_there(prepared, tmp_path):
     shutil.copytree(prepared["xd"], tmp_path / "films" / "1.0.0")
     config = cli.load_config("dsanet:films", tmp_path)
