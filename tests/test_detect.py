@@ -360,22 +360,6 @@ def test_encoders_are_compared_by_their_weights():
     assert not same("r3d", "clip@123") and same("clip", "clip@123")
 
 
-def test_rules_out_of_range_are_refused_in_python_too(detectors):
-    scored = np.zeros((4, D)), np.arange(5.0), "lobby"
-    for rules in ({"high": 70}, {"low": 0.6}, {"rise": 0.0}, {"max_gap": -1.0}):
-        with pytest.raises(InputError, match=next(iter(rules))):
-            detectors["mil_ranking"].answer(*scored, **rules)
-
-
-def test_progress_counts_the_events_of_all_videos(world, mil, tmp_path, capsys):
-    options = "--low", 0.0001, "--high", 0.0001, "--min_length", 0
-    out = tmp_path / "out"
-    assert run(world.features, "--checkpoint", mil, "--output", out, *options) == 0
-    said = capsys.readouterr()
-    count = int(said.out.split()[0])
-    assert count > 1 and f"events {count}\n" in said.err
-
-
 def test_inputs_that_are_refused(world, mil, tmp_path, capsys):
     ready = ("--checkpoint", mil, "--output", tmp_path / "out")
     video = world.features / "test1.npy"
