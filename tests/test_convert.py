@@ -133,7 +133,7 @@ def test_another_datasets_file(recipe, released, tmp_path):
     path = save(tmp_path / "m.pth", released("vadclip"))
     with pytest.raises(InputError, match="2 temporal blocks.*is 1.*UCF-Crime") as e:
         convert.import_file(config, path, tmp_path / "m")
-    assert "--config configs/vadclip.py:ucf" in str(e.value)
+    assert "--config vadclip:ucf" in str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,17 @@ def test_published_frame_scores(shared):
         found = evaluate(videos, ("normal", "abnormal"), stride=1)
         expected = float(data[f"expected_{method}_minmax_auc"])
         assert found["auc"] == pytest.approx(expected, abs=1e-4), found["auc"]
+
+
+def test_frames_of_unknown_truth_count_for_nothing():
+    """An abnormal video without true events is no normal one; its label still counts."""
+    videos = draw_videos(3)
+    first, second = [v for v in videos if v.abnormal][:2]
+    unknown = [replace(v, segments=()) if v in (first, second) else v for v in videos]
+    known = [v for v in videos if v not in (first, second)]
+    found, wanted, whole = (evaluate(x, NAMES) for x in (unknown, known, videos))
+    for key, value in found.items():
+        if key.startswith("video_auc"):
+            assert value == whole[key]
+        else:
+            assert value == pytest.approx(wanted[key], abs=1e-12), key

@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
+import shlex
 import shutil
 
 import numpy as np
 import pytest
 
-from wsvad_jax import cli
+from wsvad_jax import cli, suggest
 from wsvad_jax.data import cards
 from wsvad_jax.data.builder import write_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
@@ -57,6 +58,27 @@ def test_a_public_set_gets_its_recipe_by_path(prepared, recipe, name):
     # The folder above the version is the dataset, too.
     above = cli.load_config(f"{recipe}:{prepared[name].parent}")
     assert without_name(above) == without_name(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("ucf", "dsanet"), ("xd", "dsanet"), ("shanghaitech", "clip_tsa")],
+)
+def test_the_printed_command_trains_the_set_s_own_recipe(prepared, name, recipe):
+    command, _ = suggest.train_command(prepared[name], "some data")
+    where = pathlib.Path("some data").absolute()
+    assert shlex.split(command)[3:] == [
+        *("--config", f"{recipe}:{name}", "--data_dir", str(where))
+    ]
+    assert "--data_dir" not in suggest.train_command(prepared[name], None)[0]
+
+
+def test_the_printed_command_does_without_what_is_not_there(tmp_path):
+    card = cards.infer(["Normal", "Fire"], name="yard")
+    for clip, recipe in (("a/hub", "dsanet"), (str(tmp_path / "gone"), "mil_ranking")):
+        path = write(dataclasses.replace(card, clip=clip), tmp_path)
+        command, why = suggest.train_command(path, None)
+        assert f" {recipe}:" in command and bool(why) == (recipe != "dsanet")
 
 
 def test_a_name_in_another_data_dir_is_looked_up_there(prepared, tmp_path):

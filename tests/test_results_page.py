@@ -1,5 +1,6 @@
 """The page of results: tables, curves and comparisons, and the curves themselves."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn import metrics as reference
 from wsvad_jax import curves, report, study
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
+from wsvad_jax.metrics import evaluate
+from wsvad_jax.writer import results_table
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,31 @@ def test_a_page_has_tables_curves_and_comparisons(runs, tmp_path, capsys):
     assert not re.search(r"<script|style=|(src|href)=\"(?!https://)", text)
     rows = re.findall(r"<td>(auc|ap)</td><td>([+-][\d.]+)</td>", text)
     assert [metric for metric, _ in rows] == ["ap", "auc"]
+
+
+def test_without_truth_no_curve_of_frames_is_drawn(tmp_path, capsys):
+    """Nor from the files of older runs, which counted unknown frames as normal."""
+    videos = [dataclasses.replace(v, segments=()) for v in scored(0)]
+    found = curves.curves(videos, CARD.class_names)
+    normal = [v for v in videos if not v.abnormal]
+    assert [k for k, v in found.items() if v] == ["normal", "class_ap"]
+    assert found["normal"] == curves.curves(normal, CARD.class_names)["normal"]
+
+    metrics = evaluate(videos, CARD.class_names)
+    assert metrics["auc"] is None and metrics["video_auc"] is not None
+    run = write_run(tmp_path / "run", recipe("dsanet", "ucf"), **metrics)
+    old = found | {"anomalous": [0.0] * 20, "accuracy": [0.0] * 10, "frames": [99] * 10}
+    for each in (found, old):
+        write_json(run / "curves.json", each)
+        page = tmp_path / "report.html"
+        arguments = [str(run), "--html", str(page), "--output", str(tmp_path / "out")]
+        assert report.main(arguments) == 0
+        text = page.read_text()
+        for part in ("Reliability", "ROC<", "Scores of frames", "<svg"):
+            assert part not in text
+        assert "no ground truth" in text
+        assert "| no ground truth |" in (tmp_path / "out/report.md").read_text()
+    assert "no ground truth" in results_table(read_json(run / "results.json"))
 
 
 def test_collected_runs_give_the_same_page(runs, tmp_path):

@@ -1,5 +1,6 @@
 """Training runs: what they leave, how they resume, what stops them."""
 
+import dataclasses
 import gc
 import json
 import pathlib
@@ -14,6 +15,7 @@ import pytest
 
 from wsvad_jax import feed, loop, state
 from wsvad_jax.checkpoint import load_params
+from wsvad_jax.data import cards
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 from wsvad_jax.recipe import open_recipe
@@ -346,3 +348,34 @@ def test_two_devices_train_as_one(tiny, finished, tmp_path):
         assert a == pytest.approx(b, rel=1e-3)
     device = json.loads((tmp_path / "run/results.json").read_text())["device"]
     assert device == "cpu (2 × cpu)"
+
+
+def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
+    changes = {"clean__batch_size": 32, "clean__held_out": 0.0, "clean__steps": 2}
+    config = tiny.config("mil_ranking", **changes)
+    results = train_and_evaluate(config, str(tmp_path / "run"))
+    remark = (
+        "config.clean.batch_size is 32, but there are 6 normal and 6 abnormal ones to "
+        "train with: a batch has 12 samples"
+    )
+    assert results["remarks"] == [remark]
+    said = capsys.readouterr()
+    assert f"remark: {remark}" in said.err and f"remark: {remark}" in said.out
+    # The recipe itself stays, so that the same command resumes.
+    assert read_json(tmp_path / "run/config.json")["clean"]["batch_size"] == 32
+    assert train_and_evaluate(config, tmp_path / "run") == results
+
+
+def test_a_published_recipe_doesn_t_adapt(tiny):
+    changes = {"clean__batch_size": 32, "clean__held_out": 0.0}
+    opened = open_recipe(tiny.config("mil_ranking", **changes))
+    assert feed.fitted_batch(opened, 3, 5)[0] == 6
+    assert feed.fitted_batch(opened, 16, 40) == (32, "")
+    with pytest.raises(InputError, match="a multiple of 2; add videos"):
+        feed.fitted_batch(opened, 0, 5)
+    card = dataclasses.replace(cards.UCF, test_crop=0)
+    dataset = dataclasses.replace(opened.dataset, card=card)
+    published = dataclasses.replace(opened, dataset=dataset)
+    message = r"--config.clean.batch_size=6 \(then it isn't the recipe of ucf\)"
+    with pytest.raises(InputError, match=message):
+        feed.fitted_batch(published, 3, 5)

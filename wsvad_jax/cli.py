@@ -347,7 +347,7 @@ def _read(arguments: Sequence[str]) -> "ConfigDict":
         raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(
-            "--config is missing; pass a recipe: --config configs/dsanet.py"
+            "--config is missing; pass a recipe and its dataset: --config dsanet:demo"
         )
     return config
 

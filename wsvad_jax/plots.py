@@ -115,11 +115,10 @@ def _draw_videos(part, videos, columns, title, class_names, stride):
         classes = [class_names[c] for c in v.label if c > 0] or [class_names[0]]
         named = ax.set_title(_short(" + ".join(classes), 24), weight="bold")
         named.set_color("#A84300" if v.abnormal else INK)
-        if not v.known:
-            at = {"transform": ax.transAxes, "ha": "center", "va": "top"}
-            ax.text(0.5, 0.97, "no ground truth", fontsize=7.5, color=PALE, **at)
-        room = 44 - len(named.get_text())
-        ax.set_title(_short(v.video, room), loc="right", fontsize=8, color=PALE)
+        note = "" if v.known else "no ground truth · "
+        room = max(44 - len(named.get_text()) - len(note), 8)
+        text = note + _short(v.video, room)
+        ax.set_title(text, loc="right", fontsize=8, color=PALE)
     for ax in axes.flat[len(videos) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:

@@ -10,8 +10,9 @@ Input: a folder of your own (train.csv, test.csv, videos/ or features/, optional
 test_segments.json and card.json), or the name of a public dataset with the folders of
 its released features and annotations (ucf, xd, shanghaitech), or demo. Features of
 videos/ are extracted with the CLIP model that --clip names, into features/; run again,
-only new and changed videos are. Output: DATA_DIR/NAME/1.0.0, a TFDS dataset whose path
-`configs/dsanet.py:PATH` takes; the program prints it. A file that is missing or bad is
+only new and changed videos are. Output: DATA_DIR/NAME/1.0.0, a TFDS dataset; NAME is the
+card's name, else the folder's, or --name. The program prints its path and the command
+that trains on it. A file that is missing or bad is
 an error that names it; with --skip-bad its video is left out and named in report.txt
 beside the data. With --runner NAME the shards are written by a runner of Apache Beam
 (extra beam), which takes all other flags.

@@ -29,7 +29,7 @@ SIZES = {
     "accuracy": 10,
     "frames": 10,
 }
-UNKNOWN = "no ground truth of single frames, so there are no curves of them."
+UNKNOWN = "No ground truth of single frames: there are no curves of them."
 GRID = [i / 100 for i in range(101)]
 FEWEST = 50  # frames that a bin of the reliability diagram needs
 OPTIONAL = ("roc", "pr", "normal", "anomalous", "accuracy", "frames")  # may be null

@@ -101,7 +101,7 @@ def _public(config: Any, state: Mapping[str, np.ndarray]) -> str:
         return ""
     return (
         f"; these are the sizes of the checkpoint for {known[1]}: pass "
-        f"--config configs/{config.model_name}.py:{known[0]}"
+        f"--config {config.model_name}:{known[0]}"
     )
 
 

@@ -15,12 +15,13 @@ OWN = "a folder"  # any name that no recipe knows
 OTHERS = {"shanghaitech": "clip_tsa"}
 
 
-def recipe_for(name: str, width: int) -> tuple[str, str]:
+def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
     """Returns a recipe that trains on such features, and why if it isn't DSANet's.
 
     Args:
       name: by which recipes know the dataset, "" for a folder of one's own.
       width: of the features.
+      clip: hub name or folder of the card's CLIP model, "" where it names none.
     """
     if name in OTHERS:
         return OTHERS[name], f"no other recipe is published for {name}"
@@ -30,6 +31,11 @@ def recipe_for(name: str, width: int) -> tuple[str, str]:
             return "mil_ranking", (
                 f"the {model[key]} heads of DSANet don't divide features {width} wide"
             )
+    if os.path.isabs(clip) and not os.path.isdir(clip):
+        return "mil_ranking", (
+            f"DSANet takes its text tower from {clip}, which is not there "
+            "(--config.clip names another)"
+        )
     return FIRST, ""
 
 
@@ -47,7 +53,7 @@ def train_command(
 
     dataset = open_dataset(path)
     name = catalog.name_of(dataset.card)
-    recipe, why = recipe_for(name, dataset.width)
+    recipe, why = recipe_for(name, dataset.width, dataset.card.clip)
     # Public sets go by name, which says what is trained; other folders by path.
     words = ["--config", f"{recipe}:{name or path}"]
     if name and data_dir is not None:
@@ -69,6 +75,6 @@ def advise(found: "Findings") -> None:
             f"{len(normal)} normal and {len(abnormal)} abnormal training videos it has "
             f"{2 * fewest} (--config.clean.batch_size)",
         )
-    recipe, why = recipe_for("", found.width)  # 0 is divided by everything
+    recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
     if why:
         found.remark("training", f"{why}, so prepare prints the command of {recipe}")

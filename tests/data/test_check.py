@@ -1,6 +1,7 @@
 """`prepare --check`: what it says of good and bad folders, and that it writes nothing."""
 
 import json
+import shlex
 import shutil
 
 import bends
@@ -201,3 +202,31 @@ def test_the_public_labels_do_not_look_alike(shared):
 )
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_the_command_goes_with_what_was_looked_at(own, tmp_path, capsys, monkeypatch):
+    for i, (video, _) in enumerate(v for rows in own.rows.values() for v in rows):
+        own.write_features(video, np.full((4, 8), i, np.float32))
+    (own.path / "features").rename(tmp_path / "the features")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--features", "the features", "--data_dir", "data", "--name", "yard"]
+    assert prepare.main([str(own.path), "--check", *flags]) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command[4:] == [
+        *("--features", str(tmp_path / "the features")),
+        *("--data_dir", str(tmp_path / "data"), "--name", "yard"),
+    ]
+    monkeypatch.chdir("/")
+    assert prepare.main(command[3:]) == 0
+    assert (tmp_path / "data" / "yard").is_dir()
+
+
+def test_what_training_does_otherwise_is_remarked(own, capsys):
+    for i, (video, _) in enumerate(v for rows in own.rows.values() for v in rows):
+        own.write_features(video, np.full((4, 6), i, np.float32))
+    text = told(own, capsys, 0)
+    assert (
+        "[training] a batch of the recipe has 32 samples, half of them normal" in text
+    )
+    assert "with 2 normal and 3 abnormal training videos it has 4" in text
+    assert "8 heads of DSANet don't divide features 6 wide, so prepare prints" in text

@@ -1,5 +1,6 @@
 """The program: real features in seconds, reports, names and paths."""
 
+import shlex
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax import prepare
+from wsvad_jax.cli import load_config
 from wsvad_jax.data import catalog
 from wsvad_jax.data.builder import open_dataset
 from wsvad_jax.errors import InputError
@@ -149,3 +151,67 @@ def test_names_and_paths(own, tmp_path, monkeypatch):
         catalog.resolve("dmeo", data)
     with pytest.raises(InputError, match="shanghaitech, own, or the path"):
         catalog.resolve("/no/such/folder", data)
+
+
+def printed(capsys) -> list[str]:
+    """The words of the command that prepare prints for training."""
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [x for x in lines if x.startswith("train: python")]
+    return shlex.split(line.removeprefix("train: "))
+
+
+def test_the_printed_command_names_a_path_that_a_shell_reads(own, tmp_path, capsys):
+    data = tmp_path / "it's data: a=b"
+    path = run(own, data).path
+    config = printed(capsys)[-1]
+    assert config == f"mil_ranking:{path}"  # 8 heads don't divide features 6 wide
+    assert load_config(config).data.name == str(path)
+    for video in (v for rows in own.rows.values() for v, _ in rows):
+        own.write_features(video, np.ones((4, 16), np.float32))
+    run(own, data)
+    assert printed(capsys) == [
+        *("python", "-m", "wsvad_jax.train", "--config", f"dsanet:{path}")
+    ]
+
+
+def test_a_name_of_its_own(own, tmp_path, capsys):
+    run(own, tmp_path)
+    other = type(own)(tmp_path / "elsewhere" / "own")
+    with pytest.raises(InputError, match="already holds .*; pass --name NAME"):
+        run(other, tmp_path)
+    arguments = [str(other.path), "--data_dir", str(tmp_path), "--name", "Back yard"]
+    assert prepare.main(arguments) == 0
+    dataset = open_dataset(tmp_path / "back_yard" / "1.0.0")
+    assert dataset.card.name == "Back yard"
+    for name, message in (("xd", "a built-in dataset"), (" ", "--name is empty")):
+        with pytest.raises(InputError, match=message):
+            prepare.main([*arguments[:-1], name])
+    with pytest.raises(InputError, match="--name a: ucf keeps its name"):
+        prepare.main(["ucf", "--name", "a", "--data_dir", str(tmp_path)])
+
+
+def test_a_card_without_classes_has_those_of_the_labels(own, tmp_path):
+    card = '{"name": "yard", "clip": "some/clip"}'
+    (own.path / "card.json").write_text(card)
+    (own.path / "features" / "protocol.json").write_text('{"stride": 16, "crops": 1}')
+    prepare.prepare(str(own.path), data_dir=str(tmp_path))
+    card = open_dataset(tmp_path / "yard" / "1.0.0").card
+    assert card.class_names == ("Normal", "Fight", "Fire")
+    assert (card.name, card.clip) == ("yard", "some/clip")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([".", "--check", "--clip", "x"], "--clip has no effect with --check"),
+        ([".", "--check", "--skip-bad"], "--skip-bad has no effect with --check"),
+        ([".", "--check", "--runner", "x"], "--runner has no effect with --check"),
+        (["ucf", "--check"], "--check looks through a folder of your own; ucf is"),
+        (["demo", "--features", "x"], "--features has no effect with demo"),
+        (["demo", "--skip-bad"], "--skip-bad has no effect with demo"),
+    ],
+)
+def test_flags_without_an_effect(arguments, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prepare.main([*arguments, "--data_dir", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

@@ -302,3 +302,19 @@ def test_linked_videos(videos, tmp_path):
     (videos.path / "videos").symlink_to(tmp_path / "disk")
     videos.feature("day/n0").unlink()
     assert len(videos.prepare().split("train")) == 4
+
+
+def test_the_name_is_checked_before_hours_of_extraction(made, tmp_path, capsys):
+    other = tmp_path / "elsewhere" / "own"
+    first, _ = made
+    shutil.copytree(first.path, other, ignore=shutil.ignore_patterns("features"))
+    here = [str(other), "--data_dir", str(first.data)]
+    assert prepare.main([*here, "--check"]) == 2
+    text = capsys.readouterr().out
+    assert "[name]" in text and "already holds the dataset made from" in text
+    with pytest.raises(InputError, match="pass --name NAME, or another --data_dir"):
+        prepare.main([*here, "--clip", str(first.clip)])
+    assert not (other / "features").exists()
+    assert prepare.main([*here, "--check", "--name", "yard"]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1].split()
+    assert printed[-6:-2] == ["--data_dir", str(first.data), "--name", "yard"]

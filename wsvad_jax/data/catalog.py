@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from wsvad_jax import files
+from wsvad_jax import files, flags
 from wsvad_jax.data import cards
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.dataset import INDEX, METADATA, VERSION
@@ -81,15 +81,17 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
         return found
     path = pathlib.Path(name).expanduser()
     if name in PUBLIC:
+        words = [name, "--features", "DIR", "--annotations", "DIR"]
+        made = flags.command("prepare", *words, "--data_dir", base.absolute())
         raise InputError(
-            f"{base / name}: dataset {name} is not prepared there; make it with python "
-            f"-m wsvad_jax.prepare {name} --features DIR --annotations DIR "
-            f"--data_dir {base}"
+            f"{base / name}: dataset {name} is not prepared there; make it with {made}"
         )
     if path.is_dir():
+        place = () if data_dir is None else ("--data_dir", base.absolute())
+        made = flags.command("prepare", path.absolute(), *place)
         raise InputError(
-            f"{name} is a folder, but not a prepared dataset; first run python -m "
-            f"wsvad_jax.prepare {name}, then give the path that it prints"
+            f"{name} is a folder, but not a prepared dataset; first run {made}, then the "
+            "command that it prints"
         )
     prepared = (p.parent.parent.name for p in base.glob(f"*/{VERSION}/{INDEX}"))
     known = ", ".join(dict.fromkeys((DEMO, *PUBLIC, *sorted(prepared))))
