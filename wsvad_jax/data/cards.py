@@ -6,9 +6,11 @@ a card (`card.json`), never an edit of the code.
 """
 
 import dataclasses
+import difflib
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
@@ -53,9 +55,9 @@ class Card:
             return self.class_names.index(name)
         except ValueError:
             raise InputError(
-                f"label {name!r} that no class has; the classes of {self.name} are "
-                f"{', '.join(self.class_names)}; correct the label or add a class to "
-                "the card"
+                f"label {name!r} that no class has{near(name, self.class_names)}; the "
+                f"classes of {self.name} are {', '.join(self.class_names)}; correct the "
+                "label or add a class to the card"
             ) from None
 
     def to_json(self) -> dict[str, Any]:
@@ -128,15 +130,38 @@ def prompt_of(name: str) -> str:
     return " ".join(re.sub(r"[\W_]+", " ", words).lower().split()) or name
 
 
+def folded(name: str) -> str:
+    """Returns a class name without what readers overlook: capitals, blanks, width."""
+    text = unicodedata.normalize("NFKC", name)
+    seen = (c for c in text if unicodedata.category(c) not in ("Cf", "Cc"))
+    return "".join("".join(seen).casefold().split())
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """Returns a hint at the class that may be meant, or ""."""
+    alike = [c for c in known if folded(c) == folded(name)]
+    alike = alike or difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {alike[0]!r}?)" if alike else ""
+
+
 def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> Card:
     """Makes a card from the labels that occur: normal first, the others by name.
 
     Where no label is `normal`, one that is but for capitals takes its place.
 
     Raises:
-      InputError: no label is `normal`, or there is no other.
+      InputError: no label is `normal`, there is no other, or two labels are one but
+        for capitals, blanks or characters that can't be seen.
     """
     found = sorted(set(labels))
+    spelt: dict[str, str] = {}
+    for label in found:
+        if (other := spelt.setdefault(folded(label), label)) != label:
+            raise InputError(
+                f"{name}: the training list has the labels {other!r} and {label!r}, one "
+                "class written in two ways or two classes; write it in one way, or name "
+                "both classes in a card.json"
+            )
     if normal not in found:
         normal = next((c for c in found if c.lower() == normal.lower()), normal)
     others = [c for c in found if c != normal]
