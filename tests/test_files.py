@@ -88,3 +88,15 @@ def test_names_of_files_that_are_no_unicode_are_kept(tmp_path):
     assert files.read_json(tmp_path / "a.json") == {"video": name}
     files.write_text(tmp_path / "a.txt", name)
     assert (tmp_path / "a.txt").read_text() == "caf\\udce9.mp4"
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text('[{"video": "a", "segments": [[0, 9]], "segments": []}]')
+    with pytest.raises(
+        InputError, match=r'truth.json: the key "segments" .*\[\[0, 9\]\] and \[\]'
+    ):
+        files.read_json(path)
+    # In two objects it is no second time.
+    path.write_text('{"a": {"name": 1}, "b": {"name": 2}}')
+    assert files.read_json(path) == {"a": {"name": 1}, "b": {"name": 2}}

@@ -10,6 +10,7 @@ import os
 import pathlib
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -147,11 +148,12 @@ def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file, with or without a byte order mark.
 
     Raises:
-      InputError: the file is missing, is not JSON, or can't be read now (Unreadable).
+      InputError: the file is missing, is not JSON, has a key twice in one object, or
+        can't be read now (Unreadable).
     """
     try:
         text = read_text(path)
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
         if "\\u" in text:  # half a surrogate pair is text only in names of files
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
         return value
@@ -160,8 +162,23 @@ def read_json(path: str | os.PathLike) -> Any:
     except OSError as e:
         check_readable(path, e)
         raise
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
     except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
         raise InputError(f"{path}: expected a JSON file, but {e}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object, each of whose keys is there once."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    # Python's reader would take the last value, and lose the others in silence.
+    name = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+    values = " and ".join(f"{json.dumps(v):.40}" for k, v in pairs if k == name)
+    raise InputError(
+        f'the key "{name}" is there twice in one object ({values:.120}); keep one'
+    )
 
 
 def hashes(folder: str | os.PathLike) -> dict[str, list]:
