@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wsvad_jax.data.names import spelt
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
 
@@ -101,6 +102,7 @@ class Card:
             )
         value = {**(defaults or {}), **value}
         normal = value.get("normal", "Normal")
+        normal = spelt(normal) if isinstance(normal, str) else normal
         if labels and "classes" not in value:
             _text(normal, "normal", source)
             classes = list(infer(labels, normal, source).classes)
@@ -188,7 +190,10 @@ def _classes(value: Any, source: str) -> list[ClassCard]:
                 f'{source}: a class is {{"name": ..., "prompts": [...]}}, '
                 f"found {item!r}"
             )
-        name = _text(item.get("name"), "a class's name", source)
+        name = item.get("name")
+        name = _text(
+            spelt(name) if isinstance(name, str) else name, "a class's name", source
+        )
         if set(name) & set("+,\n"):
             raise InputError(
                 f"{source}: the class name {name!r} holds '+', ',' or a line break, "

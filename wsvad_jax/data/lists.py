@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.data import annotations
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
-from wsvad_jax.data.names import EXTENSIONS, plain, video_id
+from wsvad_jax.data.names import EXTENSIONS, plain, spelt, video_id
 from wsvad_jax.errors import InputError
 
 __all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
@@ -76,7 +76,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
             f"{where}: {words[0]!r} is a path out of the folder; expected the path below "
             "videos/ or features/"
         )
-    labels = tuple(dict.fromkeys(part.strip() for part in label.split("+")))
+    labels = tuple(dict.fromkeys(spelt(part) for part in label.split("+")))
     if not all(labels):
         raise InputError(
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "
