@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.errors import InputError, check_readable
+from wsvad_jax.errors import FULL, InputError, check_readable
 
 LONG_SUFFIX = 16  # bytes up to which a temporary file keeps its suffix
 BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
@@ -23,6 +24,8 @@ BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What `np.save` says where a disk takes fewer values than it has.
+SHORT = re.compile(r"\d+ requested and \d+ written")
 # What the system says of a name or its place, while other files can be written.
 ABOUT_ONE_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
@@ -54,6 +57,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as e:
+        # A write that fails doesn't say of which file, and NumPy's not even why.
+        if e.errno is None and SHORT.fullmatch(str(e)):
+            why = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
+        if e.errno in FULL and e.filename is None:
+            e.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

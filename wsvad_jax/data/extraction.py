@@ -260,7 +260,8 @@ class _Job:
 
     def _close(self) -> None:
         frames = self.count // len(self.total)
-        self.snippets.append((self.total / frames).astype(np.float16))
+        with np.errstate(over="ignore"):  # `_finished` looks
+            self.snippets.append((self.total / frames).astype(np.float16))
         self.total[:], self.count = 0, 0
 
     def result(self) -> Extracted:
