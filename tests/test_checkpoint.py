@@ -159,7 +159,7 @@ def test_a_bad_moment_is_no_damage(folder, monkeypatch, capsys, error, version):
 
     def restore(*_, **__):
         # As orbax does: the cause is below an error of its own.
-        raise Exception("Encountered error while reading array index") from error
+        raise RuntimeError("Encountered error while reading array index") from error
 
     before = names(folder)
     with monkeypatch.context() as patch:
@@ -199,7 +199,9 @@ def test_a_file_that_cannot_be_opened_is_no_damage(folder, version):
     path.unlink()
     path.symlink_to(path)
     before = names(folder)
-    with pytest.raises(Unreadable, match=r"cannot be read now \(.*symbolic links\)") as e:
+    with pytest.raises(
+        Unreadable, match=r"cannot be read now \(.*symbolic links\)"
+    ) as e:
         restored(folder)
     assert path.name in str(e.value)
     assert names(folder) == before

@@ -100,3 +100,28 @@ def test_a_key_that_is_there_twice(tmp_path):
     # In two objects it is no second time.
     path.write_text('{"a": {"name": 1}, "b": {"name": 2}}')
     assert files.read_json(path) == {"a": {"name": 1}, "b": {"name": 2}}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]
+)
+def test_byte_order_marks_are_read(tmp_path, encoding):
+    text = '{"name": "정문"}\r\n'
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "a.json").write_bytes((mark + text).encode(encoding))
+    assert files.read_json(tmp_path / "a.json") == {"name": "정문"}
+    assert files.read_text(tmp_path / "a.json") == '{"name": "정문"}\n'
+    (tmp_path / "a.json").write_bytes(text.encode("cp949"))
+    with pytest.raises(InputError, match=r"a\.json: expected a JSON file"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_a_temporary_name_is_short_and_keeps_the_suffix(tmp_path):
+    longest = "x" * 251 + ".npy"
+    for name in ("a.png", longest, "a." + "y" * 200):
+        with files.atomic_path(tmp_path / name) as temporary:
+            temporary.write_text(name)
+            assert len(temporary.name) < 40
+            assert name.endswith("y") or temporary.suffix == (tmp_path / name).suffix
+        assert (tmp_path / name).read_text() == name
+    assert files.temporary_stem("a/b.npy") != files.temporary_stem("a/b.json")

@@ -218,6 +218,8 @@ def test_a_damaged_checkpoint_is_left_out(
     out, err = capsys.readouterr()
     assert "checkpoint 4 in" in err and "is damaged" in err
     assert ("at step 2 of 6" in out) == (damage != "both")
+    assert ("training starts at step 0; the damaged ones" in err) == (damage == "both")
+    assert (workdir / "checkpoints/damaged/4/tree").is_dir()
     gc.collect()
     assert_same(workdir, straight("mil_ranking"))
 

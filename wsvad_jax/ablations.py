@@ -5,6 +5,7 @@ VadCLIP and the full model. VadCLIP (https://arxiv.org/abs/2308.11681): without 
 modules, with a single branch, or with plain prompts.
 """
 
+# The full model is the recipe itself. DSANet's baseline is the recipe of VadCLIP.
 ABLATIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "dsanet": {
         "adapter": ("model.sgnm=False", "model.dcsa=False"),

@@ -31,7 +31,8 @@ class Answer:
     class_names: tuple[str, ...]  # of the card, normal first
     events: tuple[Event, ...]
     truth: tuple[Event, ...] | None = None  # None: not known
-    damage: str = ""  # why only the beginning could be read, if so
+    damage: str = ""  # what of the video could not be read
+    remark: str = ""  # what the reader of the video decided
 
 
 def write_events_json(
@@ -56,6 +57,7 @@ def _video_json(answer: Answer) -> str:
         "path": None if answer.path is None else str(answer.path),
         "duration": round(float(answer.edges[-1]), 3),
         "damage": answer.damage,
+        "remark": answer.remark,
         "events": [event_json(event) for event in answer.events],
         "truth": None if truth is None else [_truth_json(event) for event in truth],
         "seconds": np.round(answer.edges, 3).tolist(),

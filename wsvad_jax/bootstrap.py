@@ -85,8 +85,11 @@ def _mean_over_anomalous(value: Callable) -> Callable:
     """Builds the metric (pool, weights) → [R], the mean of `value` over true frames.
 
     `value` takes five counts of frames, for each of the K distinct scores of anomalous
-    frames: anomalous frames at the score (hits) and above it (before), normal frames at
-    it (tied) and above it (above), all [K, R], and all normal frames, [1, R].
+    frames:
+
+      hits, before: anomalous frames at the score and above it, [K, R]
+      tied, above: normal frames at the score and above it, [K, R]
+      negative: all normal frames, [1, R]
     """
 
     def metric(pool: Pool, weights):
@@ -169,6 +172,7 @@ def _false_alarms(pool, weights):
     )
 
 
+# Each metric needs its pool of snippets and a function of (pool, weights).
 METRICS: dict[str, tuple[Callable, Callable]] = {
     "auc": (lambda pool: pool, _mean_over_anomalous(_roc_value)),
     "ano_auc": (Pool.abnormal_only, _mean_over_anomalous(_roc_value)),

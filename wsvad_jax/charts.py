@@ -7,6 +7,7 @@ attribute `style` is avoided, since the page's security policy forbids it.
 import html
 from collections.abc import Mapping, Sequence
 
+# Pixels of the viewBox; the page scales the chart.
 WIDTH, HEIGHT = 360, 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 40
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)

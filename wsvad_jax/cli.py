@@ -27,12 +27,6 @@ from wsvad_jax.files import cache_dir
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
-EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command anew
-MULTIHOST = "WSVAD_JAX_MULTIHOST"
-COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
-HEARTBEAT = 30  # seconds without a sign of life after which a process is given up
-RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to it"
 __all__ = [
     "OUT_OF_MEMORY",
     "fault_of_machine",
@@ -40,6 +34,13 @@ __all__ = [
     "is_out_of_memory",
     "same_command",
 ]
+
+EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command anew
+MULTIHOST = "WSVAD_JAX_MULTIHOST"
+COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
+HEARTBEAT = 30  # seconds without a sign of life after which a process is given up
+RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to it"
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
@@ -76,7 +77,9 @@ def run(main: Callable[[], int]) -> None:
         )
         code = EXIT_INPUT
     except Exception as e:
-        if is_of_others(e):
+        sentence = fault_of_machine(e)
+        # Asking how many processes there are needs a device.
+        if not is_no_device(e) and is_of_others(e):
             print(
                 f"error: another process of this run is gone ({one_line(e)}); start all "
                 "of them again, and they resume from the last checkpoint",
@@ -85,7 +88,7 @@ def run(main: Callable[[], int]) -> None:
             )
             # Not sys.exit: JAX would wait for that process and then abort this one.
             os._exit(EXIT_AGAIN)
-        if not (sentence := fault_of_machine(e)):
+        if not sentence:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         code = EXIT_INPUT
@@ -103,8 +106,8 @@ def print_any_name() -> None:
     encoding = sys.getfilesystemencoding()
     if codecs.lookup(encoding).name != "utf-8":
         print(
-            f"remark: Python takes names of files for {encoding} here, so that files "
-            "with other letters in their names count as missing; set PYTHONUTF8=1",
+            f"remark: Python reads names of files as {encoding} here, so that files with "
+            "other letters in their names count as missing; set PYTHONUTF8=1",
             file=sys.stderr,
         )
 

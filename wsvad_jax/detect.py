@@ -16,7 +16,8 @@ A video's peaks are events if their score is at least --high, or --rise above th
 video's usual level; what the model adds at a place in its window whatever is seen is
 taken out before. With --low, an event lasts while the plain score is at least that, and
 one score of it is at least --high.
-Videos that can't be read are reported and left out; the exit code is then 3.
+Videos, folders and links that can't be read are reported and left out; the exit code is
+then 3. Entries of --truth without a video are named.
 """
 
 import argparse

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+# Constants of the published procedure.
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 DEPTH = 0.6  # threshold of a run: max - DEPTH (max - min) of its curve
 TOP_WEIGHT, TOP_SHARE = 0.7, 16  # weight of the mean over the ⌊frames / 16⌋ largest

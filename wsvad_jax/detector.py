@@ -227,6 +227,7 @@ class Detector:
         *,
         truth: Sequence[events.Event] | None = None,
         damage: str = "",
+        remark: str = "",
         **rules: Any,
     ) -> Answer:
         """Scores one video's features and finds its events.
@@ -237,7 +238,8 @@ class Detector:
           name: of the video, unique in a report.
           path: of the video file, if there is one.
           truth: events that are known to be there.
-          damage: why only the beginning could be read, if so.
+          damage: what of the video could not be read.
+          remark: what the reader of the video decided.
           **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
 
         Raises:
@@ -267,6 +269,7 @@ class Detector:
             events=tuple(found),
             truth=None if truth is None else tuple(truth),
             damage=damage,
+            remark=remark,
         )
 
     def __call__(self, path: str | os.PathLike, **rules: Any) -> Answer:
@@ -331,6 +334,8 @@ def answers(
             progress.update(events=count)
             if answer.damage:
                 progress.message(f"warning: {answer.name}: damaged, {answer.damage}")
+            if answer.remark:
+                progress.message(f"note: {answer.name}: {answer.remark}")
     return [made[source.name] for source in found if source.name in made]
 
 
@@ -360,6 +365,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             truth=known
             and sources.true_events(known, features.edges, stride, features.num_frames),
             damage=side.damage if side else "",
+            remark=side.remark if side else "",
             **rules,
         )
     videos = {source.files[0]: source.name for source in found if source.is_video}
@@ -375,5 +381,6 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             video.path,
             truth=known and sources.true_events(known, edges, stride, video.num_frames),
             damage=video.damage,
+            remark=video.remark,
             **rules,
         )

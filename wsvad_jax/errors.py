@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator
 
 LONGEST = 10_000  # characters of a message
@@ -117,17 +118,22 @@ def without_room(error: BaseException) -> str | None:
 
 def is_no_device(error: BaseException) -> bool:
     """Whether an error is that JAX finds no device of the kind that was asked for."""
-    for e in causes(error):
-        if isinstance(e, RuntimeError) and DEVICE.search(str(e)):
-            return True
-        # What JAX 0.10 does where it was built without the kind of device.
-        trace = e.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        code = trace.tb_frame.f_code if trace is not None else None
-        if isinstance(e, AssertionError) and code and "xla_bridge" in code.co_filename:
-            return True
-    return False
+    found = list(causes(error))
+    if any(isinstance(e, RuntimeError) and DEVICE.search(str(e)) for e in found):
+        return True
+    # JAX 0.10 says nothing where it was built without that kind. Of another process
+    # the place is known, as the text of a cause.
+    if not isinstance(error, AssertionError) or str(error):
+        return False
+    return any("xla_bridge" in str(e) for e in found[1:]) or not _has_device()
+
+
+def _has_device() -> bool:
+    jax = sys.modules.get("jax")
+    try:
+        return jax is None or bool(jax.devices())
+    except Exception:  # noqa: BLE001 whatever it is, there is none
+        return False
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

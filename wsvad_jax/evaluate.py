@@ -6,10 +6,12 @@
 
 Inputs: a workdir that training left, or a recipe and a model folder (WORKDIR/model, or
 what `python -m wsvad_jax.convert` wrote). The dataset's features must be made as those of
-the training were. Outputs, in the workdir: results.json (every
-metric), scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video),
+the training were. A workdir whose dataset has changed since its training is refused:
+score its model into another. Outputs, in the workdir: results.json (every metric),
+scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video),
 curves.json (ROC, precision-recall, calibration; `wsvad_jax.curves`) and report.png
-(score curves over the true anomalies).
+(score curves over the true anomalies). Where no training is: data.json, which data was
+scored.
 """
 
 import argparse
@@ -57,6 +59,7 @@ def evaluate_model(
       InputError: the model is of another recipe, its shapes don't fit, or the dataset's
         features were made in another way than those of the training.
     """
+    from wsvad_jax import hosts, run_data
     from wsvad_jax.checkpoint import load_params
     from wsvad_jax.recipe import check_params, open_recipe
     from wsvad_jax.scoring import Scorer, score_split
@@ -72,9 +75,15 @@ def evaluate_model(
         # A converted file brings the text tower that it was trained with.
         config.clip = str(own_clip)
     recipe = open_recipe(config, data_dir)
+    data = run_data.describe(recipe.dataset, recipe.tower)
+    trained_here = (workdir / "config.json").is_file()
+    if trained_here:
+        check_data(workdir, data, checkpoint)
     check_params(recipe, params, str(checkpoint))
     forced = _check_protocol(recipe, meta, checkpoint, force)
     videos = score_split(recipe, Scorer(recipe), params, batch_stats)
+    if not trained_here and hosts.is_first():
+        write_json(workdir / run_data.FILE, data)
     return write_results(recipe, videos, workdir, meta | {"forced": forced}, [])
 
 
@@ -101,6 +110,26 @@ def _check_protocol(
     if differs:
         print(f"--force lets in another way of making: {differs}", file=sys.stderr)
     return differs
+
+
+def check_data(
+    workdir: pathlib.Path, data: dict[str, Any], checkpoint: pathlib.Path
+) -> None:
+    """Raises InputError if `workdir` was trained on other data than is to be scored.
+
+    New results would take the place of those of the training.
+    """
+    from wsvad_jax import hosts, run_data
+
+    advice = (
+        "to score its model on the data as it is now, pass --config, --checkpoint "
+        f"{checkpoint} and another --workdir"
+    )
+    if not run_data.check(workdir, data, advice) and hosts.is_first():
+        print(
+            f"{workdir} doesn't say which data it was trained on; nothing was compared",
+            file=sys.stderr,
+        )
 
 
 def write_results(

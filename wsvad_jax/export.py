@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax import cli, events, flags
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable, one_line
 from wsvad_jax.files import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -189,10 +189,10 @@ def load(path: str | os.PathLike) -> "Exported":
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception as e:  # noqa: BLE001 flatbuffers raises many kinds
-        reason = " ".join(str(e).split())[:200]
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a program of `python -m wsvad_jax.export`, or damaged "
-            f"({reason}); export the model again"
+            f"({one_line(e)}); export the model again"
         ) from None
 
 

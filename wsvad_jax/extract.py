@@ -7,8 +7,9 @@ Input: video files, and folders that are searched for them. Output: OUTPUT/VIDEO
 float16 [crops, snippets, width], or with --layout crops VIDEO__0.npy ... as released
 features are; beside it VIDEO.json, which says how they were made and when each snippet
 is. Run again, the same command goes on where it stopped. A damaged video gives what is
-readable, with a warning; one that can't be read at all is named and left out, and the
-exit code is 3.
+readable, with a warning. One that can't be read at all, or whose features can't have its
+name, is named and left out, and the exit code is 3. Files in a folder that are no videos
+by their extension are counted; hidden ones are passed over.
 
 An archive goes through Apache Beam, with the same files as result, OUTPUT/manifest.jsonl
 and, of what can't be read, OUTPUT/failed.jsonl. Flags that are not of this program are
@@ -63,12 +64,10 @@ def extract(
     from wsvad_jax.data import extract_files as files
 
     sources.check_files(videos, "save it first, or score it with detect --live {}")
-    found, roots, passed = _find(videos)
-    named = files.name_videos(found, roots)
+    named, roots, passed = _find(videos)
     _check(choices, compare, len(named), runner)
 
-    where = os.path.realpath(clip) if os.path.isdir(clip) else clip
-    extractor = _load(clip, choices)
+    extractor, where = _load(clip, choices)
     target = files.Target(output, extractor, layout, where)
     if runner:
         from wsvad_jax.data.archive import Job, extract_archive
@@ -79,8 +78,9 @@ def extract(
         summary = extract_archive(files.choose(named, shard), job, runner, options)
     else:
         summary = files.extract_files(
-            found, output, extractor, layout=layout, shard=shard, root=roots, clip=where
-        )
+            list(named.values()), output, extractor,
+            layout=layout, shard=shard, root=roots, clip=where,
+        )  # fmt: skip
     summary.failed[:0], summary.unread = passed.errors, str(passed)
     for name in named:
         if compare and name in {*summary.done, *summary.skipped}:
@@ -90,23 +90,25 @@ def extract(
 
 def _find(
     videos: Sequence[str],
-) -> tuple[list[pathlib.Path], list[str], "Passed"]:
-    """Returns the videos, the folders among what is given, and what is passed over."""
-    from wsvad_jax.data.video_files import find_videos
+) -> tuple[dict[str, pathlib.Path], list[str], "Passed"]:
+    """Returns the videos by name, the folders given, and what is passed over in them."""
+    from wsvad_jax.data.video_files import find_videos, name_videos
     from wsvad_jax.data.walk import Passed
 
-    passed = Passed()
-    return find_videos(videos, passed), [v for v in videos if os.path.isdir(v)], passed
+    passed, roots = Passed(), [v for v in videos if os.path.isdir(v)]
+    return name_videos(find_videos(videos, passed), roots), roots, passed
 
 
-def _load(clip: str, choices: Mapping[str, Any]) -> "Extractor":
+def _load(clip: str, choices: Mapping[str, Any]) -> tuple["Extractor", str]:
+    """Returns the extractor, and the snapshot's name as other places find it."""
     from wsvad_jax.clip.load import load
     from wsvad_jax.data.extraction import Extractor
 
+    where = os.path.realpath(clip) if os.path.isdir(clip) else clip
     snapshot = load(clip)
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
-    return Extractor(snapshot, **choices)
+    return Extractor(snapshot, **choices), where
 
 
 def _check(
@@ -220,6 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(summary.unread, file=sys.stderr)
     for name, damage in summary.damaged.items():
         print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
+    for name, remark in summary.remarks.items():
+        print(f"note: {name}: {remark}", file=sys.stderr)
     for error in summary.failed:
         print(f"left out: {error}", file=sys.stderr)
     return cli.EXIT_SKIPPED if summary.failed else 0

@@ -23,10 +23,11 @@ def fault_of_machine(error: Exception) -> str:
     if is_no_device(error):
         platforms = os.environ.get("JAX_PLATFORMS", "")
         asked = f"JAX_PLATFORMS={platforms}" if platforms else "JAX"
+        why = one_line(error, 400).partition(" (set JAX_PLATFORMS")[0]
+        why = why if str(error) else "it is installed without support for that kind"
         return (
-            f"{asked} asks for a device that JAX doesn't find on this machine "
-            f"({one_line(error)}); set JAX_PLATFORMS=cpu, or unset it to take what there "
-            "is"
+            f"{asked} asks for a device that JAX doesn't find on this machine ({why}); "
+            "set JAX_PLATFORMS=cpu, or unset it to use what there is"
         )
     if text := full_disk(error):
         return text

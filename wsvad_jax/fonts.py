@@ -37,8 +37,8 @@ def drawing(style: Mapping[Any, Any], texts: Iterable[str]) -> Iterator[None]:
 
     wanted = frozenset(c for text in texts for c in shown(text))
     with _quiet():
-        families = {"font.family": [BASE, *_families(wanted)]}
-        with mpl.rc_context({**style, **families}):
+        families: dict[Any, Any] = {"font.family": [BASE, *_families(wanted)]}
+        with mpl.rc_context(families | dict(style)):
             yield
 
 

@@ -5,6 +5,7 @@ One line of JSON for each snippet and for each event that opens or closes:
   {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
   {"type": "opened", "start", "class", "score", "time"}
   {"type": "closed", "start", "end", "class", "score", "peak"}
+  {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
   {"type": "lost" | "back" | "end", …}
 Times are seconds since the source began; `behind` is how long ago the snippet's last
 frame was there when its line was written, `dropped` the snippets left out so far because
@@ -351,6 +352,8 @@ def _told(live: Live, note: Note) -> Iterator[dict[str, Any]]:
     if note.kind == "lost":
         yield from live.events.close()
         yield {"type": "lost", "reason": note.reason, "again_in": note.wait}
+    elif note.kind == "remark":
+        yield {"type": "remark", "remark": note.reason}
     else:
         yield {"type": note.kind}
 

@@ -91,6 +91,7 @@ def soft_cross_entropy(
     logits: Float[Array, "B C"], target: Float[Array, "B C"]
 ) -> Float[Array, ""]:
     """Cross-entropy with soft targets: mean over videos of −Σ_c y_c log softmax_c."""
+    # From logits: the logarithm of a softmax would underflow.
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     return -jnp.mean(jnp.sum(target * log_p, -1))
 
@@ -128,6 +129,7 @@ def mil_align(
 
     VadCLIP (arXiv 2308.11681), Eq. 8 to 10: L_nce of the A-branch.
     """
+    # Logits are averaged, not probabilities: the softmax comes last.
     k, k_max, where = _bag_top_k(length, align_logits.shape[1])
     logits = top_k_mean(align_logits, k, k_max, where=where)
     return soft_cross_entropy(logits, normalise_label(label))

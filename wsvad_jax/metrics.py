@@ -1,6 +1,6 @@
 """Frame-level, video-level and fine-grained metrics of a test set.
 
-  auc            ROC area over all frames (Sultani et al., https://arxiv.org/abs/1801.04264)
+  auc            ROC area over all frames (Sultani et al., arXiv 1801.04264)
   ano_auc        the same over the frames of abnormal videos only
   ap             step-wise average precision (scikit-learn's; VadCLIP, DSANet)
   ap_trapezoid   trapezoidal area under precision-recall (RTFM, CLIP-TSA, XDVioDet)
@@ -35,6 +35,7 @@ STRIDE = 16  # frames per snippet
 THRESHOLD = 0.5  # lowest score that counts as an alarm in `far`
 FPRS = (0.01, 0.05)  # false positive rates at which recall is reported
 
+# The released ground truths treat normal videos differently, see `evaluate`.
 NORMAL_TRUTHS = ("unmatched", "whole_video")
 
 

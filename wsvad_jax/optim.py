@@ -35,9 +35,9 @@ def scale_by_stable_adamw(
     the update is μ / d / (1 − β1^t) / max(1, RMS(gradient / d)). From Wortsman et al.
     (arXiv 2304.13013), as DSANet (arXiv 2511.10334) uses it.
 
-    Two optax functions differ from the released runs: optax.amsgrad takes the maximum
-    after bias correction, and optax.clip_by_block_rms clips the update instead of
-    scaling by the gradient's size.
+    Two optax functions differ from the released runs. optax.amsgrad takes the maximum
+    after bias correction. optax.clip_by_block_rms clips the update instead of scaling
+    it by the gradient's size.
     """
 
     def init(params):
@@ -195,6 +195,7 @@ def learning_rate(
     )
 
 
+# Names in recipes. The signatures agree, so recipes differ in values alone.
 OPTIMISERS = {
     "adamw": torch_adamw,
     "stable_adamw": stable_adamw,

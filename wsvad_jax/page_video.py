@@ -69,11 +69,13 @@ def section(
         else ""
     )
     damage = (
-        f'<p class="note warn">Only the beginning could be read: '
-        f"{html.escape(answer.damage)}.</p>"
+        f'<p class="note warn">The video is damaged: {html.escape(answer.damage)}. '
+        "The scores are those of what can be read.</p>"
         if answer.damage
         else ""
     )
+    if answer.remark:
+        damage += f'<p class="note">{html.escape(answer.remark)}.</p>'
     sub = f"h{level + 1}"
     return (
         f'<article class="video" id="{anchor}" aria-label="{name}">'

@@ -105,15 +105,22 @@ def group(
     """Puts runs that differ by seed alone together, in the order of the tables.
 
     Runs of one dataset, model and protocol with different recipes stay apart, and their
-    rows say by what they differ.
+    rows say by what they differ. So do runs of datasets that share a name alone: `data`
+    is the start of the content's hash.
 
     Raises:
       InputError: two runs of one recipe have one seed.
     """
+    contents: dict[str, set[str]] = {}
+    for run in runs:
+        contents.setdefault(run.dataset, set()).update({run.content} - {""})
     kinds: dict[tuple[str, ...], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=_order):
         kind = (run.dataset, run.model, run.weights)
-        recipe = json.dumps(run.settings(), sort_keys=True)
+        settings = run.settings()
+        if len(contents[run.dataset]) > 1:
+            settings["data"] = run.content[:8] or "unknown"
+        recipe = json.dumps(settings, sort_keys=True)
         same = kinds.setdefault(kind, {}).setdefault(recipe, [])
         if same and same[-1].seed == run.seed:
             raise InputError(
@@ -123,13 +130,13 @@ def group(
         same.append(run)
     groups = []
     for recipes in kinds.values():
-        settings = [json.loads(recipe) for recipe in recipes]
+        each_of = [json.loads(recipe) for recipe in recipes]
         differing = [
             key
-            for key in sorted({k for s in settings for k in s})
-            if any(s.get(key) != settings[0].get(key) for s in settings)
+            for key in sorted({k for s in each_of for k in s})
+            if key == "data" or any(s.get(key) != each_of[0].get(key) for s in each_of)
         ]
-        for each, members in zip(settings, recipes.values(), strict=True):
+        for each, members in zip(each_of, recipes.values(), strict=True):
             variant = ", ".join(f"{k}={each.get(k)}" for k in differing)
             summary = _summary(members, summaries)
             groups.append(Group(tuple(members), variant, summary))

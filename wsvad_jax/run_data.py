@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from wsvad_jax.data.dataset import Dataset
 
-FILE = "data.json"
+FILE, ABOUT = "data.json", "run.json"
 CARD = ("classes", "stride", "test_crop")  # keys of a card that training depends on
 # What training writes into a workdir, in the order in which a restart moves it away:
 # what says whose run it is goes last.
 WRITTEN = (
     *("checkpoints", "metrics.jsonl", "tensorboard", "model", "MODEL_CARD.md"),
-    *("scores.npz", "curves.json", "report.png", "results.json", "run.json"),
+    *("scores.npz", "curves.json", "report.png", "results.json", ABOUT),
     *(FILE, "config.json"),
 )
 
@@ -70,9 +70,9 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns what a workdir says of its data, {} where it says nothing."""
     if (workdir / FILE).is_file():
         return _object(workdir / FILE)
-    if not (workdir / "run.json").is_file():
+    if not (workdir / ABOUT).is_file():
         return {}
-    about, meta = _object(workdir / "run.json"), {}
+    about, meta = _object(workdir / ABOUT), {}
     if (workdir / "model/meta.json").is_file():
         meta = _object(workdir / "model/meta.json")
     card = meta.get("card") or {}
@@ -118,7 +118,9 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         old, new = (x.get(part) or {} for x in (before, now))
         for key in sorted(old.keys() & new.keys()):
             if not _alike(key, old[key], new[key]):
-                return f"{part}.{key} was {old[key]!r:.200} and is now {new[key]!r:.200}"
+                return (
+                    f"{part}.{key} was {old[key]!r:.200} and is now {new[key]!r:.200}"
+                )
     old, new = before.get("tower"), now.get("tower")
     if old and new and old != new:
         return f"the prompts' text tower was {old[:12]} and is now {new[:12]}"
@@ -132,9 +134,18 @@ def _alike(key: str, old: Any, new: Any) -> bool:
 
 
 def note(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
-    """Writes data.json where there is none."""
+    """Writes data.json where there is none, and what run.json says until the end."""
     if not (workdir / FILE).is_file():
         write_json(workdir / FILE, data)
+    begin_about(workdir)
+
+
+def begin_about(workdir: pathlib.Path) -> None:
+    """Writes run.json where it is missing, from data.json; training completes it."""
+    if (workdir / FILE).is_file() and not (workdir / ABOUT).is_file():
+        data = _object(workdir / FILE)
+        about = {"dataset": data.get("content"), "features": data.get("features")}
+        write_json(workdir / ABOUT, about)
 
 
 def previous(workdir: pathlib.Path) -> pathlib.Path:

@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wsvad_jax import run_data
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json, write_json
 from wsvad_jax.run_checks import (
@@ -75,6 +76,12 @@ class Run:
     def protocol(self) -> str:
         """'clean' or 'paper'; '' for weights that were not trained here."""
         return self.results["protocol"] if self.config else ""
+
+    @property
+    def content(self) -> str:
+        """The hash of the dataset that it was trained or scored on, "" unknown."""
+        found = (self.about or {}).get("dataset")
+        return found if isinstance(found, str) else ""
 
     @property
     def weights(self) -> str:
@@ -148,6 +155,8 @@ def read_run(path: str | os.PathLike) -> Run:
             config = read_config(path / "config.json")
         if (path / "run.json").is_file():
             about = read_json(path / "run.json")
+        elif (path / run_data.FILE).is_file():
+            about = {"dataset": run_data.read(path).get("content")}
     else:
         content = read_json(path)
         if not isinstance(content, dict) or "results" not in content:

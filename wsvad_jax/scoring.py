@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wsvad_jax.data.pipeline import Windows
     from wsvad_jax.recipe import Network, Recipe
 
+# Shorter videos would need further programs and save little time.
 SHORTEST = 32  # shortest length that whole videos are padded to, in snippets
 Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], float32
 

@@ -4,8 +4,8 @@ Times are medians over steps, each waited for, after a step that compiles. They 
 compared with the rate of a square matrix product. It is measured in the same process,
 in the same precision and between the steps, so a busy machine slows both.
 
-Floating-point operations are counted twice: by XLA for the compiled program (`xla`),
-and over the matrix products and convolutions of the traced program (`products`), at
+Floating-point operations are counted twice. `xla` is XLA's count for the compiled
+program. `products` counts the matrix products and convolutions of the traced program, at
 2·M·N·K each, as in a count by hand.
 """
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.files import write_json
 from wsvad_jax.runs import Run, percent, read_run, spread
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HEADLINE = ("auc", "ap", "video_auc")  # metrics with an interval, for each curve
 PAIRED = ("auc", "ap")  # metrics whose resamples are kept, to compare models
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # settings of the bootstrap
+# Stored with the intervals, whose meaning depends on it.
 METHOD = (
     "percentile interval of the seeds' mean over resampled test videos, normal and "
     "abnormal ones drawn apart, the same videos for every seed"
@@ -67,8 +68,8 @@ def summarise(
       data_dir: folder of prepared datasets.
 
     Raises:
-      InputError: the runs differ by more than the seed, a seed is a duplicate, or the
-        scores don't match the dataset.
+      InputError: the runs differ by more than the seed (a study mixes no protocols or
+        data), a seed is a duplicate, or the scores don't match the dataset.
     """
     runs = [read_run(w) for w in workdirs]
     check_alike(runs)
@@ -82,6 +83,13 @@ def summarise(
 
     # Intervals are computed from the scores, since results.json has single values.
     dataset = _open(first, data_dir)
+    for run in runs:
+        if run.content and run.content != dataset.content:
+            raise InputError(
+                f"{run.source} was scored on other data than {dataset.path} holds now "
+                f"(content {run.content[:12]}, now {dataset.content[:12]}); prepare "
+                "that again, or train again with --restart"
+            )
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
 
@@ -126,6 +134,12 @@ def check_alike(runs: Sequence[Run]) -> None:
                     f"{run.source}: {key} is {found!r}, but {wanted!r} in "
                     f"{first.source}; a study of seeds mixes no recipes or protocols"
                 )
+        if run.content and first.content and run.content != first.content:
+            raise InputError(
+                f"{run.source} and {first.source} are of other data (content "
+                f"{run.content[:12]} and {first.content[:12]}), so their numbers have no "
+                "mean; train the older one again with --restart"
+            )
 
         # Every setting but the seed must agree, named by its key.
         found, wanted = run.settings(), first.settings()
@@ -214,6 +228,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
                 if curve != "classes":  # only anomaly curves have intervals
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a whole file of scores ({e}); score again with evaluate "
             "--workdir"

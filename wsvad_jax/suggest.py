@@ -69,5 +69,6 @@ def advise(found: "Findings") -> None:
             f"{len(normal)} normal and {len(abnormal)} abnormal training videos it has "
             f"{2 * fewest} (--config.clean.batch_size)",
         )
-    if found.width and (why := recipe_for("", found.width)[1]):
-        found.remark("training", f"{why}: the command that prepare prints is another's")
+    recipe, why = recipe_for("", found.width)  # 0 is divided by everything
+    if why:
+        found.remark("training", f"{why}, so prepare prints the command of {recipe}")

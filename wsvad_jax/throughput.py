@@ -124,7 +124,8 @@ def measure_feeding(
 ) -> dict[str, Any]:
     """Times training from an uncached file and on a resident batch, alternately.
 
-    Returns:
+    Keys of the result:
+
       resident_s: time with one batch that stays on the device.
       idle_share: median share of the first time that the second saves. The device waits
         for data in this share, or loses it to the host's work.
@@ -215,6 +216,8 @@ def measure_extraction(
     repeats: int = 3,
 ) -> dict[str, Any]:
     """Times feature extraction, and decoding and encoding separately, in turn.
+
+    Keys of the result:
 
       decode_s: time of decoding and cropping.
       encode_s: time of the image tower on the same number of pictures.

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from wsvad_jax import flags
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.files import atomic_path
 
 INSTALL_TORCH = flags.install("torch")
+# Keys of the state dict in training checkpoints of the released code.
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 
 
@@ -58,6 +59,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except Exception as e:  # noqa: BLE001 - damage can raise anything
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a whole safetensors file ({' '.join(str(e).split())}); fetch it again"
         ) from None
@@ -81,6 +83,7 @@ def _read_torch(path: pathlib.Path) -> Any:
         with torch.serialization.safe_globals(numbers):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # noqa: BLE001 - damage can raise anything
+        check_readable(path, e)
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(e)):
             raise InputError(
                 f"{path}: refused, since loading it would run {wanted[1]}, which a file "

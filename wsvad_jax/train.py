@@ -129,6 +129,9 @@ def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
     """
     from wsvad_jax import hosts, run_data
 
+    # A folder always says whose it is, whether the run is refused or not.
+    if hosts.is_first():
+        run_data.begin_about(workdir)
     begun = (workdir / "config.json").is_file()
     if not run_data.check(workdir, now) and begun and hosts.is_first():
         print(

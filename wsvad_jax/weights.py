@@ -7,7 +7,7 @@ right, `export_state` from right to left, so the round trip loses nothing.
 
 Layout: a linear weight is [out, in] in PyTorch and [in, out] in Flax, a convolution's
 [out, in, width] and [width, in, out]. So every leaf named `kernel`, and no other, has
-its axes reversed. On both sides, the packed attention weight [3D, D] holds q, k and v in
+its axes reversed. On both sides, the packed attention weight [3D, D] has q, k and v in
 sequence, head by head.
 
 Files of VadCLIP contain the whole CLIP model as well, and those of DSANet twice.

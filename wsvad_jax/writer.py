@@ -152,6 +152,7 @@ def read_history(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+# Rows of the table, in this order: frames, videos, classes.
 NAMES = {
     "auc": "frame AUC",
     "ano_auc": "frame AUC, abnormal videos",

@@ -50,6 +50,7 @@ OPENAI_NAMES = (
 )
 # Scalars among the tensors of OpenAI's scripted models, which are no weights.
 OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
+# OpenAI's configurations differ in the number of heads, never in their width.
 OPENAI_HEAD_WIDTH = 64
 OPENAI_PREFIX = "clipmodel."
 

@@ -26,6 +26,7 @@ from wsvad_jax.errors import InputError
 
 LEGACY_EOS = 2  # wrong id in configs from before transformers' PR 24773
 
+# Weights and inputs may be JAX arrays or come from a file.
 AnyArray = Array | np.ndarray
 
 

@@ -188,6 +188,7 @@ class Extract(beam.DoFn):
             "frames": side.num_frames,
             "duration": side.duration,
             "damage": side.damage,
+            "remark": side.remark,
         }
 
     def _count(self, summary: Summary) -> None:
@@ -218,6 +219,8 @@ def read_summary(output: pathlib.Path) -> Summary:
         summary.seconds_of_video += line["duration"]
         if line["damage"]:
             summary.damaged[line["name"]] = line["damage"]
+        if line.get("remark"):
+            summary.remarks[line["name"]] = line["remark"]
 
     summary.failed = [InputError(line["error"]) for line in _lines(output / FAILED)]
     return summary

@@ -98,9 +98,7 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
     )
 
 
-def find(
-    name: str, data_dir: str | os.PathLike | None = None
-) -> pathlib.Path | None:
+def find(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path | None:
     """Returns what `resolve` does where it is prepared already, else None."""
     base, path = data_dir_of(data_dir), pathlib.Path(name).expanduser()
     bare = path.name == name

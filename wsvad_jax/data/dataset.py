@@ -13,7 +13,7 @@ from typing import Any, overload
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.records import FeatureProtocol, Record
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable, one_line
 
 VERSION = "1.0.0"  # of the layout; also TFDS's
 METADATA = "metadata.json"  # TFDS's name for it
@@ -54,13 +54,36 @@ class Split(Sequence):
         try:
             features = self._open()[index]["features"]
         except Exception as e:  # noqa: BLE001 the reader has no error type of its own
+            check_readable(self.path, e)
+            self._check_files(e)
             raise InputError(
                 f"{self.path}: record {index} of {self.name} ({entry.video}) cannot be "
-                f"read ({e}); prepare the dataset again"
+                f"read, since its bytes are damaged ({one_line(e)}); prepare the "
+                "dataset again"
             ) from None
         return Record(
             entry.video, features, entry.label, entry.num_frames, entry.segments
         )
+
+    def _check_files(self, error: Exception) -> None:
+        """Reads the split's files, as the reader's errors don't say what went wrong.
+
+        Raises:
+          InputError: one is missing or can't be read now, so that `error` shows no
+            damage.
+        """
+        files_of = sorted(self.path.glob(f"*-{self.name}.array_record*"))
+        for path in files_of:
+            try:
+                with open(path, "rb") as f:
+                    while f.read(1 << 24):
+                        pass
+            except OSError as e:
+                check_readable(path, e)
+        if not files_of or isinstance(error, ImportError | AttributeError):
+            raise InputError(
+                f"{self.path}: its {self.name} split can't be opened ({one_line(error)})"
+            ) from None
 
     def _open(self) -> Any:
         if self._source is None:
@@ -103,7 +126,8 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
     """Opens the version folder of a prepared dataset.
 
     Raises:
-      InputError: the folder holds no prepared dataset, or a damaged one.
+      InputError: the folder holds no prepared dataset, a damaged one, or one that
+        can't be read now.
     """
     path = pathlib.Path(path).absolute()
     if not (path / INDEX).is_file():
@@ -137,6 +161,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as e:
         if isinstance(e, InputError):
             raise
+        check_readable(path, e)
         raise InputError(
             f"{path}: its metadata is not what this version writes ({e!r}); prepare "
             "the dataset again"

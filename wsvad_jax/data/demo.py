@@ -1,8 +1,8 @@
 """Builds the demo dataset, the offline default: rendered videos and their features.
 
-The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py),
-a small CLIP snapshot with seeded weights is written in the hub's format, and features
-are extracted. The folder has the layout of a user's dataset and is prepared like one.
+The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py).
+A small CLIP snapshot with seeded weights is written in the hub's format, and extracts
+their features. The folder has the layout of a user's dataset and is prepared like one.
 It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
 only these are built again.
 """
@@ -27,7 +27,7 @@ from wsvad_jax.data.demo_events import EVENTS
 from wsvad_jax.data.demo_figures import FPS
 from wsvad_jax.data.demo_scenes import HEIGHT, WIDTH
 from wsvad_jax.data.demo_world import NORMAL, Plan, plan_video, record
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 from wsvad_jax.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.progress import Progress
 
@@ -38,6 +38,7 @@ VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_SHARE = 0.5  # share of normal videos
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 CALIBRATION = 10  # number of normal videos that calibrate the image tower
+# The order is that of the class indices: normal first.
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
     "Arson": ["a fire set on purpose"],
@@ -65,6 +66,8 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
+        except Unreadable:
+            raise
         except InputError as e:
             print(f"{e}; the demo's is written again", file=sys.stderr)
 
@@ -145,6 +148,8 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     """
     try:
         found = read_json(directory / "manifest.json")
+    except Unreadable:
+        raise
     except InputError:
         found = {}
     if {k: found.get(k) for k in made} == made:
@@ -165,6 +170,8 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
 def _part(directory: pathlib.Path) -> dict | None:
     try:
         return read_json(directory / PART)
+    except Unreadable:
+        raise
     except InputError:
         return None
 
@@ -172,7 +179,7 @@ def _part(directory: pathlib.Path) -> dict | None:
 def _hash(path: pathlib.Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
 
 

@@ -27,7 +27,7 @@ from wsvad_jax.data.extraction import Extracted, Extractor
 from wsvad_jax.data.features import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.data.video_files import SUFFIXES, Paths, find_videos, name_videos
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 from wsvad_jax.progress import Progress
 
 __all__ = ["SUFFIXES", "Target", "extract_files", "find_videos", "name_videos"]
@@ -43,6 +43,7 @@ class Summary:
     done: list[str] = dataclasses.field(default_factory=list)  # names
     skipped: list[str] = dataclasses.field(default_factory=list)  # were there already
     damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
+    remarks: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
     failed: list[InputError] = dataclasses.field(default_factory=list)
     unread: str = ""  # files that were passed over, see `walk.Passed`
     frames: int = 0  # decoded
@@ -164,6 +165,8 @@ def extract_missing(
         summary.seconds_of_video += found.duration
         if found.damage:
             summary.damaged[name] = found.damage
+        if found.remark:
+            summary.remarks[name] = found.remark
         tick(1)
 
 
@@ -299,6 +302,8 @@ class Target:
         try:
             side = sidecar.read(path)
             shapes = {shape_of(file) for file in self.feature_files(name)}
+        except Unreadable:
+            raise
         except InputError:
             return False
         self._compare(path, dataclasses.asdict(side), {})
@@ -375,6 +380,7 @@ class Target:
             seconds=tuple(round(float(s), 6) for s in found.seconds),
             duration=round(found.duration, 6),
             damage=found.damage,
+            remark=found.remark,
             source=source,
             **self.settings,
         )

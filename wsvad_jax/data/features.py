@@ -18,7 +18,7 @@ from wsvad_jax.data import axes
 from wsvad_jax.data.names import FEATURES
 from wsvad_jax.data.records import Record
 from wsvad_jax.data.walk import Passed, files_below
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, check_readable
 from wsvad_jax.progress import Progress
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
@@ -98,11 +98,10 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
             f"{path}: the feature file is missing; extract the video or take it off "
             "the list"
         ) from None
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
     except InputError:
         raise
     except Exception as e:  # noqa: BLE001 a damaged header can raise anything
+        check_readable(path, e)
         raise InputError(
             f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
@@ -129,8 +128,12 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
 def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
     """Returns a file's array as it is stored, see `shape_of`."""
     shape_of(path, kinds)
-    with _quiet():
-        return np.load(path, allow_pickle=False)
+    try:
+        with _quiet():
+            return np.load(path, allow_pickle=False)
+    except (OSError, MemoryError) as e:
+        check_readable(path, e)
+        raise
 
 
 def _quiet() -> warnings.catch_warnings:

@@ -8,18 +8,20 @@ The track is found by a look at the first packets (`data.tracks`). Times count f
 container's start (`data.clock`). Pictures are turned upright (`data.picture`).
 """
 
+import collections
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from wsvad_jax.data import nal, tracks
-from wsvad_jax.data.clock import Clock, stated_rate
+from wsvad_jax.data.clock import ASSUMED, Clock, stated_rate
 from wsvad_jax.data.picture import sensible
-from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
 
 LOOK = 100  # packets that are looked at before the track is chosen, at most
 LOOK_BYTES = 64 << 20
+SLACK = 0.5  # seconds that the pictures may end before the stated length
+NEAR_GAP = 4  # packets after a gap within which time jumps
 # Containers that state the length of the pictures; others only estimate it.
 MEASURED = {"asf", "avi", "matroska", "mov", "mxf"}
 
@@ -67,13 +69,16 @@ class Film:
         self.num_frames = 0
         self.position = 0  # bytes up to the packet that came last
         self.packets = self.pictureless = 0  # read; of them, those without a picture
-        self.failed = self.corrupt = 0  # packets, frames
+        self.empty: collections.Counter = collections.Counter()  # packets per track
+        self.early = 0  # packets before the first key frame
+        self.failed = self.lost = self.corrupt = 0  # packets, places, frames
         self.reason = self.broken = ""  # of the first failed packet; of an early end
 
         self._held: list[Any] = []  # packets that were looked at
         self._source = self._demuxed(found)
         looks = [tracks.Look(track) for track in found]
         look = self._choose(looks)
+        tracks.check_moving(look, container, name)
         self.stream = look.stream
         self.stream.thread_type = "AUTO"
 
@@ -81,9 +86,11 @@ class Film:
         self.rate = stated_rate(self.stream, counted=bool(look.useless))
         self.clock = Clock(self.stream.time_base, start, self.rate, look.useless)
         self._several = tracks.several(look, looks)
+        self._keyed = False
         self._begin: int | None = None  # stamp before which frames are not shown
+        self._hidden: set[int | None] = set()  # stamps of frames that are not shown
         context = self.stream.codec_context
-        self._is_picture = nal.detector(context)
+        self._holds_picture = nal.detector(context)
         # The container's aspect counts more than the decoder's, which may change.
         self._aspect = self.stream.sample_aspect_ratio
         self._fixed = self._aspect != context.sample_aspect_ratio
@@ -94,10 +101,7 @@ class Film:
 
     def frames(self) -> Iterator[Any]:
         """Yields `av.VideoFrame`s in presentation order; `clock` has their times."""
-        for packet in self._packets():
-            self.packets += 1
-            self.pictureless += not self._is_picture(packet)
-            self.position = (packet.pos or 0) + packet.size or self.position
+        for packet in self._whole(self._packets()):
             yield from self._decode(packet)
         yield from self._decode(None)
 
@@ -127,29 +131,37 @@ class Film:
     @property
     def damage(self) -> str:
         """What could not be read so far, "" if all could."""
-        if self.broken:
-            return self.broken
-        # A decoder may refuse a packet that holds no picture, and nothing is lost.
-        if self.failed > self.pictureless:
-            return self.reason
+        if self.broken or self.failed > self.early:
+            return self.broken or self.reason
+        if self.lost:
+            return f"packets are missing at {self.lost} places"
         return "corrupt frames" if self.corrupt else ""
 
     @property
     def lack(self) -> str:
         """What is missing after the last frame, "" for nothing.
 
-        The measure is the length that the container states for the pictures. Packets
-        are not counted: edit lists hide some, and not all hold pictures.
+        The measures are the container's index and the length that it states for the
+        pictures, both after edit lists. A count of packets is none of frames: some are
+        hidden, and not all hold a picture.
         """
-        length, rate = self.length, self.rate or 25.0
-        slack = FRAMES_PER_SNIPPET / rate
-        if self.clock.useless or self.clock.end >= 0.97 * length - slack:
+        rate = self.rate or ASSUMED
+        empty = self.empty[self.stream.index]
+        late = self.length - empty / rate - self.clock.end
+        short = not self.clock.useless and late > max(SLACK, 3 / rate)
+        if self.packets + empty >= self.indexed and not short:
             return ""
         cause = f" ({self.damage})" if self.damage else ""
         if self.num_frames < self.stream.frames:
             count = f"{self.num_frames} of {self.stream.frames} frames"
             return f"{count} can be read{cause}"
-        return f"{self.clock.end:.1f} of {length:.1f} seconds can be read{cause}"
+        return f"{self.clock.end:.1f} of {self.length:.1f} seconds can be read{cause}"
+
+    @property
+    def indexed(self) -> int:
+        """Number of packets in the container's index, 0 unknown."""
+        whole = self.formats & {"avi", "mov"}
+        return len(getattr(self.stream, "index_entries", ())) if whole else 0
 
     @property
     def length(self) -> float:
@@ -162,8 +174,9 @@ class Film:
             return float(end * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
         tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
-        alone = len(self.container.streams) == 1
-        return min(tagged, whole) if tagged else whole if alone else 0.0
+        if not tagged and len(self.container.streams) > 1:
+            return 0.0
+        return max(min(tagged or whole, whole) - self.clock.start, 0.0)
 
     @property
     def promised(self) -> int:
@@ -180,7 +193,10 @@ class Film:
     @property
     def remark(self) -> str:
         """What was decided that a user may not expect, "" for nothing."""
-        return "; ".join(filter(None, (self._several, self.clock.remark)))
+        cut = ""
+        if self.early and self.failed:
+            cut = f"{self.early} packets before the first key frame cannot be decoded"
+        return "; ".join(filter(None, (self._several, cut, self.clock.remark)))
 
     def _choose(self, looks: list[tracks.Look]) -> tracks.Look:
         """Returns the first track that is a film."""
@@ -212,6 +228,8 @@ class Film:
             # for the end.
             if packet.size:
                 yield packet
+            else:
+                self.empty[packet.stream.index] += packet.dts is not None
 
     def _packets(self) -> Iterator[Any]:
         """Yields the film's packets: those that were looked at, then the others."""
@@ -220,6 +238,40 @@ class Film:
             for packet in part:
                 if packet.stream.index == self.stream.index:
                     yield packet
+
+    def _whole(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Yields packets that a decoder takes, and notes what is lost between them.
+
+        A sample without a picture goes in front of the next one, where the standards
+        have it: alone, it would be an error, which costs pictures at the end.
+        """
+        before: list[Any] = []
+        suspect, last = 0, None
+        step = 1.5 / float((self.rate or ASSUMED) * self.stream.time_base)
+        for packet in packets:
+            self.packets += 1
+            self._keyed = self._keyed or packet.is_keyframe or self.num_frames > 0
+            self.early += not self._keyed
+            self.position = (packet.pos or 0) + packet.size or self.position
+
+            # A stream's own count of packets also breaks where recordings were joined.
+            # Pictures are lost only where time jumps, too.
+            jump = 0 if None in (packet.dts, last) else packet.dts - last
+            last = packet.dts
+            suspect = NEAR_GAP if packet.is_corrupt else max(suspect - 1, 0)
+            if suspect and jump > step:
+                self.lost, suspect = self.lost + 1, 0
+
+            holds = self._holds_picture(packet)
+            self.pictureless += not holds
+            if not holds and len(before) < LOOK:
+                before.append(packet)
+                continue
+            if before and packet.is_discard:  # which a new packet can't be
+                self._hidden.add(packet.pts)
+            yield _joined(before, packet)
+            before = []
+        self.lost += suspect > 0  # the file ends within a packet
 
     def _decode(self, packet: Any) -> Iterator[Any]:
         import av.error
@@ -233,6 +285,9 @@ class Film:
             self.reason = self.reason or reason(e)
             return
         for frame in decoded:
+            if frame.pts in self._hidden:
+                self._hidden.discard(frame.pts)
+                continue
             stamp = self.clock.stamp(frame)
             if self._begin is not None and stamp is not None and stamp < self._begin:
                 continue
@@ -244,6 +299,19 @@ class Film:
             if aspect := sensible(aspect or self._aspect):
                 frame.opaque = aspect
             yield frame
+
+
+def _joined(before: list[Any], packet: Any) -> Any:
+    """Returns a packet with the data of earlier ones in front."""
+    if not before:
+        return packet
+    import av
+
+    whole = av.Packet(b"".join(map(bytes, [*before, packet])))
+    whole.stream, whole.time_base = packet.stream, packet.time_base
+    whole.pts, whole.dts = packet.pts, packet.dts
+    whole.duration, whole.is_keyframe = packet.duration, packet.is_keyframe
+    return whole
 
 
 def reason(error: Exception) -> str:

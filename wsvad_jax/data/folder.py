@@ -199,6 +199,8 @@ def with_sidecars(
         good.append(dataclasses.replace(video, num_frames=side.num_frames))
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
+        if side.remark:
+            remarks.append(f"video {video.video}: {side.remark}")
     if first and not without and protocol.encoder in protocols.UNKNOWN:
         protocol = first.protocol
     elif first and without:
@@ -381,7 +383,7 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
 def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Index:
     """Maps names, relative to the features' folder and without .npy, to files."""
     index = Index(root)
-    for path in npy_files(root, passed, every_name=True):
+    for path in npy_files(root, passed or Passed(), every_name=True):
         name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
         # Some extractors keep the video's extension: a.mp4.npy, a.mp4__0.npy.

@@ -5,6 +5,7 @@ read-only. It is built under a temporary name and renamed. On reuse, its setting
 size and the dataset's content are checked; the file is built again if they differ.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -47,8 +48,10 @@ def mapped(
     # A file in any place is used before one is built.
     places = [dataset.path / "packed", files.cache_dir() / "packed"]
     for place in places:
-        if (features := _open(place / name, settings)) is not None:
-            return features
+        # A file of another user's may be closed to us; the next place is ours.
+        with contextlib.suppress(PermissionError):
+            if (features := _open(place / name, settings)) is not None:
+                return features
 
     # The dataset's folder may be read-only or full; the cache is the second choice.
     needed = int(np.prod(shape)) * 2
@@ -74,14 +77,18 @@ def mapped(
 
 
 def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
-    """Maps a packed file; None if it is absent, incomplete or has other settings."""
+    """Maps a packed file; None if it is absent, damaged or has other settings.
+
+    Raises:
+      OSError: it can't be read now.
+    """
     try:
         stored = json.loads((folder / "settings.json").read_text())
         path = folder / "features.npy"
         if stored != {**settings, "bytes": path.stat().st_size}:
             return None
         features = np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
     right = features.shape == tuple(settings["shape"]) and features.dtype == np.float16

@@ -23,7 +23,7 @@ from wsvad_jax.data.names import EXTENSIONS, Hints, index
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.data.search import beside
 from wsvad_jax.data.walk import Passed, files_below
-from wsvad_jax.errors import InputError
+from wsvad_jax.errors import InputError, Unreadable
 
 PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
 
@@ -117,6 +117,8 @@ def _compare(result: Plan, video: str, npy: Sequence[pathlib.Path]) -> None:
         made = sidecar.read(sidecar.sidecar_path(npy[0]))
         for part in npy:
             shape_of(part)
+    except Unreadable:
+        raise
     except InputError:
         if video in result.sources:
             result.changed.append(video)  # half a pair: extracted anew

@@ -328,4 +328,5 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
 
 def _random(seed: int, part: int) -> np.random.RandomState:
     """Random generator of (seed, part); NumPy guarantees that its stream is stable."""
+    # A RandomState, whose stream NumPy has frozen, unlike that of a Generator.
     return np.random.RandomState([seed % 2**32, part])

@@ -33,6 +33,8 @@ from wsvad_jax.data.folder import Collection, with_truth
 from wsvad_jax.data.lists import Row, label_of, without_doubles
 from wsvad_jax.data.names import plain
 from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.data.search import passed_over
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 
 CLIP = "openai/clip-vit-base-patch16"  # of the released 512-wide features
@@ -77,7 +79,7 @@ def load(
         if not path.is_dir():
             raise InputError(f"{flag} {path}: no such folder")
     lists = read_lists(name, folder, problems)
-    found = feature_files(root)
+    found, over = _searched(root, lists, problems)
     remarks, videos, card = [], {}, public.card
     for split, rows in lists.items():
         crops = usual_crops(rows, found)
@@ -101,7 +103,7 @@ def load(
     remarks = axes.remarks([(v.layout, v.num_crops) for v in sized]) + remarks
     protocol = FeatureProtocol(clip or "unknown", card.stride, sized[0].num_crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
-    return Collection(name, card, protocol, splits, remarks + said, public.about)
+    return Collection(name, card, protocol, splits, remarks + over + said, public.about)
 
 
 def read_lists(
@@ -187,16 +189,25 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
     return classes
 
 
-def feature_files(root: pathlib.Path) -> Files:
+def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Files:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
     found: Files = {}
-    for path in npy_files(root):
+    for path in npy_files(root, passed):
         base, crop = plain(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
         base = re.sub(r"_(i3d|c3d|clip)$", "", base)
         found.setdefault(base, {}).setdefault(crop, path)
     return found
+
+
+def _searched(
+    root: pathlib.Path, lists: Mapping[str, Sequence[Row]], problems: Problems
+) -> tuple[Files, list[str]]:
+    """Returns the feature files, and remarks about what else is under `root`."""
+    passed = Passed()
+    found = feature_files(root, passed)
+    return found, passed_over(passed, lists, found, problems)
 
 
 def usual_crops(rows: Sequence[Row], found: Files) -> tuple[int | None, ...]:

@@ -39,6 +39,7 @@ class Sidecar:
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
     # What `weights_hash` covers, by name; empty in sidecars of older versions.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    remark: str = ""  # what the reader decided, such as counted time stamps
 
     @property
     def protocol(self) -> FeatureProtocol:
@@ -77,7 +78,7 @@ def read(path: str | os.PathLike) -> Sidecar:
     for field in dataclasses.fields(Sidecar):
         if field.name in value:
             fields[field.name] = _checked(path, field, value[field.name])
-        elif field.name not in ("damage", "source", "encoder_settings"):
+        elif field.name not in ("damage", "source", "encoder_settings", "remark"):
             raise InputError(
                 f"{path}: not a sidecar of features ({field.name} is missing); "
                 "extract the video again"

@@ -41,7 +41,7 @@ class Taken:
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """Something that happened to the source: lost, back, ended or failed."""
+    """Something about the source: lost, back, ended, failed, or a remark."""
 
     kind: str
     reason: str = ""
@@ -261,6 +261,8 @@ class Stream:
         for snippet in videos.snippets(feed, **self.cut):
             if not known and offset:
                 self._put(Note("back"))
+            elif not known and feed.remark:
+                self._put(Note("remark", feed.remark))
             known, start = 1, max(offset + snippet.seconds, end)
             end = max(offset + feed.end, start)
             partial = snippet.num_frames < self.cut["stride"]

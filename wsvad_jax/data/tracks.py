@@ -78,8 +78,7 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
     videos = container.streams.video
     films = [s for s in videos if not s.disposition & marked]
     if not films:
-        what = "only a picture beside the sound" if videos else "sound only?"
-        raise InputError(f"{name}: has no video stream ({what}); expected a video file")
+        raise _no_film(name, "only a picture beside the sound" if videos else "sound only?")
     known = [s for s in films if s.codec_context is not None]
     if not known:
         raise InputError(
@@ -125,6 +124,20 @@ def several(chosen: Look, looks: list[Look]) -> str:
         f"the file has {1 + len(others)} films; the first is read, of "
         f"{context.width} x {context.height} pixels"
     )
+
+
+def check_moving(look: Look, container: Any, name: str | pathlib.Path) -> None:
+    """Raises InputError for a picture file, or a picture that accompanies sound."""
+    if look.count > 1 or look.codec not in PICTURES:
+        return
+    if container.streams.audio:
+        raise _no_film(name, "only a picture beside the sound")
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise _no_film(name, f"it is a picture, {look.codec}")
+
+
+def _no_film(name: str | pathlib.Path, what: str) -> InputError:
+    return InputError(f"{name}: has no video stream ({what}); expected a video file")
 
 
 def seconds_of(text: str) -> float:

@@ -15,6 +15,9 @@ LITTER = frozenset(
     | {"$recycle.bin", "system volume information"}
 )
 KINDS = 6  # endings that are named
+Visit = tuple[
+    pathlib.Path, tuple[object, ...], int
+]  # folders above it, links on the way
 
 
 @dataclasses.dataclass
@@ -29,7 +32,8 @@ class Passed:
         if not self.unread:
             return ""
         kinds = Counter(path.suffix.lower() or "no ending" for path in self.unread)
-        parts = [f"{kind} ({n})" for kind, n in kinds.most_common(KINDS)]
+        ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+        parts = [f"{kind} ({n})" for kind, n in ranked[:KINDS]]
         count = f"{len(self.unread)} file{'s' * (len(self.unread) > 1)} not read"
         return f"{count}: {', '.join(parts)}{', ...' * (len(kinds) > KINDS)}"
 
@@ -76,8 +80,8 @@ def _files(
 ) -> Iterator[tuple[pathlib.Path, str]]:
     """Yields all files and their endings, those of linked folders last."""
     seen: set[object] = set()
-    # Path, folders that it is in, links on the way; links wait until the rest is read.
-    waiting = collections.deque([(folder, (), 0)])
+    # Links wait until the rest is read.
+    waiting: collections.deque[Visit] = collections.deque([(folder, (), 0)])
     while waiting:
         path, above, links = waiting.popleft()
         try:

@@ -121,8 +121,7 @@ class Model(nn.Module):
         if self.attention:
             p = self._attend(x, length, rows, N, train, noise)
 
-        # The magnitude is that of the features which the classifier sees, so both read
-        # f, after the first dropout.
+        # Classifier and magnitude read the same features f, after the first dropout.
         x = self._aggregate(x, p.astype(x.dtype), rows, train)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         f = drop(x)
@@ -147,14 +146,14 @@ class Model(nn.Module):
         )
 
     def _enter(self, x: Float[Array, "R T D"]) -> Float[Array, "R T E"]:
-        """Brings features wider than CLIP's down to its width."""
+        """Projects features wider than CLIP's to its width; others stay as they are."""
         if x.shape[-1] <= WIDTH:
             return x
         x = nn.relu(self._dense(2 * WIDTH, "mlp_fc1")(x))
         return jax.nn.sigmoid(self._dense(WIDTH, "mlp_fc2")(x))
 
     def _classify(self, f: Float[Array, "R T D"], drop: nn.Dropout) -> Array:
-        """The snippet classifier's scores."""
+        """Snippet classifier: probabilities of an anomaly, per crop."""
         y = drop(nn.relu(self._dense(128, "fc1")(f)))
         y = drop(nn.relu(self._dense(32, "fc2")(y)))
         y = self._dense(1, "fc3")(y)[..., 0]
@@ -169,7 +168,7 @@ class Model(nn.Module):
         train: bool,
         noise: Float[Array, "R S T"] | None,
     ) -> Float[Array, "R T"]:
-        """Temporal self-attention: how often each snippet is among the top κ."""
+        """Temporal self-attention p: share of the draws that select each snippet."""
         R, T, _ = x.shape
         # Scores in (0, 1), in float32: the noise is as small as their differences.
         s = nn.relu(self._dense(x.shape[-1] // 2, "hard_attention_scorer_fc1")(x))

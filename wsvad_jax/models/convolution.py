@@ -17,8 +17,8 @@ class TemporalConv(nn.Module):
     """Convolution of `size` (odd) snippets, `dilation` apart, zero beyond the ends.
 
     The parameters are those of flax's Conv. A gate p makes it the convolution of p · x,
-    computed as p · (x W) for each tap: input features need no gradient, so the gradient
-    of p takes no further product.
+    computed as p · (x W) for each tap. Input features need no gradient, so the gradient
+    of p then takes no further product.
     """
 
     features: int

@@ -99,6 +99,7 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
 
 def exact(equation: str, *arrays: Array) -> Array:
     """Einsum of half-precision arrays that accumulates and returns float32."""
+    # Half-precision products are exact in float32; only their sum needs it.
     dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
     return jnp.einsum(equation, *arrays, preferred_element_type=dtype)
 

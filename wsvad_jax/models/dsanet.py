@@ -337,7 +337,8 @@ def consistency(
 def scores(outputs: Outputs) -> dict[str, Array]:
     """Anomaly scores and class probabilities of snippets, refined by τ.
 
-    Returns:
+    Keys of the result:
+
       anomaly: p = σ(a / τ).
       classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
         without class 0, renormalised.

@@ -245,8 +245,8 @@ class ClassifierBranch(nn.Module):
 
     @nn.compact
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
-        # The classifier is one column, so v and mlp2(v) are multiplied by it separately
-        # and the second layer of mlp2 shrinks to a column too.
+        # The classifier is one column, by which v and mlp2(v) are multiplied separately.
+        # So the second layer of mlp2 shrinks to a column too.
         kernel, bias = dense.Affine(1, name="classifier")(v.shape[-1])
         own = dense.exact("btd,de->bte", v, kernel.astype(v.dtype))
         own = own + dense.Mlp(self.dtype, name="mlp2")(v, onto=kernel)
