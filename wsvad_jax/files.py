@@ -43,30 +43,39 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers choose their format by it.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
-    handle, name = tempfile.mkstemp(
-        prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
-    )
+    with naming(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
+        )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb") as f:
-            os.fsync(f.fileno())
-        # mkstemp makes private files; readers of shared folders need the usual mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            with open(temporary, "rb") as f:
+                os.fsync(f.fileno())
+            # mkstemp makes private files; readers of shared folders need the usual mode.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names `path` where a disk has no room for what is written in the block."""
+    try:
+        yield
     except OSError as e:
-        # A write that fails doesn't say of which file, and NumPy's not even why.
+        # The system doesn't say of which file, and NumPy not even why.
         if e.errno is None and SHORT.fullmatch(str(e)):
             why = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
-        if e.errno in FULL and e.filename is None:
+        if e.errno in FULL:
             e.filename = os.fspath(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def temporary_stem(path: str | os.PathLike) -> str:

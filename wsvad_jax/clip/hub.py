@@ -24,6 +24,7 @@ WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 OTHER_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json",
+    "adapter_config.json",
     "open_clip_config.json", "vocab.json", "merges.txt", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json",
 )  # fmt: skip
