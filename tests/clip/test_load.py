@@ -202,7 +202,10 @@ def test_what_a_folder_lacks(tmp_path, folder):
 
 @pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
 def test_two_weight_files_that_differ(folder, snapshot, second):
-    flat = {k: x * np.float32(1.01) for k, x in names.flatten(snapshot.params).items()}
+    flat = {
+        k: np.array(x * 1.01, np.float32)
+        for k, x in names.flatten(snapshot.params).items()
+    }
     write_second(folder, snapshot, flat, second)
     with pytest.raises(
         InputError, match=f"flax_model.msgpack and {second} hold different weights"
@@ -213,7 +216,7 @@ def test_two_weight_files_that_differ(folder, snapshot, second):
 @pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_two_weight_files_that_agree(folder, snapshot, second, kind):
-    flat = {k: x.astype(kind) for k, x in names.flatten(snapshot.params).items()}
+    flat = {k: np.array(x, kind) for k, x in names.flatten(snapshot.params).items()}
     write_second(folder, snapshot, flat, second)
     assert load(folder).weights_hash == snapshot.weights_hash
     # Half of a download is nothing that another program could take.
