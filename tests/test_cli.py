@@ -37,7 +37,11 @@ def raising(error):
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/a"),
             2,
-            "error: runs/a: No space left on device\n",
+            (
+                "error: runs/a: No space left on device: the disk is full, or your quota "
+                "of it; free some space, and the same command resumes from what is there "
+                "and whole\n"
+            ),
         ),
         (
             KeyboardInterrupt(),
@@ -49,6 +53,16 @@ def raising(error):
 def test_what_a_user_can_cause_is_one_line(capsys, error, code, line):
     assert ended(raising(error)) == code
     assert capsys.readouterr().err == line
+
+
+def test_a_full_disk_of_a_library_names_the_file(capsys):
+    error = RuntimeError(
+        "write() failed: No space left on device; writing /d/a.rec; at 9"
+    )
+    assert ended(raising(error)) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: /d/a.rec: No space left on device"
+    )
 
 
 def test_a_full_device_is_one_line(capsys):
@@ -126,6 +140,39 @@ def test_a_program_ends_with_one_sentence():
         "error: --config none.py: no such file; pass a recipe's path or one of the "
         "names clip_tsa, dsanet, mil_ranking, vadclip\n"
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_of_another_encoding_gets_escapes(encoding):
+    code = """
+from wsvad_jax import cli
+def main():
+    print("caf\\xe9 \\uc2f8\\uc6c0")
+    return 0
+cli.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cafe = b"caf\xe9" if encoding == "latin-1" else rb"caf\xe9"
+    assert done.stdout.strip() == cafe + rb" \uc2f8\uc6c0"
+
+
+def test_names_of_files_in_another_encoding_are_remarked():
+    done = subprocess.run(
+        [sys.executable, "-c", "from wsvad_jax import cli; cli.run(lambda: 0)"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert "names of files as ascii" in done.stderr and "PYTHONUTF8=1" in done.stderr
 
 
 def test_a_recipe_by_name(tmp_path, monkeypatch):

@@ -2,10 +2,12 @@
 
 import errno
 import fcntl
+import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from wsvad_jax import files
@@ -90,6 +92,18 @@ def test_names_of_files_that_are_no_unicode_are_kept(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "caf\\udce9.mp4"
 
 
+def test_a_key_that_is_there_twice(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text('[{"video": "a", "segments": [[0, 9]], "segments": []}]')
+    with pytest.raises(
+        InputError, match=r'truth.json: the key "segments" .*\[\[0, 9\]\] and \[\]'
+    ):
+        files.read_json(path)
+    # In two objects it is no second time.
+    path.write_text('{"a": {"name": 1}, "b": {"name": 2}}')
+    assert files.read_json(path) == {"a": {"name": 1}, "b": {"name": 2}}
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]
 )
@@ -113,3 +127,17 @@ def test_a_temporary_name_is_short_and_keeps_the_suffix(tmp_path):
             assert name.endswith("y") or temporary.suffix == (tmp_path / name).suffix
         assert (tmp_path / name).read_text() == name
     assert files.temporary_stem("a/b.npy") != files.temporary_stem("a/b.json")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("content", ["text", "array"])
+def test_a_full_disk_comes_with_the_file_s_name(tmp_path, content):
+    path = tmp_path / "gate.npy"
+    with (
+        pytest.raises(OSError, match="No space left") as e,
+        files.atomic_path(path),
+        open("/dev/full", "wb", buffering=0) as f,
+    ):
+        np.ones(999).tofile(f) if content == "array" else f.write(b"x" * 9999)
+    assert (e.value.errno, e.value.filename) == (errno.ENOSPC, str(path))
+    assert not any(tmp_path.iterdir())

@@ -8,12 +8,15 @@ model is a folder with `params/` and `meta.json` (recipe, card, step, the same d
 and hashes), written by training and by `convert`.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import pathlib
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -75,13 +78,14 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         record = {**record, "digest": digest(tree)}
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
-            ),
-            force=True,
-        )
+        with _raised_only():
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(
+                    tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
+                ),
+                force=True,
+            )
 
         # These tell a damaged file from one that can't be read at the moment.
         if hosts.is_first():
@@ -217,6 +221,27 @@ class Checkpoints:
         self.manager.close()
 
 
+@contextlib.contextmanager
+def _raised_only() -> Iterator[None]:
+    """Keeps orbax from logging an error that it raises as well.
+
+    After an error asyncio stays silent: it logs what is left of failed tasks when they
+    are collected, at the end of the process.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            if logger.name != "asyncio" or not failed:
+                logger.setLevel(level)
+
+
 def _stored(folder: pathlib.Path) -> dict[str, Any] | None:
     """Returns the hashes that a checkpoint holds of its files, None where it has none.
 
@@ -301,7 +326,10 @@ def save_params(
             (directory / "meta.json").unlink(missing_ok=True)
             shutil.rmtree(target, ignore_errors=True)
     tree = {"params": params, "batch_stats": batch_stats}
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with (
+        _raised_only(),
+        ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
+    ):
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
     meta = {**meta, "digest": digest(tree)}
     if hosts.is_first():

@@ -1,7 +1,9 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
+import codecs
 import hashlib
 import importlib.util
+import io
 import os
 import pathlib
 import platform
@@ -11,11 +13,27 @@ from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from wsvad_jax import flags
-from wsvad_jax.errors import InputError, Stopped, is_no_device, machine_fault, one_line
+from wsvad_jax.errors import InputError, Stopped, one_line
+from wsvad_jax.faults import (
+    OUT_OF_MEMORY,
+    fault_of_machine,
+    full_disk,
+    is_of_others,
+    is_out_of_memory,
+    same_command,
+)
 from wsvad_jax.files import cache_dir
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+
+__all__ = [
+    "OUT_OF_MEMORY",
+    "fault_of_machine",
+    "is_of_others",
+    "is_out_of_memory",
+    "same_command",
+]
 
 EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
 EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command anew
@@ -26,19 +44,13 @@ RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to 
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
-OUT_OF_MEMORY = (
-    "there is not enough memory; take a larger config.data.parts or config.model.remat "
-    "(VadCLIP, DSANet: the same numbers from less memory), config.data.placement=host, "
-    "or a smaller batch_size"
-)
-
-
 def run(main: Callable[[], int]) -> None:
     """Runs a program's `main` and ends the process with its exit code.
 
     What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
     error and a non-zero code; a traceback means a fault of ours.
     """
+    print_any_name()
     keep_compiled()
     try:
         code = main()
@@ -48,7 +60,8 @@ def run(main: Callable[[], int]) -> None:
     except OSError as e:
         if e.strerror is None:
             raise
-        print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
+        text = full_disk(e) or f"{e.filename or 'a file'}: {e.strerror}"
+        print(f"error: {text}", file=sys.stderr)
         code = EXIT_INPUT
     except Stopped as e:
         print(f"stopped: {e}; {same_command()} resumes from there", file=sys.stderr)
@@ -82,52 +95,21 @@ def run(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-def same_command() -> str:
-    """Returns how to name the command that resumes what this one began."""
-    again = "--restart" in sys.argv[1:]
-    return "the same command" + (" without --restart" if again else "")
+def print_any_name() -> None:
+    """Has the terminal's encoding stop nothing, and says where names of files may fail.
 
-
-def fault_of_machine(error: Exception) -> str:
-    """Returns what this machine lacks in a sentence, "" if a fault of ours is likelier."""
-    if is_no_device(error):
-        platforms = os.environ.get("JAX_PLATFORMS", "")
-        asked = f"JAX_PLATFORMS={platforms}" if platforms else "JAX"
-        why = one_line(error, 400).partition(" (set JAX_PLATFORMS")[0]
-        why = why if str(error) else "it is installed without support for that kind"
-        return (
-            f"{asked} asks for a device that JAX doesn't find on this machine ({why}); "
-            "set JAX_PLATFORMS=cpu, or unset it to use what there is"
+    What an encoding has no letters for is printed as an escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    encoding = sys.getfilesystemencoding()
+    if codecs.lookup(encoding).name != "utf-8":
+        print(
+            f"remark: Python reads names of files as {encoding} here, so that files with "
+            "other letters in their names count as missing; set PYTHONUTF8=1",
+            file=sys.stderr,
         )
-    if is_out_of_memory(error):
-        return f"{OUT_OF_MEMORY} ({one_line(error)})"
-    # Libraries that write and read files have errors of their own kinds.
-    return "" if is_of_jax(error) else machine_fault(error)
-
-
-def is_of_jax(error: Exception) -> bool:
-    """Whether an error is that of a computation."""
-    return "JaxRuntimeError" in {kind.__name__ for kind in type(error).__mro__}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is that a device, or this machine, has no memory left."""
-    if isinstance(error, MemoryError):
-        return True
-    # A full disk and too many open files have the same name, but a system's number.
-    text = str(error)
-    return text.startswith("RESOURCE_EXHAUSTED") and "os_error_code" not in text
-
-
-def is_of_others(error: Exception) -> bool:
-    """Whether an error is that another process of a run doesn't answer any more."""
-    jax = sys.modules.get("jax")
-    signs = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "oordination service")
-    return (
-        jax is not None
-        and jax.process_count() > 1
-        and any(sign in str(error) for sign in signs)
-    )
 
 
 def keep_compiled() -> None:

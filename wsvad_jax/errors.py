@@ -18,6 +18,9 @@ STATUS = re.compile(
     r"|CANCELLED|UNAUTHENTICATED)\b"
 )
 MEMORY = re.compile(r"(?i)can(?:'t|not) allocate memory|bad_alloc|unable to allocate")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = re.compile(r"No space left on device|[Dd]isk quota exceeded")
+PATH = re.compile(r"(?:^|[\s'\"(=])((?:/[^\s'\"/:;,)]+)+)")
 DEVICE = re.compile(r"Unable to initialize backend|Unknown backend|No visible \w+ dev")
 
 
@@ -99,6 +102,18 @@ def machine_fault(error: BaseException) -> str:
         ):
             return one_line(e)
     return ""
+
+
+def without_room(error: BaseException) -> str | None:
+    """Returns the file for which a disk has no room, "" unknown; None: another error."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in FULL
+    if not full and not NO_ROOM.search(text):
+        return None
+    if isinstance(error, OSError) and error.filename:
+        return str(error.filename)
+    path = OPENED.search(text) or PATH.search(text)
+    return path[1] if path else ""
 
 
 def is_no_device(error: BaseException) -> bool:

@@ -8,12 +8,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.errors import InputError, check_readable
+from wsvad_jax.errors import FULL, InputError, check_readable
 
 LONG_SUFFIX = 16  # bytes up to which a temporary file keeps its suffix
 BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
@@ -22,6 +24,8 @@ BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What `np.save` says where a disk takes fewer values than it has.
+SHORT = re.compile(r"\d+ requested and \d+ written")
 # What the system says of a name or its place, while other files can be written.
 ABOUT_ONE_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
@@ -39,22 +43,39 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers choose their format by it.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
-    handle, name = tempfile.mkstemp(
-        prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
-    )
+    with naming(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
+        )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb") as f:
-            os.fsync(f.fileno())
-        # mkstemp makes private files; readers of shared folders need the usual mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            with open(temporary, "rb") as f:
+                os.fsync(f.fileno())
+            # mkstemp makes private files; readers of shared folders need the usual mode.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names `path` where a disk has no room for what is written in the block."""
+    try:
+        yield
+    except OSError as e:
+        # The system doesn't say of which file, and NumPy not even why.
+        if e.errno is None and SHORT.fullmatch(str(e)):
+            why = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
+        if e.errno in FULL:
+            e.filename = os.fspath(path)
+        raise
 
 
 def temporary_stem(path: str | os.PathLike) -> str:
@@ -147,11 +168,12 @@ def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file, with or without a byte order mark.
 
     Raises:
-      InputError: the file is missing, is not JSON, or can't be read now (Unreadable).
+      InputError: the file is missing, is not JSON, has a key twice in one object, or
+        can't be read now (Unreadable).
     """
     try:
         text = read_text(path)
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
         if "\\u" in text:  # half a surrogate pair is text only in names of files
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
         return value
@@ -160,8 +182,23 @@ def read_json(path: str | os.PathLike) -> Any:
     except OSError as e:
         check_readable(path, e)
         raise
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
     except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
         raise InputError(f"{path}: expected a JSON file, but {e}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object, each of whose keys is there once."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    # Python's reader would take the last value, and lose the others in silence.
+    name = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+    values = " and ".join(f"{json.dumps(v):.40}" for k, v in pairs if k == name)
+    raise InputError(
+        f'the key "{name}" is there twice in one object ({values:.120}); keep one'
+    )
 
 
 def hashes(folder: str | os.PathLike) -> dict[str, list]:

@@ -304,6 +304,8 @@ def run(
     events.check_rules(**rules)
     stop = stop or threading.Event()
     live = Live(detector, **rules)
+    encoding = getattr(out or sys.stdout, "encoding", None) or "utf-8"
+    unicode = encoding.lower().startswith("utf")
     with Stream(
         source,
         frame=live.eyes.frame,
@@ -313,7 +315,9 @@ def run(
         pauses=pauses,
     ) as stream:
         for line in _lines(live, stream, stop):
-            print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
+            # Letters that the output's encoding lacks are escaped as JSON does it.
+            text = json.dumps(line, ensure_ascii=not unicode)
+            print(text, file=out, flush=True)
     return live.window.count
 
 

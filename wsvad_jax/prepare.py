@@ -256,7 +256,8 @@ def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> No
     if problems.errors:
         lines.append(f"left out: {len(problems.errors)} problems")
     lines += [f"  {error}" for error in problems.errors]
-    lines += [f"remark: {remark}" for remark in found.remarks]
+    read = [remark for split in found.splits.values() for remark in split.remarks]
+    lines += [f"remark: {remark}" for remark in [*found.remarks, *read]]
     files.write_text(path / REPORT, "\n".join(lines) + "\n")
     print("\n".join(lines[:20]))
     if len(lines) > 20:

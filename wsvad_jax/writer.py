@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.files import write_text
+from wsvad_jax.files import naming, write_text
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
@@ -69,8 +69,9 @@ class Writer:
 
         # One write call and a flush per line: a killed process loses no line, and only
         # its last one can be incomplete.
-        self._file.write(json.dumps({"step": int(step), **values}) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps({"step": int(step), **values}) + "\n")
+            self._file.flush()
 
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         if self._tensorboard and numbers:
@@ -81,8 +82,9 @@ class Writer:
     def flush(self) -> None:
         """Writes all buffered data to disk."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with naming(self.path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()
 

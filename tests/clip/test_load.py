@@ -200,6 +200,70 @@ def test_what_a_folder_lacks(tmp_path, folder):
         load(folder)
 
 
+@pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
+def test_two_weight_files_that_differ(folder, snapshot, second):
+    flat = {
+        k: np.array(x * 1.01, np.float32)
+        for k, x in names.flatten(snapshot.params).items()
+    }
+    write_second(folder, snapshot, flat, second)
+    with pytest.raises(
+        InputError, match=f"flax_model.msgpack and {second} hold different weights"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_two_weight_files_that_agree(folder, snapshot, second, kind):
+    flat = {k: np.array(x, kind) for k, x in names.flatten(snapshot.params).items()}
+    write_second(folder, snapshot, flat, second)
+    assert load(folder).weights_hash == snapshot.weights_hash
+    # Half of a download is nothing that another program could take.
+    (folder / second).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert load(folder).weights_hash == snapshot.weights_hash
+
+
+def write_second(folder, snapshot, flat, name) -> None:
+    """Writes weights beside those that are there."""
+    state = {k: np.array(x, order="C") for k, x in names.flax_to_torch(flat).items()}
+    if name.endswith(".bin"):
+        import torch
+
+        torch.save({k: torch.tensor(x) for k, x in state.items()}, folder / name)
+    else:
+        import safetensors.numpy
+
+        safetensors.numpy.save_file(state, folder / name)
+
+
+def test_an_adapter_beside_the_weights(folder):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(InputError, match="adapter_config.json .* merge it"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(folder, snapshot, value):
+    flat = {k: np.array(x) for k, x in names.flatten(snapshot.params).items()}
+    flat["vision_model/pre_layrnorm/bias"][3] = value
+    save_snapshot(folder, snapshot.text, snapshot.vision, names.unflatten(flat))
+    with pytest.raises(
+        InputError,
+        match=r"NaN or infinite, in vision_model/pre_layrnorm/bias \(1 of 64 values\)",
+    ):
+        load(folder)
+
+
+def test_a_folder_of_open_clip(folder):
+    (folder / "config.json").unlink()
+    (folder / "open_clip_config.json").write_text("{}")
+    with pytest.raises(
+        InputError, match="it looks like a model of open_clip; expected a CLIP model"
+    ):
+        load(folder)
+
+
 @pytest.mark.parametrize("name", ["./no/such", "/no/such", "~/no", "a/b/c"])
 def test_missing_folder_is_not_looked_up(name):
     with pytest.raises(InputError, match="no such folder; pass a local folder"):

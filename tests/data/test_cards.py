@@ -91,6 +91,22 @@ def test_infer():
     assert card.class_names == ("NORMAL", "fire")
 
 
+@pytest.mark.parametrize("other", ["fight", "Fi ght", "\uff26ight", "Fi\u200cght"])
+def test_labels_that_look_alike(other):
+    with pytest.raises(InputError, match="one class written in two ways or two"):
+        cards.infer(["Normal", "Fight", other])
+
+
+def test_names_of_classes_are_compared_as_they_look():
+    card = json.loads(json.dumps(CARD))
+    card["classes"][2]["name"] = "Fe\u0301u\u00a0 de  for\u00adet\u200b"
+    card["normal"] = "\ufeffNormal"
+    assert Card.from_json(card, "x").class_names[2] == "F\u00e9u de foret"
+    card["classes"][2]["name"] = "\u200b"
+    with pytest.raises(InputError, match="name must be a text"):
+        Card.from_json(card, "x")
+
+
 @pytest.mark.parametrize(
     ("name", "prompt"),
     [

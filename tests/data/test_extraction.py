@@ -1,5 +1,6 @@
 """Features of real video files: what they equal, and what they cost."""
 
+import dataclasses
 import fractions
 import shutil
 import threading
@@ -60,6 +61,20 @@ def torch_features(clip, pictures):
     model = CLIPVisionModelWithProjection.from_pretrained(str(clip)).eval()
     with torch.no_grad():
         return model(**pixels).image_embeds.numpy()
+
+
+def test_features_past_half_precision_are_no_features(snapshot, folder):
+    kernel = snapshot.params["visual_projection"]["kernel"] * np.float32(1e7)
+    params = snapshot.params | {"visual_projection": {"kernel": kernel}}
+    large = Extractor(dataclasses.replace(snapshot, params=params), batch_size=4)
+    errors: list[InputError] = []
+    assert not list(large.stream([folder / "a.mp4", folder / "b.mp4"], errors=errors))
+    assert [str(e).partition(":")[0] for e in errors] == [
+        str(folder / "a.mp4"),
+        str(folder / "b.mp4"),
+    ]
+    with pytest.raises(InputError, match="NaN or past float16's 65504"):
+        large(folder / "b.mp4")
 
 
 def test_features_equal_those_of_transformers(tmp_path, snapshot, shared):

@@ -31,6 +31,19 @@ def test_without_card(own):
     assert found.protocol == FeatureProtocol(crops=1)
 
 
+@pytest.mark.parametrize(
+    "spelling", ["Fi\u200bre", "\ufeffFire", "Fire\u2060", "F\u00adire\u200e"]
+)
+def test_labels_are_compared_as_they_look(own, spelling):
+    own.rows["train"][2] = ("f0", spelling)
+    own.write_list("train", own.rows["train"])
+    own.truth[2]["segments"][1][2] = spelling
+    own.write_truth(own.truth)
+    found = load(own)
+    assert found.card.class_names == ("Normal", "Fight", "Fire")
+    assert [r.label for r in found.splits["train"]][2] == (2,)
+
+
 def test_with_card_protocol_and_crops(own):
     own.write_card(stride=8, test_crop=1)
     for video in [v for rows in own.rows.values() for v, _ in rows]:

@@ -24,11 +24,22 @@ WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 OTHER_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json",
+    "adapter_config.json",
     "open_clip_config.json", "vocab.json", "merges.txt", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json",
 )  # fmt: skip
 # What other programs keep weights in: named where a snapshot has nothing else.
 OTHER_WEIGHTS = (".safetensors", ".bin", ".msgpack", ".h5", ".pt", ".pth", INDEX)
+ADAPTER = ("adapter_config.json", "adapter_model.")
+OTHER_KINDS = {  # by files that only they have
+    "a model of open_clip": (
+        "open_clip_config.json",
+        "open_clip_pytorch_model.bin",
+        "open_clip_model.safetensors",
+    ),
+    "a model of sentence-transformers": ("modules.json",),
+    "a pipeline of diffusers": ("model_index.json",),
+}
 QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 
 
@@ -83,6 +94,46 @@ def download(name: str) -> pathlib.Path:
             get(*set(_shards(path / f"{weights}{INDEX}").values()))
             break
     return path
+
+
+def check_adapter(folder: pathlib.Path) -> None:
+    """Raises InputError where an adapter belongs to a folder's weights."""
+    # transformers applies it, so that the weights alone are another model.
+    found = sorted(p.name for p in folder.iterdir() if p.name.startswith(ADAPTER))
+    if found:
+        raise InputError(
+            f"{folder}: {' and '.join(found)} are an adapter of the weights (LoRA), which "
+            "isn't applied here; merge it into them first (PEFT's merge_and_unload, then "
+            "save_pretrained), or remove it to use the weights as they are"
+        )
+
+
+def other_weights(chosen: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the other weight files beside the one that `find_weights` chose."""
+    paths = [
+        chosen.with_name(name + end) for name in _readable() for end in ("", INDEX)
+    ]
+    return [path for path in paths if path != chosen and path.exists()]
+
+
+def check_config(folder: pathlib.Path) -> None:
+    """Raises InputError where a folder holds another program's model."""
+    if (folder / "config.json").exists():
+        return
+    names = {path.name for path in folder.iterdir()}
+    kinds = [
+        kind
+        for kind, of_it in OTHER_KINDS.items()
+        if any(map(names.__contains__, of_it))
+    ]
+    found = ", ".join(sorted(n for n in names if n.endswith((*OTHER_WEIGHTS, ".json"))))
+    if kinds or found:
+        is_what = f"it looks like {kinds[0]}" if kinds else f"it has {found:.120}"
+        raise InputError(
+            f"{folder}: no config.json there; {is_what}; expected a CLIP model as "
+            "transformers saves it (CLIPModel.save_pretrained): config.json, vocab.json, "
+            f"merges.txt and {WEIGHT_FILES[1]}"
+        )
 
 
 def find_weights(folder: pathlib.Path) -> pathlib.Path:

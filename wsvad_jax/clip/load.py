@@ -129,14 +129,19 @@ def load(name_or_dir: str | os.PathLike) -> Snapshot:
 
     Raises:
       InputError: no such model or folder; a file of it missing or damaged; tensors
-        missing, unknown or of wrong shape (all of them named).
+        missing, unknown, not finite or of wrong shape (all of them named); an adapter
+        beside the weights; two weight files that hold different ones.
     """
     local = os.path.isdir(name_or_dir)
     path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
+    hub.check_adapter(path)
+    hub.check_config(path)
     text, vision = read_configs(path)
     file = hub.find_weights(path)
     state, source = hub.read_tensors(file)
     flat = names.collect(names.tree_shapes(text, vision), state, source, str(file))
+    for other in hub.other_weights(file):
+        _compare(flat, state, source, file, other)
     return Snapshot(
         params=names.unflatten(flat),
         text=text,
@@ -241,6 +246,37 @@ def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> An
             f"{file}: {heads} attention heads don't divide the hidden_size {width}"
         )
     return kind(**values)
+
+
+def _compare(
+    flat: names.Flat,
+    state: names.Flat,
+    source: names.Source,
+    file: pathlib.Path,
+    other: pathlib.Path,
+) -> None:
+    """Compares a second weight file of a folder with the one that was read.
+
+    Raises:
+      InputError: it holds other weights, so that programs would take different models.
+    """
+    try:
+        theirs, their_source = hub.read_tensors(other)
+    except InputError:
+        return  # half a download or a pointer: nothing that could be taken instead
+    for path, ours in flat.items():
+        (name, convert), own = their_source(path), state[source(path)[0]]
+        # A copy in half precision is the same model: both are rounded alike first.
+        kinds = [x.dtype for x in (own, theirs.get(name, own)) if x.dtype.itemsize < 4]
+        a, b = (
+            x.astype(kinds[0] if kinds else np.float32).astype(np.float32)
+            for x in (ours, convert(theirs.get(name, np.zeros(0, np.float32))))
+        )
+        if a.shape != b.shape or not np.array_equal(a, b):
+            raise InputError(
+                f"{file.parent}: {file.name} and {other.name} hold different weights "
+                f"({path} differs), so it isn't known which are meant; remove one of them"
+            )
 
 
 def weights_hash(flat: Mapping[str, np.ndarray]) -> str:

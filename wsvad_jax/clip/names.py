@@ -90,10 +90,11 @@ def collect(
       where: name of the state dict in errors.
 
     Raises:
-      InputError: tensors are missing, unknown or of wrong shape; it names all of them.
+      InputError: tensors are missing, unknown, of wrong shape, or not finite; it names
+        all of them.
     """
 
-    flat, used, missing, misshapen = {}, set(), {}, []
+    flat, used, missing, misshapen, infinite = {}, set(), {}, [], []
     for path, shape in shapes.items():
         name, convert = source(path)
         used.add(name)
@@ -107,6 +108,8 @@ def collect(
             misshapen.append(f"{found} for {path} {list(shape)}")
         else:
             flat[path] = np.ascontiguousarray(leaf, np.float32).reshape(shape)
+            if bad := np.count_nonzero(~np.isfinite(flat[path])):
+                infinite.append(f"{name} ({bad} of {leaf.size} values)")
 
     # All problems in one message, rather than one per attempt.
     problems = {
@@ -119,6 +122,11 @@ def collect(
         raise InputError(
             f"{where}: its tensors are not those of the CLIP model that its sizes "
             f"describe; {'; '.join(listed)}"
+        )
+    if infinite:
+        raise InputError(
+            f"{where}: weights that are NaN or infinite, in {', '.join(infinite)}; take "
+            "the file of an earlier step of the training, or get it again"
         )
     return flat
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from wsvad_jax import files
 from wsvad_jax.data.cards import Card, near
-from wsvad_jax.data.features import shape_of
-from wsvad_jax.data.names import video_id
+from wsvad_jax.data.features import array_of
+from wsvad_jax.data.names import spelt, video_id
 from wsvad_jax.errors import InputError
 
 UNITS = ("frames", "seconds")
@@ -182,8 +182,7 @@ def read_masks(folder: str | os.PathLike, videos: Iterable[str]) -> dict[str, Tr
         path = pathlib.Path(folder) / f"{video}.npy"
         if not path.is_file():
             continue
-        shape_of(path, "biuf")
-        mask = np.load(path, allow_pickle=False)
+        mask = array_of(path, "biuf")
         if mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
             raise InputError(f"{path}: expected one 0 or 1 a frame, found {mask.shape}")
         padded = np.concatenate([[0], mask.astype(np.int8), [0]])
@@ -254,7 +253,7 @@ def _class_in(
     strict: bool,
 ) -> tuple[int, list[str]]:
     """Returns an event's class, held against the video's labels, and remarks."""
-    start, end, name = event
+    start, end, name = event[0], event[1], spelt(event[2])
     c = _class_of(name, label, where, card, strict)
     # Released files give a normal video one segment, the whole of it.
     whole = start == 0 and end > frames - card.stride

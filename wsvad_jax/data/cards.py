@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wsvad_jax.data.names import spelt
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
 
@@ -101,6 +102,7 @@ class Card:
             )
         value = {**(defaults or {}), **value}
         normal = value.get("normal", "Normal")
+        normal = spelt(normal) if isinstance(normal, str) else normal
         if labels and "classes" not in value:
             _text(normal, "normal", source)
             classes = list(infer(labels, normal, source).classes)
@@ -152,12 +154,12 @@ def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> C
 
     Raises:
       InputError: no label is `normal`, there is no other, or two labels are one but
-        for capitals, blanks or characters that can't be seen.
+        for capitals, blanks or the width of letters.
     """
     found = sorted(set(labels))
-    spelt: dict[str, str] = {}
+    written: dict[str, str] = {}
     for label in found:
-        if (other := spelt.setdefault(folded(label), label)) != label:
+        if (other := written.setdefault(folded(label), label)) != label:
             raise InputError(
                 f"{name}: the training list has the labels {other!r} and {label!r}, one "
                 "class written in two ways or two classes; write it in one way, or name "
@@ -189,7 +191,10 @@ def _classes(value: Any, source: str) -> list[ClassCard]:
                 f'{source}: a class is {{"name": ..., "prompts": [...]}}, '
                 f"found {item!r}"
             )
-        name = _text(item.get("name"), "a class's name", source)
+        name = item.get("name")
+        name = _text(
+            spelt(name) if isinstance(name, str) else name, "a class's name", source
+        )
         if set(name) & set("+,\n"):
             raise InputError(
                 f"{source}: the class name {name!r} holds '+', ',' or a line break, "

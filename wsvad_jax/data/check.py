@@ -185,7 +185,8 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
             except InputError as e:
                 problems(e)
         videos = [v for v in videos if v not in part or v.video in kept]
-    _values(videos, problems)
+    for remark in _values(videos, problems):
+        found.remark("features", remark)
     found.take("features", problems)
     stride = found.card.stride if found.card else FRAMES_PER_SNIPPET
     for video in videos:
@@ -196,15 +197,17 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
     return videos
 
 
-def _values(videos: Sequence[Video], problems: Problems) -> None:
+def _values(videos: Sequence[Video], problems: Problems) -> list[str]:
+    remarks: list[str] = []
     with Progress("reading features", len(videos), unit="video") as progress:
         for video in videos:
             for path in video.paths:
                 try:
-                    features.read(path)
+                    features.read(path, remarks)
                 except InputError as e:
                     problems(e)
             progress.update()
+    return remarks
 
 
 def _films(found: Findings, plan: own_videos.Plan) -> list[Video]:

@@ -258,7 +258,8 @@ class _Job:
 
     def _close(self) -> None:
         frames = self.count // len(self.total)
-        self.snippets.append((self.total / frames).astype(np.float16))
+        with np.errstate(over="ignore"):  # `_finished` looks
+            self.snippets.append((self.total / frames).astype(np.float16))
         self.total[:], self.count = 0, 0
 
     def result(self) -> Extracted:
@@ -307,9 +308,18 @@ def _finished(
     tick(frames)
     for job in [job for job in jobs if job.whole]:
         jobs.remove(job)
-        if not job.error:
-            yield job.result()
-        elif errors is not None:
+        found = None if job.error else job.result()
+        # Nothing can be learnt from such features, and readers refuse them later.
+        if found is not None and not np.isfinite(found.features).all():
+            job.error = InputError(
+                f"{job.video.path}: the image tower gives values that are NaN or past "
+                "float16's 65504; check the CLIP model's weights"
+            )
+            if errors is None:
+                raise job.error
+        if found is not None and not job.error:
+            yield found
+        elif job.error and errors is not None:
             errors.append(job.error)
 
 

@@ -7,6 +7,7 @@ file is read (`Records`). A file that fails is one `InputError` that names it.
 import dataclasses
 import math
 import pathlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +24,21 @@ from wsvad_jax.progress import Progress
 # Axes of one file: snippets and width, or with crops before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
 OWN = "TD, NTD or TND"  # told apart by `data.axes`
+LOST = 0.01  # share by which float16 may change an array
+LOOK = 24  # bytes that tell formats apart
+FORMATS = (
+    (b"PK\x03\x04", "a zip archive, as np.savez and torch.save write it; use np.save"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS; get the file with git lfs pull",
+    ),
+    (b"\x89HDF", "an HDF5 file; write its array with np.save"),
+    (b"MATLAB", "a MATLAB file; write its array with np.save"),
+    (b"\x1f\x8b", "packed with gzip; unpack it"),
+    (b"\x80", "a Python pickle; write its array with np.save"),
+    (b"<", "a web page or XML; get the file again"),
+    (b"{", "a JSON text; write its array with np.save"),
+)
 BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside features
 
 
@@ -58,19 +74,24 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
       kinds: of NumPy's dtypes that it may hold, floats by default.
 
     Raises:
-      InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats.
+      InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats,
+        or more than one array.
     """
     try:
         size = path.stat().st_size
         with open(path, "rb") as f:
             if not size:
                 raise InputError(f"{path}: the file is empty; extract the video again")
+            if kind := _other_format(f.read(LOOK)):
+                raise InputError(f"{path}: expected a .npy file, but it is {kind}")
+            f.seek(0)
             version = np.lib.format.read_magic(f)
             read = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
-            shape, _, dtype = read(f)
+            with _quiet():
+                shape, _, dtype = read(f)
             held = size - f.tell()
     except FileNotFoundError:
         raise InputError(
@@ -87,28 +108,58 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
         ) from None
     if dtype.kind not in kinds or dtype.itemsize > 8:
         wanted = "float16, float32 or float64" if kinds == "f" else "one 0 or 1 a frame"
-        raise InputError(f"{path}: holds {dtype.name} values; expected {wanted}")
+        name = "bfloat16 (or other raw)" if dtype.kind == "V" else dtype.name
+        raise InputError(f"{path}: holds {name} values; expected {wanted}")
     expected = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or held < expected:
         raise InputError(
             f"{path}: the file is truncated ({held} bytes of {expected}); extract or "
             "copy the video's features again"
         )
+    if held > expected:
+        raise InputError(
+            f"{path}: {held - expected} bytes are left behind its array of shape "
+            f"{list(shape)}, so it may hold several arrays, of which only the first would "
+            "be read; save one array per file"
+        )
     return shape
 
 
-def read(path: pathlib.Path) -> Float16[np.ndarray, "..."]:
-    """Reads a feature file as float16.
-
-    Raises:
-      InputError: see `shape_of`; or a value that is NaN, infinite or past float16.
-    """
-    shape_of(path)
+def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
+    """Returns a file's array as it is stored, see `shape_of`."""
+    shape_of(path, kinds)
     try:
-        stored = np.load(path, allow_pickle=False)
+        with _quiet():
+            return np.load(path, allow_pickle=False)
     except (OSError, MemoryError) as e:
         check_readable(path, e)
         raise
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Keeps NumPy from remarking on every header that Python 2 wrote; they are read."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _other_format(head: bytes) -> str:
+    """Returns what a file is by its first bytes, "" where it may be .npy."""
+    return next((kind for mark, kind in FORMATS if head.startswith(mark)), "")
+
+
+def read(
+    path: pathlib.Path, remarks: list[str] | None = None
+) -> Float16[np.ndarray, "..."]:
+    """Reads a feature file as float16.
+
+    Args:
+      path: of the file.
+      remarks: takes a sentence where small values are lost that hardly matter.
+
+    Raises:
+      InputError: see `shape_of`; or a value that is NaN, infinite or past float16, or
+        values so small that float16 can't tell them apart.
+    """
+    stored = array_of(path)
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(stored, np.float16)
     # A sum is finite only if all its terms are; it costs a tenth of looking at each.
@@ -124,7 +175,42 @@ def read(path: pathlib.Path) -> Float16[np.ndarray, "..."]:
                 f"{path}: {int(bad.sum())} values cannot be used, the first at "
                 f"{list(where)} is {value} ({kind}); extract the video again"
             )
+    if stored.dtype != np.float16:
+        _check_small(path, stored, features, remarks)
     return features
+
+
+def _check_small(
+    path: pathlib.Path,
+    stored: np.ndarray,
+    features: Float16[np.ndarray, "..."],
+    remarks: list[str] | None,
+) -> None:
+    """Looks for values that are too small for float16.
+
+    Raises:
+      InputError: with them, the array would change by more than `LOST`.
+    """
+    largest = float(np.abs(stored).max(initial=0))
+    # Below float16's normal numbers the error is half a step of 2**-24 at most.
+    if 0 < largest < math.sqrt(stored.size) * 2.0**-25 / LOST:
+        wide = stored.astype(np.float64) / largest
+        change = np.linalg.norm(wide - features / np.float64(largest))
+        if change > LOST * np.linalg.norm(wide):
+            raise InputError(
+                f"{path}: its largest value is {largest:.3g}, too small for float16, in "
+                "which features are kept; multiply all features by one number, so that "
+                "they are near 1"
+            )
+    if remarks is None:
+        return
+    before, after = np.count_nonzero(stored), np.count_nonzero(features)
+    if after < before / 2:
+        remarks.append(
+            f"{path}: {before - after} of {before} values become 0 in float16, in which "
+            "features are kept; the largest value is "
+            f"{largest:.3g}"
+        )
 
 
 class Problems:
@@ -257,6 +343,7 @@ class Records:
         problems: Problems,
     ):
         self.videos, self.stride, self.problems = list(videos), stride, problems
+        self.remarks: list[str] = []  # what reading the features shows
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -264,7 +351,7 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         for video in self.videos:
             try:
-                features = _features(video)
+                features = _features(video, self.remarks)
             except InputError as e:
                 self.problems(e)
                 continue
@@ -272,8 +359,8 @@ class Records:
             yield Record(video.video, features, video.label, frames, video.segments)
 
 
-def _features(video: Video) -> Float16[np.ndarray, "N T D"]:
+def _features(video: Video, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
     if video.layout == "TD":
-        return np.stack([read(path) for path in video.paths])
-    features = read(video.paths[0])
+        return np.stack([read(path, remarks) for path in video.paths])
+    features = read(video.paths[0], remarks)
     return features if video.layout == "NTD" else np.moveaxis(features, 1, 0)

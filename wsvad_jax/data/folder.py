@@ -43,7 +43,7 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
-from wsvad_jax.data.names import Hints, plain
+from wsvad_jax.data.names import Hints, plain, spelt
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import VIDEOS, beside, passed_over
 from wsvad_jax.data.truth_units import Clock
@@ -307,7 +307,7 @@ def _check_listed(
 
 def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
     names = {card.class_names[c] for c in video.label}
-    if names != {part.strip() for part in (truth.label or "").split("+")}:
+    if names != {spelt(part) for part in (truth.label or "").split("+")}:
         raise InputError(
             f"{truth.source}: video {video.video} is labelled {truth.label}, but "
             f"{'+'.join(sorted(names))} in the test list; correct one of them"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.data import annotations
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
-from wsvad_jax.data.names import EXTENSIONS, plain, video_id
+from wsvad_jax.data.names import EXTENSIONS, plain, spelt, video_id
 from wsvad_jax.errors import InputError
 
 __all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
@@ -118,7 +118,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
             f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
             "joined by '+', in double quotes or none"
         )
-    labels = tuple(dict.fromkeys(part.strip() for part in label.split("+")))
+    labels = tuple(dict.fromkeys(spelt(part) for part in label.split("+")))
     if not all(labels):
         raise InputError(
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "

@@ -23,6 +23,12 @@ EXTENSIONS = frozenset(
     | {".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"}
 )
 FEATURES = ".npy"
+# Unicode's ignorable characters, which nothing is drawn for. The two joiners stay: words
+# of Persian and of Indian languages are written with them.
+UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 SIMILAR = 20  # names that are compared with all others, letter by letter
 Thing = TypeVar("Thing")
 
@@ -31,6 +37,15 @@ def plain(name: str) -> str:
     """Returns a name in the form in which names are compared; its ending stays."""
     name = unicodedata.normalize("NFC", name.replace("\\", "/")).strip()
     return str(pathlib.PurePosixPath(name))
+
+
+def spelt(label: str) -> str:
+    """Returns a label in the form in which labels are compared and kept.
+
+    It is composed (NFC), without characters that can't be seen, and any blanks between
+    its words are one space: what looks the same is the same.
+    """
+    return " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", label)).split())
 
 
 def video_id(name: str) -> str:
