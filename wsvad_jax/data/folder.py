@@ -18,7 +18,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files
-from wsvad_jax.data import annotations, cards, sidecar
+from wsvad_jax.data import annotations, cards, names, sidecar
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import (
@@ -38,7 +38,7 @@ from wsvad_jax.data.lists import (
     video_id,
     without_doubles,
 )
-from wsvad_jax.data.names import Hints, plain
+from wsvad_jax.data.names import Hints
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import VIDEOS, beside, passed_over
 from wsvad_jax.data.walk import Passed
@@ -315,13 +315,13 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
 def feature_files(
     root: pathlib.Path, passed: Passed | None = None
 ) -> dict[str, pathlib.Path]:
-    """Maps names, relative to the features' folder and without .npy, to files."""
-    names = {
-        plain(p.relative_to(root).as_posix().removesuffix(".npy")): p
-        for p in npy_files(root, passed or Passed(), every_name=True)
-    }
-    # Some extractors keep the video's extension: a.mp4.npy.
-    return {video_id(name): path for name, path in names.items()} | names
+    """Maps names, relative to the features' folder and without .npy, to files.
+
+    Some extractors keep the video's extension: a.mp4.npy is of "a.mp4" and of "a".
+    """
+    paths = npy_files(root, passed or Passed(), every_name=True)
+    named = names.index((path.relative_to(root).as_posix(), path) for path in paths)
+    return {name: found[0] for name, found in named.items()}
 
 
 def _videos(
