@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import unicodedata
 
@@ -12,6 +13,7 @@ from untrained import write_model
 
 from wsvad_jax import detect, extract
 from wsvad_jax.data import extract_files
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 
@@ -136,6 +138,26 @@ def test_a_pipe_is_not_waited_for(model, tmp_path):
         extract_files.find_videos([tmp_path / "a.mp4"])
     with pytest.raises(InputError, match=r"holds no video files .*\(.*it is a pipe"):
         extract_files.find_videos([tmp_path])
+
+
+def test_what_a_shell_names_by_a_pattern(model, tmp_path, capsys):
+    """One link to nothing among the files of v/* is left out; a typing error isn't."""
+    feature(tmp_path / "a.npy")
+    os.symlink("gone.npy", tmp_path / "b.npy")
+    both = tmp_path / "a.npy", tmp_path / "b.npy"
+    assert run_detect(model, *both, "--output", tmp_path / "out") == 3
+    said = "skipped: .*b.npy: expected a file or a folder, but it links to something"
+    assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(InputError, match="b.npy: expected a file or a folder, but"):
+        run_detect(model, both[1], "--output", tmp_path / "out")
+    with pytest.raises(InputError, match="c.npy: no such file or folder"):
+        run_detect(model, *both, tmp_path / "c.npy", "--output", tmp_path / "out")
+    write_video(tmp_path / "a.mp4", 2)
+    os.mkfifo(tmp_path / "b.mp4")
+    passed = Passed()
+    paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert extract_files.find_videos(paths, passed) == paths[:1]
+    assert "b.mp4: expected a file or a folder, but it is a pipe" in str(passed.errors)
 
 
 def write_truth(path, *entries):

@@ -186,11 +186,11 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         made = answers(detector, found, fps=fps, truth=truth, errors=errors, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
-        told = len(errors)
+        left_out = len(errors)
         if made:
             title = f"Found by {settings['model']}, trained on {settings['trained on']}"
             first = write(known.output, made, title, settings, errors)[0]
-            for error in errors[told:]:
+            for error in errors[left_out:]:
                 print(f"skipped: {error}", file=sys.stderr)
             count = sum(len(answer.events) for answer in made)
             videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"

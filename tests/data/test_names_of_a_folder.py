@@ -1,4 +1,4 @@
-"""Names in the lists of a folder of one's own, and the files that they mean."""
+"""Names in the lists of an own folder, and the files that they mean."""
 
 import os
 import shutil
