@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import unicodedata
 
@@ -12,7 +13,7 @@ from untrained import write_model
 
 from wsvad_jax import detect, extract
 from wsvad_jax.data import extract_files
-from wsvad_jax.data.extraction import Extractor
+from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 
@@ -64,31 +65,25 @@ def test_extraction_leaves_out_what_it_cannot_name(tmp_path, clip, capsys):
     assert "0 extracted, 5 already there" in capsys.readouterr().out
 
 
-def test_a_place_that_is_taken_concerns_one_video(tmp_path, clip):
+def test_one_place_concerns_one_video_and_a_full_disk_all(tmp_path, clip, monkeypatch):
     for name in ("a", "day/b", "c"):
         (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / "v" / f"{name}.mp4", 20)
     out = tmp_path / "out"
     out.mkdir()
     (out / "day").touch()
-    extract_main = [str(tmp_path / "v"), "--clip", str(clip), "--output", str(out)]
-    assert extract.main(extract_main) == 3
+    command = [str(tmp_path / "v"), "--clip", str(clip), "--output", str(out)]
+    assert extract.main(command) == 3
     assert {p.name for p in out.glob("*.npy")} == {"a.npy", "c.npy"}
     assert (out / "day").read_bytes() == b""
-
-
-def test_a_full_disk_stops_the_run(tmp_path, clip, monkeypatch):
-    from wsvad_jax.clip.load import load
-
-    write_video(tmp_path / "a.mp4", 20)
 
     def full(path, array):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(np, "save", full)
-    extractor = Extractor(load(clip))
+    command[-1] += "2"
     with pytest.raises(OSError, match="No space left"):
-        extract_files.extract_files([tmp_path / "a.mp4"], tmp_path / "out", extractor)
+        extract.main(command)
 
 
 def test_detection_leaves_out_what_it_cannot_read(model, tmp_path, capsys):
@@ -143,6 +138,26 @@ def test_a_pipe_is_not_waited_for(model, tmp_path):
         extract_files.find_videos([tmp_path / "a.mp4"])
     with pytest.raises(InputError, match=r"holds no video files .*\(.*it is a pipe"):
         extract_files.find_videos([tmp_path])
+
+
+def test_what_a_shell_names_by_a_pattern(model, tmp_path, capsys):
+    """One link to nothing among the files of v/* is left out; a typing error isn't."""
+    feature(tmp_path / "a.npy")
+    os.symlink("gone.npy", tmp_path / "b.npy")
+    both = tmp_path / "a.npy", tmp_path / "b.npy"
+    assert run_detect(model, *both, "--output", tmp_path / "out") == 3
+    said = "skipped: .*b.npy: expected a file or a folder, but it links to something"
+    assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(InputError, match="b.npy: expected a file or a folder, but"):
+        run_detect(model, both[1], "--output", tmp_path / "out")
+    with pytest.raises(InputError, match="c.npy: no such file or folder"):
+        run_detect(model, *both, tmp_path / "c.npy", "--output", tmp_path / "out")
+    write_video(tmp_path / "a.mp4", 2)
+    os.mkfifo(tmp_path / "b.mp4")
+    passed = Passed()
+    paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert extract_files.find_videos(paths, passed) == paths[:1]
+    assert "b.mp4: expected a file or a folder, but it is a pipe" in str(passed.errors)
 
 
 def write_truth(path, *entries):

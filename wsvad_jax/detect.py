@@ -270,13 +270,13 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         made = answers(detector, found, **given, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
-        told = len(errors)
+        left_out = len(errors)
         # Now that it is known which differences --force let through.
         settings = settings_of(detector, rules, known) | more
         if made:
             title = f"Found by {settings['model']}, trained on {settings['trained on']}"
             first = write(known.output, made, title, settings, errors)[0]
-            for error in errors[told:]:
+            for error in errors[left_out:]:
                 print(f"skipped: {error}", file=sys.stderr)
             count = sum(len(answer.events) for answer in made)
             videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"

@@ -59,8 +59,10 @@ def find(
     """
     check_files(paths)
     found: dict[str, Source] = {}
+    noted = passed or Passed()
     for given in map(pathlib.Path, paths):
-        for source in _folder(given, passed) if given.is_dir() else [_file(given)]:
+        look = _folder if given.is_dir() else _file
+        for source in look(given, noted):
             if source.name in found:
                 other = found[source.name].files[0]
                 raise InputError(
@@ -68,6 +70,8 @@ def find(
                     "rename one, or pass the folder above both"
                 )
             found[source.name] = source
+    if noted.errors and (passed is None or not found):
+        raise noted.errors[0]
     return list(found.values())
 
 
@@ -91,13 +95,14 @@ def check_files(
             raise InputError(f"{path}: {what}, not a file; {hint}")
 
 
-def _file(path: pathlib.Path) -> Source:
+def _file(path: pathlib.Path, passed: Passed) -> list[Source]:
     from wsvad_jax.data.video_files import a_file
 
-    return Source(path.stem, (a_file(path, "a video, a folder or a .npy"),))
+    paths = a_file(path, "a video, a folder or a .npy", passed)
+    return [Source(path.stem, (path,)) for path in paths]
 
 
-def _folder(folder: pathlib.Path, passed: Passed | None) -> list[Source]:
+def _folder(folder: pathlib.Path, passed: Passed) -> list[Source]:
     from wsvad_jax.data.features import npy_files
     from wsvad_jax.data.video_files import find_videos, name_videos
 
@@ -108,11 +113,8 @@ def _folder(folder: pathlib.Path, passed: Passed | None) -> list[Source]:
         noted = Passed()
         if not (features := npy_files(folder, noted)):
             raise
-    if passed is None and noted.errors:
-        raise noted.errors[0]
-    if passed is not None:
-        passed.unread += noted.unread
-        passed.errors += noted.errors
+    passed.unread += noted.unread
+    passed.errors += noted.errors
     if not videos:
         return _by_video(folder, features)
     named = name_videos(videos, [folder])

@@ -1,9 +1,10 @@
-"""Names in the lists of a folder of one's own, and the files that they mean."""
+"""Names in the lists of an own folder, and the files that they mean."""
 
 import os
 import shutil
 import unicodedata
 
+import numpy as np
 import pytest
 from films import write_video
 
@@ -38,7 +39,7 @@ def remarks(own):
     ("listed", "file", "video"),
     [
         ("day\\f0.mp4", "day/f0", "day/f0"),
-        ("./day/f0.MKV ", "day/f0", "day/f0"),
+        ("./day\\f0.MKV ", "day/f0", "day/f0"),
         ("f0.npy", "f0", "f0"),
         (HANGUL, unicodedata.normalize("NFD", HANGUL), HANGUL),
         (unicodedata.normalize("NFD", HANGUL) + ".avi", HANGUL, HANGUL),
@@ -134,6 +135,9 @@ def test_videos_outside_of_their_folder_are_said(own):
     for name in ("f0", "n0"):
         shutil.move(own.path / f"{name}.mp4", own.path / "Videos")
     assert "2 videos are elsewhere in there (Videos/f0.mp4)" in problems(own)
+    own.feature("f1").parent.mkdir()
+    own.write_features("f1", np.ones((4, 6), np.float32))  # others are missed by name
+    assert "elsewhere" not in problems(own) and "video f0 is not in" in problems(own)
 
 
 def test_a_file_with_two_endings(own):
@@ -153,6 +157,26 @@ def test_a_file_with_two_endings(own):
     write_video(videos / "f0.mp4", 22)  # the name itself comes first
     found = own_videos.plan(own.path, own.path / "features", ["f0"])
     assert found.sources == {"f0": videos / "f0.mp4"} and not found.double
+
+
+@pytest.mark.parametrize(
+    ("file", "listed"),
+    [("a.264", "a"), ("a.264", "a.264"), ("a.mp4.mp4", "a.mp4"), ("a.b.dav", "a.b")],
+)
+def test_videos_find_the_features_made_of_them(own, clip, file, listed):
+    (own.path / "videos").mkdir()
+    shutil.rmtree(own.path / "features")
+    for video in [v for rows in own.rows.values() for v, _ in rows]:
+        write_video(own.path / "videos" / f"{video}.mp4", 64)
+    film = own.path / "videos" / "f0.mp4"
+    film.rename(film.with_name(file))
+    train(own, "f0", listed)
+    for _ in range(2):
+        data = str(own.path.parent / "data")
+        command = [str(own.path), "--clip", str(clip), "--data_dir", data]
+        assert prepare.main(command) == 0
+    made = {p.name for p in (own.path / "features").glob("*.npy")}
+    assert len(made) == 8 and any(name.startswith("a.") for name in made)
 
 
 def test_composed_and_decomposed_names_are_one(own):
@@ -210,6 +234,9 @@ def test_what_is_beside_the_videos_is_remarked(own, capsys):
     (own.path / "videos" / "day").mkdir(parents=True)
     for name in ("a.rar", "day/b.MP4.crdownload", "desktop.ini", "day/._c.mp4"):
         (own.path / "videos" / name).touch()
+    (own.path / "videos" / os.fsdecode(b"caf\xe9.mp4")).touch()
+    assert prepare.main([str(own.path), "--check"]) in (0, 2)
+    assert "in no list, so not used: caf\\udce9" in capsys.readouterr().out
     assert "2 files not read: .crdownload (1), .rar (1)" in remarks(own)
     skipped = Problems(skip=True)
     own_videos.update(own.path, own.path / "features", own_videos.Way(), skipped)

@@ -94,7 +94,8 @@ def _labels(found: Findings, lists: Mapping[str, Sequence[Row]]) -> None:
 
 def _files(found: Findings, plan: own_videos.Plan) -> None:
     rows = {item.row.video: item.row for item in found.items}
-    if plan.lost and (where := beside(found.folder, found.root)):
+    nothing = not (plan.sources or plan.made or plan.foreign)
+    if plan.lost and nothing and (where := beside(found.folder, found.root)):
         found.problem("files", where)
     else:
         for video in plan.lost:

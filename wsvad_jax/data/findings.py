@@ -13,6 +13,7 @@ from wsvad_jax.data.cards import Card
 from wsvad_jax.data.features import Problems
 from wsvad_jax.data.folder import MODEL
 from wsvad_jax.data.lists import SPLITS, Row
+from wsvad_jax.errors import printable
 
 SHOWN = 6  # problems or remarks of a kind, names in one of them
 
@@ -61,7 +62,7 @@ class Findings:
 
     def _short(self, text: object) -> str:
         """Names files below the folder from there on."""
-        return str(text).replace(f"{self.folder}{os.sep}", "")
+        return printable(str(text).replace(f"{self.folder}{os.sep}", ""))
 
     def of(self, split: str) -> list[Item]:
         return [item for item in self.items if item.split == split]

@@ -392,6 +392,8 @@ def feature_files(
 ) -> Index:
     """Maps names, relative to the features' folder and without .npy, to files.
 
+    Some extractors keep the video's extension: a.mp4.npy is of "a.mp4" and of "a".
+
     Args:
       root: the features' folder.
       listed: names of all videos, see `data.crops`.
@@ -401,9 +403,10 @@ def feature_files(
     for path in npy_files(root, passed or Passed(), every_name=True):
         name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
-        # Some extractors keep the video's extension: a.mp4.npy, a.mp4__0.npy.
         video, crop = parts_of(name) or (name, None)
-        index.add(video_id(video) + ("" if crop is None else f"__{crop}"), path)
+        while (shorter := video_id(video)) != video:
+            video = shorter
+            index.add(video + ("" if crop is None else f"__{crop}"), path)
     return index
 
 

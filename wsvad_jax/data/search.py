@@ -1,4 +1,4 @@
-"""What is said of files in a folder of one's own that are elsewhere or can't be read."""
+"""What is said of files in an own folder that are elsewhere or can't be read."""
 
 import pathlib
 from collections.abc import Container, Mapping, Sequence

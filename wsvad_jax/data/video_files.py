@@ -24,7 +24,7 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
         what can't be read is raised.
 
     Raises:
-      InputError: a path that is not there or no file, or no video at all.
+      InputError: a path that is not there, or no video at all.
     """
     noted = passed or Passed()
     found: dict[str, pathlib.Path] = {}
@@ -32,9 +32,11 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
         if path.is_dir():
             inside = files_below(path, EXTENSIONS, noted)
         else:
-            inside = [a_file(path, "videos")]
+            inside = a_file(path, "videos", noted)
         for video in inside:
             found.setdefault(os.path.realpath(video), video)
+    if not found and not any(map(os.path.isdir, paths)) and noted.errors:
+        raise noted.errors[0]
     if not found:
         where = ", ".join(map(str, paths)) or "no path"
         why = "".join(f" ({e})" for e in (noted, *noted.errors) if str(e))
@@ -47,19 +49,23 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
     return list(found.values())
 
 
-def a_file(path: pathlib.Path, expected: str) -> pathlib.Path:
-    """Returns a path that is a file.
+def a_file(path: pathlib.Path, expected: str, passed: Passed) -> list[pathlib.Path]:
+    """Returns a path that is a file, or nothing; then `passed` takes the reason.
 
     Raises:
-      InputError: it is not there, or a pipe, a socket or a device.
+      InputError: there is nothing of that name.
     """
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         raise InputError(f"{path}: no such file or folder; expected {expected}")
-    if not path.is_file():
-        raise InputError(
-            f"{path}: expected a file or a folder, but it is a pipe, a socket or a device"
-        )
-    return path
+    if path.is_file():
+        return [path]
+    kind = "is a pipe, a socket or a device"
+    if not os.path.exists(path):
+        kind = "links to something that is not there"
+    passed.errors.append(
+        InputError(f"{path}: expected a file or a folder, but it {kind}")
+    )
+    return []
 
 
 def name_videos(videos: Paths, roots: Paths = ()) -> dict[str, pathlib.Path]:

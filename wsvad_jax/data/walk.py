@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 
@@ -15,6 +16,7 @@ LITTER = frozenset(
     | {"$recycle.bin", "system volume information"}
 )
 KINDS = 6  # endings that are named
+ENDING = re.compile(r"\.\w{1,12}")  # a text behind a dot may be part of a name
 Visit = tuple[
     pathlib.Path, tuple[object, ...], int
 ]  # folders above it, links on the way
@@ -31,7 +33,8 @@ class Passed:
         """Counts the files that are not read, by their endings; "" for none."""
         if not self.unread:
             return ""
-        kinds = Counter(path.suffix.lower() or "no ending" for path in self.unread)
+        endings = (path.suffix.lower() for path in self.unread)
+        kinds = Counter(e if ENDING.fullmatch(e) else "no ending" for e in endings)
         ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
         parts = [f"{kind} ({n})" for kind, n in ranked[:KINDS]]
         count = f"{len(self.unread)} file{'s' * (len(self.unread) > 1)} not read"
