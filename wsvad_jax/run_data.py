@@ -48,9 +48,7 @@ def describe(
     }
 
 
-def prepared(
-    config: "ConfigDict", data_dir: str | os.PathLike | None
-) -> "Dataset":
+def prepared(config: "ConfigDict", data_dir: str | os.PathLike | None) -> "Dataset":
     """Opens a recipe's dataset, and makes none.
 
     Raises:

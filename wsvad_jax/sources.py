@@ -374,6 +374,8 @@ def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
         for i in range(len(parts)):
             ends.setdefault("/".join(parts[i:]), []).append(source)
     return names, shorter, ends
+
+
 def check_truth(
     found: Sequence[Source],
     truth: Mapping[str, annotations.Truth],

@@ -358,7 +358,9 @@ def _found(
     """Returns the feature files by name, and remarks about what else is there."""
     _check_place(folder, root)
     passed = Passed()
-    index = feature_files(root, {r.video for rows in lists.values() for r in rows}, passed)
+    index = feature_files(
+        root, {r.video for rows in lists.values() for r in rows}, passed
+    )
     return index, passed_over(passed, lists, index, problems)
 
 
