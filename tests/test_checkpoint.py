@@ -72,7 +72,7 @@ def flip(path: pathlib.Path) -> None:
 
 
 def older(folder: pathlib.Path) -> None:
-    """Takes away what versions before 0.2 didn't write."""
+    """Takes away what older versions didn't write."""
     for path in folder.glob("*/files.json"):
         path.unlink()
 
