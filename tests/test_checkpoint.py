@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def folder(written, tmp_path):
     return shutil.copytree(written, tmp_path / "checkpoints")
 
 
-def restored(folder: pathlib.Path, template=TREE, newest=None):
+def restored(folder: pathlib.Path, template=TREE, newest=None) -> Any:
     checkpoints = Checkpoints(folder)
     try:
         return checkpoints.restore(template, newest)
@@ -71,7 +72,7 @@ def flip(path: pathlib.Path) -> None:
 
 
 def older(folder: pathlib.Path) -> None:
-    """Takes away what versions before 0.2 didn't write."""
+    """Takes away what older versions didn't write."""
     for path in folder.glob("*/files.json"):
         path.unlink()
 
