@@ -18,7 +18,7 @@ def model(tiny, tmp_path_factory):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"high": 70}, "high is 70; expected more than 0, up to 1"),
+        ({"high": 70.0}, "high is 70.0; expected more than 0, up to 1"),
         ({"high": float("nan")}, "high is nan; expected"),
         ({"low": 0.6}, "low 0.6 is above high 0.5"),
         ({"rise": 0.0}, "rise is 0.0; expected"),
@@ -34,8 +34,8 @@ def test_rules_out_of_range_are_refused_in_python_too(rules, message):
 def test_a_detector_refuses_them(model):
     detector = Detector(model)
     features = np.zeros((4, detector.width))
-    with pytest.raises(InputError, match="high is 70"):
-        detector.answer(features, np.arange(5.0), "lobby", high=70)
+    with pytest.raises(InputError, match="high is 70.0"):
+        detector.answer(features, np.arange(5.0), "lobby", high=70.0)
 
 
 def test_progress_counts_the_events_of_all_videos(tiny, model, tmp_path, capsys):
