@@ -115,9 +115,7 @@ def several(chosen: Look, looks: list[Look]) -> str:
     others = [
         look
         for look in looks
-        if look is not chosen
-        and look.stream.frames != 1
-        and look.codec not in PICTURES
+        if look is not chosen and look.stream.frames != 1 and look.codec not in PICTURES
     ]
     if not others:
         return ""
