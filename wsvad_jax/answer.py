@@ -34,6 +34,12 @@ class Answer:
     damage: str = ""  # what of the video could not be read
     remark: str = ""  # what the reader of the video decided
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said about how the video was read."""
+        damage = self.damage and f"damaged, {self.damage}"
+        return [said for said in (damage, self.remark) if said]
+
 
 def write_events_json(
     path: pathlib.Path, answers: Sequence[Answer], settings: Mapping[str, object]

@@ -7,6 +7,7 @@ The programs `detect`, `export` and the live mode use it; so can a program of on
   print(answer.events)
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -227,7 +228,6 @@ class Detector:
         *,
         truth: Sequence[events.Event] | None = None,
         damage: str = "",
-        remark: str = "",
         **rules: Any,
     ) -> Answer:
         """Scores one video's features and finds its events.
@@ -239,7 +239,6 @@ class Detector:
           path: of the video file, if there is one.
           truth: events that are known to be there.
           damage: what of the video could not be read.
-          remark: what the reader of the video decided.
           **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
 
         Raises:
@@ -269,7 +268,6 @@ class Detector:
             events=tuple(found),
             truth=None if truth is None else tuple(truth),
             damage=damage,
-            remark=remark,
         )
 
     def __call__(self, path: str | os.PathLike, **rules: Any) -> Answer:
@@ -334,8 +332,7 @@ def answers(
             made[answer.name] = answer
             count += len(answer.events)
             progress.update(events=count)
-            damage = answer.damage and f"damaged, {answer.damage}"
-            for said in filter(None, (damage, answer.remark)):
+            for said in answer.warnings:
                 progress.message(f"warning: {answer.name}: {said}")
     return [made[source.name] for source in found if source.name in made]
 
@@ -351,29 +348,29 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
         side = features.sidecar
         stride = side.stride if side else detector.card.stride
         known = sources.truth_of(source.name, truth)
-        yield detector.answer(
+        made = detector.answer(
             features.values,
             features.edges,
             source.name,
             truth=known
             and sources.true_events(known, features.edges, stride, features.num_frames),
             damage=side.damage if side else "",
-            remark=side.remark if side else "",
             **rules,
         )
+        yield dataclasses.replace(made, remark=side.remark if side else "")
     videos = {source.files[0]: source.name for source in found if source.is_video}
     for video in detector.extractor.stream(videos, errors=errors) if videos else ():
         name = videos[video.path]
         known = sources.truth_of(name, truth)
         edges = sources.snippet_edges(video.seconds, video.duration)
         stride = detector.extractor.stride
-        yield detector.answer(
+        made = detector.answer(
             video.features,
             edges,
             name,
             video.path,
             truth=known and sources.true_events(known, edges, stride, video.num_frames),
             damage=video.damage,
-            remark=video.remark,
             **rules,
         )
+        yield dataclasses.replace(made, remark=video.remark)

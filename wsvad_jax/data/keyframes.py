@@ -151,9 +151,9 @@ def _seekable(path: pathlib.Path, film: Film) -> bool:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            if packet.dts is None or packet.pts is None or packet.pts in shown:
+            if packet.pts is None or packet.pts in shown:
                 return False
-            if last is not None and packet.dts <= last:
+            if None not in (packet.dts, last) and packet.dts <= last:
                 return False
             last = packet.dts
             shown.add(packet.pts)
