@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from wsvad_jax import flags
-from wsvad_jax.errors import InputError, Stopped, one_line
+from wsvad_jax.errors import InputError, Stopped, is_no_device, one_line
 from wsvad_jax.faults import (
     OUT_OF_MEMORY,
     fault_of_machine,
