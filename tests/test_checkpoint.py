@@ -5,6 +5,8 @@ import errno
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import jax.numpy as jnp
@@ -278,3 +280,30 @@ def test_a_model_in_a_bad_moment_is_not_called_damaged(model, version, monkeypat
         with pytest.raises(Unreadable, match="there is not enough memory"):
             load_params(model)
     load_params(model)
+
+
+NO_ROOM = """
+import pathlib, resource, signal, sys
+import numpy as np
+from wsvad_jax import cli
+from wsvad_jax.checkpoint import Checkpoints
+def main():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    checkpoints.save(1, {"a": np.random.RandomState(0).rand(300, 1000)}, {})
+    return 0
+cli.run(main)
+"""
+
+
+def test_a_checkpoint_that_finds_no_room_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(tmp_path / "w")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {tmp_path / 'w'}/")
+    assert done.stderr.endswith(": File too large\n") and done.stderr.count("\n") == 1

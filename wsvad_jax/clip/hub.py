@@ -250,5 +250,11 @@ def _read(file: pathlib.Path) -> names.Flat:
 
 
 def _numpy(x: Any) -> np.ndarray:
-    """Returns a PyTorch tensor's values; NumPy has no bfloat16 of its own."""
-    return x.float().numpy()
+    """Returns a PyTorch tensor's values; half precision stays what it is."""
+    kind = str(x.dtype).removeprefix("torch.")
+    if kind == "bfloat16":  # NumPy has none of its own
+        import ml_dtypes
+        import torch
+
+        return x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return x.numpy() if kind == "float16" else x.float().numpy()
