@@ -94,7 +94,7 @@ def write_own(folder: pathlib.Path) -> None:
 
 def _read_own(path: pathlib.Path) -> None:
     """What `prepare` does before it writes, and what `detect` does with the rest."""
-    from wsvad_jax import sources
+    from wsvad_jax import source_truth, sources
     from wsvad_jax.data import folder as folders
 
     root = next(p for p in path.parents if (p / "features").is_dir())
@@ -106,7 +106,7 @@ def _read_own(path: pathlib.Path) -> None:
         list(records)
     if path.name == "test_segments.json":
         for truth in folders.read_truth(path).values():
-            sources.true_events(truth, np.arange(5.0))
+            source_truth.true_events(truth, np.arange(5.0))
 
 
 def _lines(*lines: str) -> Callable[[pathlib.Path], None]:

@@ -235,9 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
-    from wsvad_jax import sources
-    from wsvad_jax.data import folder
-    from wsvad_jax.data.extract_files import make_folder
+    from wsvad_jax import source_truth, sources
+    from wsvad_jax.data.feature_folder import make_folder
+    from wsvad_jax.data.folder_truth import read_truth
     from wsvad_jax.data.walk import Passed
 
     passed = Passed()
@@ -246,7 +246,7 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         print(passed, file=sys.stderr)
     truth = None
     if known.truth:
-        truth, said = sources.match(found, folder.read_truth(pathlib.Path(known.truth)))
+        truth, said = source_truth.match(found, read_truth(pathlib.Path(known.truth)))
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
     fps, more = known.fps or 30.0, readings(found, truth, detector)

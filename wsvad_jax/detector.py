@@ -320,11 +320,11 @@ def answers(
       InputError: features made in another way than the model's, no image tower, or truth
         whose times may be frames or seconds.
     """
-    from wsvad_jax import sources
+    from wsvad_jax import source_truth
     from wsvad_jax.progress import Progress
 
     if truth:
-        sources.check_truth(found, truth, detector.card.stride, fps)
+        source_truth.check_truth(found, truth, detector.card.stride, fps)
     made: dict[str, Answer] = {}
     count = 0
     with Progress("detect", len(found), unit="video") as progress:
@@ -338,7 +338,7 @@ def answers(
 
 
 def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
-    from wsvad_jax import sources
+    from wsvad_jax import source_truth, sources
     from wsvad_jax.fitting import check_source
 
     sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
@@ -347,13 +347,15 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
         check_source(detector, source, features)
         side = features.sidecar
         stride = side.stride if side else detector.card.stride
-        known = sources.truth_of(source.name, truth)
+        known = source_truth.truth_of(source.name, truth)
         made = detector.answer(
             features.values,
             features.edges,
             source.name,
             truth=known
-            and sources.true_events(known, features.edges, stride, features.num_frames),
+            and source_truth.true_events(
+                known, features.edges, stride, features.num_frames
+            ),
             damage=side.damage if side else "",
             **rules,
         )
@@ -361,7 +363,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     videos = {source.files[0]: source.name for source in found if source.is_video}
     for video in detector.extractor.stream(videos, errors=errors) if videos else ():
         name = videos[video.path]
-        known = sources.truth_of(name, truth)
+        known = source_truth.truth_of(name, truth)
         edges = sources.snippet_edges(video.seconds, video.duration)
         stride = detector.extractor.stride
         made = detector.answer(
@@ -369,7 +371,8 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             edges,
             name,
             video.path,
-            truth=known and sources.true_events(known, edges, stride, video.num_frames),
+            truth=known
+            and source_truth.true_events(known, edges, stride, video.num_frames),
             damage=video.damage,
             **rules,
         )

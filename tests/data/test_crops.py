@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from wsvad_jax import sources
+from wsvad_jax import source_truth, sources
 from wsvad_jax.data import check, folder, sidecar
 from wsvad_jax.errors import InputError
 
@@ -170,4 +170,4 @@ def test_truth_of_two_videos_of_one_file_name(tmp_path):
     )
     truth = folder.read_truth(tmp_path / "t.json")
     with pytest.raises(InputError, match="events of a may be those of day/a or of nig"):
-        sources.check_truth(sources.find([tmp_path / "f"]), truth, 16, 30.0)
+        source_truth.check_truth(sources.find([tmp_path / "f"]), truth, 16, 30.0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from wsvad_jax import prepare, sources
+from wsvad_jax import prepare, source_truth, sources
 from wsvad_jax.data import annotations, check, folder, truth_units
 from wsvad_jax.data.annotations import Truth
 from wsvad_jax.data.sidecar import Sidecar
@@ -195,18 +195,18 @@ def test_seconds_without_times(own):
 def test_detection_takes_seconds_and_asks_where_it_may_be_either(timed, tmp_path):
     found = sources.find([timed.path / "features"])
     truth = read(tmp_path, {"unit": "seconds", "videos": timed.seconds})
-    sources.check_truth(found, truth, 16, None)
+    source_truth.check_truth(found, truth, 16, None)
     (source,) = (s for s in found if s.name == "tm")
     edges = sources.read(source, 30.0).edges
-    events = sources.true_events(truth["tm"], edges)
+    events = source_truth.true_events(truth["tm"], edges)
     assert [(e.start, e.end, e.category) for e in events] == [
         (4, 5, "Fight"), (6, 80, "Fire")
     ]  # fmt: skip
     plain = read(tmp_path, [video([[2, 10]])])
     plain["tf"] = plain.pop("v")
     with pytest.raises(InputError, match="can be read as frames or as seconds"):
-        sources.check_truth(found, plain, 16, None)
+        source_truth.check_truth(found, plain, 16, None)
     (timed.path / "features" / "tm.json").unlink()
     with pytest.raises(InputError, match="tm.npy has no times; pass --fps, or give"):
-        sources.check_truth(found, truth, 16, None)
-    sources.check_truth(found, truth, 16, 8.0)
+        source_truth.check_truth(found, truth, 16, None)
+    source_truth.check_truth(found, truth, 16, 8.0)

@@ -21,7 +21,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax import files, flags
-from wsvad_jax.data import annotations, axes, cards, protocols, sidecar, truth_units
+from wsvad_jax.data import axes, cards, protocols, sidecar
 from wsvad_jax.data.builder import About
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Index, crop_files, parts_of
@@ -34,19 +34,18 @@ from wsvad_jax.data.features import (
     same_crops,
     survey,
 )
+from wsvad_jax.data.folder_truth import read_truth, with_truth
 from wsvad_jax.data.lists import (
     SPLITS,
     Row,
-    entry_id,
     label_of,
     read_lists,
     video_id,
     without_doubles,
 )
-from wsvad_jax.data.names import Hints, plain, spelt
+from wsvad_jax.data.names import Hints, plain
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.search import VIDEOS, beside, passed_over
-from wsvad_jax.data.truth_units import Clock
 from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
 
@@ -142,20 +141,6 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
     return FeatureProtocol(**{k: v for k, v in value.items() if k in known}), clip
 
 
-def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
-    """Reads a folder's truth file by the videos' names, extensions dropped.
-
-    Raises:
-      InputError: as `annotations.read_json`.
-    """
-    truth: dict[str, annotations.Truth] = {}
-    for name, item in annotations.read_json(path).items():
-        if (video := entry_id(name)) in truth:
-            raise InputError(f"{path}: video {video} is there twice; keep one")
-        truth[video] = item
-    return truth
-
-
 def with_sidecars(
     videos: Sequence[Video],
     card: Card,
@@ -241,77 +226,6 @@ def made_by(made: Any) -> str:
         f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
         f"resize {made.resize})"
     )
-
-
-def with_truth(
-    videos: Sequence[Video],
-    rows: Sequence[Row],
-    truth: Mapping[str, annotations.Truth],
-    card: Card,
-    problems: Problems,
-    *,
-    slack: int = 0,
-    strict: bool = True,
-    clocks: Mapping[str, Clock] | None = None,
-) -> tuple[list[Video], list[str]]:
-    """Gives test videos their events and returns remarks; see `annotations.settle`.
-
-    Truth of a video that `rows`, the test list, lacks is a problem. Times of videos
-    come from `clocks` or from the features' sidecars.
-
-    Raises:
-      InputError: times that may be frames or seconds, see `data.truth_units`.
-    """
-    _check_listed(rows, truth, problems)
-    known = truth_units.clocks_of(videos, truth, card.stride, clocks or {})
-    settled, remarks = [], truth_units.remarks(truth.values())
-    for video in videos:
-        item = truth.get(video.video)
-        try:
-            if item is not None and item.label is not None:
-                _same_label(item, video, card)
-            if item is not None:
-                times = video.video, known.get(video.video), card.stride
-                item = truth_units.in_frames(item, *times)
-            segments, remark = annotations.settle(
-                item,
-                video.video,
-                video.label,
-                video.num_snippets,
-                card,
-                num_frames=video.num_frames,
-                slack=slack,
-                strict=strict,
-            )
-        except InputError as e:
-            problems(e)
-            continue
-        settled.append(dataclasses.replace(video, segments=segments))
-        remarks += remark
-    return settled, remarks
-
-
-def _check_listed(
-    rows: Sequence[Row], truth: Mapping[str, annotations.Truth], problems: Problems
-) -> None:
-    listed = {row.video for row in rows}
-    for name, item in truth.items():
-        if name not in listed:
-            problems(
-                InputError(
-                    f"{item.source}: video {name} is not in the test list; correct its "
-                    "name or add it to the list"
-                )
-            )
-
-
-def _same_label(truth: annotations.Truth, video: Video, card: Card) -> None:
-    names = {card.class_names[c] for c in video.label}
-    if names != {spelt(part) for part in (truth.label or "").split("+")}:
-        raise InputError(
-            f"{truth.source}: video {video.video} is labelled {truth.label}, but "
-            f"{'+'.join(sorted(names))} in the test list; correct one of them"
-        )
 
 
 def card_of(

@@ -30,7 +30,8 @@ from wsvad_jax.data.features import (
     same_crops,
     survey,
 )
-from wsvad_jax.data.folder import Collection, with_truth
+from wsvad_jax.data.folder import Collection
+from wsvad_jax.data.folder_truth import with_truth
 from wsvad_jax.data.lists import Row, csv_lines, label_of, without_doubles
 from wsvad_jax.data.names import plain
 from wsvad_jax.data.records import FeatureProtocol
