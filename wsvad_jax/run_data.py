@@ -125,6 +125,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _alike(key: str, old: Any, new: Any) -> bool:
+    if key == "encoder_settings" and not (old and new):
+        return True  # older versions noted none
     if key != "encoder" or "unknown" in (old, new):
         return "unknown" in (old, new) or old == new
     from wsvad_jax.trained import same_encoder  # with numpy, which reports do without
