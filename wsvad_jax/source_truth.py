@@ -1,6 +1,7 @@
 """True events of the videos that detection is given: whose they are, and when."""
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -167,7 +168,7 @@ def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]
 
         return announced(source.files[0])
     path = sidecar.sidecar_path(source.files[0])
-    if path.is_file():
+    if os.path.isfile(path):
         side = sidecar.read(path)
         return side.num_frames, side.duration
     shape = features.shape_of(source.files[0])

@@ -14,6 +14,7 @@ A file of three axes can be read in two ways. What decides, in this order:
 Anything else is refused with both readings.
 """
 
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -116,7 +117,7 @@ def _together(
 def _of_sidecar(path: pathlib.Path, shape: Shape) -> str:
     """Returns the axes that a sidecar's numbers fit; "" without one."""
     beside = sidecar.sidecar_path(path)
-    if not beside.is_file():
+    if not os.path.isfile(beside):  # nor may its name be too long
         return ""
     side = sidecar.read(beside)
     sizes = side.crops, len(side.seconds)

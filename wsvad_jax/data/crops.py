@@ -6,6 +6,7 @@ are a file that a list names, a file with its own sidecar (cam__0.json), and eve
 of a folder whose protocol.json says `"layout": "one"`, as extraction writes it.
 """
 
+import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ class Index(dict[str, pathlib.Path]):
         """Whether a file called VIDEO__N is a video of its own."""
         if self.layout in ("one", "crops"):
             return self.layout == "one"
-        return path.with_suffix(".json").is_file()
+        return os.path.isfile(path.with_suffix(".json"))
 
 
 def parts_of(name: str) -> tuple[str, int] | None:

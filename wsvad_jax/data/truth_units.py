@@ -14,6 +14,7 @@ length in seconds is the sidecar's, or that of 24 frames a second.
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -43,7 +44,7 @@ class Clock:
 def clock_of(video: Video) -> Clock | None:
     """Returns the times in the sidecar of a video's features; None without one."""
     path = sidecar.sidecar_path(video.paths[0]) if video.paths else None
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         return None
     side = sidecar.read(path)
     return Clock(np.array([*side.seconds, side.duration]), side.num_frames)
