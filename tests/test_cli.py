@@ -65,6 +65,22 @@ def test_a_full_disk_of_a_library_names_the_file(capsys):
     )
 
 
+def test_a_full_disk_is_said_once():
+    code = """
+import atexit
+from wsvad_jax import cli
+def full():
+    raise OSError(28, "No space left on device", "runs/a")
+atexit.register(full)
+cli.run(full)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == done.stderr.count("runs/a: No space left") == 1
+
+
 def test_a_full_device_is_one_line(capsys):
     """What XLA itself raises for an array larger than the address space."""
     jax = pytest.importorskip("jax")

@@ -1,7 +1,9 @@
 """What this machine lacks, in a sentence: memory, a disk's room, a device, processes."""
 
+import atexit
 import os
 import sys
+import threading
 
 from wsvad_jax.errors import causes, is_no_device, machine_fault, one_line, without_room
 
@@ -67,9 +69,15 @@ def full_disk(error: Exception) -> str:
     found = [where for e in causes(error) if (where := without_room(e)) is not None]
     if not found:
         return ""
+    # At exit other writers try to write what they hold, and would each report it again.
+    atexit.register(_say_no_more)
     where = next(filter(None, found), "")
     return (
         f"{where + ': ' if where else ''}No space left on device: the disk is full, or "
         f"your quota of it; free some space, and {same_command()} resumes from what is "
         "there and whole"
     )
+
+
+def _say_no_more() -> None:
+    sys.unraisablehook = threading.excepthook = lambda _: None

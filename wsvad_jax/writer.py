@@ -75,9 +75,10 @@ class Writer:
 
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         if self._tensorboard and numbers:
-            events = self._open_events()
-            for name, value in numbers.items():
-                events.add_scalar(name, value, int(step))
+            with naming(self.path.parent / EVENTS):
+                events = self._open_events()
+                for name, value in numbers.items():
+                    events.add_scalar(name, value, int(step))
 
     def flush(self) -> None:
         """Writes all buffered data to disk."""
@@ -86,15 +87,17 @@ class Writer:
                 self._file.flush()
                 os.fsync(self._file.fileno())
         if self._events is not None:
-            self._events.flush()
+            with naming(self.path.parent / EVENTS):
+                self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes; writing afterwards does nothing."""
         self.flush()
-        if self._file is not None:
-            self._file.close()
-        if self._events is not None:
-            self._events.close()
+        with naming(self.path.parent):
+            if self._file is not None:
+                self._file.close()
+            if self._events is not None:
+                self._events.close()
         self._file = self._events = None
 
     def history(self) -> list[dict[str, Any]]:
