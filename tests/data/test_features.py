@@ -39,7 +39,7 @@ def test_a_second_array_in_one_file(path, reader):
         ),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"MATLAB 5.0 MAT-file, written by hand", "a MATLAB file"),
-        (gzip.compress(b"x" * 99), "packed with gzip", mtime=0),
+        (gzip.compress(b"x" * 99, mtime=0), "packed with gzip"),
         (pickle.dumps({"rgb": 1}), "a Python pickle"),
         (b"<!DOCTYPE html>", "a web page"),
     ],
