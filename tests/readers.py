@@ -52,7 +52,7 @@ def _read_mask(path):
 
 
 def write_own(folder: pathlib.Path) -> None:
-    """A folder of one's own with all that may lie in it."""
+    """A custom folder with all that may lie in it."""
     from wsvad_jax.data.sidecar import Sidecar
 
     rows = {"train": "n,Normal f,Fire m,Fire+Fight", "test": "tn,Normal tf,Fire"}

@@ -34,7 +34,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 
 
 def write_folder(folder: pathlib.Path) -> None:
-    """A folder of one's own: features along a direction of their class, and truth."""
+    """A custom folder: features along a direction of their class, and truth."""
     r = np.random.RandomState(0)
     directions = {name: r.standard_normal(D) for name in CLASSES}
     (folder / "features").mkdir(parents=True)

@@ -26,7 +26,7 @@ def curves(
     Args:
       videos: as `metrics.evaluate` takes them.
       class_names: normal first.
-      stride: frames a snippet.
+      stride: frames per snippet.
 
     Returns:
       `roc`: true positive rate at each of `GRID`'s false positive rates; `pr`: precision

@@ -310,7 +310,7 @@ def answers(
     Args:
       detector: the model.
       found: of `sources.find`.
-      fps: frames a second of features without a sidecar; None is 30, assumed.
+      fps: frames per second of features without a sidecar; None is 30, assumed.
       truth: by video, of `annotations.read_json`.
       errors: takes the errors of what can't be read, which is then left out; without
         it the first one is raised.

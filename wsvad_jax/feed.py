@@ -127,7 +127,7 @@ class Feed:
 def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str]:
     """Returns the samples of a batch, and a remark where they are fewer than asked for.
 
-    For a folder of one's own, which may be small, the recipe's batch shrinks to the
+    For a custom folder, which may be small, the recipe's batch shrinks to the
     largest one that the samples fill. A published recipe is followed or refused, and so
     is a number that the user chose.
 

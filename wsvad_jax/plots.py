@@ -60,7 +60,7 @@ def report_png(
       history: lines of metrics.jsonl; [] leaves the lower part out.
       title: of the picture.
       class_names: normal first.
-      stride: frames a snippet.
+      stride: frames per snippet.
     """
     from matplotlib.figure import Figure
 

@@ -181,7 +181,7 @@ def check_folder(
     rename: str | None = None,
     slack: int = 0,
 ) -> int:
-    """Prints what there is to say about a folder of one's own; returns the exit code."""
+    """Prints what there is to say about a custom folder; returns the exit code."""
     from wsvad_jax.data import catalog, check
 
     if name in (catalog.DEMO, *catalog.PUBLIC):

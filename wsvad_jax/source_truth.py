@@ -28,7 +28,7 @@ def true_events(
     Args:
       truth: what a truth file says of the video, in frames or seconds.
       edges: seconds at which snippets begin, and the end.
-      stride: frames a snippet.
+      stride: frames per snippet.
       num_frames: of the video; 0 takes whole snippets.
     """
     frames = np.arange(len(edges)) * float(stride)
@@ -124,8 +124,8 @@ def check_truth(
     Args:
       found: videos and features.
       truth: by video.
-      stride: frames a snippet, where features have no sidecar.
-      fps: frames a second, where there is none; None if not known.
+      stride: frames per snippet, where features have no sidecar.
+      fps: frames per second, where there is none; None if not known.
 
     Raises:
       InputError: times that may be frames or seconds (see `data.truth_units`),

@@ -163,8 +163,8 @@ def read(
 
     Args:
       source: of features.
-      fps: frames a second, where there is no sidecar.
-      stride: frames a snippet, where there is none.
+      fps: frames per second, where there is no sidecar.
+      stride: frames per snippet, where there is none.
       axes: what `axes_of` returns of it; None: the file decides alone.
 
     Raises:
@@ -229,8 +229,8 @@ def read_all(
 
     Args:
       found: videos, which are passed over, and features.
-      fps: frames a second of features without a sidecar; None is 30.
-      stride: frames a snippet, there.
+      fps: frames per second of features without a sidecar; None is 30.
+      stride: frames per snippet, there.
       crops: number that the model's features have, 0 unknown.
       width: of the model's features, 0 unknown.
       errors: takes the errors of what can't be read; None raises the first.

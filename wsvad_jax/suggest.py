@@ -19,7 +19,7 @@ def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
     """Returns a recipe that trains on such features, and why if it isn't DSANet's.
 
     Args:
-      name: by which recipes know the dataset, "" for a folder of one's own.
+      name: by which recipes know the dataset, "" for a custom folder.
       width: of the features.
       clip: hub name or folder of the card's CLIP model, "" where it names none.
     """
@@ -62,7 +62,7 @@ def train_command(
 
 
 def advise(found: "Findings") -> None:
-    """Adds what training on a folder of one's own will do otherwise than its recipe."""
+    """Adds what training on a custom folder will do otherwise than its recipe."""
     known = [i for i in found.of("train") if i.label]
     normal = [i for i in known if i.label == (0,)]
     abnormal = [i for i in known if i.label != (0,)]

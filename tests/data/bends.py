@@ -1,4 +1,4 @@
-"""What is wrong with a folder of one's own, one fault a function."""
+"""What is wrong with a custom folder, one fault a function."""
 
 import numpy as np
 

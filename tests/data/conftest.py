@@ -46,7 +46,7 @@ def dataset(tmp_path) -> Dataset:
 
 
 class Folder:
-    """A folder of one's own that a test can bend."""
+    """A custom folder that a test can bend."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path

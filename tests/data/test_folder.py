@@ -1,4 +1,4 @@
-"""A folder of one's own: what is read, and one sentence for each bad input."""
+"""A custom folder: what is read, and one sentence for each bad input."""
 
 import json
 

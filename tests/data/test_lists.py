@@ -1,4 +1,4 @@
-"""Lists of one's own: what a line says, or which line can't be read."""
+"""Lists of a custom folder: what a line says, or which line can't be read."""
 
 import pytest
 

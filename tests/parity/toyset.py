@@ -1,4 +1,4 @@
-"""The videos that the released test scripts were run on, as a folder of one's own.
+"""The videos that the released test scripts were run on, as a custom folder.
 
 Their numbers follow from a seed: features [T, 512] with an offset a video and noise,
 raised along the direction of their class within one event.

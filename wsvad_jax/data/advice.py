@@ -1,4 +1,4 @@
-"""Remarks on a folder of one's own: what a training will suffer from."""
+"""Remarks on a custom folder: what a training will suffer from."""
 
 import difflib
 import itertools

@@ -34,7 +34,7 @@ class Card:
 
     name: str
     classes: tuple[ClassCard, ...]  # normal first
-    stride: int = FRAMES_PER_SNIPPET  # frames a snippet
+    stride: int = FRAMES_PER_SNIPPET  # frames per snippet
     test_crop: int = 0  # the crop that a test scores
     clip: str = ""  # hub name or folder of the features' CLIP snapshot; "" unknown
 

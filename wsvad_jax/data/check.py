@@ -1,4 +1,4 @@
-"""Looks through a folder of one's own and says what is wrong with it; writes nothing.
+"""Looks through a custom folder and says what is wrong with it; writes nothing.
 
 Problems stop `prepare`, or would make the numbers of a test wrong; remarks are what a
 training will suffer from. Both say what to do.
@@ -35,7 +35,7 @@ def check(
     *,
     slack: int = 0,
 ) -> Findings:
-    """Looks through a folder of one's own.
+    """Looks through a custom folder.
 
     Args:
       folder: see `data.folder`.

@@ -70,7 +70,7 @@ class Extractor:
           crops: 1, 5 or 10 pictures a frame, see `data.video`.
           frame: `first`, `middle` or `mean`.
           resize: `stretch` (the released geometry) or `clip`.
-          stride: frames a snippet.
+          stride: frames per snippet.
           batch_size: pictures that the tower sees at once; None is 64, 8 on a CPU.
           decoders: videos that are decoded at the same time.
 

@@ -1,4 +1,4 @@
-"""What a look through a folder of one's own finds, and how it is told."""
+"""What a look through a custom folder finds, and how it is told."""
 
 import dataclasses
 import os

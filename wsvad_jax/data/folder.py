@@ -1,4 +1,4 @@
-"""A folder of one's own: lists, features, truth and card to a dataset.
+"""A custom folder: lists, features, truth and card to a dataset.
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
   FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)

@@ -1,4 +1,4 @@
-"""Lists of a folder of one's own: `video,label` lines, several labels joined by '+'.
+"""Lists of a custom folder: `video,label` lines, several labels joined by '+'.
 
 A video is named by its path below videos/ or features/, with or without its extension,
 with `/` or `\\` between folders (`data.names`).

@@ -1,4 +1,4 @@
-"""Videos of a folder of one's own: which need features, and their extraction.
+"""Videos of a custom folder: which need features, and their extraction.
 
 FOLDER/videos/VIDEO.mp4 (or another container, in folders too) becomes
 FOLDER/features/VIDEO.npy with a sidecar. Features whose sidecar fits the video stay, so

@@ -19,7 +19,7 @@ class FeatureProtocol:
     """How features were made; stored beside them so that they can be made again."""
 
     encoder: str = "unknown"  # a hub name, or a folder's name with its weights' hash
-    stride: int = FRAMES_PER_SNIPPET  # frames a snippet
+    stride: int = FRAMES_PER_SNIPPET  # frames per snippet
     crops: int = 1
     frame: str = "unknown"  # which frame of a snippet is encoded: first, middle, mean
     resize: str = "unknown"  # how frames are cut to the tower's size: stretch, clip

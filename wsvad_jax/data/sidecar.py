@@ -26,7 +26,7 @@ class Sidecar:
     video: str  # file name
     encoder: str  # as `FeatureProtocol.encoder`
     weights_hash: str  # of the CLIP model: weights, activation, preprocessing
-    stride: int  # frames a snippet
+    stride: int  # frames per snippet
     frame: str  # which of them are encoded: first, middle, mean
     crops: int
     resize: str  # stretch or clip

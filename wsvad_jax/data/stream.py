@@ -164,7 +164,7 @@ class Stream:
         Args:
           source: see `Feed`.
           frame: which frames of a snippet are encoded, see `video.snippets`.
-          stride: frames a snippet.
+          stride: frames per snippet.
           see: turns such a frame into the pictures of the image tower.
           pace: of a file, see `Feed`; at 0 the source, whatever it is, waits for what
             takes its snippets, and none is dropped.

@@ -9,7 +9,7 @@ look like something else; then the file is refused with both readings:
 - no event is longer than one frame.
 
 The file is judged as a whole, so one early or short event among others is no reason. A
-length in seconds is the sidecar's, or that of 24 frames a second.
+length in seconds is the sidecar's, or that of 24 frames per second.
 """
 
 import dataclasses

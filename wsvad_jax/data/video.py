@@ -114,7 +114,7 @@ def snippets(
       video: a pass that has not begun.
       frame: which frames of a snippet are converted to pictures: the `first`, the
         `middle` (number n // 2 of n), or all of them for `mean` (of their features).
-      stride: frames a snippet.
+      stride: frames per snippet.
       see: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
         that no more full frames are held than it takes; None is `shown`.
 
