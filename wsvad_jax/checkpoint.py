@@ -9,9 +9,11 @@ and hashes), written by training and by `convert`.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import re
 import shutil
@@ -29,6 +31,7 @@ from wsvad_jax.errors import (
     causes,
     check_readable,
     one_line,
+    without_room,
 )
 from wsvad_jax.files import (
     difference,
@@ -78,7 +81,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         record = {**record, "digest": digest(tree)}
-        with _raised_only():
+        with _raised_only(self.directory / str(step)):
             self.manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -222,9 +225,10 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _raised_only() -> Iterator[None]:
+def _raised_only(folder: pathlib.Path) -> Iterator[None]:
     """Keeps orbax from logging an error that it raises as well.
 
+    Where the error is a full disk without a file, it names `folder`.
     After an error asyncio stays silent: it logs what is left of failed tasks when they
     are collected, at the end of the process.
     """
@@ -236,6 +240,13 @@ def _raised_only() -> Iterator[None]:
     try:
         yield
         failed = False
+    except Exception as e:
+        if {without_room(part) for part in causes(e)} == {None, ""}:
+            why = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, why, os.fspath(folder)) from e
+        if isinstance(e, OSError) and without_room(e) == "":
+            e.filename = os.fspath(folder)
+        raise
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             if logger.name != "asyncio" or not failed:
@@ -327,7 +338,7 @@ def save_params(
             shutil.rmtree(target, ignore_errors=True)
     tree = {"params": params, "batch_stats": batch_stats}
     with (
-        _raised_only(),
+        _raised_only(target),
         ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
     ):
         checkpointer.save(target, args=ocp.args.StandardSave(tree))

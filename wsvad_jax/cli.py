@@ -1,9 +1,7 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
-import codecs
 import hashlib
 import importlib.util
-import io
 import os
 import pathlib
 import platform
@@ -20,6 +18,8 @@ from wsvad_jax.faults import (
     full_disk,
     is_of_others,
     is_out_of_memory,
+    leave_room_to_main,
+    print_any_name,
     same_command,
 )
 from wsvad_jax.files import cache_dir
@@ -51,6 +51,7 @@ def run(main: Callable[[], int]) -> None:
     error and a non-zero code; a traceback means a fault of ours.
     """
     print_any_name()
+    leave_room_to_main()
     keep_compiled()
     try:
         code = main()
@@ -93,23 +94,6 @@ def run(main: Callable[[], int]) -> None:
         print(f"error: {sentence}", file=sys.stderr)
         code = EXIT_INPUT
     sys.exit(code)
-
-
-def print_any_name() -> None:
-    """Has the terminal's encoding stop nothing, and says where names of files may fail.
-
-    What an encoding has no letters for is printed as an escape.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    encoding = sys.getfilesystemencoding()
-    if codecs.lookup(encoding).name != "utf-8":
-        print(
-            f"remark: Python reads names of files as {encoding} here, so that files with "
-            "other letters in their names count as missing; set PYTHONUTF8=1",
-            file=sys.stderr,
-        )
 
 
 def keep_compiled() -> None:

@@ -1,6 +1,8 @@
-"""What this machine lacks, in a sentence: memory, a disk's room, a device, processes."""
+"""What a machine lacks, in a sentence: memory, room, a device, processes, letters."""
 
 import atexit
+import codecs
+import io
 import os
 import sys
 import threading
@@ -79,5 +81,33 @@ def full_disk(error: Exception) -> str:
     )
 
 
+def leave_room_to_main() -> None:
+    """Keeps other threads from reporting a full disk, which this one meets as well."""
+    report = threading.excepthook
+
+    def hook(found: threading.ExceptHookArgs) -> None:
+        if found.exc_value is None or without_room(found.exc_value) is None:
+            report(found)
+
+    threading.excepthook = hook
+
+
 def _say_no_more() -> None:
     sys.unraisablehook = threading.excepthook = lambda _: None
+
+
+def print_any_name() -> None:
+    """Has the terminal's encoding stop nothing, and says where names of files may fail.
+
+    What an encoding has no letters for is printed as an escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    encoding = sys.getfilesystemencoding()
+    if codecs.lookup(encoding).name != "utf-8":
+        print(
+            f"remark: Python reads names of files as {encoding} here, so that files with "
+            "other letters in their names count as missing; set PYTHONUTF8=1",
+            file=sys.stderr,
+        )
