@@ -150,6 +150,17 @@ def test_joined_recordings_are_counted_on(tmp_path, plain):
     assert [number(picture) for picture in shown] == [30, 0, 35]
 
 
+def test_a_jump_ahead_is_said(tmp_path, plain):
+    late = tmp_path / "late.ts"
+    parts = [copied(plain, tmp_path / "part.ts"), late]
+    run("-i", plain, "-c", "copy", "-output_ts_offset", 60, late)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, seconds, seen = as_read(path)
+    assert len(frames) == 80 and seconds[40] - seconds[39] > 50
+    assert "time stamps jump ahead" in seen.remark
+
+
 # Which shape and colours -----------------------------------------------------------
 
 
@@ -260,9 +271,11 @@ def test_samples_without_a_picture_are_no_frames(tmp_path, plain, payload):
     assert numbers(cut) == [number(f) for f in as_ffmpeg(cut)[0]]
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "mxf"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "mxf", "flv"])
 def test_a_file_that_was_cut_off_is_damaged(tmp_path, ending):
-    codec = H264 if ending in ("mp4", "mkv") else ("-c:v", "mpeg2video", "-q:v", 2)
+    codec = (
+        H264 if ending in ("mp4", "mkv", "flv") else ("-c:v", "mpeg2video", "-q:v", 2)
+    )
     front = ("-movflags", "faststart") if ending == "mp4" else ()
     path = film(tmp_path / f"a.{ending}", *codec, *front, count=60, rate=25)
     assert as_read(path)[2].damage == ""

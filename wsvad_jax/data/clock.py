@@ -11,6 +11,7 @@ from typing import Any
 LEAST_STEP = 5e-4  # seconds; stamps that are closer on average say nothing
 STUCK = 4  # further frames of one stamp, from which on frames are counted
 ASSUMED = 25.0  # frames per second where no rate is stated, as FFmpeg assumes
+GAP = 10.0  # seconds without a frame that are worth a remark
 FASTEST = 1000.0  # frames per second; what is faster is a unit of time and no rate
 
 
@@ -31,6 +32,7 @@ class Clock:
         self.base, self.start, self.useless = base, start, useless
         self.stated, self.rate = bool(rate), rate or ASSUMED
         self.frames = self.replaced = 0  # all; those whose stamp was of no use
+        self.gaps = 0.0  # seconds in which stamps jump ahead
         self.reset()
 
     def reset(self) -> None:
@@ -80,6 +82,8 @@ class Clock:
         if raw is not None and self._same < STUCK:
             time = raw - self.start
             if self._first or time >= self.seconds:
+                jump = 0.0 if self._first else time - self.end
+                self.gaps += jump if jump > GAP else 0.0
                 return time
         self.replaced += 1
         # The first frames of one stamp could have been duplicates.
@@ -99,6 +103,11 @@ class Clock:
             return (
                 f"{self.replaced} of {self.frames} time stamps are missing or do not "
                 "advance; those frames follow the one before at the film's rate"
+            )
+        if self.gaps:
+            return (
+                f"time stamps jump ahead by {self.gaps:.1f} s in all, as in recordings that "
+                "were joined; the frame before counts as shown meanwhile"
             )
         return ""
 

@@ -23,7 +23,7 @@ LOOK_BYTES = 64 << 20
 SLACK = 0.5  # seconds that the pictures may end before the stated length
 NEAR_GAP = 4  # packets after a gap within which time jumps
 # Containers that state the length of the pictures; others only estimate it.
-MEASURED = {"asf", "avi", "matroska", "mov", "mxf"}
+MEASURED = {"asf", "avi", "flv", "matroska", "mov", "mxf"}
 
 
 def open_file(path: pathlib.Path) -> Any:
