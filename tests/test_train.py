@@ -19,6 +19,7 @@ from wsvad_jax.data import cards
 from wsvad_jax.errors import InputError
 from wsvad_jax.files import read_json
 from wsvad_jax.recipe import open_recipe
+from wsvad_jax.runs import read_run
 from wsvad_jax.train import train_and_evaluate
 from wsvad_jax.writer import read_history
 
@@ -355,8 +356,8 @@ def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
     config = tiny.config("mil_ranking", **changes)
     results = train_and_evaluate(config, str(tmp_path / "run"))
     remark = (
-        "config.clean.batch_size is 32, but there are 6 normal and 6 abnormal ones to "
-        "train with: a batch has 12 samples"
+        "config.clean.batch_size is 32, but the dataset has 6 normal and 6 abnormal "
+        "training samples, so batches of 12 are used"
     )
     assert results["remarks"] == [remark]
     said = capsys.readouterr()
@@ -364,6 +365,8 @@ def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
     # The recipe itself stays, so that the same command resumes.
     assert read_json(tmp_path / "run/config.json")["clean"]["batch_size"] == 32
     assert train_and_evaluate(config, tmp_path / "run") == results
+    # Tables and summaries read such results.
+    assert read_run(tmp_path / "run").results["remarks"] == [remark]
 
 
 def test_a_published_recipe_doesn_t_adapt(tiny):

@@ -171,7 +171,8 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
             * bool(public)
         )
     return fits, (
-        f"{key} is {wanted}, but {there} to train with: a batch has {fits} samples"
+        f"{key} is {wanted}, but the dataset has {normal} normal and {abnormal} abnormal "
+        f"training samples, so batches of {fits} are used"
     )
 
 

@@ -56,8 +56,14 @@ def fits(key: str, value: Any) -> bool:
     if key == "map":
         return value is None or _numbers(value, len(IOUS))
     if key in TEXTS:
-        return isinstance(value, str) and value.isprintable()
+        return _is_text(value)
+    if key == "remarks":
+        return isinstance(value, list) and all(map(_is_text, value))
     return value is None or isinstance(value, bool | str | dict) or is_number(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def is_number(value: Any) -> bool:

@@ -71,9 +71,9 @@ def advise(found: "Findings") -> None:
     if 0 < 2 * fewest < batch:
         found.remark(
             "training",
-            f"a batch of the recipe has {batch} samples, half of them normal; with "
-            f"{len(normal)} normal and {len(abnormal)} abnormal training videos it has "
-            f"{2 * fewest} (--config.clean.batch_size)",
+            f"the recipe's batches have {batch} samples, half of them normal; with "
+            f"{len(normal)} normal and {len(abnormal)} abnormal training videos, training "
+            f"uses batches of {2 * fewest}",
         )
     recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
     if why:
