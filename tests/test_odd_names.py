@@ -128,10 +128,12 @@ def test_a_picture_that_cannot_be_named_is_missed_alone(
 
 def test_a_pipe_is_not_waited_for(model, tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(
-        InputError, match="a.mp4: expected a file or a folder, but it is"
-    ):
+    with pytest.raises(InputError, match="a.mp4: a stream, not a file; pass it as"):
         run_detect(model, tmp_path / "a.mp4", "--output", tmp_path / "out")
+    # Among files it is left out.
+    feature(tmp_path / "b.npy")
+    both = tmp_path / "a.mp4", tmp_path / "b.npy"
+    assert run_detect(model, *both, "--output", tmp_path / "out") == 3
     with pytest.raises(
         InputError, match="a.mp4: expected a file or a folder, but it is"
     ):

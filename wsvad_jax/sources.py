@@ -85,7 +85,9 @@ def check_files(
     for path in map(str, paths):
         # pathlib makes one slash of two.
         address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
-        device = pathlib.Path(path).is_char_device() or pathlib.Path(path).is_fifo()
+        # A pipe that a shell's pattern matched among files is left out by name later.
+        alone = pathlib.Path(path) if len(paths) == 1 else pathlib.Path()
+        device = alone.is_char_device() or alone.is_fifo()
         if path == "-" or device or (address and not pathlib.Path(path).exists()):
             what = "an address" if address else "a stream"
             hint = instead.format(shlex.quote(path))
