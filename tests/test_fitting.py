@@ -106,6 +106,7 @@ def test_the_crop_that_is_scored_must_be_there(models, features, tmp_path, capsy
     # One file of five: its number says which crop it is.
     features(crops=5)
     x = np.load(tmp_path / "a.npy")
+    (tmp_path / "a.npy").unlink()
     for i in (0, 1):
         np.save(tmp_path / f"a__{i}.npy", x[i])
     assert "crop 0 instead of 1" in refused(

@@ -100,7 +100,7 @@ def test_detection_leaves_out_what_it_cannot_read(model, tmp_path, capsys):
     skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
     assert len(skipped) == 2
     assert f"{folder}/c.npy: links to gone.npy" in skipped[0]
-    assert f"{folder}/wide.npy: features are of shape (1, 20, 33)" in skipped[1]
+    assert f"{folder}/wide.npy: features of 20 snippets, 33 wide" in skipped[1]
     videos = read_json(out / "events.json")["videos"]
     assert [v["video"] for v in videos] == ["a", "n" * 251]
 
@@ -194,7 +194,7 @@ def test_truth_that_fits_two_videos_is_refused(model, tmp_path):
     ):
         run_detect(*command)
     write_truth(truth, "day/a", "day\\a.mp4")
-    with pytest.raises(InputError, match=r"day/a and day\\a.mp4 are both the video"):
+    with pytest.raises(InputError, match=r"day/a and day\\a.mp4 are both video"):
         run_detect(*command)
 
 

@@ -87,8 +87,7 @@ def test_other_headers_are_refused(tmp_path, header):
         ("Normal", "normal"),
         ("Normal", "NORMAL"),
         ("Fight", "fight"),
-        ("Fight", "Fi\u200bght"),
-        ("Car crash", "Car  crash"),
+        ("Car crash", "Carcrash"),
         ("Fight", "\uff26ight"),
     ],
 )

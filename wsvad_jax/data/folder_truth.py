@@ -21,9 +21,13 @@ def read_truth(path: pathlib.Path) -> dict[str, annotations.Truth]:
       InputError: as `annotations.read_json`.
     """
     truth: dict[str, annotations.Truth] = {}
+    written: dict[str, str] = {}
     for name, item in annotations.read_json(path).items():
-        if (video := entry_id(name)) in truth:
-            raise InputError(f"{path}: video {video} is there twice; keep one")
+        video = entry_id(name)
+        if (other := written.setdefault(video, name)) != name:
+            raise InputError(
+                f"{path}: {other} and {name} are both video {video}; keep one"
+            )
         truth[video] = item
     return truth
 
