@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from wsvad_jax import files
-from wsvad_jax.data import sidecar
+from wsvad_jax.data import protocols, sidecar
 from wsvad_jax.errors import InputError
 
 CROPS, MOST = (1, 5, 10), 10  # usual numbers of crops, and the largest
@@ -45,11 +45,7 @@ class Stated:
         Raises:
           InputError: a protocol.json whose axes are none.
         """
-        where, found = path, {}
-        for folder in list(path.parents)[:ABOVE]:
-            if (value := self._protocol(folder)) is not None:
-                where, found = folder / "protocol.json", value
-                break
+        where, found = self.file_of(path)
         crops = found.get("crops")
         usual = (crops,) if isinstance(crops, int) and crops > 0 else CROPS
         axes = found.get(KEY, "NTD" if found.get("layout") == "one" else "")
@@ -58,6 +54,20 @@ class Stated:
                 f"{where}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
             )
         return axes, usual
+
+    def file_of(self, path: pathlib.Path) -> tuple[pathlib.Path, dict]:
+        """Returns the protocol.json that holds for a feature file, and its content.
+
+        Without one, the feature file itself and an empty object.
+
+        Raises:
+          InputError: a protocol.json with values that none has.
+        """
+        for folder in list(path.parents)[:ABOVE]:
+            if (value := self._protocol(folder)) is not None:
+                where = folder / "protocol.json"
+                return where, protocols.checked(where, value)
+        return path, {}
 
     def _protocol(self, folder: pathlib.Path) -> dict | None:
         if folder not in self.read:
@@ -84,6 +94,12 @@ def settle(
     for path, shape in arrays:
         try:
             axes, usual = stated.of(path)
+            if axes == "TD":
+                raise InputError(
+                    f"{path}: features of shape {list(shape)}, but protocol.json says "
+                    f'{{"{KEY}": "TD"}}, [snippets, width]; correct that file, or save '
+                    "the features so"
+                )
             found.append(axes if axes in LAYOUTS else _of_sidecar(path, shape))
         except InputError as e:
             found.append(e)
