@@ -250,12 +250,14 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
     fps, more = known.fps or 30.0, readings(found, truth, detector)
-    if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
+    if timeless := [s for s in found if not s.is_video and not sources.timed(s)]:
         more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
+        strides = {sources.stride_of(s, detector.card.stride) for s in timeless}
         print(
             f"{len(timeless)} feature files have no sidecar, which would say how they "
             "were made, and nothing of time: "
-            f"{detector.card.stride} frames a snippet, {fps:g} frames a second"
+            f"{' or '.join(map(str, sorted(strides)))} frames per snippet, "
+            f"{fps:g} frames per second"
             f"{'' if known.fps else ' are assumed (--fps)'}",
             file=sys.stderr,
         )

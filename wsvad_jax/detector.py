@@ -346,7 +346,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     for source, features in read:
         check_source(detector, source, features)
         side = features.sidecar
-        stride = side.stride if side else detector.card.stride
+        stride = features.made.stride or detector.card.stride
         known = source_truth.truth_of(source.name, truth)
         made = detector.answer(
             features.values,
