@@ -145,6 +145,29 @@ def test_the_protocol_that_is_beside_must_be_of_the_arrays(
         assert f"protocol.json: {words}" in err
 
 
+@pytest.mark.parametrize(
+    ("model", "flag", "unused"),
+    [
+        ("mil_ranking", ("--resize", "stretch"), True),
+        ("vadclip", ("--resize", "stretch"), True),
+        ("mil_ranking", ("--clip", "some/clip"), True),
+        ("vadclip", ("--clip", None), False),  # its prompts go through it
+    ],
+)
+def test_flags_about_frames_where_there_are_none(
+    tiny, models, features, tmp_path, model, flag, unused
+):
+    out = tmp_path / "out"
+    flag = [word or str(tiny.clip) for word in flag]
+    arguments = (features(), "--checkpoint", models[model], "--output", out, *flag)
+    if not unused:
+        assert run(*arguments) == 0
+        return
+    with pytest.raises(InputError, match=f"{flag[0]} has no effect with features"):
+        run(*arguments)
+    assert not out.exists()
+
+
 def test_the_crop_that_is_scored_must_be_there(models, features, tmp_path, capsys):
     model = shutil.copytree(models["vadclip"], tmp_path / "model")
     meta = read_json(model / "meta.json")

@@ -161,6 +161,21 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(passed, ("rise", "share"), "--low, which fixes where events end")
 
 
+def check_inputs(
+    passed: Mapping[str, str], found: Sequence["Source"], detector: Detector
+) -> None:
+    """Raises InputError for flags about an image tower where there are only features.
+
+    Args:
+      passed: flags that were passed, of `flags.given`.
+      found: the inputs.
+      detector: the model; its prompts may need the CLIP model, too.
+    """
+    if not any(source.is_video for source in found):
+        unread = ("resize",) if detector.text is not None else ("clip", "resize")
+        flags.refuse(passed, unread, "features, which are made already")
+
+
 def open_detector(known: argparse.Namespace) -> Detector:
     """Returns the model that the arguments name; says what is to be known of it."""
     detector = Detector(
@@ -219,7 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rules_of(known)
-    check_modes(flags.given(arguments, argv), known)
+    passed = flags.given(arguments, argv)
+    check_modes(passed, known)
     if known.live is not None:
         from wsvad_jax import live
 
@@ -231,10 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames a second")
-    return _detect(known, rules)
+    return _detect(known, rules, passed)
 
 
-def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
+def _detect(
+    known: argparse.Namespace, rules: dict[str, Any], given: Mapping[str, str]
+) -> int:
     from wsvad_jax import source_truth, sources
     from wsvad_jax.data.feature_folder import make_folder
     from wsvad_jax.data.folder_truth import read_truth
@@ -249,6 +267,7 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         truth, said = source_truth.match(found, read_truth(pathlib.Path(known.truth)))
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
+    check_inputs(given, found, detector)
     fps, more = known.fps or 30.0, readings(found, truth, detector)
     if timeless := [s for s in found if not s.is_video and not sources.timed(s)]:
         more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
@@ -268,8 +287,8 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
-        given = {"fps": known.fps, "truth": truth, "errors": errors}
-        made = answers(detector, found, **given, **rules)
+        more_of = {"fps": known.fps, "truth": truth, "errors": errors}
+        made = answers(detector, found, **more_of, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         left_out = len(errors)
