@@ -272,3 +272,14 @@ def test_a_protocol_that_no_features_have(own, made, shape, words):
     with pytest.raises(InputError, match=words):
         prepare(str(own.path), data_dir=str(own.path / "data"))
     assert not (own.path / "data").exists()
+
+
+@pytest.mark.parametrize("ending", [".npz", ".pt", ".npy.gz"])
+def test_features_in_another_format_are_named(own, ending):
+    own.feature("f0").rename(own.path / "features" / f"f0{ending}")
+    words = f"f0{ending} is there; write its array with np.save"
+    with pytest.raises(InputError, match=words):
+        load(own)
+    with pytest.raises(InputError, match=words):
+        prepare(str(own.path), data_dir=str(own.path / "data"))
+    assert words in " ".join(check.check(own.path).text().split())
