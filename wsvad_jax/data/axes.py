@@ -10,7 +10,7 @@ A file of three axes can be read in two ways. What decides, in this order:
 4. The axis that holds a usual number of crops, where the other one doesn't; of several
    files, in more than half of them.
 5. [N, T, D], the documented layout, where no axis holds a usual number of crops and the
-   first one, up to 10, is the shorter.
+   first one, up to 10, is the shorter; of several files, in all that rule 4 leaves.
 
 Anything else is refused with both readings.
 """
@@ -115,10 +115,10 @@ def settle(
         path, shape = arrays[i]
         if voted and _vote(shape, usual) not in (layout, ""):
             found[i] = _against(path, shape, layout)
-        elif layout == OPEN:
-            found[i] = _refusal(path, shape)
+        elif layout in LAYOUTS:
+            found[i] = layout
         else:
-            found[i] = layout or _alone(shape, usual) or _refusal(path, shape)
+            found[i] = _refusal(path, shape)
     return found
 
 
@@ -131,7 +131,10 @@ def _together(
             return layout, False, usual
         if layout := _voted(pairs, usual):
             return layout, True, usual
-    return "", False, choices[-1]
+
+    # Without a majority, no file may say another order than the rest, or none.
+    single = {_vote(pair, usual) or _alone(pair, usual) for pair in pairs}
+    return (single.pop() if len(single) == 1 else ""), False, usual
 
 
 def _of_sidecar(path: pathlib.Path, shape: Shape) -> str:
