@@ -274,6 +274,13 @@ def test_a_protocol_that_no_features_have(own, made, shape, words):
     assert not (own.path / "data").exists()
 
 
+def test_whole_numbers_of_a_protocol_may_be_floats(own):
+    path = own.path / "features" / "protocol.json"
+    path.write_text('{"stride": 16.0, "crops": 1.0}')
+    found = load(own).protocol
+    assert (found.stride, found.crops) == (16, 1) and type(found.stride) is int
+
+
 @pytest.mark.parametrize("ending", [".npz", ".pt", ".npy.gz"])
 def test_features_in_another_format_are_named(own, ending):
     own.feature("f0").rename(own.path / "features" / f"f0{ending}")

@@ -44,7 +44,7 @@ def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
 
 
 def checked(path: str | os.PathLike, value: Any) -> dict[str, Any]:
-    """Returns what a protocol.json holds.
+    """Returns what a protocol.json holds; whole numbers may be written as floats.
 
     Args:
       path: of the file, for messages.
@@ -55,8 +55,11 @@ def checked(path: str | os.PathLike, value: Any) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
+    value = dict(value)
     for key, default in dataclasses.asdict(FeatureProtocol()).items():
         found = value.get(key, default)
+        if type(default) is int and type(found) is float and found.is_integer():
+            found = value[key] = int(found)
         if type(found) is not type(default):
             raise InputError(
                 f"{path}: {key} must be of the kind of {default!r}, found {found!r:.60}"
