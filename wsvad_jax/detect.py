@@ -6,8 +6,8 @@
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
 
 Inputs: videos, folders of videos, or features that `python -m wsvad_jax.extract` wrote
-(.npy, with their times in the .json beside them; without one, 16 frames a snippet and
---fps); a model that training or `convert` left. Videos go through the image tower that
+(.npy, with their times in the .json beside them; without one, protocol.json's or the
+model's frames per snippet, and --fps); a model that training or `convert` left. Videos go through the image tower that
 made the model's features: the one that the model names, or --clip; features must be made
 as those of the training were. Outputs: report.html
 (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
@@ -229,6 +229,24 @@ def readings(
     return shown
 
 
+def times_taken(
+    found: Sequence["Source"], fps: float | None, detector: Detector
+) -> str:
+    """Says what is taken for the times of features without a sidecar; "" without such."""
+    from wsvad_jax import sources
+
+    timeless = [s for s in found if not s.is_video and not sources.timed(s)]
+    if not timeless:
+        return ""
+    strides = {sources.stride_of(s, detector.card.stride) for s in timeless}
+    return (
+        f"{len(timeless)} feature files have no sidecar, which would say how they were "
+        f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
+        f"snippet, {fps or 30:g} frames per second"
+        f"{'' if fps else ' are assumed (--fps)'}"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
@@ -269,17 +287,9 @@ def _detect(
     detector = open_detector(known)
     check_inputs(given, found, detector)
     fps, more = known.fps or 30.0, readings(found, truth, detector)
-    if timeless := [s for s in found if not s.is_video and not sources.timed(s)]:
+    if said := times_taken(found, known.fps, detector):
         more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
-        strides = {sources.stride_of(s, detector.card.stride) for s in timeless}
-        print(
-            f"{len(timeless)} feature files have no sidecar, which would say how they "
-            "were made, and nothing of time: "
-            f"{' or '.join(map(str, sorted(strides)))} frames per snippet, "
-            f"{fps:g} frames per second"
-            f"{'' if known.fps else ' are assumed (--fps)'}",
-            file=sys.stderr,
-        )
+        print(said, file=sys.stderr)
     elif known.fps:
         print(
             "--fps has no effect: all inputs have times of their own", file=sys.stderr
