@@ -1,8 +1,11 @@
 """Recipes and workdirs that training refuses, in one sentence."""
 
+import pathlib
+
 import pytest
 
 from wsvad_jax import cli, train
+from wsvad_jax.errors import InputError
 
 
 def program(capsys, main, *arguments) -> str:
@@ -132,3 +135,23 @@ def test_devices_that_do_not_divide_the_batch(tiny, tmp_path):
     assert process.returncode == 2
     assert "Traceback" not in err
     assert "batch_size is 8, which 3 devices don't divide" in err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("nothing:ucf", "nothing"),
+        ("mil_ranking:/no/such/data", "no dataset '/no/such/data'"),
+        (pathlib.Path("mil_ranking:/no/such/data"), "no dataset '/no/such/data'"),
+    ],
+)
+def test_training_takes_the_name_of_a_recipe(recipe, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        train.train_and_evaluate(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_may_be_a_path():
+    recipe = pathlib.Path("configs/mil_ranking.py").absolute()
+    assert cli.load_config(pathlib.Path("mil_ranking:ucf")).data.name == "ucf"
+    assert cli.load_config(recipe).model_name == "mil_ranking"

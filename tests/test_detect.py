@@ -245,7 +245,7 @@ def test_what_cannot_be_read_is_left_out(world, mil, tmp_path, capsys):
     assert code == 3
     err = capsys.readouterr().err
     assert "skipped:" in err and "cut.npy: the file is truncated" in err
-    assert "30 frames a second are assumed (--fps)" in err
+    assert "30 frames per second are assumed (--fps)" in err
     (video,) = read_json(tmp_path / "out" / "events.json")["videos"]
     assert video["video"] == "whole"
     (folder / "whole.npy").unlink()

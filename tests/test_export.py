@@ -116,6 +116,23 @@ def test_what_does_not_fit_is_refused(detectors, tmp_path, capsys):
     assert not list(tmp_path.glob("x*"))
 
 
+def test_a_folder_is_no_file_to_write(detectors, tmp_path):
+    ready = ("--checkpoint", str(detectors["mil_ranking"].folder))
+    (tmp_path / "m").mkdir()
+    with pytest.raises(InputError, match=r"--output .*/m: is a folder; expected the f"):
+        export.main([*ready, "--output", str(tmp_path / "m")])
+    with pytest.raises(InputError, match="/m: is a folder"):
+        export.export_model(detectors["mil_ranking"], tmp_path / "m")
+    assert [p.name for p in tmp_path.rglob("*")] == ["m"]
+
+
+def test_a_model_without_prompts_has_no_use_for_a_clip_model(detectors, tmp_path):
+    ready = ("--checkpoint", str(detectors["mil_ranking"].folder), "--clip", "a/b")
+    with pytest.raises(InputError, match="--clip has no effect with this model"):
+        export.main([*ready, "--output", str(tmp_path / "m")])
+    assert not list(tmp_path.iterdir())
+
+
 def test_onnx_without_its_packages_says_what_to_install(
     detectors, tmp_path, monkeypatch
 ):

@@ -8,7 +8,7 @@ import pytest
 from films import write_video
 from untrained import write_model
 
-from wsvad_jax import cli, detect, evaluate, export
+from wsvad_jax import cli, detect, evaluate, export, sources
 from wsvad_jax.clip.load import load
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.sidecar import Sidecar
@@ -94,6 +94,80 @@ def test_features_of_another_kind_are_refused_or_said(
     assert words in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frame": "mean"}, "frame mean instead of middle"),
+        ({"stride": 8}, "stride 8 instead of 16"),
+        (
+            {"encoder": "other", "encoder_settings": {}},
+            "encoder other instead of clip@",
+        ),
+    ],
+)
+def test_protocol_json_speaks_for_features_without_sidecars(
+    models, features, protocol, tmp_path, capsys, changes, words
+):
+    file, out = features(), tmp_path / "out"
+    file.with_suffix(".json").unlink()
+    # As in a prepared folder: it stands above the folders of the files.
+    (tmp_path / "f" / "day").mkdir(parents=True)
+    file = file.rename(tmp_path / "f" / "day" / "a.npy")
+    write_json(tmp_path / "f" / "protocol.json", protocol | changes)
+    arguments = (file, "--checkpoint", models["mil_ranking"], "--output", out)
+    line = refused(capsys, detect.main, *arguments)
+    assert "a.npy: features of " in line and words in line and not out.exists()
+    assert run(*arguments, "--force") == 0
+    found = read_json(out / "events.json")
+    assert words in found["settings"]["force"]
+    stride = changes.get("stride", 16)
+    assert f": {stride} frames per snippet, 30 frames per" in capsys.readouterr().err
+    edges = sources.read(sources.Source("a", (file,)), 30.0).edges
+    assert edges[1] == pytest.approx(stride / 30)
+    # The right protocol is as good as none.
+    write_json(tmp_path / "f" / "protocol.json", protocol)
+    assert run(*arguments) == 0
+
+
+def test_the_protocol_that_is_beside_must_be_of_the_arrays(
+    models, features, protocol, tmp_path, capsys
+):
+    file, out = features(), tmp_path / "out"
+    file.with_suffix(".json").unlink()
+    arguments = (file, "--checkpoint", models["vadclip"], "--output", out)
+    for changes, words in (
+        ({"stride": 0}, "stride is 0; expected a whole number from 1 on"),
+        ({"crops": 10}, "crops is 10, but "),
+    ):
+        write_json(tmp_path / "protocol.json", protocol | changes)
+        assert run(*arguments) == cli.EXIT_SKIPPED
+        err = capsys.readouterr().err
+        assert f"protocol.json: {words}" in err
+
+
+@pytest.mark.parametrize(
+    ("model", "flag", "unused"),
+    [
+        ("mil_ranking", ("--resize", "stretch"), True),
+        ("vadclip", ("--resize", "stretch"), True),
+        ("mil_ranking", ("--clip", "some/clip"), True),
+        ("vadclip", ("--clip", None), False),  # its prompts go through it
+    ],
+)
+def test_flags_about_frames_where_there_are_none(
+    tiny, models, features, tmp_path, model, flag, unused
+):
+    out = tmp_path / "out"
+    flag = [word or str(tiny.clip) for word in flag]
+    arguments = (features(), "--checkpoint", models[model], "--output", out, *flag)
+    if not unused:
+        assert run(*arguments) == 0
+        return
+    with pytest.raises(InputError, match=f"{flag[0]} has no effect with features"):
+        run(*arguments)
+    assert not out.exists()
+
+
 def test_the_crop_that_is_scored_must_be_there(models, features, tmp_path, capsys):
     model = shutil.copytree(models["vadclip"], tmp_path / "model")
     meta = read_json(model / "meta.json")
@@ -106,7 +180,7 @@ def test_the_crop_that_is_scored_must_be_there(models, features, tmp_path, capsy
     # One file of five: its number says which crop it is.
     features(crops=5)
     x = np.load(tmp_path / "a.npy")
-    (tmp_path / "a.npy").unlink()
+    (tmp_path / "a.npy").unlink()  # beside it, a__0 were a video of its own
     for i in (0, 1):
         np.save(tmp_path / f"a__{i}.npy", x[i])
     assert "crop 0 instead of 1" in refused(

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from wsvad_jax.metrics import EvalVideo, evaluate
 from wsvad_jax.writer import EVENTS, FILE, Writer, read_history, results_table
 
 
@@ -161,3 +162,24 @@ def test_results_table():
 def test_results_table_without_maps(empty):
     table = results_table({"auc": 0.5, "map": empty, "map_avg": None})
     assert "mAP at IoU 0.5        -" in table
+
+
+@pytest.mark.parametrize(
+    ("labels", "segments", "said"),
+    [
+        ((True, True), (), True),
+        ((True, False), (), True),
+        ((False, False), (), False),
+        ((True, True), ((16, 32, 1),), False),
+        ((True, True), ((0, 64, 1),), True),  # all frames are anomalous
+    ],
+)
+def test_results_without_true_events_say_so(labels, segments, said):
+    scores = np.linspace(0.1, 0.6, 4, dtype=np.float32)
+    videos = [
+        EvalVideo(f"v{i}", scores, None, segments, 64, (int(abnormal),))
+        for i, abnormal in enumerate(labels)
+    ]
+    table = results_table(evaluate(videos, ("Normal", "Fire")))
+    assert ("no ground truth" in table) == said
+    assert ("all test videos are abnormal" in table) == (said and all(labels))

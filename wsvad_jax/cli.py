@@ -171,7 +171,7 @@ def check_runner(runner: str | None) -> None:
 
 
 def load_config(
-    arguments: str | Sequence[str],
+    arguments: str | os.PathLike | Sequence[str],
     data_dir: str | os.PathLike | None = None,
     *,
     flags: Sequence[str] = (),
@@ -195,6 +195,8 @@ def load_config(
       InputError: no such file, an unknown key, a value of another type, or a recipe
         that isn't made for the dataset.
     """
+    if isinstance(arguments, os.PathLike):
+        arguments = f"--config={os.fspath(arguments)}"
     if isinstance(arguments, str):
         whole = arguments.startswith("--")
         arguments = [arguments if whole else f"--config={arguments}"]

@@ -6,8 +6,8 @@
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
 
 Inputs: videos, folders of videos, or features that `python -m wsvad_jax.extract` wrote
-(.npy, with their times in the .json beside them; without one, 16 frames a snippet and
---fps); a model that training or `convert` left. Videos go through the image tower that
+(.npy, with their times in the .json beside them; without one, protocol.json's or the
+model's frames per snippet, and --fps); a model that training or `convert` left. Videos go through the image tower that
 made the model's features: the one that the model names, or --clip; features must be made
 as those of the training were. Outputs: report.html
 (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
@@ -161,6 +161,21 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(passed, ("rise", "share"), "--low, which fixes where events end")
 
 
+def check_inputs(
+    passed: Mapping[str, str], found: Sequence["Source"], detector: Detector
+) -> None:
+    """Raises InputError for flags about an image tower where there are only features.
+
+    Args:
+      passed: flags that were passed, of `flags.given`.
+      found: the inputs.
+      detector: the model; its prompts may need the CLIP model, too.
+    """
+    if not any(source.is_video for source in found):
+        unread = ("resize",) if detector.text is not None else ("clip", "resize")
+        flags.refuse(passed, unread, "features, which are made already")
+
+
 def open_detector(known: argparse.Namespace) -> Detector:
     """Returns the model that the arguments name; says what is to be known of it."""
     detector = Detector(
@@ -214,12 +229,31 @@ def readings(
     return shown
 
 
+def times_taken(
+    found: Sequence["Source"], fps: float | None, detector: Detector
+) -> str:
+    """Says what is taken for the times of features without a sidecar; "" without such."""
+    from wsvad_jax import sources
+
+    timeless = [s for s in found if not s.is_video and not sources.timed(s)]
+    if not timeless:
+        return ""
+    strides = {sources.stride_of(s, detector.card.stride) for s in timeless}
+    return (
+        f"{len(timeless)} feature files have no sidecar, which would say how they were "
+        f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
+        f"snippet, {fps or 30:g} frames per second"
+        f"{'' if fps else ' are assumed (--fps)'}"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rules_of(known)
-    check_modes(flags.given(arguments, argv), known)
+    passed = flags.given(arguments, argv)
+    check_modes(passed, known)
     if known.live is not None:
         from wsvad_jax import live
 
@@ -231,10 +265,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames a second")
-    return _detect(known, rules)
+    return _detect(known, rules, passed)
 
 
-def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
+def _detect(
+    known: argparse.Namespace, rules: dict[str, Any], given: Mapping[str, str]
+) -> int:
     from wsvad_jax import source_truth, sources
     from wsvad_jax.data.feature_folder import make_folder
     from wsvad_jax.data.folder_truth import read_truth
@@ -249,16 +285,11 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
         truth, said = source_truth.match(found, read_truth(pathlib.Path(known.truth)))
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
+    check_inputs(given, found, detector)
     fps, more = known.fps or 30.0, readings(found, truth, detector)
-    if timeless := [s.name for s in found if not s.is_video and not sources.timed(s)]:
+    if said := times_taken(found, known.fps, detector):
         more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
-        print(
-            f"{len(timeless)} feature files have no sidecar, which would say how they "
-            "were made, and nothing of time: "
-            f"{detector.card.stride} frames a snippet, {fps:g} frames a second"
-            f"{'' if known.fps else ' are assumed (--fps)'}",
-            file=sys.stderr,
-        )
+        print(said, file=sys.stderr)
     elif known.fps:
         print(
             "--fps has no effect: all inputs have times of their own", file=sys.stderr
@@ -266,8 +297,8 @@ def _detect(known: argparse.Namespace, rules: dict[str, Any]) -> int:
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
-        given = {"fps": known.fps, "truth": truth, "errors": errors}
-        made = answers(detector, found, **given, **rules)
+        more_of = {"fps": known.fps, "truth": truth, "errors": errors}
+        made = answers(detector, found, **more_of, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         left_out = len(errors)

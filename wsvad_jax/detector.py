@@ -278,7 +278,7 @@ class Detector:
         """
         from wsvad_jax.sources import Source
 
-        path = pathlib.Path(path)
+        path = path_of(path)
         return answers(self, [Source(path.stem, (path,))], **rules)[0]
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
@@ -294,6 +294,18 @@ class Detector:
         if not np.isfinite(x).all():
             raise InputError("features hold values that are not finite in float16")
         return x
+
+
+def path_of(given: Any) -> pathlib.Path:
+    """Returns a video's path; raises InputError for what is none, such as an array."""
+    if not isinstance(given, str | os.PathLike):
+        shape = getattr(given, "shape", None)
+        what = type(given).__name__ if shape is None else f"an array of shape {shape}"
+        raise InputError(
+            f"expected the path of a video or of features, found {what}; features in "
+            "memory go to Detector.score or Detector.answer"
+        )
+    return pathlib.Path(given)
 
 
 def answers(
@@ -346,7 +358,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     for source, features in read:
         check_source(detector, source, features)
         side = features.sidecar
-        stride = side.stride if side else detector.card.stride
+        stride = features.made.stride or detector.card.stride
         known = source_truth.truth_of(source.name, truth)
         made = detector.answer(
             features.values,

@@ -101,10 +101,12 @@ def format_of(output: pathlib.Path, kind: str = "") -> str:
     """Returns the format of a file: that of its ending, or `kind` where it has none.
 
     Raises:
-      InputError: an unknown format, or one that the ending contradicts.
+      InputError: an unknown format, one that the ending contradicts, or a folder.
     """
     if kind and kind not in FORMATS:
         raise InputError(f"--format is {kind!r}; expected {' or '.join(FORMATS)}")
+    if output.is_dir():
+        raise InputError(f"--output {output}: is a folder; expected the file to write")
     ending = output.suffix.lower()
     meant = ending[1:] if ending[1:] in FORMATS else ""
     if ending in FOREIGN:
@@ -361,6 +363,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
     if detector.network.config.model_name in ANY_BATCH:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
+    if detector.text is None:
+        flags.refuse(passed, ("clip",), "this model, which has no prompts")
     if detector.random_note:
         print(f"note: {detector.random_note}", file=sys.stderr)
     path = export_model(

@@ -4,10 +4,10 @@ A difference from the features of the training is an error. With `force` it is n
 `Detector.forced` instead, for the results.
 """
 
-import re
 import sys
 from typing import TYPE_CHECKING
 
+from wsvad_jax import sources
 from wsvad_jax.data import protocols, video
 from wsvad_jax.data.extraction import Extractor
 from wsvad_jax.data.records import FeatureProtocol
@@ -81,20 +81,17 @@ def _assume(detector: "Detector", what: str, taken: str, flag: str = "") -> None
 
 
 def check_source(detector: "Detector", source: "Source", features: "Features") -> None:
-    """Compares features, as far as their sidecar and shape say how they were made.
+    """Compares features, as far as sidecar, protocol.json and shape say what they are.
 
     Raises:
       InputError: they are of another kind than the training's.
     """
-    side, crops = features.sidecar, len(features.values)
-    made, other = protocols.of(None), ""
-    if side is not None:
-        made = side.protocol
-    elif crops == 1:
+    made, crops, other = features.made, len(features.values), ""
+    if crops == 1 and not made.crops:
         crops = 0  # of which crop they are isn't known
     # One file of several is its number's crop, which may be the one that is scored.
-    number = re.fullmatch(r".+__(\d+)", source.files[0].stem)
-    if number and side is not None and len(features.values) == 1 < side.crops:
+    number = sources.CROP.fullmatch(source.files[0].stem)
+    if number and len(features.values) == 1 < made.crops:
         crop, crops = int(number[1]), 0
         if detector.mode == "windows" and crop != detector.card.test_crop:
             other = f"crop {crop} instead of {detector.card.test_crop}"

@@ -30,6 +30,7 @@ from wsvad_jax.errors import InputError
 from wsvad_jax.files import write_text
 from wsvad_jax.published import PUBLISHED, Published
 from wsvad_jax.runs import Run, collect, find_runs, percent, spread
+from wsvad_jax.writer import without_truth
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")  # the order of rows
@@ -202,10 +203,8 @@ def trained_row(group: Group, keys: Sequence[str]) -> Row:
         "weights": first.weights,
         "seeds": str(len(group.runs)),
     }
-    # Both kinds of videos were told apart, so it is their times that aren't known.
-    unknown = (
-        group.spread("auc")[0] is None and group.spread("video_auc")[0] is not None
-    )
+    known = {k: group.spread(k)[0] for k in ("auc", "ap", "far", "video_auc")}
+    unknown = without_truth(known)
     for key in keys:
         row[COLUMNS[key]] = percent(*group.spread(key))
         if key == "auc" and unknown:

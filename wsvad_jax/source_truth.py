@@ -14,7 +14,7 @@ from wsvad_jax.data.names import plain, video_id
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.errors import InputError
 from wsvad_jax.events import UNNAMED, Event
-from wsvad_jax.sources import Source, timed
+from wsvad_jax.sources import Source, stride_of, timed
 
 
 def true_events(
@@ -124,7 +124,7 @@ def check_truth(
     Args:
       found: videos and features.
       truth: by video.
-      stride: frames per snippet, where features have no sidecar.
+      stride: frames per snippet, where features have neither sidecar nor protocol.json.
       fps: frames per second, where there is none; None if not known.
 
     Raises:
@@ -172,5 +172,6 @@ def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]
         side = sidecar.read(path)
         return side.num_frames, side.duration
     shape = features.shape_of(source.files[0])
+    stride = stride_of(source, stride)
     frames = max(shape[:-1], default=0) * stride  # crops are fewer than snippets
     return frames, frames / fps if fps else 0.0

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Float16
 
-from wsvad_jax.data import sidecar
-from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data import protocols, sidecar
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.data.walk import Passed
 from wsvad_jax.errors import InputError
+
+CROP = re.compile(r".+__(\d+)", re.DOTALL)  # name of one file of several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Features:
     edges: Float[np.ndarray, "T1"]  # seconds
     num_frames: int  # 0: not known
     sidecar: sidecar.Sidecar | None
+    made: FeatureProtocol  # as sidecar or protocol.json says
 
 
 def find(
@@ -166,7 +169,7 @@ def read(
     Args:
       source: of features.
       fps: frames per second, where there is no sidecar.
-      stride: frames per snippet, where there is none.
+      stride: frames per snippet, where neither it nor a protocol.json says.
       axes: what `axes_of` returns of it; None: the file decides alone.
 
     Raises:
@@ -176,7 +179,10 @@ def read(
     T = values.shape[1]
     path = sidecar.sidecar_path(first)
     if not os.path.isfile(path):
-        return Features(values, np.arange(T + 1) * stride / fps, 0, None)
+        made = stated_of(source, len(values))
+        return Features(
+            values, np.arange(T + 1) * (made.stride or stride) / fps, 0, None, made
+        )
     found = sidecar.read(path)
     if len(found.seconds) != T:
         raise InputError(
@@ -184,7 +190,39 @@ def read(
             "the video again"
         )
     edges = snippet_edges(np.array(found.seconds), found.duration)
-    return Features(values, edges, found.num_frames, found)
+    return Features(values, edges, found.num_frames, found, found.protocol)
+
+
+def stated_of(source: Source, crops: int = 0) -> FeatureProtocol:
+    """Returns what the protocol.json of features says, the rest being unknown.
+
+    Args:
+      source: of features.
+      crops: number that they hold, 0 unknown.
+
+    Raises:
+      InputError: it has values that no protocol has, or states other crops.
+    """
+    from wsvad_jax.data import axes
+
+    first = source.files[0]
+    where, value = axes.Stated().file_of(first)
+    # One file of several holds one crop, whatever their number.
+    if crops > 1 or not CROP.fullmatch(first.stem):
+        protocols.check_crops(where, value, first, crops or value.get("crops", 0))
+    return protocols.of(value)
+
+
+def stride_of(source: Source, stride: int) -> int:
+    """Returns frames per snippet of features without a sidecar.
+
+    Args:
+      source: of features.
+      stride: where no protocol.json says, or none that can be read.
+    """
+    with contextlib.suppress(InputError):  # `read` reports it
+        return stated_of(source).stride or stride
+    return stride
 
 
 def _values(

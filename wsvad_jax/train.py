@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 def train_and_evaluate(
-    config: "ConfigDict",
+    config: "ConfigDict | str | os.PathLike",
     workdir: str | os.PathLike,
     data_dir: str | os.PathLike | None = None,
     *,
@@ -61,7 +61,7 @@ def train_and_evaluate(
     """Trains, selects, scores the test set; returns the content of results.json.
 
     Args:
-      config: the recipe.
+      config: the recipe, or its name as `cli.load_config` takes it.
       workdir: where results go; a run that is there is resumed, or shown if finished.
       data_dir: where prepared datasets are or are made.
       restart: moves a run that is there to `workdir`/previous-N and trains from step 0.
@@ -75,6 +75,8 @@ def train_and_evaluate(
     from wsvad_jax.recipe import open_recipe
     from wsvad_jax.scoring import Scorer
 
+    if isinstance(config, str | os.PathLike):
+        config = cli.load_config(config, data_dir)
     workdir = pathlib.Path(workdir)
     check_workdir(workdir, config, restart)
     if (workdir / "results.json").is_file() and not restart:

@@ -204,11 +204,28 @@ def results_table(results: Mapping[str, Any]) -> str:
             rows.append([name, *cells])
 
     remarks = [f"remark: {text}" for text in results.get("remarks", ())]
-    if results.get("auc") is None and results.get("video_auc") is not None:
+    if without_truth(results):
         remarks.append(
             "no ground truth: the times of the test videos' events are unknown"
+            if results.get("video_auc") is not None
+            else "no ground truth of frames: all test videos are abnormal, and the times "
+            "of their events are unknown, or all that there is"
         )
     return "\n".join([*_title(results), *aligned(rows), *remarks])
+
+
+def without_truth(results: Mapping[str, Any]) -> bool:
+    """Whether metrics lack what only frames of both kinds give.
+
+    Videos of both kinds were told apart, or there are abnormal ones only (no false alarm
+    rate), whose frames are of one kind or none (no AP).
+    """
+    if results.get("auc") is not None:
+        return False
+    abnormal = "far" in results and results["far"] is None
+    return results.get("video_auc") is not None or (
+        abnormal and results.get("ap") is None
+    )
 
 
 def _curves(results):

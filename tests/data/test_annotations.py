@@ -201,3 +201,19 @@ def test_public_truth_is_of_the_video_not_the_features():
     assert got == ((0, 9, FIGHT),) and "several labels" in remarks[0]
     with pytest.raises(InputError, match="labelled Normal"):
         settle(events((0, 9, "Fight")), "v", (0,), 4, CARD, strict=False)
+
+
+def test_whole_numbers_may_be_written_as_floats(tmp_path):
+    path = tmp_path / "truth.json"
+    item = {"video": "a", "frames": 200.0, "segments": [[64.0, 128.0]]}
+    path.write_text(json.dumps([item]))
+    with pytest.raises(InputError, match='are seconds, add .*, if frames "unit": "fr'):
+        annotations.read_json(path)  # floats may be seconds
+    item["unit"] = "frames"
+    path.write_text(json.dumps([item]))
+    truth = annotations.read_json(path)["a"]
+    assert truth.events == ((64, 128, ""),) and truth.frames == 200
+    assert all(type(x) is int for x in (*truth.events[0][:2], truth.frames))
+    path.write_text(json.dumps([item | {"segments": [[64.0, 128.5]]}]))
+    with pytest.raises(InputError, match=r"in whole frames, found .*128\.5.*"):
+        annotations.read_json(path)

@@ -43,6 +43,9 @@ def orders(tmp_path, *pairs, crops=()):
         ([(2, 10), (2, 17), (2, 33)], "NTD"),
         ([(32, 10), (32, 5)], "TND"),
         ([(5, 10), (10, 5)], "?"),
+        ([(2, 5), (2, 1), (2, 7), (2, 20), (2, 33), (2, 64)], "NTD"),
+        ([(5, 3), (1, 3), (7, 3), (20, 3), (33, 3)], "TND"),
+        ([(8, 10), (8, 10), (8, 9)], "?"),
         # A majority that is plain decides for the others.
         ([(32, 10), (48, 10), (10, 10)], "TND"),
         ([(10, 32), (10, 48), (10, 10), (5, 10)], "NTD"),
@@ -57,6 +60,17 @@ def test_a_file_in_the_other_order_is_refused(tmp_path):
     assert orders(tmp_path, *pairs) == ["NTD", "NTD", "?"]
     *_, error = axes.settle([(tmp_path / "a.npy", (*p, 4)) for p in pairs])
     assert "look like [snippets, crops, width], but most files are [crops" in str(error)
+
+
+def test_a_minority_does_not_decide(tmp_path):
+    # Lengths and crops vary; two of eight lengths are 1 and 5 by chance.
+    pairs = [(2, 20), (2, 33), (2, 41), (3, 25), (3, 64), (3, 7), (2, 1), (3, 5)]
+    assert orders(tmp_path, *pairs) == ["?"] * 8
+    assert orders(tmp_path, *pairs[:6], (5, 30)) == ["NTD"] * 7  # all say the same
+    assert orders(tmp_path, *((t, 32) for t in range(4, 20))) == ["?"] * 16
+    pairs = [(b, a) for a, b in pairs]
+    assert orders(tmp_path, *pairs) == ["?"] * 8
+    assert orders(tmp_path, *pairs, crops=(10,)) == ["?"] * 8
 
 
 def test_one_odd_length_does_not_make_snippets_crops(tmp_path):

@@ -1,15 +1,17 @@
 """A custom folder: what is read, and one sentence for each bad input."""
 
 import json
+import re
 
 import bends
 import numpy as np
 import pytest
 
-from wsvad_jax.data import folder
+from wsvad_jax.data import check, folder
 from wsvad_jax.data.features import Problems
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.errors import InputError
+from wsvad_jax.prepare import prepare
 
 
 def load(own, **options):
@@ -245,3 +247,46 @@ def test_slack_is_remarked(own):
     found = load(own, slack=1)
     assert list(found.splits["test"])[1].segments == ((0, 64, 2),)
     assert len(found.remarks) == 1 and "video tf" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "shape", "words"),
+    [
+        ({"stride": 0}, (4, 6), "stride is 0; expected a whole number from 1 on"),
+        ({"stride": -16}, (4, 6), "stride is -16; expected a whole number"),
+        ({"stride": True}, (4, 6), "stride must be of the kind of 16, found True"),
+        ({"crops": 0}, (4, 6), "crops is 0; expected a whole number"),
+        ({"crops": 10}, (4, 6), "crops is 10, but .*n0.npy holds 1; correct crops"),
+        ({"crops": 1}, (5, 4, 6), "crops is 1, but .*n0.npy holds 5"),
+        ({"axes": "TD"}, (5, 4, 6), r"n0.npy: features of shape \[5, 4, 6\], but .*TD"),
+    ],
+)
+def test_a_protocol_that_no_features_have(own, made, shape, words):
+    for video in [v for rows in own.rows.values() for v, _ in rows]:
+        own.write_features(video, np.ones(shape, np.float32))
+    (own.path / "features" / "protocol.json").write_text(json.dumps(made))
+    with pytest.raises(InputError, match=words):
+        load(own)
+    found = check.check(own.path)
+    assert not found.usable and re.search(words, " ".join(found.text().split()))
+    with pytest.raises(InputError, match=words):
+        prepare(str(own.path), data_dir=str(own.path / "data"))
+    assert not (own.path / "data").exists()
+
+
+def test_whole_numbers_of_a_protocol_may_be_floats(own):
+    path = own.path / "features" / "protocol.json"
+    path.write_text('{"stride": 16.0, "crops": 1.0}')
+    found = load(own).protocol
+    assert (found.stride, found.crops) == (16, 1) and type(found.stride) is int
+
+
+@pytest.mark.parametrize("ending", [".npz", ".pt", ".npy.gz"])
+def test_features_in_another_format_are_named(own, ending):
+    own.feature("f0").rename(own.path / "features" / f"f0{ending}")
+    words = f"f0{ending} is there; write its array with np.save"
+    with pytest.raises(InputError, match=words):
+        load(own)
+    with pytest.raises(InputError, match=words):
+        prepare(str(own.path), data_dir=str(own.path / "data"))
+    assert words in " ".join(check.check(own.path).text().split())

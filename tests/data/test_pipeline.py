@@ -1,5 +1,6 @@
 """The packed split, windows, order and batches against plain loops."""
 
+import json
 import os
 import threading
 import time
@@ -132,12 +133,48 @@ def spoil_settings(file):
     (file.parent / "settings.json").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, lose_settings, spoil_settings])
+def flip_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 0x55
+    file.write_bytes(content)
+
+
+def of_an_older_version(file):
+    # It had no hash, so that nothing vouches for the content.
+    path = file.parent / "settings.json"
+    noted = json.loads(path.read_text())
+    del noted["digest"]
+    path.write_text(json.dumps(noted | {"format": 1}))
+    flip_a_byte(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        empty,
+        lose_settings,
+        spoil_settings,
+        flip_a_byte,
+        of_an_older_version,
+    ],
+)
 def test_damaged_packed_file_is_built_again(dataset, damage):
     expected = np.array(pipeline.pack(dataset, "train", 8).features)
     damage(file_of(dataset))
     np.testing.assert_array_equal(pipeline.pack(dataset, "train", 8).features, expected)
     assert os.listdir(dataset.path / "packed") == [file_of(dataset).parent.name]
+
+
+def test_a_packed_file_that_changed_is_named(dataset, capsys):
+    pipeline.pack(dataset, "train", 8)
+    flip_a_byte(file_of(dataset))
+    pipeline.pack(dataset, "train", 8)
+    err = capsys.readouterr().err
+    said = f"{file_of(dataset)}: its content has changed since it was packed"
+    assert err.count(said) == 1
+    pipeline.pack(dataset, "train", 8)
+    assert "changed" not in capsys.readouterr().err
 
 
 def test_read_only_dataset_packs_into_the_cache(dataset, tmp_path, monkeypatch):

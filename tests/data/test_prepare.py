@@ -1,5 +1,6 @@
 """The program: real features in seconds, reports, names and paths."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from wsvad_jax import prepare
 from wsvad_jax.cli import load_config
 from wsvad_jax.data import catalog
-from wsvad_jax.data.builder import open_dataset
+from wsvad_jax.data.builder import dataset_folder, open_dataset
 from wsvad_jax.errors import InputError
 
 
@@ -188,6 +189,43 @@ def test_a_name_of_its_own(own, tmp_path, capsys):
             prepare.main([*arguments[:-1], name])
     with pytest.raises(InputError, match="--name a: ucf keeps its name"):
         prepare.main(["ucf", "--name", "a", "--data_dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("Back yard", "back_yard"),
+        ("-a.B--1_", "a_b_1"),
+        ("vidéo 1", "vid_o_1_8d72315d"),
+        ("vide\u0301o 1", "vid_o_1_8d72315d"),  # the same, decomposed
+        ("x" * 100, "x" * 100),
+    ],
+)
+def test_names_of_datasets(name, folder):
+    assert dataset_folder(name) == folder
+
+
+def test_names_in_other_alphabets_do_not_meet():
+    names = ("ü", "цех", "цеx", "日本", "日本 2", "own ü", "own", "cam 🎥", "cam")
+    found = [dataset_folder(name) for name in names]
+    assert len({*found}) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9_]+", folder) for folder in found)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "=", "_", "🎥", "x" * 101, "é" + "x" * 99])
+def test_names_that_no_dataset_can_have(own, tmp_path, name):
+    data = ["--data_dir", str(tmp_path / "data")]
+    with pytest.raises(InputError, match="; pass .*--name NAME"):
+        prepare.main([str(own.path), "--name", name, *data])
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_dataset_is_not_replaced_by_another_alphabet(own, tmp_path):
+    data = ["--data_dir", str(tmp_path / "data")]
+    for name in ("цех", "日本"):
+        assert prepare.main([str(own.path), "--name", name, *data]) == 0
+    names = {p.parent.name for p in (tmp_path / "data").glob("*/1.0.0")}
+    assert names == {dataset_folder("цех"), dataset_folder("日本")}
 
 
 def test_a_card_without_classes_has_those_of_the_labels(own, tmp_path):

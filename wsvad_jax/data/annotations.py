@@ -67,14 +67,15 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
         if item["video"] in truth:
             raise InputError(f"{where} is there twice; keep one")
         frames, label = item.get("frames"), item.get("label")
-        if frames is not None and not (_whole(frames) and frames > 0):
+        if frames is not None and not (_whole_value(frames) and frames > 0):
             raise InputError(
                 f"{where}: frames must be a whole number, found {frames!r}"
             )
+        frames = None if frames is None else int(frames)
         if label is not None and not isinstance(label, str):
             raise InputError(f"{where}: label must be a text, found {label!r:.60}")
         taken = _unit(item, unit, where)
-        events = _events(item, where, taken == "seconds")
+        events = _events(item, where, taken)
         parts = ((), events) if taken == "seconds" else (events, ())
         truth[item["video"]] = Truth(
             str(path), parts[0], frames, label, taken, parts[1]
@@ -94,8 +95,11 @@ def _unit(item: Mapping[str, Any], default: str, where: str) -> str:
 
 
 def _events(
-    item: Mapping[str, Any], where: str, seconds: bool
+    item: Mapping[str, Any], where: str, unit: str
 ) -> tuple[tuple[Any, Any, str], ...]:
+    seconds = unit == "seconds"
+    # Floats are seconds as a rule: they are frames only where the file says so.
+    right = {"seconds": _number, "frames": _whole_value}.get(unit, _whole)
     segments = item.get("segments")
     names = item.get("segment_labels")
     if not isinstance(segments, list):
@@ -109,11 +113,12 @@ def _events(
     events = []
     for i, segment in enumerate(segments):
         good = isinstance(segment, list) and len(segment) in (2, 3)
-        right = _number if seconds else _whole
         if not good or not all(right(x) for x in segment[:2]):
             hint = ""
             if good and all(_number(x) for x in segment[:2]):
                 hint = '; if they are seconds, add "unit": "seconds"'
+                if all(map(_whole_value, segment[:2])):
+                    hint += ', if frames "unit": "frames"'
             raise InputError(
                 f"{where}: a segment is [start, end] or [start, end, class] in "
                 f"{'seconds' if seconds else 'whole frames'}, found "
@@ -122,7 +127,7 @@ def _events(
         name = segment[2] if len(segment) == 3 else (names[i] if names else "")
         if not isinstance(name, str):
             raise InputError(f"{where}: a segment's class is a text, found {name!r}")
-        start, end = map(float, segment[:2]) if seconds else segment[:2]
+        start, end = map(float if seconds else int, segment[:2])
         events.append(_event(start, end, name, where, seconds))
     return tuple(events)
 
@@ -327,6 +332,11 @@ def _names(label: Sequence[int], card: Card) -> str:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole_value(value: Any) -> bool:
+    """Whether a number is whole, also where a program wrote it as a float."""
+    return _number(value) and float(value).is_integer()
 
 
 def _number(value: Any) -> bool:

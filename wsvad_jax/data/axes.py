@@ -5,11 +5,12 @@ A file of three axes can be read in two ways. What decides, in this order:
 1. `"axes": "NTD"` or `"TND"` in the features' protocol.json; extraction's own layout.
 2. A sidecar: the file's number of crops and of snippets.
 3. All files together: the axis that is one number in every file while the other
-   varies, if that number is a usual one (1, 5, 10; or protocol.json's "crops") or, up
-   to 10, smaller than all the others.
-4. The axis that holds a usual number of crops, where the other one doesn't.
+   varies, if that number is a usual one (1, 5, 10; or protocol.json's "crops"), or up
+   to 10 while at most half of the others are usual ones.
+4. The axis that holds a usual number of crops, where the other one doesn't; of several
+   files, in more than half of them.
 5. [N, T, D], the documented layout, where no axis holds a usual number of crops and the
-   first one, up to 10, is the shorter.
+   first one, up to 10, is the shorter; of several files, in all that rule 4 leaves.
 
 Anything else is refused with both readings.
 """
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from wsvad_jax import files
-from wsvad_jax.data import sidecar
+from wsvad_jax.data import protocols, sidecar
 from wsvad_jax.errors import InputError
 
 CROPS, MOST = (1, 5, 10), 10  # usual numbers of crops, and the largest
@@ -29,6 +30,7 @@ KEY, CHOICES = "axes", ("TD", *LAYOUTS)  # in protocol.json
 ABOVE = 4  # folders above a feature file in which its protocol.json is looked for
 # Widths of common encoders; 256 is left out, since it is a common number of snippets.
 WIDTHS = (512, 640, 768, 1024, 1152, 1280, 1408, 1536, 1664, 2048, 3072, 4096)
+OPEN = "?"  # of files that say both
 WORDS = ("crop", "snippet")
 Shape = tuple[int, ...]
 
@@ -45,11 +47,7 @@ class Stated:
         Raises:
           InputError: a protocol.json whose axes are none.
         """
-        where, found = path, {}
-        for folder in list(path.parents)[:ABOVE]:
-            if (value := self._protocol(folder)) is not None:
-                where, found = folder / "protocol.json", value
-                break
+        where, found = self.file_of(path)
         crops = found.get("crops")
         usual = (crops,) if isinstance(crops, int) and crops > 0 else CROPS
         axes = found.get(KEY, "NTD" if found.get("layout") == "one" else "")
@@ -58,6 +56,20 @@ class Stated:
                 f"{where}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
             )
         return axes, usual
+
+    def file_of(self, path: pathlib.Path) -> tuple[pathlib.Path, dict]:
+        """Returns the protocol.json that holds for a feature file, and its content.
+
+        Without one, the feature file itself and an empty object.
+
+        Raises:
+          InputError: a protocol.json with values that none has.
+        """
+        for folder in list(path.parents)[:ABOVE]:
+            if (value := self._protocol(folder)) is not None:
+                where = folder / "protocol.json"
+                return where, protocols.checked(where, value)
+        return path, {}
 
     def _protocol(self, folder: pathlib.Path) -> dict | None:
         if folder not in self.read:
@@ -84,6 +96,12 @@ def settle(
     for path, shape in arrays:
         try:
             axes, usual = stated.of(path)
+            if axes == "TD":
+                raise InputError(
+                    f"{path}: features of shape {list(shape)}, but protocol.json says "
+                    f'{{"{KEY}": "TD"}}, [snippets, width]; correct that file, or save '
+                    "the features so"
+                )
             found.append(axes if axes in LAYOUTS else _of_sidecar(path, shape))
         except InputError as e:
             found.append(e)
@@ -97,21 +115,26 @@ def settle(
         path, shape = arrays[i]
         if voted and _vote(shape, usual) not in (layout, ""):
             found[i] = _against(path, shape, layout)
+        elif layout in LAYOUTS:
+            found[i] = layout
         else:
-            found[i] = layout or _alone(shape, usual) or _refusal(path, shape)
+            found[i] = _refusal(path, shape)
     return found
 
 
 def _together(
     pairs: Sequence[Shape], choices: Sequence[tuple[int, ...]]
 ) -> tuple[str, bool, tuple[int, ...]]:
-    """Returns the layout, whether single files decided it, and by which crops."""
+    """Returns the layout ("", OPEN undecided), whether single files decide, by which crops."""
     for usual in choices:
         if layout := _constant(pairs, usual):
             return layout, False, usual
         if layout := _voted(pairs, usual):
             return layout, True, usual
-    return "", False, choices[-1]
+
+    # Without a majority, no file may say another order than the rest, or none.
+    single = {_vote(pair, usual) or _alone(pair, usual) for pair in pairs}
+    return (single.pop() if len(single) == 1 else ""), False, usual
 
 
 def _of_sidecar(path: pathlib.Path, shape: Shape) -> str:
@@ -126,25 +149,38 @@ def _of_sidecar(path: pathlib.Path, shape: Shape) -> str:
 
 
 def _constant(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
-    """Returns the layout in which the number of crops is the same and lengths differ."""
+    """Returns the layout in which the number of crops is the same and lengths differ.
+
+    OPEN: so it seems, but most files' lengths are usual numbers of crops.
+    """
     sizes = [{pair[axis] for pair in pairs} for axis in (0, 1)]
     for axis, layout in enumerate(LAYOUTS):
         held, other = sizes[axis], sizes[1 - axis]
-        if len(held) == 1 < len(other):
-            number = min(held)
-            few = number <= MOST and number < min(other)
-            if number in usual or (few and not other <= {*usual}):
-                return layout
+        if len(held) > 1 or len(other) < 2:
+            continue
+        number = min(held)
+        if number in usual:
+            return layout
+        if number > MOST or other <= {*usual}:
+            continue
+
+        # A few lengths may be 1, 5 or 10 by chance, but hardly most of them.
+        if sum(pair[1 - axis] in usual for pair in pairs) <= len(pairs) / 2:
+            return layout
+        if number < min(other):
+            return OPEN
     return ""
 
 
 def _voted(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
-    """Returns the layout that most arrays show, by a usual number of crops."""
-    votes = Counter(_vote(pair, usual) for pair in pairs)
+    """Returns the layout that most arrays show, by a usual number of crops.
+
+    Arrays in which both axes are usual show nothing; those in which none is count.
+    """
     if pairs and all(pair == (1, 1) for pair in pairs):
         return "NTD"  # both readings are the same
-    first, second = votes["NTD"], votes["TND"]
-    return "NTD" if first > second else "TND" if second > first else ""
+    votes = Counter(_vote(pair, usual) for pair in pairs if not {*pair[:2]} <= {*usual})
+    return next((x for x in LAYOUTS if votes[x] > votes.total() / 2), "")
 
 
 def _vote(shape: Shape, usual: tuple[int, ...]) -> str:

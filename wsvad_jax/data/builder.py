@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from wsvad_jax.progress import Progress
 __all__ = ["About", "Dataset", "Entry", "open_dataset", "write_dataset"]
 
 SHARD_RECORDS = 128
+LONGEST_NAME = 100  # of a dataset: it is part of its files' names
 CHUNK_BYTES = 64 << 20  # records are handed to the writer in chunks of this size
 
 
@@ -97,8 +99,29 @@ def write_dataset(
 
 
 def dataset_folder(name: str) -> str:
-    """Returns `name` as a folder and TFDS name: letters, digits and underscores."""
-    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower() or "own"
+    """Returns `name` as a folder and TFDS name: letters, digits and underscores.
+
+    Names with other letters end in a hash of the whole name, so that no two become one.
+
+    Raises:
+      InputError: a name without any letter or digit, or a long one.
+    """
+    name = unicodedata.normalize("NFC", name)
+    plain = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower()
+    if not any(c.isalnum() for c in name):
+        raise InputError(
+            f"{name!r:.60} can't name a dataset: it has no letter or digit; pass "
+            "--name NAME"
+        )
+    if not name.isascii():
+        digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=4)
+        plain = f"{plain or 'own'}_{digest.hexdigest()}"
+    if len(plain) > LONGEST_NAME:
+        raise InputError(
+            f"the dataset's name has {len(plain)} letters ({name:.40}…); expected "
+            f"{LONGEST_NAME} at most; pass a shorter one as --name NAME"
+        )
+    return plain
 
 
 @functools.cache

@@ -172,7 +172,9 @@ def _features(found: Findings, plan: own_videos.Plan) -> list[Video]:
         problems(e)
         videos = []
     if found.card:
-        protocol, _ = folders.read_protocol(found.root / "protocol.json")
+        stated = found.root / "protocol.json"
+        protocol, _ = folders.read_protocol(stated)
+        videos = folders.of_stated_crops(stated, videos, problems)
         videos, said, _ = folders.with_sidecars(videos, found.card, problems, protocol)
         for remark in said:
             found.remark("files", remark)

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from wsvad_jax import files
 from wsvad_jax.errors import InputError
 
+# Endings of features that are written in another format than .npy.
+FORMATS = (".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5", ".npy.gz", ".csv")
+
 
 class Missing(InputError):
     """A video has no feature file."""
@@ -97,7 +100,17 @@ def crop_files(
         hint = (
             f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
         )
+    hint = other_format(root, video) or hint
     raise Missing(f"{root / video}.npy: the feature file is missing; {hint}")
+
+
+def other_format(root: pathlib.Path, video: str) -> str:
+    """Returns what to do with a video's features in a format that isn't read, or ""."""
+    for ending in FORMATS:
+        # os.path, since a name may be too long for the file system.
+        if os.path.isfile(path := f"{root / video}{ending}"):
+            return f"{os.path.basename(path)} is there; write its array with np.save"
+    return ""
 
 
 def join(index: Index) -> dict[str, tuple[pathlib.Path, ...]]:

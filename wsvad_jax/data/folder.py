@@ -97,6 +97,7 @@ def load(
         rows = [row for row in rows if row.video not in without]
         videos[split] = _videos(rows, card, index, root, problems)
     sized = survey([v for split in SPLITS for v in videos[split]], problems)
+    sized = of_stated_crops(root / "protocol.json", sized, problems)
     sized, said, made = with_sidecars(sized, card, problems, protocol)
     remarks += said
     by_name = {v.video: v for v in sized}
@@ -125,20 +126,10 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
     """
     if not path.exists():
         return FeatureProtocol(), ""
-    value = files.read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
+    value = protocols.checked(path, files.read_json(path))
     known = dataclasses.asdict(FeatureProtocol())
-    for key, default in known.items():
-        if not isinstance(value.get(key, default), type(default)):
-            raise InputError(
-                f"{path}: {key} must be of the kind of {default!r}, found "
-                f"{value[key]!r:.60}"
-            )
-    clip = value.get("clip", "")
-    if not isinstance(clip, str):
-        raise InputError(f"{path}: clip must be a text, found {clip!r:.60}")
-    return FeatureProtocol(**{k: v for k, v in value.items() if k in known}), clip
+    made = FeatureProtocol(**{k: v for k, v in value.items() if k in known})
+    return made, value.get("clip", "")
 
 
 def with_sidecars(
@@ -226,6 +217,22 @@ def made_by(made: Any) -> str:
         f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
         f"resize {made.resize})"
     )
+
+
+def of_stated_crops(
+    path: pathlib.Path, videos: Sequence[Video], problems: Problems
+) -> list[Video]:
+    """Returns the videos that hold the number of crops that protocol.json states."""
+    value = files.read_json(path) if path.exists() else {}
+    good = []
+    for video in videos:
+        try:
+            protocols.check_crops(path, value, video.paths[0], video.num_crops)
+        except InputError as e:
+            problems(e)
+            continue
+        good.append(video)
+    return good
 
 
 def card_of(

@@ -2,14 +2,17 @@
 
 A file is kept in the folder `packed` of its dataset, or in the cache if the dataset is
 read-only. It is built under a temporary name and renamed. On reuse, its settings, its
-size and the dataset's content are checked; the file is built again if they differ.
+bytes' hash and the dataset's content are checked; the file is built again if they differ.
 """
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -20,7 +23,8 @@ from wsvad_jax.data.dataset import Dataset, Split
 from wsvad_jax.errors import InputError
 from wsvad_jax.progress import Progress
 
-FORMAT = 1  # version of the files; files of another version are built again
+FORMAT = 2  # version of the files; files of another version are built again
+CHUNK = 16 << 20  # bytes that are hashed at a time
 
 
 def mapped(
@@ -50,7 +54,7 @@ def mapped(
     for place in places:
         # A file of another user's may be closed to us; the next place is ours.
         with contextlib.suppress(PermissionError):
-            if (features := _open(place / name, settings)) is not None:
+            if (features := _open(place / name, settings, say=True)) is not None:
                 return features
 
     # The dataset's folder may be read-only or full; the cache is the second choice.
@@ -76,8 +80,11 @@ def mapped(
     )
 
 
-def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
+def _open(folder: pathlib.Path, settings: dict, say: bool = False) -> np.ndarray | None:
     """Maps a packed file; None if it is absent, damaged or has other settings.
+
+    The whole file is read once, to compare its hash: a changed byte would train another
+    model without a word.
 
     Raises:
       OSError: it can't be read now.
@@ -85,7 +92,17 @@ def _open(folder: pathlib.Path, settings: dict) -> np.ndarray | None:
     try:
         stored = json.loads((folder / "settings.json").read_text())
         path = folder / "features.npy"
-        if stored != {**settings, "bytes": path.stat().st_size}:
+        wanted = {**settings, "bytes": path.stat().st_size}
+        digest = stored.pop("digest", "") if isinstance(stored, dict) else ""
+        if stored != wanted:
+            return None
+        if digest != _digest(path):
+            if say:
+                print(
+                    f"{path}: its content has changed since it was packed; it is built "
+                    "again",
+                    file=sys.stderr,
+                )
             return None
         features = np.load(path, mmap_mode="r")
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -105,16 +122,30 @@ def _write(
         open(folder / "features.npy", "wb") as f,
         Progress(f"packing {records.name}", len(records), unit="video") as progress,
     ):
-        np.lib.format.write_array_header_1_0(f, header)
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, header)
+        f.write(head.getvalue())
+        digest = hashlib.blake2b(head.getvalue())
         for chunk in chunks:
-            f.write(np.ascontiguousarray(chunk, "<f2").data)
+            part = np.ascontiguousarray(chunk, "<f2")
+            f.write(part.data)
+            digest.update(part.data)
             progress.update()
         # On disk before the settings: they vouch for the file.
         f.flush()
         os.fsync(f.fileno())
         size = f.tell()
 
-    files.write_json(folder / "settings.json", {**settings, "bytes": size})
+    noted = {"bytes": size, "digest": digest.hexdigest()}
+    files.write_json(folder / "settings.json", {**settings, **noted})
+
+
+def _digest(path: pathlib.Path) -> str:
+    digest = hashlib.blake2b()
+    with open(path, "rb") as f:
+        while part := f.read(CHUNK):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _replace(new: pathlib.Path, final: pathlib.Path, settings: dict) -> None:

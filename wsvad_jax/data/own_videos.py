@@ -16,7 +16,7 @@ from wsvad_jax import files
 from wsvad_jax.data import folder as folders
 from wsvad_jax.data import protocols, sidecar
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.crops import Missing, crop_files
+from wsvad_jax.data.crops import Missing, crop_files, other_format
 from wsvad_jax.data.features import Problems, shape_of
 from wsvad_jax.data.lists import Row, label_of, read_lists, without_doubles
 from wsvad_jax.data.names import EXTENSIONS, Hints, index
@@ -196,6 +196,8 @@ def lost(
     )
     question = hints(row.video)
     near = f" ({question})" if question else ""
+    if other := other_format(root, row.video):
+        return InputError(f"{row.where}: video {row.video} is {where}; {other}")
     return InputError(
         f"{row.where}: video {row.video} is {where}; correct its name{near}, add it or "
         "take it off the list"

@@ -12,6 +12,7 @@ must be that of the training. A model for windows scores one crop, the card's
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from wsvad_jax.clip.identity import NOT_COMPARED, RANDOM, UNLIKE
 from wsvad_jax.clip.preprocessing import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.errors import InputError
 
 UNKNOWN = ("", "unknown")
 # Encoders of random weights that older versions made and noted without saying so: the
@@ -39,6 +41,58 @@ def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
         if type(found := (value or {}).get(name)) is type(default)
     }
     return dataclasses.replace(unknown, **known)
+
+
+def checked(path: str | os.PathLike, value: Any) -> dict[str, Any]:
+    """Returns what a protocol.json holds; whole numbers may be written as floats.
+
+    Args:
+      path: of the file, for messages.
+      value: its JSON.
+
+    Raises:
+      InputError: no object, or a value that no protocol has.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
+    value = dict(value)
+    for key, default in dataclasses.asdict(FeatureProtocol()).items():
+        found = value.get(key, default)
+        if type(default) is int and type(found) is float and found.is_integer():
+            found = value[key] = int(found)
+        if type(found) is not type(default):
+            raise InputError(
+                f"{path}: {key} must be of the kind of {default!r}, found {found!r:.60}"
+            )
+        if isinstance(default, int) and found < 1:
+            raise InputError(
+                f"{path}: {key} is {found}; expected a whole number from 1 on"
+            )
+    clip = value.get("clip", "")
+    if not isinstance(clip, str):
+        raise InputError(f"{path}: clip must be a text, found {clip!r:.60}")
+    return value
+
+
+def check_crops(
+    path: str | os.PathLike,
+    value: Mapping[str, Any],
+    file: str | os.PathLike,
+    found: int,
+) -> None:
+    """Raises InputError where a protocol.json states another number of crops.
+
+    Args:
+      path: of protocol.json.
+      value: what it holds.
+      file: of features.
+      found: number of crops of the features.
+    """
+    if (stated := value.get("crops", found)) != found:
+        raise InputError(
+            f"{path}: crops is {stated}, but {file} holds {found}; correct crops, or "
+            "extract the video again"
+        )
 
 
 def of_snapshot(snapshot: Any, resize: str) -> FeatureProtocol:
