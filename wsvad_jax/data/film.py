@@ -9,13 +9,14 @@ container's start (`data.clock`). Pictures are turned upright (`data.picture`).
 """
 
 import collections
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from wsvad_jax.data import nal, tracks
 from wsvad_jax.data.clock import ASSUMED, Clock, stated_rate
-from wsvad_jax.data.picture import sensible
+from wsvad_jax.data.picture import Shape, own_matrix, sensible
 from wsvad_jax.errors import InputError
 
 LOOK = 100  # packets that are looked at before the track is chosen, at most
@@ -93,6 +94,7 @@ class Film:
         self._holds_picture = nal.detector(context)
         # The container's aspect counts more than the decoder's, which may change.
         self._aspect = self.stream.sample_aspect_ratio
+        self._matrix: tuple[float, float, float, float] | None = None  # the last one
         self._fixed = self._aspect != context.sample_aspect_ratio
 
     @property
@@ -101,9 +103,18 @@ class Film:
 
     def frames(self) -> Iterator[Any]:
         """Yields `av.VideoFrame`s in presentation order; `clock` has their times."""
-        for packet in self._whole(self._packets()):
-            yield from self._decode(packet)
-        yield from self._decode(None)
+        held = None
+        for frame, stamp in self._stamped():
+            if held:
+                yield self._timed(*held, stamp)
+                held = None
+            # A stamp far ahead may be wrong, which the next one tells.
+            if self.clock.leaps(stamp):
+                held = frame, stamp
+            else:
+                yield self._timed(frame, stamp)
+        if held:
+            yield self._timed(*held)
 
     def seek(self, stamp: int) -> bool:
         """Goes to a key frame that is shown at a time stamp or before.
@@ -148,7 +159,9 @@ class Film:
         rate = self.rate or ASSUMED
         empty = self.empty[self.stream.index]
         late = self.length - empty / rate - self.clock.end
-        short = not self.clock.useless and late > max(SLACK, 3 / rate)
+        # A writer may take the length from a stamp that is wrong.
+        astray = any(abs(self.length - t) <= SLACK for t in self.clock.strays)
+        short = not (self.clock.useless or astray) and late > max(SLACK, 3 / rate)
         if self.packets + empty >= self.indexed and not short:
             return ""
         cause = f" ({self.damage})" if self.damage else ""
@@ -250,7 +263,7 @@ class Film:
         step = 1.5 / float((self.rate or ASSUMED) * self.stream.time_base)
         for packet in packets:
             self.packets += 1
-            self._keyed = self._keyed or packet.is_keyframe or self.num_frames > 0
+            self._keyed = self._keyed or packet.is_keyframe
             self.early += not self._keyed
             self.position = (packet.pos or 0) + packet.size or self.position
 
@@ -273,6 +286,28 @@ class Film:
             before = []
         self.lost += suspect > 0  # the file ends within a packet
 
+    def _stamped(self) -> Iterator[tuple[Any, int | None]]:
+        """Yields the frames that are shown, and their stamps."""
+        for packet in itertools.chain(self._whole(self._packets()), [None]):
+            for frame in self._decode(packet):
+                if frame.pts in self._hidden:
+                    self._hidden.discard(frame.pts)
+                    continue
+                stamp, begin = self.clock.stamp(frame), self._begin
+                if begin is not None and stamp is not None and stamp < begin:
+                    continue
+                self._keyed = True
+                yield frame, stamp
+
+    def _timed(
+        self, frame: Any, stamp: int | None, following: int | None = None
+    ) -> Any:
+        """Returns the next frame after a tick of the clock."""
+        self.num_frames += 1
+        self.clock.tick(stamp, frame.duration, following)
+        self.corrupt += frame.is_corrupt
+        return frame
+
     def _decode(self, packet: Any) -> Iterator[Any]:
         import av.error
 
@@ -285,19 +320,10 @@ class Film:
             self.reason = self.reason or reason(e)
             return
         for frame in decoded:
-            if frame.pts in self._hidden:
-                self._hidden.discard(frame.pts)
-                continue
-            stamp = self.clock.stamp(frame)
-            if self._begin is not None and stamp is not None and stamp < self._begin:
-                continue
-            self.num_frames += 1
-            self.clock.tick(stamp, frame.duration)
-            self.corrupt += frame.is_corrupt
             changed = None if self._fixed else self.stream.codec_context
             aspect = changed.sample_aspect_ratio if changed else None
-            if aspect := sensible(aspect or self._aspect):
-                frame.opaque = aspect
+            self._matrix = own_matrix(frame) or self._matrix
+            frame.opaque = Shape(sensible(aspect or self._aspect), self._matrix)
             yield frame
 
 

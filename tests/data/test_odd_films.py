@@ -1,0 +1,52 @@
+"""Films with faults that leave them whole: stray stamps, odd lengths, late tracks."""
+
+import numpy as np
+import pytest
+from numbered import H264, as_read, copied, film, needs_ffmpeg, number
+from test_film import pictures, plain  # noqa: F401 a fixture
+
+from wsvad_jax.data.video import Video, shown
+
+pytestmark = needs_ffmpeg
+
+
+# Time stamps that are wrong -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["mkv", "ts"])
+@pytest.mark.parametrize("offset", [1, 1000])
+@pytest.mark.parametrize("at", [0, 15, 29])
+def test_one_stray_time_stamp_moves_no_other(tmp_path, ending, offset, at):
+    source = film(tmp_path / "source.mp4", *H264, "-bf", 0)
+    astray = f"setts=pts=PTS+eq(N\\,{at})*{offset}/TB:dts=DTS"
+    path = copied(source, tmp_path / f"a.{ending}", "-bsf:v", astray)
+    frames, seconds, seen = as_read(path)
+    assert [number(f) for f in frames] == list(range(30)) and seen.damage == ""
+    good = np.arange(30) != at
+    np.testing.assert_allclose(seconds[good], good.nonzero()[0] / 10, atol=0.02)
+    if at == 15:
+        assert seconds[at] == pytest.approx(1.5, abs=0.01)
+        assert "1 of 30 time stamps are far ahead of those around" in seen.remark
+    if at == 29:  # no stamp follows it
+        assert seconds[at] > 3
+    assert [number(p) for p in pictures(path, [2.65])] == [26]
+
+
+# Shapes that only some frames state ----------------------------------------------------
+
+
+def test_all_frames_have_the_pixel_aspect(tmp_path):
+    source = film(tmp_path / "source.mp4", *H264, "-vf", "setsar=1", count=60)
+    path = copied(source, tmp_path / "a.mp4", "-aspect", "3:1")
+    assert {shown(frame).shape for frame in Video(path).frames()} == {(64, 192, 3)}
+
+
+@pytest.mark.parametrize("ending", ["mp4", "ts"])
+def test_an_orientation_counts_for_all_frames_after_it(tmp_path, ending):
+    source = film(tmp_path / "source.mp4", *H264, "-g", 10)
+    turn = "h264_metadata=display_orientation=insert:rotate=90"
+    path = copied(source, tmp_path / f"a.{ending}", "-bsf:v", turn)
+    upright = as_read(source)[0]
+    for frame, expected in zip(as_read(path)[0], upright, strict=True):
+        np.testing.assert_array_equal(np.rot90(frame, -1), expected)
+    assert [p.shape for p in pictures(path, [0.1, 2.75])] == [(96, 64, 3)] * 2
