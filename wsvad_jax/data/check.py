@@ -244,7 +244,7 @@ def announced(path: pathlib.Path) -> tuple[int, float]:
                 raise no_frame(path, film.damage)
             if film.pictureless:  # then more packets tell how many hold a picture
                 sum(1 for _ in itertools.islice(frames, LOOK))
-            return film.promised, film.length or (container.duration or 0) / 1e6
+            return film.promised, film.seconds
     except InputError:
         raise
     except Exception as e:

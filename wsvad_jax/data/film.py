@@ -22,6 +22,7 @@ from wsvad_jax.errors import InputError
 LOOK = 100  # packets that are looked at before the track is chosen, at most
 LOOK_BYTES = 64 << 20
 SLACK = 0.5  # seconds that the pictures may end before the stated length
+UNKNOWN = 1 << 30  # frames that an AVI written to a pipe states, or more
 NEAR_GAP = 4  # packets after a gap within which time jumps
 # Containers that state the length of the pictures; others only estimate it.
 MEASURED = {"asf", "avi", "flv", "matroska", "mov", "mxf"}
@@ -165,7 +166,9 @@ class Film:
         if self.packets + empty >= self.indexed and not short:
             return ""
         cause = f" ({self.damage})" if self.damage else ""
-        if self.num_frames < self.stream.frames:
+        # AVI states time slots, which need not hold a frame, and `indexed` leaves out
+        # what an edit list cuts.
+        if "avi" not in self.formats and self.num_frames < self.stream.frames:
             count = f"{self.num_frames} of {self.stream.frames} frames"
             return f"{count} can be read{cause}"
         return f"{self.clock.end:.1f} of {self.length:.1f} seconds can be read{cause}"
@@ -182,24 +185,47 @@ class Film:
         stream, whole = self.stream, (self.container.duration or 0) / 1e6
         if not self.formats & MEASURED:
             return 0.0
+        if "avi" in self.formats and stream.frames:
+            # The duration is made of the file's size where the index is missing.
+            known = stream.frames < UNKNOWN
+            return float(stream.frames * stream.time_base) if known else 0.0
+        if "asf" in self.formats and len(self.container.streams) > 1:
+            return 0.0  # it states the file's length, be it that of the sound
         if stream.duration:
-            end = (stream.start_time or 0) + stream.duration
-            return float(end * stream.time_base) - self.clock.start
+            return float(self._stated_end() * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
         tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
         if not tagged and len(self.container.streams) > 1:
             return 0.0
         return max(min(tagged or whole, whole) - self.clock.start, 0.0)
 
+    def _stated_end(self) -> int:
+        """Stamp at which the container says that its pictures end."""
+        start, duration = self.stream.start_time or 0, self.stream.duration
+        index: Any = self.stream.index_entries if "mov" in self.formats else ()
+        last = next((e for e in reversed(index) if not e.is_discard), None)
+        if last is None or not start:
+            return start + duration
+        # An edit list's leading gap is part of the duration or not; the index tells.
+        end = last.timestamp + start - index[0].timestamp
+        return min(start + duration, duration, key=lambda known: abs(known - end))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the film may take, 0 unknown."""
+        if self.stream.frames >= UNKNOWN:  # FFmpeg makes the duration of it
+            return 0.0
+        return self.length or (self.container.duration or 0) / 1e6
+
     @property
     def promised(self) -> int:
         """Number of frames that the container lets expect, 0 unknown."""
         index = getattr(self.stream, "index_entries", ())
         hidden = sum(entry.is_discard for entry in index)  # by an edit list
-        count = len(index) - hidden if hidden else self.stream.frames
+        stated = 0 if self.stream.frames >= UNKNOWN else self.stream.frames
+        count = len(index) - hidden if hidden else stated
         if not count:
-            whole = self.length or (self.container.duration or 0) / 1e6
-            return round(whole * self.rate)
+            return round(self.seconds * self.rate)
         share = self.pictureless / self.packets if self.packets else 0.0
         return round(count * (1 - share))
 
