@@ -9,18 +9,20 @@ container's start (`data.clock`). Pictures are turned upright (`data.picture`).
 """
 
 import collections
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from wsvad_jax.data import nal, tracks
 from wsvad_jax.data.clock import ASSUMED, Clock, stated_rate
-from wsvad_jax.data.picture import sensible
+from wsvad_jax.data.picture import Shape, own_matrix, sensible
 from wsvad_jax.errors import InputError
 
 LOOK = 100  # packets that are looked at before the track is chosen, at most
 LOOK_BYTES = 64 << 20
 SLACK = 0.5  # seconds that the pictures may end before the stated length
+UNKNOWN = 1 << 30  # frames that an AVI written to a pipe states, or more
 NEAR_GAP = 4  # packets after a gap within which time jumps
 # Containers that state the length of the pictures; others only estimate it.
 MEASURED = {"asf", "avi", "flv", "matroska", "mov", "mxf"}
@@ -93,6 +95,7 @@ class Film:
         self._holds_picture = nal.detector(context)
         # The container's aspect counts more than the decoder's, which may change.
         self._aspect = self.stream.sample_aspect_ratio
+        self._matrix: tuple[float, float, float, float] | None = None  # the last one
         self._fixed = self._aspect != context.sample_aspect_ratio
 
     @property
@@ -101,9 +104,18 @@ class Film:
 
     def frames(self) -> Iterator[Any]:
         """Yields `av.VideoFrame`s in presentation order; `clock` has their times."""
-        for packet in self._whole(self._packets()):
-            yield from self._decode(packet)
-        yield from self._decode(None)
+        held = None
+        for frame, stamp in self._stamped():
+            if held:
+                yield self._timed(*held, stamp)
+                held = None
+            # A stamp far ahead may be wrong, which the next one tells.
+            if self.clock.leaps(stamp):
+                held = frame, stamp
+            else:
+                yield self._timed(frame, stamp)
+        if held:
+            yield self._timed(*held)
 
     def seek(self, stamp: int) -> bool:
         """Goes to a key frame that is shown at a time stamp or before.
@@ -148,11 +160,15 @@ class Film:
         rate = self.rate or ASSUMED
         empty = self.empty[self.stream.index]
         late = self.length - empty / rate - self.clock.end
-        short = not self.clock.useless and late > max(SLACK, 3 / rate)
+        # A writer may take the length from a stamp that is wrong.
+        astray = any(abs(self.length - t) <= SLACK for t in self.clock.strays)
+        short = not (self.clock.useless or astray) and late > max(SLACK, 3 / rate)
         if self.packets + empty >= self.indexed and not short:
             return ""
         cause = f" ({self.damage})" if self.damage else ""
-        if self.num_frames < self.stream.frames:
+        # AVI states time slots, which need not hold a frame, and `indexed` leaves out
+        # what an edit list cuts.
+        if "avi" not in self.formats and self.num_frames < self.stream.frames:
             count = f"{self.num_frames} of {self.stream.frames} frames"
             return f"{count} can be read{cause}"
         return f"{self.clock.end:.1f} of {self.length:.1f} seconds can be read{cause}"
@@ -169,24 +185,49 @@ class Film:
         stream, whole = self.stream, (self.container.duration or 0) / 1e6
         if not self.formats & MEASURED:
             return 0.0
+        if "avi" in self.formats and stream.frames:
+            # The duration is made of the file's size where the index is missing.
+            known = stream.frames < UNKNOWN
+            return float(stream.frames * stream.time_base) if known else 0.0
+        if "asf" in self.formats and len(self.container.streams) > 1:
+            return 0.0  # it states the file's length, be it that of the sound
         if stream.duration:
-            end = (stream.start_time or 0) + stream.duration
-            return float(end * stream.time_base) - self.clock.start
+            return float(self._stated_end() * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
         tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
         if not tagged and len(self.container.streams) > 1:
             return 0.0
         return max(min(tagged or whole, whole) - self.clock.start, 0.0)
 
+    def _stated_end(self) -> int:
+        """Stamp at which the container says that its pictures end."""
+        start, duration = self.stream.start_time or 0, self.stream.duration
+        index: Any = self.stream.index_entries if "mov" in self.formats else ()
+        shown = [entry.timestamp for entry in index if not entry.is_discard]
+        if not (start and shown):
+            return start + duration
+        # An edit list's leading gap is part of the duration or not; the index tells.
+        end = start + shown[-1] - shown[0]
+        return min(start + duration, duration, key=lambda known: abs(known - end))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the film may take, 0 unknown."""
+        if self.stream.frames >= UNKNOWN:  # FFmpeg makes the duration of it
+            return 0.0
+        return self.length or (self.container.duration or 0) / 1e6
+
     @property
     def promised(self) -> int:
         """Number of frames that the container lets expect, 0 unknown."""
         index = getattr(self.stream, "index_entries", ())
         hidden = sum(entry.is_discard for entry in index)  # by an edit list
-        count = len(index) - hidden if hidden else self.stream.frames
+        # AVI states time slots, and a file of fragments the frames of the first.
+        known = self.stream.frames < UNKNOWN
+        stated = (self.indexed or self.stream.frames) if known else 0
+        count = len(index) - hidden if hidden else stated
         if not count:
-            whole = self.length or (self.container.duration or 0) / 1e6
-            return round(whole * self.rate)
+            return round(self.seconds * self.rate)
         share = self.pictureless / self.packets if self.packets else 0.0
         return round(count * (1 - share))
 
@@ -250,7 +291,7 @@ class Film:
         step = 1.5 / float((self.rate or ASSUMED) * self.stream.time_base)
         for packet in packets:
             self.packets += 1
-            self._keyed = self._keyed or packet.is_keyframe or self.num_frames > 0
+            self._keyed = self._keyed or packet.is_keyframe
             self.early += not self._keyed
             self.position = (packet.pos or 0) + packet.size or self.position
 
@@ -273,6 +314,28 @@ class Film:
             before = []
         self.lost += suspect > 0  # the file ends within a packet
 
+    def _stamped(self) -> Iterator[tuple[Any, int | None]]:
+        """Yields the frames that are shown, and their stamps."""
+        for packet in itertools.chain(self._whole(self._packets()), [None]):
+            for frame in self._decode(packet):
+                if frame.pts in self._hidden:
+                    self._hidden.discard(frame.pts)
+                    continue
+                stamp, begin = self.clock.stamp(frame), self._begin
+                if begin is not None and stamp is not None and stamp < begin:
+                    continue
+                self._keyed = True
+                yield frame, stamp
+
+    def _timed(
+        self, frame: Any, stamp: int | None, following: int | None = None
+    ) -> Any:
+        """Returns the next frame after a tick of the clock."""
+        self.num_frames += 1
+        self.clock.tick(stamp, frame.duration, following)
+        self.corrupt += frame.is_corrupt
+        return frame
+
     def _decode(self, packet: Any) -> Iterator[Any]:
         import av.error
 
@@ -285,19 +348,10 @@ class Film:
             self.reason = self.reason or reason(e)
             return
         for frame in decoded:
-            if frame.pts in self._hidden:
-                self._hidden.discard(frame.pts)
-                continue
-            stamp = self.clock.stamp(frame)
-            if self._begin is not None and stamp is not None and stamp < self._begin:
-                continue
-            self.num_frames += 1
-            self.clock.tick(stamp, frame.duration)
-            self.corrupt += frame.is_corrupt
             changed = None if self._fixed else self.stream.codec_context
             aspect = changed.sample_aspect_ratio if changed else None
-            if aspect := sensible(aspect or self._aspect):
-                frame.opaque = aspect
+            self._matrix = own_matrix(frame) or self._matrix
+            frame.opaque = Shape(sensible(aspect or self._aspect), self._matrix)
             yield frame
 
 

@@ -8,6 +8,7 @@ doesn't know (BT.2020 with constant luminance, YCgCo, ICtCp, reserved values) is
 replaced by that which the ffmpeg program falls back to.
 """
 
+import dataclasses
 import fractions
 from typing import Any
 
@@ -19,6 +20,17 @@ SCALED = {1, 2, 4, 5, 6, 7, 9}  # matrices that the scaler knows, as H.273 count
 # What others are converted as; None of them is BT.601.
 INSTEAD = {0: BT709, 10: BT2020}
 STRETCH = 10.0  # a pixel that is longer than this is a wrong tag
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What `film.Film` notes in a frame, as `opaque`: how its picture is shown.
+
+    Each frame needs its own; PyAV keeps one of several frames no longer than the first.
+    """
+
+    aspect: fractions.Fraction | None  # a pixel's width by its height, None if square
+    matrix: tuple[float, float, float, float] | None  # of the display
 
 
 def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
@@ -57,15 +69,23 @@ def sensible(aspect: fractions.Fraction | None) -> fractions.Fraction | None:
 
 def pixel_aspect(frame: Any) -> fractions.Fraction:
     """Returns a pixel's width by its height, as `film.Film` noted it in the frame."""
-    found = frame.opaque
-    return found if isinstance(found, fractions.Fraction) else fractions.Fraction(1)
+    noted = frame.opaque
+    aspect = noted.aspect if isinstance(noted, Shape) else None
+    return aspect or fractions.Fraction(1)
 
 
 def display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     """Returns a, b, c, d of a frame's display matrix, None without one.
 
-    A pixel at x, y is shown at ax + cy, bx + dy.
+    A pixel at x, y is shown at ax + cy, bx + dy. A matrix counts until the next one, so
+    that `film.Film` may have noted that of an earlier frame.
     """
+    noted = frame.opaque
+    return noted.matrix if isinstance(noted, Shape) else own_matrix(frame)
+
+
+def own_matrix(frame: Any) -> tuple[float, float, float, float] | None:
+    """Returns the display matrix that comes with a frame, None without one."""
     try:
         matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], np.int32)
     except KeyError:
