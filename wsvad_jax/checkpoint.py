@@ -11,11 +11,9 @@ and hashes), written by training and by `convert`.
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import pathlib
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -25,12 +23,11 @@ import jax
 import numpy as np
 
 from wsvad_jax import hosts
+from wsvad_jax.damage import proof
 from wsvad_jax.errors import (
     InputError,
     Unreadable,
     causes,
-    check_readable,
-    one_line,
     without_room,
 )
 from wsvad_jax.files import (
@@ -38,7 +35,6 @@ from wsvad_jax.files import (
     hashes,
     move_aside,
     read_json,
-    read_through,
     write_json,
 )
 from wsvad_jax.run_checks import check_config
@@ -56,11 +52,6 @@ META: dict[str, tuple[type, ...]] = {
 }
 FILES = "files.json"  # of a checkpoint: `files.hashes` of its parts
 PARTS = ("tree", "record")
-# What readers say of files that are there and hold something else.
-BROKEN = re.compile(
-    r"(DATA_LOSS|OUT_OF_RANGE|NOT_FOUND)\b|\w+: Error reading .*"
-    r"(Truncated|[Cc]hecksum|[Cc]orrupt|[Ii]nvalid|[Dd]ecod)"
-)
 CHANGED = "its arrays differ from those that were saved"
 
 
@@ -265,35 +256,6 @@ def _stored(folder: pathlib.Path) -> dict[str, Any] | None:
     except InputError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def proof(folder: pathlib.Path, error: Exception, known: bool) -> str:
-    """Returns what shows that files in `folder` are damaged, which gave `error`.
-
-    Args:
-      folder: what was read.
-      error: what came of it.
-      known: whether the files are known to be as they were written.
-
-    Raises:
-      InputError: nothing shows it; names the reason instead.
-    """
-    check_readable(folder, error)
-    if not folder.is_dir():
-        raise Unreadable(f"{folder}: this folder is gone") from None
-    if not known:
-        # A folder that is closed to us looks empty to some readers.
-        read_through(folder)
-        kinds = FileNotFoundError | json.JSONDecodeError | UnicodeDecodeError
-        for e in causes(error):
-            said = isinstance(e, ValueError) and BROKEN.match(str(e))
-            if said or isinstance(e, kinds):
-                return one_line(e)
-    state = "as they were written" if known else "all readable"
-    raise InputError(
-        f"{folder}: loading it failed ({one_line(error)}), although its files are "
-        f"{state}; nothing was changed; try again, or move the folder away"
-    ) from None
 
 
 def stored_tree(folder: pathlib.Path) -> Any:

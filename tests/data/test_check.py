@@ -244,5 +244,8 @@ def test_what_training_does_otherwise_is_remarked(own, capsys):
     assert (
         "[training] a batch of the recipe has 32 samples, half of them normal" in text
     )
-    assert "with 2 normal and 3 abnormal training videos, training uses batches of 4" in text
+    assert (
+        "with 2 normal and 3 abnormal training videos, training uses batches of 4"
+        in text
+    )
     assert "8 heads of DSANet don't divide features 6 wide, so prepare prints" in text
