@@ -166,7 +166,8 @@ def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]
     if source.is_video:
         from wsvad_jax.data.check import announced
 
-        return announced(source.files[0])
+        frames, seconds, exact = announced(source.files[0])
+        return frames if exact else 0, seconds
     path = sidecar.sidecar_path(source.files[0])
     if os.path.isfile(path):
         side = sidecar.read(path)
