@@ -169,6 +169,22 @@ def test_videos_that_are_to_be_extracted(tmp_path, capsys):
     assert content(folder).keys() == before.keys()
 
 
+def test_an_estimated_length_is_no_problem(tmp_path, capsys):
+    """A recording in two parts: its container knows of the first one's length."""
+    (tmp_path / "videos").mkdir()
+    for count, name in zip((40, 41, 42), ("n", "f", "tn"), strict=True):
+        write_video(tmp_path / "videos" / f"{name}.mp4", count)
+    part = write_video(tmp_path / "part.ts", 40)
+    (tmp_path / "videos" / "tf.ts").write_bytes(part.read_bytes() * 2)
+    (tmp_path / "train.csv").write_text("video,label\nn,Normal\nf,Fire\n")
+    (tmp_path / "test.csv").write_text("video,label\ntn,Normal\ntf,Fire\n")
+    truth = [{"video": "tf", "segments": [[60, 80]], "unit": "frames"}]
+    (tmp_path / "test_segments.json").write_text(json.dumps(truth))
+    assert prepare.main([str(tmp_path), "--check"]) == 0
+    text = capsys.readouterr().out
+    assert "not checked before extraction: tf" in text and "[truth] video" not in text
+
+
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [

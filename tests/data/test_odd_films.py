@@ -106,3 +106,18 @@ def test_a_gap_before_a_trim_is_counted_once(tmp_path):
     path = with_edits(source, tmp_path / "a.mp4", [(1000, -1), (1500, 12288)])
     frames, _, seen = as_read(path)
     assert [number(f) for f in frames] == list(range(10, 25)) and seen.damage == ""
+
+
+def test_only_counted_frames_are_exact(tmp_path):
+    source = film(tmp_path / "source.mp4", *H264, "-g", 10)
+    parts = ("-movflags", "frag_keyframe+default_base_moof")
+    parts = copied(source, tmp_path / "parts.mp4", *parts)
+    avi = film(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
+    assert check.announced(source) == check.announced(avi) == (30, 3.0, True)
+    assert check.announced(parts)[0] == 30
+
+    joined = tmp_path / "joined.avi"
+    joined.write_bytes(avi.read_bytes() * 2)
+    stream = copied(source, tmp_path / "a.ts")
+    stuck = copied(source, tmp_path / "stuck.mkv", "-bsf:v", "setts=ts=0")
+    assert not any(check.announced(path)[2] for path in (joined, stream, stuck))

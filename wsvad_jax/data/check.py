@@ -17,9 +17,10 @@ import numpy as np
 from wsvad_jax import files
 from wsvad_jax.data import advice, features, own_videos, truth_units
 from wsvad_jax.data import folder as folders
+from wsvad_jax.data.clock import ASSUMED
 from wsvad_jax.data.crops import Index, crop_files, video_of
 from wsvad_jax.data.features import Problems, Video
-from wsvad_jax.data.film import LOOK, Film, no_frame, open_file, unexpected
+from wsvad_jax.data.film import LOOK, SLACK, Film, no_frame, open_file, unexpected
 from wsvad_jax.data.findings import Findings, Item, counted, some
 from wsvad_jax.data.lists import SPLITS, Row, label_of, read_list, without_doubles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
@@ -212,26 +213,42 @@ def _values(videos: Sequence[Video], problems: Problems) -> list[str]:
 
 
 def _films(found: Findings, plan: own_videos.Plan) -> list[Video]:
-    """Opens the videos that are to be extracted; their lengths are as announced."""
+    """Opens the videos that are to be extracted; their lengths are as announced.
+
+    Where a length is an estimate, no event can be said to be outside of it.
+    """
     stride = found.card.stride if found.card else FRAMES_PER_SNIPPET
     wanted, videos = {*plan.missing, *plan.changed}, []
     films = [item for item in found.items if item.row.video in wanted]
+    estimated = []
     with Progress("opening videos", len(films), unit="video") as progress:
         for item in films:
             try:
-                item.frames, item.seconds = announced(plan.sources[item.row.video])
+                promised = announced(plan.sources[item.row.video])
+                item.frames, item.seconds, exact = promised
             except InputError as e:
                 found.problem("videos", e)
                 continue
             finally:
                 progress.update()
-            T = -(-item.frames // stride)
+            if not exact and item.split == "test":
+                estimated.append(item.row.video)
+            T = -(-item.frames // stride) if exact else 0
             videos.append(Video(item.row.video, item.label, (), num_snippets=T))
+    if estimated and (found.folder / folders.TRUTH).exists():
+        found.remark(
+            "truth",
+            f"{counted(len(estimated), 'test video')} whose containers state no exact "
+            "number of frames: their true times are not checked before extraction: "
+            f"{some(estimated)}",
+        )
     return videos
 
 
-def announced(path: pathlib.Path) -> tuple[int, float]:
+def announced(path: pathlib.Path) -> tuple[int, float, bool]:
     """Returns the frames and seconds that a video promises, 0 unknown.
+
+    The third value tells whether the frames are counted, not estimated.
 
     Raises:
       InputError: not one frame can be read.
@@ -244,11 +261,29 @@ def announced(path: pathlib.Path) -> tuple[int, float]:
                 raise no_frame(path, film.damage)
             if film.pictureless:  # then more packets tell how many hold a picture
                 sum(1 for _ in itertools.islice(frames, LOOK))
-            return film.promised, film.seconds
+            return film.promised, film.seconds, _exact(film)
     except InputError:
         raise
     except Exception as e:
         raise unexpected(path, e) from e
+
+
+def _exact(film: Film) -> bool:
+    """Whether a film's `promised` is a count of frames rather than an estimate.
+
+    Such is an index of the whole film, without cuts. One of fragments, or of the first
+    of joined films, names some of the packets.
+    """
+    if not film.indexed or film.pictureless or film.empty[film.stream.index]:
+        return False
+    last = film.stream.index_entries[film.indexed - 1]
+    late = (
+        film.length + film.clock.start - float(last.timestamp * film.stream.time_base)
+    )
+    whole = film.indexed == film.promised and not film.clock.useless
+    if "avi" in film.formats:  # more behind the index: films were joined
+        whole = whole and film.container.size < 1.2 * last.pos
+    return whole and abs(late) <= SLACK + 2 / (film.rate or ASSUMED)
 
 
 def _truth(

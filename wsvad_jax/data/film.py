@@ -203,11 +203,11 @@ class Film:
         """Stamp at which the container says that its pictures end."""
         start, duration = self.stream.start_time or 0, self.stream.duration
         index: Any = self.stream.index_entries if "mov" in self.formats else ()
-        last = next((e for e in reversed(index) if not e.is_discard), None)
-        if last is None or not start:
+        shown = [entry.timestamp for entry in index if not entry.is_discard]
+        if not (start and shown):
             return start + duration
         # An edit list's leading gap is part of the duration or not; the index tells.
-        end = last.timestamp + start - index[0].timestamp
+        end = start + shown[-1] - shown[0]
         return min(start + duration, duration, key=lambda known: abs(known - end))
 
     @property
@@ -222,7 +222,9 @@ class Film:
         """Number of frames that the container lets expect, 0 unknown."""
         index = getattr(self.stream, "index_entries", ())
         hidden = sum(entry.is_discard for entry in index)  # by an edit list
-        stated = 0 if self.stream.frames >= UNKNOWN else self.stream.frames
+        # AVI states time slots, and a file of fragments the frames of the first.
+        known = self.stream.frames < UNKNOWN
+        stated = (self.indexed or self.stream.frames) if known else 0
         count = len(index) - hidden if hidden else stated
         if not count:
             return round(self.seconds * self.rate)
