@@ -191,7 +191,7 @@ class Film:
             return float(stream.frames * stream.time_base) if known else 0.0
         if "asf" in self.formats and len(self.container.streams) > 1:
             return 0.0  # it states the file's length, be it that of the sound
-        if stream.duration:
+        if stream.duration and "matroska" not in self.formats:
             return float(self._stated_end() * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
         tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
