@@ -141,3 +141,13 @@ def test_the_first_film_may_start_late(tmp_path, ending, late):
     assert frames[0].shape == (64, 96, 3) and len(frames) == 60 and seen.damage == ""
     assert seconds[0] == pytest.approx(late, abs=0.3)
     assert seen.remark.startswith("the file has 2 films; the first is read")
+
+
+def test_key_frames_of_a_file_that_breaks_off(tmp_path):
+    """Those before the break are there, however many are asked for."""
+    path = film(tmp_path / "a.nut", *H264, "-g", 10, count=60)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 93 // 100])
+    assert as_read(path)[2].damage
+    shown = pictures(path, [0.05, 2.45, 4.85])
+    assert [number(picture) for picture in shown] == [0, 24, 48]
