@@ -172,8 +172,8 @@ def test_videos_that_are_to_be_extracted(tmp_path, capsys):
 def test_an_estimated_length_is_no_problem(tmp_path, capsys):
     """A recording in two parts: its container knows of the first one's length."""
     (tmp_path / "videos").mkdir()
-    for name in ("n", "f", "tn"):
-        write_video(tmp_path / "videos" / f"{name}.mp4", 40)
+    for count, name in zip((40, 41, 42), ("n", "f", "tn"), strict=True):
+        write_video(tmp_path / "videos" / f"{name}.mp4", count)
     part = write_video(tmp_path / "part.ts", 40)
     (tmp_path / "videos" / "tf.ts").write_bytes(part.read_bytes() * 2)
     (tmp_path / "train.csv").write_text("video,label\nn,Normal\nf,Fire\n")

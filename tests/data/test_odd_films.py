@@ -121,3 +121,33 @@ def test_only_counted_frames_are_exact(tmp_path):
     stream = copied(source, tmp_path / "a.ts")
     stuck = copied(source, tmp_path / "stuck.mkv", "-bsf:v", "setts=ts=0")
     assert not any(check.announced(path)[2] for path in (joined, stream, stuck))
+
+
+# Tracks that start late ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("late", [3, 15])
+def test_the_first_film_may_start_late(tmp_path, ending, late):
+    first = film(tmp_path / "first.mp4", *H264, count=60)
+    other = film(tmp_path / "other.mp4", *H264, count=60, rate=10, w=128, h=96)
+    if late > 6:  # which no look at the first packets can wait for
+        run("-stream_loop", 3, "-i", other, "-c", "copy", tmp_path / "long.mp4")
+        other = tmp_path / "long.mp4"
+    path = tmp_path / f"a.{ending}"
+    maps = ("-map", "0:v", "-map", "1:v", "-c", "copy")
+    run("-itsoffset", late, "-i", first, "-i", other, *maps, path)
+    frames, seconds, seen = as_read(path)
+    assert frames[0].shape == (64, 96, 3) and len(frames) == 60 and seen.damage == ""
+    assert seconds[0] == pytest.approx(late, abs=0.3)
+    assert seen.remark.startswith("the file has 2 films; the first is read")
+
+
+def test_key_frames_of_a_file_that_breaks_off(tmp_path):
+    """Those before the break are there, however many are asked for."""
+    path = film(tmp_path / "a.nut", *H264, "-g", 10, count=60)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 93 // 100])
+    assert as_read(path)[2].damage
+    shown = pictures(path, [0.05, 2.45, 4.85])
+    assert [number(picture) for picture in shown] == [0, 24, 48]

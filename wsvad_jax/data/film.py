@@ -16,6 +16,7 @@ from typing import Any
 
 from wsvad_jax.data import nal, tracks
 from wsvad_jax.data.clock import ASSUMED, Clock, stated_rate
+from wsvad_jax.data.packets import demuxed, joined, reason
 from wsvad_jax.data.picture import Shape, own_matrix, sensible
 from wsvad_jax.errors import InputError
 
@@ -191,7 +192,7 @@ class Film:
             return float(stream.frames * stream.time_base) if known else 0.0
         if "asf" in self.formats and len(self.container.streams) > 1:
             return 0.0  # it states the file's length, be it that of the sound
-        if stream.duration:
+        if stream.duration and "matroska" not in self.formats:
             return float(self._stated_end() * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
         tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
@@ -254,23 +255,16 @@ class Film:
 
     def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
         """Yields packets that hold something, until the end or a failure."""
-        import av.error
-
-        packets = self.container.demux(streams)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.error.EOFError):
-                return
-            except av.error.FFmpegError as e:
-                self.broken = reason(e)
-                return
+        for packet in demuxed(self.container, streams, self._breaks):
             # AVI stores an empty packet for a dropped frame. A decoder would take it
             # for the end.
             if packet.size:
                 yield packet
             else:
                 self.empty[packet.stream.index] += packet.dts is not None
+
+    def _breaks(self, why: str) -> None:
+        self.broken = why
 
     def _packets(self) -> Iterator[Any]:
         """Yields the film's packets: those that were looked at, then the others."""
@@ -310,7 +304,7 @@ class Film:
                 continue
             if before and packet.is_discard:  # which a new packet can't be
                 self._hidden.add(packet.pts)
-            yield _joined(before, packet)
+            yield joined(before, packet)
             before = []
         self.lost += suspect > 0  # the file ends within a packet
 
@@ -353,24 +347,6 @@ class Film:
             self._matrix = own_matrix(frame) or self._matrix
             frame.opaque = Shape(sensible(aspect or self._aspect), self._matrix)
             yield frame
-
-
-def _joined(before: list[Any], packet: Any) -> Any:
-    """Returns a packet with the data of earlier ones in front."""
-    if not before:
-        return packet
-    import av
-
-    whole = av.Packet(b"".join(map(bytes, [*before, packet])))
-    whole.stream, whole.time_base = packet.stream, packet.time_base
-    whole.pts, whole.dts = packet.pts, packet.dts
-    whole.duration, whole.is_keyframe = packet.duration, packet.is_keyframe
-    return whole
-
-
-def reason(error: Exception) -> str:
-    """Returns what FFmpeg says of an error."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def unexpected(name: str | pathlib.Path, error: Exception) -> InputError:

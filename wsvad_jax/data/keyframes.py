@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wsvad_jax.data.film import Film, open_file
+from wsvad_jax.data.packets import demuxed
 from wsvad_jax.data.picture import shown
 from wsvad_jax.errors import InputError
 
@@ -147,8 +148,7 @@ def _seekable(path: pathlib.Path, film: Film) -> bool:
         return True
     last, shown, index = None, set(), film.stream.index
     with open_file(path) as container:
-        stream = container.streams[index]
-        for packet in container.demux(stream):
+        for packet in demuxed(container, [container.streams[index]]):
             if not packet.size:
                 continue
             if packet.pts is None or packet.pts in shown:

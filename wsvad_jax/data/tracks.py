@@ -56,6 +56,14 @@ class Look:
         return self.count < 2 or slow
 
     @property
+    def later(self) -> bool:
+        """Whether a film is announced of which nothing has been seen yet."""
+        if self.count or self.codec in PICTURES or self.stream.frames == 1:
+            return False
+        tagged = seconds_of(self.stream.metadata.get("DURATION", ""))
+        return bool(self.stream.frames or self.stream.duration or tagged)
+
+    @property
     def codec(self) -> str:
         return self.stream.codec_context.name
 
@@ -96,15 +104,23 @@ def decided(looks: list[Look]) -> Look | None:
         alone = len(looks) == 1  # then it is the film at any pace
         if look.count < 2 or look.useless or (look.still and not alone):
             continue
-        # The second picture of a track before it may only be late.
-        if i == 0 or look.span >= LONE:
+        # Pictures of a track before it may only be late: the second, or all of them.
+        if all(_outlasted(before, look) for before in looks[:i]):
             return look
     return None
 
 
+def _outlasted(before: Look, look: Look) -> bool:
+    """Whether a track lasts for long enough after a picture of one before it."""
+    if not before.count:
+        return False
+    since = min(before.times or look.times)
+    return look.span >= LONE and max(look.times) - since >= LONE
+
+
 def likeliest(looks: list[Look]) -> Look:
     """Returns the film when no more packets are looked at."""
-    moving = [look for look in looks if not look.still]
+    moving = [look for look in looks if not look.still or look.later]
     several = [look for look in looks if look.count > 1]
     some = [look for look in looks if look.count]
     return (moving or several or some or looks)[0]
@@ -120,8 +136,10 @@ def several(chosen: Look, looks: list[Look]) -> str:
     if not others:
         return ""
     context = chosen.stream.codec_context
+    number = 1 + sum(other.stream.index < chosen.stream.index for other in others)
+    which = "the first" if number == 1 else f"number {number}"
     return (
-        f"the file has {1 + len(others)} films; the first is read, of "
+        f"the file has {1 + len(others)} films; {which} is read, of "
         f"{context.width} x {context.height} pixels"
     )
 
