@@ -242,7 +242,7 @@ def test_what_training_does_otherwise_is_remarked(own, capsys):
         own.write_features(video, np.full((4, 6), i, np.float32))
     text = told(own, capsys, 0)
     assert (
-        "[training] a batch of the recipe has 32 samples, half of them normal" in text
+        "[training] the recipe's batches have 32 samples, half of them normal" in text
     )
     assert (
         "with 2 normal and 3 abnormal training videos, training uses batches of 4"
