@@ -134,7 +134,7 @@ def test_a_notice_saves_and_any_number_of_devices_goes_on(tiny, tmp_path):
     ((code, _, errors),) = ended([process])
     assert code == cli.EXIT_AGAIN
     (step,) = saved_steps(stopped)
-    assert f"stopped: step {step} of 60 is saved; the same command goes on" in errors
+    assert f"stopped: step {step} of 60 is saved; the same command resumes" in errors
     assert not (stopped / "results.json").exists()
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     again = tiny.start(*flags, "--workdir", stopped, **environment)
