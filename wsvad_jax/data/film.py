@@ -9,6 +9,7 @@ container's start (`data.clock`). Pictures are turned upright (`data.picture`).
 """
 
 import collections
+import fractions
 import itertools
 import pathlib
 from collections.abc import Iterator
@@ -29,6 +30,20 @@ NEAR_GAP = 4  # packets after a gap within which time jumps
 MEASURED = {"asf", "avi", "flv", "matroska", "mov", "mxf"}
 
 
+def fraction(value: Any) -> Any:
+    """Returns a ratio of FFmpeg's as a Fraction; PyAV 19 has a kind of its own."""
+    return fractions.Fraction(value.numerator, value.denominator) if value else None
+
+
+def any_tags() -> dict[str, Any]:
+    """Returns arguments of `av.open` with which tags need not be UTF-8."""
+    import av
+
+    # From version 19 on PyAV reads any tags, and knows no such argument.
+    major = int(av.__version__.partition(".")[0])
+    return {"metadata_errors": "replace"} if major < 19 else {}
+
+
 def open_file(path: pathlib.Path) -> Any:
     """Opens a file as an `av` container.
 
@@ -44,7 +59,7 @@ def open_file(path: pathlib.Path) -> Any:
     try:
         # "file:" keeps a colon in a name from being read as a protocol. Recorders
         # write titles in code pages of their own; nothing here needs them.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = av.open(f"file:{path}", **any_tags())
     except (av.error.FFmpegError, ValueError) as e:
         raise _not_a_video(path, reason(e)) from None
     if container.format.name == "tty":  # FFmpeg renders text files as a film
@@ -87,7 +102,8 @@ class Film:
 
         start = (container.start_time or 0) / 1e6
         self.rate = stated_rate(self.stream, counted=bool(look.useless))
-        self.clock = Clock(self.stream.time_base, start, self.rate, look.useless)
+        base = fraction(self.stream.time_base)
+        self.clock = Clock(base, start, self.rate, look.useless)
         self._several = tracks.several(look, looks)
         self._keyed = False
         self._begin: int | None = None  # stamp before which frames are not shown
@@ -95,9 +111,9 @@ class Film:
         context = self.stream.codec_context
         self._holds_picture = nal.detector(context)
         # The container's aspect counts more than the decoder's, which may change.
-        self._aspect = self.stream.sample_aspect_ratio
+        self._aspect = fraction(self.stream.sample_aspect_ratio)
         self._matrix: tuple[float, float, float, float] | None = None  # the last one
-        self._fixed = self._aspect != context.sample_aspect_ratio
+        self._fixed = self._aspect != fraction(context.sample_aspect_ratio)
 
     @property
     def codec(self) -> str:
@@ -343,7 +359,7 @@ class Film:
             return
         for frame in decoded:
             changed = None if self._fixed else self.stream.codec_context
-            aspect = changed.sample_aspect_ratio if changed else None
+            aspect = fraction(changed.sample_aspect_ratio) if changed else None
             self._matrix = own_matrix(frame) or self._matrix
             frame.opaque = Shape(sensible(aspect or self._aspect), self._matrix)
             yield frame

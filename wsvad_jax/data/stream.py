@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsvad_jax.data import video as videos
-from wsvad_jax.data.film import Film
+from wsvad_jax.data.film import Film, any_tags
 from wsvad_jax.errors import InputError
 
 PATIENCE = 10.0  # seconds that a network source may be silent
@@ -108,7 +108,7 @@ class Feed(videos.Video):
                 format="v4l2" if self.kind == "camera" else None,
                 options=options,
                 timeout=PATIENCE if self.kind == "network" else None,
-                metadata_errors="replace",
+                **any_tags(),
             )
         except (av.error.FFmpegError, ValueError) as e:
             raise InputError(
