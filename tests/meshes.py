@@ -19,7 +19,8 @@ from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.data.records import Batch
 
 B, N, T, D, C, STEPS = 8, 1, 16, 32, 5, 20
-RATE = 1e-3  # at higher ones, choices of snippets make much of little
+# At higher ones, choices of snippets make much of little.
+RATE, RATES = 1e-3, {"dsanet": 1e-4}
 MESHES = {"1x1": (1, 1), "8x1": (8, 1), "4x2": (4, 2)}
 
 
@@ -52,7 +53,7 @@ def train(name, shape):
     config.model.update(SMALL[name])
     model, prompts = recipe.build_model(config), text() if "clip" in config else None
     # Plain descent: others make whole steps of gradients that are 0 but for rounding.
-    optimiser = optax.sgd(RATE)
+    optimiser = optax.sgd(RATES.get(name, RATE))
     example = np.zeros((2, N, T, D), np.float32), np.ones(2, np.int32), prompts
     key = jax.random.key(0)
     current = state.make_init(model, optimiser, example, mesh)(key)
