@@ -301,8 +301,11 @@ def test_no_device_in_any_program(finished, clip, tmp_path, platform):
     (tmp_path / "in/videos").mkdir(parents=True)
     films.write_video(tmp_path / "in/v.mp4", 40)
     for split in ("train", "test"):
-        (tmp_path / f"in/{split}.csv").write_text("video,label\nv,Normal\n")
-    shutil.copy(tmp_path / "in/v.mp4", tmp_path / "in/videos/v.mp4")
+        rows = [f"{split}_{label},{label}" for label in ("Normal", "Fire")]
+        (tmp_path / f"in/{split}.csv").write_text("\n".join(["video,label", *rows]))
+        for row in rows:
+            name = row.partition(",")[0]
+            shutil.copy(tmp_path / "in/v.mp4", tmp_path / f"in/videos/{name}.mp4")
     (tmp_path / "empty").mkdir()
     video, model = tmp_path / "in/v.mp4", finished / "model"
     programs = {
