@@ -124,7 +124,7 @@ def test_hockey_fights_are_found(shared, tmp_path, capsys):
     data = ["--data_dir", tmp_path / "data"]
     told = program("prepare", hockey.folder, "--clip", clip, *data)
     assert "72 are missing" in told
-    path = re.search(r"dsanet.py:(\S+)", told)[1]
+    path = re.search(r"train --config \w+:(\S+)", told)[1]
     again = program("prepare", hockey.folder, *data)
     assert "missing" not in again and path in again
     program(
