@@ -104,7 +104,9 @@ def add_protocols(config: ConfigDict) -> None:
     config.clean.eval_every = 0  # each epoch
     config.clean.reload_best = False
     config.clean.later_of_equals = True
-    config.clean.without_place = False  # of scores, see wsvad_jax.place
+    config.clean.without_place = (
+        False  # of scores, see wsvad_jax.evaluation.position_bias
+    )
 
 
 def adapt(config: ConfigDict, dataset: str) -> None:

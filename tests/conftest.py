@@ -11,6 +11,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
+pytest_plugins = ["clip_fixtures", "dataset_fixtures"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +107,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(tiny, tmp_path_factory):
     """The workdir of a finished DSANet run, which tests only read."""
-    from wsvad_jax.train import train_and_evaluate
+    from wsvad_jax.training.run import train_and_evaluate
 
     workdir = tmp_path_factory.mktemp("runs") / "dsanet"
     train_and_evaluate(tiny.config(), workdir)
@@ -133,7 +134,7 @@ def tiny_text():
     import numpy as np
 
     from wsvad_jax.clip.prompts import TextInputs
-    from wsvad_jax.clip.random import random_params
+    from wsvad_jax.clip.random_snapshot import random_params
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
     text = TextConfig(64, 32, 64, 2, 2, 40, 32, eos_token_id=63)

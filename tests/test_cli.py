@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from wsvad_jax import cli
-from wsvad_jax.errors import InputError
+from wsvad_jax.experiment.config import load_config
+from wsvad_jax.utils import program as cli
+from wsvad_jax.utils.errors import InputError
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 RECIPE = f"--config={REPOSITORY}/configs/dsanet.py"
@@ -108,7 +109,7 @@ def test_the_exit_code_of_main():
 
 
 def test_recipes_and_changes():
-    config = cli.load_config(
+    config = load_config(
         [
             f"{RECIPE}:xd",
             "--config.seed=3",
@@ -120,11 +121,11 @@ def test_recipes_and_changes():
     assert config.seed == 3 and config.model.adapter is False
     assert config.clean.optim.default.lr == 1.0
     assert config.paper.optim.default.lr == 1e-5
-    assert cli.load_config([RECIPE]).data.name == "demo"
+    assert load_config([RECIPE]).data.name == "demo"
 
 
 def test_a_dataset_may_have_a_colon_in_its_path():
-    assert cli.load_config([f"{RECIPE}:/data/a:b"]).data.name == "/data/a:b"
+    assert load_config([f"{RECIPE}:/data/a:b"]).data.name == "/data/a:b"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_dataset_may_have_a_colon_in_its_path():
 )
 def test_bad_arguments(arguments, wanted):
     with pytest.raises(InputError) as e:
-        cli.load_config(arguments)
+        load_config(arguments)
     assert wanted in str(e.value) and "\n" not in str(e.value)
 
 
@@ -193,10 +194,10 @@ def test_names_of_files_in_another_encoding_are_remarked():
 
 def test_a_recipe_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = cli.load_config(["--config=dsanet:ucf", "--config.seed=3"])
+    config = load_config(["--config=dsanet:ucf", "--config.seed=3"])
     assert (config.model_name, config.data.name, config.seed) == ("dsanet", "ucf", 3)
     with pytest.raises(InputError, match="--config nothing: no such file; .*vadclip"):
-        cli.load_config(["--config=nothing:ucf"])
+        load_config(["--config=nothing:ucf"])
 
 
 def kept(monkeypatch, cache, **environment) -> str | None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from released import SMALL, D, T, equal, save
 
-from wsvad_jax import cli, convert, weights
-from wsvad_jax.checkpoint import load_params
-from wsvad_jax.clip import load
-from wsvad_jax.errors import InputError
-from wsvad_jax.sizes import check_sizes, expected_variables
-from wsvad_jax.torch_files import read_state, write_state
+from wsvad_jax.clip import snapshot
+from wsvad_jax.convert import main
+from wsvad_jax.experiment.config import load_config
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.weights import convert, torch_mapping
+from wsvad_jax.weights.model_folder import load_params
+from wsvad_jax.weights.torch_architecture import check_sizes, expected_variables
+from wsvad_jax.weights.torch_files import read_state, write_state
 
 torch = pytest.importorskip("torch")
 
@@ -53,19 +55,16 @@ def test_there_and_back(name, ending, recipe, released, tmp_path, capsys):
     first, second = tmp_path / f"released.{ending}", tmp_path / f"ours.{ending}"
     write_state(first, state)
     output = str(tmp_path / "model")
-    assert (
-        convert.main([f"--config={config}", f"--torch={first}", f"--output={output}"])
-        == 0
-    )
+    assert main([f"--config={config}", f"--torch={first}", f"--output={output}"]) == 0
     back = [f"--config={config}", f"--checkpoint={output}", f"--to_torch={second}"]
-    assert convert.main(back) == 0
+    assert main(back) == 0
     equal(read_state(second), state)
     said = capsys.readouterr().out
-    assert ("has no tokenizer yet" in said) == (name in weights.CLIP_PREFIXES)
+    assert ("has no tokenizer yet" in said) == (name in torch_mapping.CLIP_PREFIXES)
 
 
 def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('dsanet')}:ucf"])
+    config = load_config([f"--config={recipe('dsanet')}:ucf"])
     state = released("dsanet")
     output = convert.import_file(
         config, save(tmp_path / "m.pth", state), tmp_path / "m"
@@ -89,10 +88,10 @@ def test_the_folder_is_a_model_of_the_recipe(recipe, released, tmp_path):
 def test_clip_comes_out_of_the_file_and_takes_a_tokenizer(
     recipe, released, openai_clip, tmp_path
 ):
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     path = save(tmp_path / "m.pth", released("vadclip"))
     output = convert.import_file(config, path, tmp_path / "m", str(openai_clip))
-    found, want = load.load(output / "clip"), load.load(openai_clip)
+    found, want = snapshot.load(output / "clip"), snapshot.load(openai_clip)
     assert found.weights_hash == want.weights_hash
     assert (found.text, found.vision) == (want.text, want.vision)
     vocabulary = (output / "clip" / "vocab.json").read_bytes()
@@ -103,7 +102,7 @@ def test_half_precision_comes_back_as_it_was(recipe, released, tmp_path):
     state = released("vadclip")
     for name in ("clipmodel.text_projection", "linear.weight"):
         state[name] = state[name].astype(np.float16)
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     output = convert.import_file(
         config, save(tmp_path / "m.pth", state), tmp_path / "m"
     )
@@ -113,7 +112,7 @@ def test_half_precision_comes_back_as_it_was(recipe, released, tmp_path):
 
 
 def test_another_models_file(recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('dsanet')}"])
+    config = load_config([f"--config={recipe('dsanet')}"])
     path = save(tmp_path / "m.pth", released("vadclip"))
     with pytest.raises(InputError, match=r"m\.pth: this is a VadCLIP checkpoint"):
         convert.import_file(config, path, tmp_path / "m")
@@ -121,7 +120,7 @@ def test_another_models_file(recipe, released, tmp_path):
 
 
 def test_a_recipe_of_no_model(recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     config.model_name = "rtfm"
     path = save(tmp_path / "m.pth", released("vadclip"))
     with pytest.raises(InputError, match="model_name is 'rtfm'; the models are"):
@@ -129,7 +128,7 @@ def test_a_recipe_of_no_model(recipe, released, tmp_path):
 
 
 def test_another_datasets_file(recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('vadclip', visual_layers=1)}:xd"])
+    config = load_config([f"--config={recipe('vadclip', visual_layers=1)}:xd"])
     path = save(tmp_path / "m.pth", released("vadclip"))
     with pytest.raises(InputError, match="2 temporal blocks.*is 1.*UCF-Crime") as e:
         convert.import_file(config, path, tmp_path / "m")
@@ -151,7 +150,7 @@ def test_another_datasets_file(recipe, released, tmp_path):
     ],
 )  # fmt: skip
 def test_sizes_against_the_recipe(change, says, recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('dsanet', **change)}"])
+    config = load_config([f"--config={recipe('dsanet', **change)}"])
     with pytest.raises(InputError, match=says) as e:
         check_sizes(config, released("dsanet"), "m.pth")
     assert str(e.value).startswith("m.pth ") and "\n" not in str(e.value)
@@ -159,7 +158,7 @@ def test_sizes_against_the_recipe(change, says, recipe, released, tmp_path):
 
 def test_every_difference_is_named(recipe, released):
     recipe = recipe("dsanet", visual_layers=1, prototypes=5, length=24)
-    config = cli.load_config([f"--config={recipe}"])
+    config = load_config([f"--config={recipe}"])
     with pytest.raises(InputError, match="temporal blocks.*prototypes.*windows are 16"):
         check_sizes(config, released("dsanet"), "m.pth")
 
@@ -169,7 +168,7 @@ def test_faulty_tensors_are_listed_with_the_file(recipe, released, tmp_path):
     state["extra"] = np.zeros(3, np.float32)
     state["linear.bias"] = np.zeros(63, np.float32)
     del state["gc2.weight"]
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     with pytest.raises(InputError) as e:
         convert.import_file(config, save(tmp_path / "m.pth", state), tmp_path / "m")
     for part in (
@@ -185,7 +184,7 @@ def test_faulty_tensors_are_listed_with_the_file(recipe, released, tmp_path):
 def test_faulty_clip_tensors_are_listed_with_the_file(recipe, released, tmp_path):
     state = released("vadclip")
     del state["clipmodel.ln_final.bias"]
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     with pytest.raises(InputError, match=r"m\.pth: .*ln_final\.bias"):
         convert.import_file(config, save(tmp_path / "m.pth", state), tmp_path / "m")
     assert not (tmp_path / "m").exists()
@@ -194,7 +193,7 @@ def test_faulty_clip_tensors_are_listed_with_the_file(recipe, released, tmp_path
 def test_the_way_back_needs_clip(recipe, released, openai_clip, tmp_path):
     state = released("vadclip")
     stripped = {k: x for k, x in state.items() if not k.startswith("clipmodel.")}
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     output = convert.import_file(
         config, save(tmp_path / "m.pth", stripped), tmp_path / "m"
     )
@@ -205,10 +204,10 @@ def test_the_way_back_needs_clip(recipe, released, openai_clip, tmp_path):
 
 
 def test_the_way_back_checks_the_recipe(recipe, released, tmp_path):
-    config = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    config = load_config([f"--config={recipe('mil_ranking')}"])
     path = save(tmp_path / "m.pth", released("mil_ranking"))
     output = convert.import_file(config, path, tmp_path / "run" / "model")
-    other = cli.load_config([f"--config={recipe('clip_tsa')}"])
+    other = load_config([f"--config={recipe('clip_tsa')}"])
     with pytest.raises(InputError, match="holds a mil_ranking model.*clip_tsa"):
         convert.export_file(other, output, tmp_path / "back.pth")
     # A workdir of training has its model in a folder of that name.
@@ -217,11 +216,11 @@ def test_the_way_back_checks_the_recipe(recipe, released, tmp_path):
 
 
 def test_converted_again_nothing_old_stays(recipe, released, tmp_path):
-    vadclip = cli.load_config([f"--config={recipe('vadclip')}"])
+    vadclip = load_config([f"--config={recipe('vadclip')}"])
     path = save(tmp_path / "v.pth", released("vadclip"))
     output = convert.import_file(vadclip, path, tmp_path / "m")
     assert (output / "clip").is_dir()
-    mil = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    mil = load_config([f"--config={recipe('mil_ranking')}"])
     convert.import_file(mil, save(tmp_path / "l.pth", released("mil_ranking")), output)
     assert not (output / "clip").exists()
     assert json.loads((output / "meta.json").read_text())["model"] == "mil_ranking"
@@ -231,7 +230,7 @@ def test_a_folder_of_something_else_is_left_alone(recipe, released, tmp_path):
     precious = tmp_path / "mine" / "clip" / "holiday.mp4"
     precious.parent.mkdir(parents=True)
     precious.touch()
-    config = cli.load_config([f"--config={recipe('vadclip')}"])
+    config = load_config([f"--config={recipe('vadclip')}"])
     path = save(tmp_path / "m.pth", released("vadclip"))
     with pytest.raises(InputError, match="is not empty and holds no model"):
         convert.import_file(config, path, tmp_path / "mine")
@@ -245,7 +244,7 @@ def test_arguments_of_one_direction(recipe, capsys):
         ["--torch=a", "--output=b", "--to_torch=c"],
     ):
         with pytest.raises(SystemExit) as e:
-            convert.main([f"--config={recipe('vadclip')}", *arguments])
+            main([f"--config={recipe('vadclip')}", *arguments])
         assert e.value.code == 2
         assert "--torch FILE --output DIR" in capsys.readouterr().err
 
@@ -253,7 +252,7 @@ def test_arguments_of_one_direction(recipe, capsys):
 def test_scores_are_those_of_the_released_layout(recipe, released, tmp_path):
     """The linear layers of a file, applied as PyTorch applies them."""
     state = released("mil_ranking")
-    config = cli.load_config([f"--config={recipe('mil_ranking')}"])
+    config = load_config([f"--config={recipe('mil_ranking')}"])
     output = convert.import_file(
         config, save(tmp_path / "m.pth", state), tmp_path / "m"
     )

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from films import VISION, write_clip, write_sound, write_video
 
-from wsvad_jax import cli, detect, detector, trained
-from wsvad_jax.clip.random import write_random_snapshot
+from wsvad_jax import detect
+from wsvad_jax.clip.random_snapshot import write_random_snapshot
 from wsvad_jax.clip.towers import TextConfig
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detect import Detector
-from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json, write_json
-from wsvad_jax.train import train_and_evaluate
+from wsvad_jax.detection import detector
+from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.utils import program
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json, write_json
+from wsvad_jax.weights import trained_model
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 D = 32
@@ -72,7 +75,7 @@ def run(*arguments) -> int:
 def refused(capsys, *arguments) -> str:
     """What the program says about arguments that it refuses, in one line."""
     with pytest.raises(SystemExit) as e:
-        cli.run(lambda: run(*arguments))
+        program.run(lambda: run(*arguments))
     assert e.value.code == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err and err.count("error: ") == 1
@@ -256,7 +259,7 @@ def test_what_cannot_be_read_is_left_out(world, mil, tmp_path, capsys):
 
 def test_videos_of_any_name_and_state(world, mil, tmp_path, capsys):
     """Quotes, HTML, umlauts; cut short, one frame, sound alone, no video at all."""
-    from wsvad_jax.clip.load import load
+    from wsvad_jax.clip.snapshot import load
 
     snapshot = load(world.clip)
     encoder = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
@@ -336,9 +339,9 @@ def test_the_text_tower_is_the_training_s(world, tmp_path, capsys):
 def test_the_random_text_tower_is_made_again(world, own_cache):
     meta = {"model": "dsanet", "config": {"clip": "auto"}, "card": {"clip": ""}}
     folder = world.workdirs["dsanet"] / "model"
-    first = trained.text_snapshot(folder, meta, D)
+    first = trained_model.text_snapshot(folder, meta, D)
     meta["tower"] = {"clip": "random", "hash": first.weights_hash}
-    again = trained.text_snapshot(folder, meta, D)
+    again = trained_model.text_snapshot(folder, meta, D)
     assert again.weights_hash == first.weights_hash
     assert first.text.projection_dim == D
 
@@ -354,7 +357,7 @@ def test_a_folder_without_sizes_or_card(world, mil):
 
 
 def test_encoders_are_compared_by_their_weights():
-    same = trained.same_encoder
+    same = trained_model.same_encoder
     assert same("a@123", "b@123") and not same("a@123", "a@456")
     assert same("unknown", "a@1") and same("a@1", "") and same("r3d", "r3d")
     assert not same("r3d", "clip@123") and same("clip", "clip@123")

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from wsvad_jax import cli, evaluate
-from wsvad_jax.files import read_json
-from wsvad_jax.train import train_and_evaluate
+from wsvad_jax import evaluate
+from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.utils import program
+from wsvad_jax.utils.files import read_json
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 
@@ -32,7 +33,7 @@ def run(trained, tmp_path):
 def refused(capsys, *arguments) -> str:
     """What the program says about arguments that it refuses, in one line."""
     with pytest.raises(SystemExit) as e:
-        cli.run(lambda: evaluate.main([str(a) for a in arguments]))
+        program.run(lambda: evaluate.main([str(a) for a in arguments]))
     assert e.value.code == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err and err.count("error: ") == 1

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from untrained import write_model
 
-from wsvad_jax import cli, export
-from wsvad_jax.detector import Detector
-from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json
+from wsvad_jax.detection import export
+from wsvad_jax.detection.detector import Detector
+from wsvad_jax.export import main
+from wsvad_jax.utils import program as cli
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json
 
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 CROPS = {"mil_ranking": 2, "clip_tsa": 2, "vadclip": 1, "dsanet": 1}
@@ -90,7 +92,7 @@ numpy.savez("out.npz", **scores)
 def test_the_program_writes_the_file_and_its_description(detectors, tmp_path, capsys):
     folder = detectors["mil_ranking"].folder
     target = tmp_path / "new" / "m.stablehlo"
-    assert export.main(["--checkpoint", str(folder), "--output", str(target)]) == 0
+    assert main(["--checkpoint", str(folder), "--output", str(target)]) == 0
     assert "MiB" in capsys.readouterr().out
     described = json.loads(target.with_name("m.stablehlo.json").read_text())
     assert described["inputs"]["features"][1] == ["b", 1, export.LONGEST, 32]
@@ -108,9 +110,7 @@ def test_what_does_not_fit_is_refused(detectors, tmp_path, capsys):
     with pytest.raises(InputError, match="damaged"):
         export.load(tmp_path / "damaged")
     with pytest.raises(SystemExit) as e:
-        cli.run(
-            lambda: export.main(["--checkpoint", str(tmp_path), "--output", "never"])
-        )
+        cli.run(lambda: main(["--checkpoint", str(tmp_path), "--output", "never"]))
     assert e.value.code == 2
     assert "no model here" in capsys.readouterr().err
     assert not list(tmp_path.glob("x*"))
@@ -120,7 +120,7 @@ def test_a_folder_is_no_file_to_write(detectors, tmp_path):
     ready = ("--checkpoint", str(detectors["mil_ranking"].folder))
     (tmp_path / "m").mkdir()
     with pytest.raises(InputError, match=r"--output .*/m: is a folder; expected the f"):
-        export.main([*ready, "--output", str(tmp_path / "m")])
+        main([*ready, "--output", str(tmp_path / "m")])
     with pytest.raises(InputError, match="/m: is a folder"):
         export.export_model(detectors["mil_ranking"], tmp_path / "m")
     assert [p.name for p in tmp_path.rglob("*")] == ["m"]
@@ -129,7 +129,7 @@ def test_a_folder_is_no_file_to_write(detectors, tmp_path):
 def test_a_model_without_prompts_has_no_use_for_a_clip_model(detectors, tmp_path):
     ready = ("--checkpoint", str(detectors["mil_ranking"].folder), "--clip", "a/b")
     with pytest.raises(InputError, match="--clip has no effect with this model"):
-        export.main([*ready, "--output", str(tmp_path / "m")])
+        main([*ready, "--output", str(tmp_path / "m")])
     assert not list(tmp_path.iterdir())
 
 

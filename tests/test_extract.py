@@ -15,11 +15,12 @@ import pytest
 from films import VISION, write_clip, write_sound, write_video
 
 from wsvad_jax import extract
-from wsvad_jax.clip.load import load
-from wsvad_jax.data import extract_files, sidecar
-from wsvad_jax.data.extraction import Extractor
-from wsvad_jax.data.folder import read_protocol
-from wsvad_jax.errors import InputError
+from wsvad_jax.clip.snapshot import load
+from wsvad_jax.data import sidecar
+from wsvad_jax.datasets.custom import read_protocol
+from wsvad_jax.extraction import extract_files
+from wsvad_jax.extraction.extractor import Extractor
+from wsvad_jax.utils.errors import InputError
 
 # Many runs compile the same program.
 pytestmark = pytest.mark.usefixtures("kept_programs")

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from readers import READERS, npy
 from trials import Trial, mutated
 
-from wsvad_jax import page, report, runs
-from wsvad_jax.errors import InputError
+import wsvad_jax
+from wsvad_jax.detection.report import page
+from wsvad_jax.results import runs, tables
+from wsvad_jax.utils.errors import InputError
 
-CORPUS = pathlib.Path(__file__).parent / "hostile"  # what was a fault once
+CORPUS = pathlib.Path(__file__).parent / "support" / "hostile"  # what was a fault once
 SLOW = ("clip_config", "clip_msgpack", "clip_safetensors", "real_video")
 EXAMPLES = {"video": 10} | dict.fromkeys(SLOW, 3)
 
@@ -101,7 +103,7 @@ def test_names_are_no_markup_and_no_path(tmp_path):
     evil = '<script>alert(1)</script>|"/../../x'
     write_run(tmp_path / "run", recipe("dsanet", "ucf"), dataset=evil)
     found, summaries, _ = runs.find_runs([tmp_path / "run"])
-    text = report.markdown(report.tables(report.group(found, summaries)))
+    text = tables.markdown(tables.tables(tables.group(found, summaries)))
     assert "<script" not in text and "\\|" in text
     (path,) = runs.collect(found, tmp_path / "out")
     assert path.resolve().is_relative_to((tmp_path / "out").resolve())
@@ -127,7 +129,7 @@ def test_no_way_to_run_what_a_file_says():
     """No eval, no pickle, no shell in the package."""
     import ast
 
-    package = pathlib.Path(page.__file__).parent
+    package = pathlib.Path(wsvad_jax.__file__).parent
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):

@@ -53,6 +53,6 @@ def test_names_of_the_package_come_when_asked_for():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "ucf wsvad_jax.detector\n"
+    assert done.stdout == "ucf wsvad_jax.detection.detector\n"
     with pytest.raises(AttributeError, match="no attribute 'detektor'"):
         _ = wsvad_jax.detektor  # pyright: ignore[reportAttributeAccessIssue]

@@ -17,10 +17,11 @@ import av
 import numpy as np
 import pytest
 
-from wsvad_jax.clip.load import save_snapshot
-from wsvad_jax.clip.random import random_params, tokenizer_files
+from wsvad_jax.clip.random_snapshot import random_params, tokenizer_files
+from wsvad_jax.clip.snapshot import save_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
-from wsvad_jax.data import demo, video
+from wsvad_jax.datasets.demo import dataset
+from wsvad_jax.extraction import video
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 WIDTH, HEIGHT, FPS = 180, 144, 25
@@ -99,7 +100,7 @@ class Hockey:
             )
             if n % 16 == 8
         ]
-        params = demo.calibrated(params, vision, np.stack(pictures))
+        params = dataset.calibrated(params, vision, np.stack(pictures))
         path = self.folder.parent / "clip"
         save_snapshot(path, text, vision, params, tokenizer=tokenizer_files(77))
         return path

@@ -13,15 +13,15 @@ import jax
 import numpy as np
 import pytest
 
-from wsvad_jax import feed, loop, state
-from wsvad_jax.checkpoint import load_params
 from wsvad_jax.data import cards
-from wsvad_jax.errors import InputError
-from wsvad_jax.files import read_json
-from wsvad_jax.recipe import open_recipe
-from wsvad_jax.runs import read_run
-from wsvad_jax.train import train_and_evaluate
-from wsvad_jax.writer import read_history
+from wsvad_jax.experiment.build import open_recipe
+from wsvad_jax.results.runs import read_run
+from wsvad_jax.training import loop, sampler, train_step
+from wsvad_jax.training.metric_log import read_history
+from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json
+from wsvad_jax.weights.model_folder import load_params
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 
@@ -46,7 +46,7 @@ def straight(tiny, tmp_path_factory):
 
 def stopped(monkeypatch, step, config, workdir):
     """Runs until the batch of `step` is asked for, and no further."""
-    inputs = feed.Feed.inputs
+    inputs = sampler.Feed.inputs
 
     def until(self, first, n=1):
         if first <= step < first + n:
@@ -54,7 +54,7 @@ def stopped(monkeypatch, step, config, workdir):
         return inputs(self, first, n)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(feed.Feed, "inputs", until)
+        patch.setattr(sampler.Feed, "inputs", until)
         train_and_evaluate(config, workdir)
 
 
@@ -242,7 +242,7 @@ def test_the_device_holds_what_the_host_gathers(straight):
 def test_chunks_of_steps_change_nothing(tiny, straight, tmp_path, monkeypatch):
     changes = {"clean__steps": 6, "data__placement": "device", "checkpoint_every": 6}
     wanted = straight("clip_tsa", **changes)
-    for module in (state, feed):
+    for module in (train_step, sampler):
         monkeypatch.setattr(module, "CHUNK", 2)
     train_and_evaluate(tiny.config("clip_tsa", **changes), tmp_path / "run")
     assert_same(tmp_path / "run", wanted)
@@ -297,7 +297,7 @@ def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
 
 def test_all_videos_train_where_none_is_held_out(tiny, tmp_path):
     config = tiny.config("mil_ranking", clean__held_out=0.0, clean__steps=2)
-    assert len(feed.open_feed(open_recipe(config)).rows) == 12
+    assert len(sampler.open_feed(open_recipe(config)).rows) == 12
     results = train_and_evaluate(config, tmp_path / "run")
     assert results["step"] == 2
     assert not any("heldout" in k for r in read_history(tmp_path / "run") for k in r)
@@ -372,13 +372,13 @@ def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
 def test_a_published_recipe_doesn_t_adapt(tiny):
     changes = {"clean__batch_size": 32, "clean__held_out": 0.0}
     opened = open_recipe(tiny.config("mil_ranking", **changes))
-    assert feed.fitted_batch(opened, 3, 5)[0] == 6
-    assert feed.fitted_batch(opened, 16, 40) == (32, "")
+    assert sampler.fitted_batch(opened, 3, 5)[0] == 6
+    assert sampler.fitted_batch(opened, 16, 40) == (32, "")
     with pytest.raises(InputError, match="a multiple of 2; add videos"):
-        feed.fitted_batch(opened, 0, 5)
+        sampler.fitted_batch(opened, 0, 5)
     card = dataclasses.replace(cards.UCF, test_crop=0)
     dataset = dataclasses.replace(opened.dataset, card=card)
     published = dataclasses.replace(opened, dataset=dataset)
     message = r"--config.clean.batch_size=6 \(then it isn't the recipe of ucf\)"
     with pytest.raises(InputError, match=message):
-        feed.fitted_batch(published, 3, 5)
+        sampler.fitted_batch(published, 3, 5)

@@ -8,9 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsvad_jax.cli import load_config
-    from wsvad_jax.detector import Detector
-    from wsvad_jax.train import train_and_evaluate
+    from wsvad_jax.detection.detector import Detector
+    from wsvad_jax.experiment.config import load_config
+    from wsvad_jax.training.run import train_and_evaluate
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "load_config", "train_and_evaluate"]

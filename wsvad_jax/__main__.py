@@ -9,7 +9,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from wsvad_jax import __version__, cli, flags
+from wsvad_jax import __version__
+from wsvad_jax.utils import flags
+from wsvad_jax.utils import program as cli
 
 PROGRAMS = {
     "train": "trains a recipe, scores the test videos, leaves numbers and pictures",

@@ -27,13 +27,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli, events, files, flags
-from wsvad_jax.answer import Answer
-from wsvad_jax.detector import Detector, answers
-from wsvad_jax.errors import InputError
+from wsvad_jax.detection import events
+from wsvad_jax.detection.detector import Detector, answers
+from wsvad_jax.detection.report.write import write
+from wsvad_jax.utils import files, flags, program
+from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.sources import Source
+    from wsvad_jax.detection.inputs import Source
 
 __all__ = ["Detector", "answers"]
 # Flags by the words that other detectors use for them.
@@ -49,33 +50,6 @@ MEANT = {
     "source": "--live",
     "stream": "--live",
 }
-
-
-def write(
-    output: pathlib.Path,
-    made: Sequence[Answer],
-    title: str,
-    settings: Mapping,
-    errors: list[InputError],
-) -> list[pathlib.Path]:
-    """Writes the page, events.json, events.csv and pictures; returns the page first.
-
-    Names that files can't have are `errors`: their videos have no picture.
-    """
-    from wsvad_jax import answer, page
-
-    answer.write_events_json(output / "events.json", made, settings)
-    answer.write_events_csv(output / "events.csv", made)
-    for one in made:
-        try:
-            answer.picture(output / "pictures" / f"{one.name}.png", one)
-        except OSError as e:
-            if e.errno not in files.ABOUT_ONE_NAME:
-                raise
-            errors.append(InputError(f"no picture of {one.name}: {e.strerror}"))
-    return page.write_report(
-        output / "report.html", made, title=title, settings=settings
-    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -211,21 +185,21 @@ def readings(
     found: Sequence["Source"], truth: Mapping[str, Any] | None, detector: Detector
 ) -> dict[str, object]:
     """Returns how the inputs were read where they could be read in another way."""
-    from wsvad_jax import sources
-    from wsvad_jax.data import truth_units
+    from wsvad_jax.datasets import time_units
+    from wsvad_jax.detection import inputs
 
     shown: dict[str, object] = {}
-    order = sources.axes_of(found, detector.protocol.get("crops", 0))
+    order = inputs.axes_of(found, detector.protocol.get("crops", 0))
     if count := sum(axes == "TND" for axes in order.values()):
         shown["axes"] = f"[snippets, crops, width] (files: {count})"
     crops = [s for s in found if len(s.files) > 1]
-    if crops and not all(map(sources.timed, crops)):
+    if crops and not all(map(inputs.timed, crops)):
         shown["crops"] = f"VIDEO__0.npy ... are one video (videos: {len(crops)})"
     if shown:
         said = "; ".join(f"{key}: {value}" for key, value in shown.items())
         print(f"read by rule: {said}", file=sys.stderr)
     if truth is not None:
-        shown["truth in"] = truth_units.taken(list(truth.values()))
+        shown["truth in"] = time_units.taken(list(truth.values()))
     return shown
 
 
@@ -233,12 +207,12 @@ def times_taken(
     found: Sequence["Source"], fps: float | None, detector: Detector
 ) -> str:
     """Says what is taken for the times of features without a sidecar; "" without such."""
-    from wsvad_jax import sources
+    from wsvad_jax.detection import inputs
 
-    timeless = [s for s in found if not s.is_video and not sources.timed(s)]
+    timeless = [s for s in found if not s.is_video and not inputs.timed(s)]
     if not timeless:
         return ""
-    strides = {sources.stride_of(s, detector.card.stride) for s in timeless}
+    strides = {inputs.stride_of(s, detector.card.stride) for s in timeless}
     return (
         f"{len(timeless)} feature files have no sidecar, which would say how they were "
         f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
@@ -255,13 +229,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     passed = flags.given(arguments, argv)
     check_modes(passed, known)
     if known.live is not None:
-        from wsvad_jax import live
+        from wsvad_jax.detection import live
 
         return live.main(open_detector(known), known, rules)
-    from wsvad_jax import sources
+    from wsvad_jax.detection import inputs
 
     if not known.inputs or known.output is None:
-        sources.check_files(known.inputs)
+        inputs.check_files(known.inputs)
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames a second")
@@ -271,18 +245,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _detect(
     known: argparse.Namespace, rules: dict[str, Any], given: Mapping[str, str]
 ) -> int:
-    from wsvad_jax import source_truth, sources
-    from wsvad_jax.data.feature_folder import make_folder
-    from wsvad_jax.data.folder_truth import read_truth
-    from wsvad_jax.data.walk import Passed
+    from wsvad_jax.datasets.custom_ground_truth import read_truth
+    from wsvad_jax.detection import input_ground_truth, inputs
+    from wsvad_jax.extraction.feature_folder import make_folder
+    from wsvad_jax.utils.walk import Passed
 
     passed = Passed()
-    found = sources.find(known.inputs, passed)
+    found = inputs.find(known.inputs, passed)
     if str(passed):
         print(passed, file=sys.stderr)
     truth = None
     if known.truth:
-        truth, said = source_truth.match(found, read_truth(pathlib.Path(known.truth)))
+        truth, said = input_ground_truth.match(
+            found, read_truth(pathlib.Path(known.truth))
+        )
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
     check_inputs(given, found, detector)
@@ -313,8 +289,8 @@ def _detect(
             videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
             print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
             print(f"events.json, events.csv and pictures are in {known.output}")
-    return cli.EXIT_SKIPPED if errors else 0
+    return program.EXIT_SKIPPED if errors else 0
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    program.run(main)

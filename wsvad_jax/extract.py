@@ -26,13 +26,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli, flags
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils import flags, program
+from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.extract_files import Summary, Target
-    from wsvad_jax.data.extraction import Extractor
-    from wsvad_jax.data.walk import Passed
+    from wsvad_jax.extraction.extract_files import Summary, Target
+    from wsvad_jax.extraction.extractor import Extractor
+    from wsvad_jax.utils.walk import Passed
 
 
 def extract(
@@ -60,17 +60,17 @@ def extract(
 
     Raises InputError for what is wrong with the arguments or the folder.
     """
-    from wsvad_jax import sources
-    from wsvad_jax.data import extract_files as files
+    from wsvad_jax.detection import inputs
+    from wsvad_jax.extraction import extract_files as files
 
-    sources.check_files(videos, "save it first, or score it with detect --live {}")
+    inputs.check_files(videos, "save it first, or score it with detect --live {}")
     named, roots, passed = _find(videos)
     _check(choices, compare, len(named), runner)
 
     extractor, where = _load(clip, choices)
     target = files.Target(output, extractor, layout, where)
     if runner:
-        from wsvad_jax.data.archive import Job, extract_archive
+        from wsvad_jax.extraction.beam import Job, extract_archive
 
         named = target.fitting(named, passed.errors)
         target.claim(named)
@@ -92,8 +92,8 @@ def _find(
     videos: Sequence[str],
 ) -> tuple[dict[str, pathlib.Path], list[str], "Passed"]:
     """Returns the videos by name, the folders given, and what is passed over in them."""
-    from wsvad_jax.data.video_files import find_videos, name_videos
-    from wsvad_jax.data.walk import Passed
+    from wsvad_jax.extraction.video_files import find_videos, name_videos
+    from wsvad_jax.utils.walk import Passed
 
     passed, roots = Passed(), [v for v in videos if os.path.isdir(v)]
     return name_videos(find_videos(videos, passed), roots), roots, passed
@@ -101,8 +101,8 @@ def _find(
 
 def _load(clip: str, choices: Mapping[str, Any]) -> tuple["Extractor", str]:
     """Returns the extractor, and the snapshot's name as other places find it."""
-    from wsvad_jax.clip.load import load
-    from wsvad_jax.data.extraction import Extractor
+    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.extraction.extractor import Extractor
 
     where = os.path.realpath(clip) if os.path.isdir(clip) else clip
     snapshot = load(clip)
@@ -115,9 +115,9 @@ def _check(
     choices: Mapping[str, Any], compare: str | None, videos: int, runner: str | None
 ) -> None:
     """Checks what takes no model, before it is loaded."""
-    from wsvad_jax.data.video import check_crops, check_cut
+    from wsvad_jax.extraction.video import check_crops, check_cut
 
-    cli.check_runner(runner)
+    program.check_runner(runner)
     check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
     check_cut(choices.get("frame", "middle"), choices.get("stride", 16))
     if compare and not os.path.exists(compare):
@@ -131,7 +131,7 @@ def _check(
 
 def compare_one(name: str, target: "Target", theirs: str) -> str:
     """Says how a video's features in a folder differ from others."""
-    from wsvad_jax.data import compare
+    from wsvad_jax.extraction import compare
 
     ours = target.read(name)
     try:
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|DIR",
         help="existing features: prints how long both are, and their cosines",
     )
-    add("--runner", metavar="NAME", help=cli.RUNNER_HELP)
+    add("--runner", metavar="NAME", help=program.RUNNER_HELP)
     return parser
 
 
@@ -226,8 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {name}: {remark}", file=sys.stderr)
     for error in summary.failed:
         print(f"left out: {error}", file=sys.stderr)
-    return cli.EXIT_SKIPPED if summary.failed else 0
+    return program.EXIT_SKIPPED if summary.failed else 0
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    program.run(main)

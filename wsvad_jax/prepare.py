@@ -27,14 +27,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax import cli, files, flags, suggest
-from wsvad_jax.errors import InputError
+from wsvad_jax.experiment import suggestion
+from wsvad_jax.utils import files, flags, program
+from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.builder import Writer
-    from wsvad_jax.data.features import Problems
-    from wsvad_jax.data.folder import Collection
-    from wsvad_jax.data.own_videos import Way
+    from wsvad_jax.data.feature_files import Problems
+    from wsvad_jax.data.tfds_builder import Writer
+    from wsvad_jax.datasets.custom import Collection
+    from wsvad_jax.datasets.custom_videos import Way
 
 REPORT = "report.txt"
 # Flags that only a preparation reads.
@@ -69,23 +70,25 @@ def prepare(
 
     Raises InputError for the first bad file, or the arguments.
     """
-    from wsvad_jax.data import catalog, own_videos
-    from wsvad_jax.data.builder import write_dataset
-    from wsvad_jax.data.features import Problems
+    from wsvad_jax.data.feature_files import Problems
+    from wsvad_jax.data.tfds_builder import write_dataset
+    from wsvad_jax.datasets import custom_videos, registry
 
-    base = catalog.data_dir_of(data_dir)
-    built_in = name in (catalog.DEMO, *catalog.PUBLIC)
-    own_only = built_in and own_videos.Way(**way).told, built_in and rename
+    base = registry.data_dir_of(data_dir)
+    built_in = name in (registry.DEMO, *registry.PUBLIC)
+    own_only = built_in and custom_videos.Way(**way).told, built_in and rename
     _check_arguments(name, *own_only, slack, runner)
-    if name == catalog.DEMO:
-        return catalog.resolve(name, data_dir)
+    if name == registry.DEMO:
+        return registry.resolve(name, data_dir)
     problems = Problems(skip_bad)
     if built_in:
         found, source = _public(name, features, annotations, problems, slack)
     else:
         source = _own_folder(name, annotations)
         check_name(base, source, rename)  # before hours of extraction
-        found = _own(source, features, own_videos.Way(**way), problems, slack, rename)
+        found = _own(
+            source, features, custom_videos.Way(**way), problems, slack, rename
+        )
     what = found.name, found.card, found.protocol, found.splits, base, found.about
     path = write_dataset(*what, source, _writer(runner, options))
     _report(path, found, problems)
@@ -95,9 +98,9 @@ def prepare(
 def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
     if not runner:
         return None
-    from wsvad_jax.data import beam_build
+    from wsvad_jax.data import tfds_beam_writer
 
-    return functools.partial(beam_build.write, runner=runner, options=options)
+    return functools.partial(tfds_beam_writer.write, runner=runner, options=options)
 
 
 def _check_arguments(
@@ -112,7 +115,7 @@ def _check_arguments(
         raise InputError(f"--name {rename}: {name} keeps its name; leave the flag out")
     if slack not in (0, 1):
         raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
-    cli.check_runner(runner)
+    program.check_runner(runner)
     if name == "demo" and runner:
         raise InputError(f"--runner {runner}: the demo is made by one process")
 
@@ -124,7 +127,7 @@ def _public(
     problems: "Problems",
     slack: int,
 ) -> tuple["Collection", str]:
-    from wsvad_jax.data import public
+    from wsvad_jax.datasets import public
 
     if features is None or annotations is None:
         raise InputError(
@@ -143,11 +146,11 @@ def _own(
     slack: int,
     rename: str | None,
 ) -> "Collection":
-    from wsvad_jax.data import folder, own_videos
+    from wsvad_jax.datasets import custom, custom_videos
 
     root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
-    unusable = own_videos.update(pathlib.Path(source), root, way, problems)
-    found = folder.load(source, problems, features=root, slack=slack, without=unusable)
+    unusable = custom_videos.update(pathlib.Path(source), root, way, problems)
+    found = custom.load(source, problems, features=root, slack=slack, without=unusable)
     return _renamed(found, rename)
 
 
@@ -182,20 +185,21 @@ def check_folder(
     slack: int = 0,
 ) -> int:
     """Prints what there is to say about a custom folder; returns the exit code."""
-    from wsvad_jax.data import catalog, check
+    from wsvad_jax.datasets import registry
+    from wsvad_jax.datasets.validation import validate
 
-    if name in (catalog.DEMO, *catalog.PUBLIC):
+    if name in (registry.DEMO, *registry.PUBLIC):
         raise InputError(
             f"--check looks through a folder of your own; {name} is checked while it is "
             "prepared (a folder of that name is ./" + name + ")"
         )
     source = _own_folder(name, None)
-    found = check.check(source, features, slack=slack)
+    found = validate.check(source, features, slack=slack)
     try:
-        check_name(catalog.data_dir_of(data_dir), source, rename)
+        check_name(registry.data_dir_of(data_dir), source, rename)
     except InputError as e:
         found.problem("name", e)
-    suggest.advise(found)
+    suggestion.advise(found)
     # The command that is printed goes with the folders that were looked at.
     places = {"--features": features, "--data_dir": data_dir}
     words = [
@@ -205,7 +209,7 @@ def check_folder(
     words += [("--slack", str(slack))] if slack else []
     found.options = tuple(itertools.chain.from_iterable(words))
     print(found.text())
-    return 0 if found.usable else cli.EXIT_INPUT
+    return 0 if found.usable else program.EXIT_INPUT
 
 
 def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> None:
@@ -219,16 +223,16 @@ def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> No
     Raises:
       InputError: the name is a built-in dataset's, or another folder's already.
     """
-    from wsvad_jax.data import catalog, folder
-    from wsvad_jax.data.builder import dataset_folder
     from wsvad_jax.data.dataset import METADATA, VERSION
+    from wsvad_jax.data.tfds_builder import dataset_folder
+    from wsvad_jax.datasets import custom, registry
 
     if rename is not None and not rename.strip():
         raise InputError("--name is empty; expected the dataset's name")
-    name = rename or folder.name_of(pathlib.Path(source))
+    name = rename or custom.name_of(pathlib.Path(source))
     place = base / dataset_folder(name)
     way = "pass --name NAME"
-    if place.name in (catalog.DEMO, *catalog.PUBLIC):
+    if place.name in (registry.DEMO, *registry.PUBLIC):
         raise InputError(f"{source}: {name} is the name of a built-in dataset; {way}")
     metadata = place / VERSION / METADATA
     if metadata.is_file():
@@ -310,7 +314,9 @@ def _parser() -> flags.Parser:
         help="look through a folder of your own and say what is wrong; exit code 0 if "
         "it can be used, else 2",
     )
-    parser.add_argument("--runner", metavar="NAME", help=cli.RUNNER_HELP, default="")
+    parser.add_argument(
+        "--runner", metavar="NAME", help=program.RUNNER_HELP, default=""
+    )
     return parser
 
 
@@ -337,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "demo":
         flags.refuse(passed, passed.keys() - {"data_dir", "runner"}, "demo")
     path = prepare(name, **args, rename=rename, options=rest)
-    command, why = suggest.train_command(path, known.data_dir)
+    command, why = suggestion.train_command(path, known.data_dir)
     print(path)
     if why:
         print(f"remark: {why}")
@@ -346,4 +352,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    program.run(main)

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from wsvad_jax.clip import hub, names
-from wsvad_jax.clip.load import load, save_snapshot
-from wsvad_jax.errors import InputError
+from wsvad_jax.clip import hub, weight_names
+from wsvad_jax.clip.snapshot import load, save_snapshot
+from wsvad_jax.utils.errors import InputError
 
 
 def shards(folder, snapshot, kind="safetensors"):
     """Replaces a snapshot's weights by two shards and their index; returns the tensors."""
-    state = names.flax_to_torch(names.flatten(snapshot.params))
+    state = weight_names.flax_to_torch(weight_names.flatten(snapshot.params))
     state = {k: np.array(x, order="C") for k, x in state.items()}
     keys, where = sorted(state), {}
     base = {"safetensors": "model", "bin": "pytorch_model"}[kind]
@@ -89,7 +89,7 @@ def test_half_precision_safetensors(folder, snapshot, dtype):
     torch = pytest.importorskip("torch")
     import safetensors.torch
 
-    state = names.flax_to_torch(names.flatten(snapshot.params))
+    state = weight_names.flax_to_torch(weight_names.flatten(snapshot.params))
     half = {
         k: torch.from_numpy(np.array(x, order="C")).to(getattr(torch, dtype))
         for k, x in state.items()

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from wsvad_jax.clip import identity, names
-from wsvad_jax.clip.load import load, save_snapshot
+from wsvad_jax.clip import identity, weight_names
+from wsvad_jax.clip.snapshot import load, save_snapshot
 
 VISION = {
     "hidden_act": "gelu",
@@ -87,9 +87,11 @@ def test_a_tower_that_was_never_trained_is_known(tmp_path, snapshot):
     assert "random weights" in snapshot.remarks[0]
     flat = {
         path: x + 0.01 if "vision_model/encoder/layers/1/layer_norm1" in path else x
-        for path, x in names.flatten(snapshot.params).items()
+        for path, x in weight_names.flatten(snapshot.params).items()
     }
-    save_snapshot(tmp_path, snapshot.text, snapshot.vision, names.unflatten(flat))
+    save_snapshot(
+        tmp_path, snapshot.text, snapshot.vision, weight_names.unflatten(flat)
+    )
     trained = load(tmp_path)
     assert identity.RANDOM not in trained.image_settings and not trained.remarks
     assert trained.text_settings[identity.RANDOM]

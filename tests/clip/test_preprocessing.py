@@ -13,8 +13,8 @@ from wsvad_jax.clip.preprocessing import (
     Preprocessing,
     read_preprocessing,
 )
-from wsvad_jax.data import video
-from wsvad_jax.errors import InputError
+from wsvad_jax.extraction import video
+from wsvad_jax.utils.errors import InputError
 
 S = 32
 OPENAI = {

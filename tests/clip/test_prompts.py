@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from wsvad_jax.clip.prompts import text_inputs, tokenize
-from wsvad_jax.clip.random import EOS_TOKEN_ID
+from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID
 from wsvad_jax.clip.towers import TextConfig, encode_text
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 CLIP_TEXT = TextConfig(49408, 512, 2048, 12, 8, 77, 512)
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsvad_jax.clip import names, towers
-from wsvad_jax.clip.random import random_params
+from wsvad_jax.clip import towers, weight_names
+from wsvad_jax.clip.random_snapshot import random_params
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 EOS = 60
 # Heads, depth, width, patch, activation, ε and both ways of finding the end token.
@@ -66,9 +66,9 @@ def torch_model(text: TextConfig, vision: VisionConfig):
             p.add_(std * torch.randn(p.shape))
     state = {k: v.numpy() for k, v in model.state_dict().items()}
     state = {k: v for k, v in state.items() if not k.endswith("position_ids")}
-    shapes = names.tree_shapes(text, vision)
-    flat = names.collect(shapes, state, names.torch_source, "test")
-    return torch, model, names.unflatten(flat)
+    shapes = weight_names.tree_shapes(text, vision)
+    flat = weight_names.collect(shapes, state, weight_names.torch_source, "test")
+    return torch, model, weight_names.unflatten(flat)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -98,7 +98,7 @@ def test_features_equal_transformers(sizes):
 def test_tree_is_the_released_checkpoint_s():
     text = TextConfig(49408, 512, 2048, 12, 8, 77, 512)
     vision = VisionConfig(224, 16, 768, 3072, 12, 12, 512)
-    assert names.tree_shapes(text, vision) == released_vit_b_16()
+    assert weight_names.tree_shapes(text, vision) == released_vit_b_16()
 
 
 def released_vit_b_16() -> dict[str, tuple[int, ...]]:

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from wsvad_jax import sources
-from wsvad_jax.data import axes, check, folder
+from wsvad_jax.data import axes
 from wsvad_jax.data.sidecar import Sidecar
-from wsvad_jax.errors import InputError
+from wsvad_jax.datasets import custom
+from wsvad_jax.datasets.validation import validate
+from wsvad_jax.detection import inputs
+from wsvad_jax.utils.errors import InputError
 
 READINGS = r"\d+ crops? of \d+ snippets? or \d+ snippets? of \d+ crops?; say which in"
 
@@ -123,39 +125,41 @@ def rewrite(own, shape, lengths=None):
 
 def test_a_folder_of_snippets_before_crops(own):
     rewrite(own, ("T", 10, 6), [4, 5, 10, 4, 6, 7, 4, 4])
-    found = folder.load(own.path)
+    found = custom.load(own.path)
     records = {r.video: r for split in found.splits.values() for r in split}
     assert {r.features.shape[0] for r in records.values()} == {10}
     stored = np.load(own.feature("f0")).astype(np.float16)
     np.testing.assert_array_equal(records["f0"].features, stored.transpose(1, 0, 2))
     said = "feature arrays of 8 videos are read as [snippets, crops, width], 10 crops"
     assert list(found.remarks) == [said]
-    assert said in check.check(own.path).text()
+    assert said in validate.check(own.path).text()
 
 
 def test_a_folder_that_reads_both_ways(own):
     rewrite(own, (5, 10, 6))
     with pytest.raises(InputError, match=READINGS) as error:
-        folder.load(own.path)
+        custom.load(own.path)
     assert "n0.npy: features of shape [5, 10, 6]" in str(error.value)
-    assert "5 crops of 10 snippets or 5 snippets of 10" in check.check(own.path).text()
+    assert (
+        "5 crops of 10 snippets or 5 snippets of 10" in validate.check(own.path).text()
+    )
     (own.path / "features" / "protocol.json").write_text('{"axes": "TND"}')
     (own.path / "test_segments.json").unlink()
-    assert next(iter(folder.load(own.path).splits["test"])).features.shape[1] == 5
+    assert next(iter(custom.load(own.path).splits["test"])).features.shape[1] == 5
 
 
 def test_the_order_can_be_stated_beside_a_card_of_another_stride(own):
     rewrite(own, (8, 5, 6))
     own.write_card(stride=8)
     (own.path / "features" / "protocol.json").write_text('{"axes": "TND"}')
-    assert folder.load(own.path).protocol.crops == 5
+    assert custom.load(own.path).protocol.crops == 5
 
 
 @pytest.mark.parametrize("shape", [(170, 10, 8), (170, 1, 8)])
 def test_detection_reads_one_file_by_the_same_rule(tmp_path, shape):
     np.save(tmp_path / "one.npy", np.random.standard_normal(shape))
-    source = sources.Source("one", (tmp_path / "one.npy",))
-    found = sources.read(source, 30.0)
+    source = inputs.Source("one", (tmp_path / "one.npy",))
+    found = inputs.read(source, 30.0)
     assert found.values.shape == (shape[1], 170, 8)
     assert found.edges[-1] == pytest.approx(170 * 16 / 30)
 
@@ -163,14 +167,14 @@ def test_detection_reads_one_file_by_the_same_rule(tmp_path, shape):
 def test_detection_decides_by_all_files_and_refuses_else(tmp_path):
     for name, T in (("a", 40), ("b", 10)):
         np.save(tmp_path / f"{name}.npy", np.ones((T, 10, 8), np.float32))
-    both = sources.find([tmp_path])
-    read = {s.name: f for s, f in sources.read_all(both, None, 16)}
+    both = inputs.find([tmp_path])
+    read = {s.name: f for s, f in inputs.read_all(both, None, 16)}
     assert read["b"].values.shape == (10, 10, 8)
     assert read["a"].values.shape == (10, 40, 8)
     with pytest.raises(InputError, match=READINGS):
-        sources.read(sources.Source("b", (tmp_path / "b.npy",)), 30.0)
+        inputs.read(inputs.Source("b", (tmp_path / "b.npy",)), 30.0)
     errors: list[InputError] = []
-    assert not list(sources.read_all(both[1:], None, 16, errors=errors))
+    assert not list(inputs.read_all(both[1:], None, 16, errors=errors))
     assert len(errors) == 1
 
 
@@ -179,21 +183,21 @@ def test_width_before_snippets(own):
     lengths = [20, 31, 42, 53, 64, 75, 86, 97]
     rewrite(own, (16, "T"), lengths)
     with pytest.raises(InputError, match=r"have 16 rows and 20 to 97 columns, so they"):
-        folder.load(own.path)
+        custom.load(own.path)
     rewrite(own, (512, 32))
     with pytest.raises(InputError, match="512 snippets of width 32 or 32 snippets of"):
-        folder.load(own.path)
-    assert "512 snippets of width 32" in check.check(own.path).text()
+        custom.load(own.path)
+    assert "512 snippets of width 32" in validate.check(own.path).text()
     (own.path / "features" / "protocol.json").write_text('{"axes": "TD"}')
-    assert folder.load(own.path).splits["train"].videos[0].width == 32
+    assert custom.load(own.path).splits["train"].videos[0].width == 32
 
 
 def test_detection_names_a_file_of_another_width(tmp_path):
     for name, shape in (("a", (8, 40)), ("b", (9, 8))):
         np.save(tmp_path / f"{name}.npy", np.ones(shape, np.float32))
     errors: list[InputError] = []
-    found = sources.find([tmp_path])
-    read = list(sources.read_all(found, None, 16, width=8, errors=errors))
+    found = inputs.find([tmp_path])
+    read = list(inputs.read_all(found, None, 16, width=8, errors=errors))
     assert [s.name for s, _ in read] == ["b"]
     assert "a.npy: features of 8 snippets, 40 wide; the model takes 8" in str(errors[0])
     assert "are they [width, snippets]?" in str(errors[0])
@@ -204,10 +208,10 @@ def test_four_axes_are_refused(own):
     with pytest.raises(
         InputError, match=r"expected \[snippets, width\] or, of several"
     ):
-        folder.load(own.path)
+        custom.load(own.path)
 
 
 def test_an_axis_too_many(own):
     rewrite(own, (4, 10, 1))
     with pytest.raises(InputError, match="would be 1 wide; save them without the last"):
-        folder.load(own.path)
+        custom.load(own.path)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wsvad_jax.data import cards
 from wsvad_jax.data.cards import Card
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 CARD = {
     "name": "mine",

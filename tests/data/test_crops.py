@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from wsvad_jax import source_truth, sources
-from wsvad_jax.data import check, folder, sidecar
-from wsvad_jax.errors import InputError
+from wsvad_jax.data import sidecar
+from wsvad_jax.datasets import custom
+from wsvad_jax.datasets.validation import validate
+from wsvad_jax.detection import input_ground_truth, inputs
+from wsvad_jax.utils.errors import InputError
 
 
 def write(root, *names, T=4):
@@ -19,7 +21,7 @@ def write(root, *names, T=4):
 
 def found(root):
     """What detection finds: names, and the number of files of each."""
-    return {source.name: len(source.files) for source in sources.find([root])}
+    return {source.name: len(source.files) for source in inputs.find([root])}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +79,9 @@ def test_extraction_s_layout_tells_videos_from_crops(tmp_path):
 def test_crops_of_two_shapes_may_be_videos(tmp_path):
     write(tmp_path, "cam__0")
     write(tmp_path, "cam__1", T=5)
-    (source,) = sources.find([tmp_path])
+    (source,) = inputs.find([tmp_path])
     with pytest.raises(InputError, match="rename the files if they are videos of"):
-        sources.read(source, 30.0)
+        inputs.read(source, 30.0)
 
 
 def test_a_video_s_sidecar_is_not_that_of_a_namesake(tmp_path):
@@ -98,20 +100,20 @@ def relist(own, old: str, *names: str):
 
 
 def loaded(own):
-    return {v.video: v for v in folder.load(own.path).splits["train"].videos}
+    return {v.video: v for v in custom.load(own.path).splits["train"].videos}
 
 
 def test_a_list_says_which_files_are_videos(own):
     relist(own, "f0", "cam__0", "cam__1")
     write(own.path / "features", "cam__0", "cam__1")
     assert {"cam__0", "cam__1"} < loaded(own).keys()
-    looked = check.check(own.path)
+    looked = validate.check(own.path)
     assert not looked.problems.keys() - {"leakage"}  # equal arrays
     assert "1 video in no list, so not used: f0" in looked.text()
     write(own.path / "features", "cam")
     relist(own, "f0", "cam__0", "cam")
     assert loaded(own)["cam"].paths == (own.feature("cam"),)
-    assert "not used: cam__1, f0" in check.check(own.path).text()
+    assert "not used: cam__1, f0" in validate.check(own.path).text()
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ def test_files_of_a_listed_video_that_are_too_many_or_too_few(own, names, messag
     relist(own, "f0", "cam")
     write(own.path / "features", *names)
     with pytest.raises(InputError, match=message):
-        folder.load(own.path)
-    found = check.check(own.path)
+        custom.load(own.path)
+    found = validate.check(own.path)
     assert not found.usable and "cam" in found.text()
 
 
@@ -148,7 +150,7 @@ def test_entries_may_name_the_feature_file(own):
     rows = [(f"{v}.npy", label) for v, label in own.rows["train"]]
     own.write_list("train", rows)
     own.write_truth([{**t, "video": f"{t['video']}.npy"} for t in own.truth])
-    found = folder.load(own.path)
+    found = custom.load(own.path)
     assert [v.video for v in found.splits["train"].videos] == [
         "n0",
         "n1",
@@ -157,10 +159,10 @@ def test_entries_may_name_the_feature_file(own):
         "m0",
     ]
     assert found.splits["test"].videos[1].segments == ((16, 32, 2), (40, 64, 2))
-    assert not check.check(own.path).problems.keys() - {"leakage"}  # equal arrays
+    assert not validate.check(own.path).problems.keys() - {"leakage"}  # equal arrays
     own.write_list("train", [*rows, ("n0", "Normal")])
     with pytest.raises(InputError, match="video n0 is already in"):
-        folder.load(own.path)
+        custom.load(own.path)
 
 
 def test_truth_of_two_videos_of_one_file_name(tmp_path):
@@ -168,6 +170,6 @@ def test_truth_of_two_videos_of_one_file_name(tmp_path):
     (tmp_path / "t.json").write_text(
         json.dumps([{"video": "a", "segments": [[16, 60]]}])
     )
-    truth = folder.read_truth(tmp_path / "t.json")
+    truth = custom.read_truth(tmp_path / "t.json")
     with pytest.raises(InputError, match="events of a may be those of day/a or of nig"):
-        source_truth.check_truth(sources.find([tmp_path / "f"]), truth, 16, 30.0)
+        input_ground_truth.check_truth(inputs.find([tmp_path / "f"]), truth, 16, 30.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.sidecar import Sidecar
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 GOOD = Sidecar(
     video="a.mp4", encoder="clip@0123456789ab", weights_hash="0123456789abcdef",

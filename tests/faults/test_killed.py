@@ -151,7 +151,7 @@ def test_a_killed_training_goes_on(tmp_path_factory, tmp_path):
     import jax
     import numpy as np
 
-    from wsvad_jax.checkpoint import load_params
+    from wsvad_jax.weights.model_folder import load_params
 
     tiny, draws = Tiny(tmp_path_factory.mktemp("tiny")), random.Random(f"{SEED} train")
     flags = tiny.flags(checkpoint_every=1, clean__eval_every=1)

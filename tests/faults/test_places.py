@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from finished import recipe, write_run
 
-from wsvad_jax import files, train
-from wsvad_jax.clip.load import load
-from wsvad_jax.data import extract_files, features
-from wsvad_jax.data.extraction import Extractor
-from wsvad_jax.errors import InputError
+from wsvad_jax.clip.snapshot import load
+from wsvad_jax.data import feature_files
+from wsvad_jax.extraction import extract_files
+from wsvad_jax.extraction.extractor import Extractor
+from wsvad_jax.training import run as train_run
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 
@@ -87,11 +89,11 @@ def test_a_video_that_vanishes_is_named_and_the_rest_is_made(tmp_path):
 
 def test_features_that_vanish_after_the_check(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((3, 4), np.float32))
-    video = features.Video("a", (0,), (tmp_path / "a.npy",), features.OWN)
-    (sized,) = features.survey([video], features.Problems())
+    video = feature_files.Video("a", (0,), (tmp_path / "a.npy",), feature_files.OWN)
+    (sized,) = feature_files.survey([video], feature_files.Problems())
     (tmp_path / "a.npy").unlink()
     with pytest.raises(InputError, match=r"a\.npy: the feature file is missing"):
-        list(features.Records([sized], 16, features.Problems()))
+        list(feature_files.Records([sized], 16, feature_files.Problems()))
 
 
 @pytest.mark.parametrize("date", [0, 4_102_444_800])  # 1970, 2100
@@ -115,7 +117,7 @@ def test_two_trainings_of_one_workdir(tiny, tmp_path):
     assert first.poll() is None
     first.send_signal(signal.SIGSTOP)  # so that it doesn't finish first
     with pytest.raises(InputError, match=f"process {first.pid} .*is working in this"):
-        train.train_and_evaluate(tiny.config(), workdir)
+        train_run.train_and_evaluate(tiny.config(), workdir)
     first.send_signal(signal.SIGCONT)
     _, err = first.communicate()
     assert first.returncode == 0, err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.models import dsanet
-from wsvad_jax.models.layers import Encoder
+from wsvad_jax.models.lgt_adapter import Encoder
 
 B, T, D, C = 4, 32, 32, 5
 WEIGHTS = dict.fromkeys(

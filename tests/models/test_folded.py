@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from wsvad_jax.clip.activations import gelu
-from wsvad_jax.models import dense, layers, normality
+from wsvad_jax.models import common, lgt_adapter, normality
 from wsvad_jax.models.convolution import TemporalConv
 
 B, T, D, W = 3, 16, 12, 8
@@ -31,7 +31,7 @@ def array(*shape):
 
 def written_out(params, x, where, heads):
     """A block's attention from its four projections, window by window."""
-    y = dense.layer_norm("ln_1").apply({"params": params["ln_1"]}, x)
+    y = common.layer_norm("ln_1").apply({"params": params["ln_1"]}, x)
     into, out = params["attn_in_proj"], params["attn_out_proj"]
     qkv = np.asarray(y) @ into["kernel"] + np.asarray(into["bias"])[None, None]
     found = np.zeros((B, T, D), np.float32)
@@ -50,12 +50,12 @@ def written_out(params, x, where, heads):
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_a_block_attends_as_its_four_projections_do(heads):
-    block = layers.WindowBlock(W, heads)
+    block = lgt_adapter.WindowBlock(W, heads)
     x, where = array(B, T, D), jnp.arange(T)[None] < jnp.array([[16], [11], [3]])
     params = filled(block, x, where)
     attended = x + written_out(params, x, where, heads)
-    norm = dense.layer_norm("ln_2").apply({"params": params["ln_2"]}, attended)
-    wanted = attended + dense.Mlp().apply({"params": params["mlp"]}, norm)
+    norm = common.layer_norm("ln_2").apply({"params": params["ln_2"]}, attended)
+    wanted = attended + common.Mlp().apply({"params": params["mlp"]}, norm)
     found = block.apply({"params": params}, x, where)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
@@ -63,7 +63,7 @@ def test_a_block_attends_as_its_four_projections_do(heads):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_mlp_onto_a_vector(dtype):
     mlp, x, onto = (
-        dense.Mlp(jnp.dtype(dtype)),
+        common.Mlp(jnp.dtype(dtype)),
         array(B, T, D).astype(dtype),
         array(D, 1),
     )

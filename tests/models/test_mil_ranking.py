@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from wsvad_jax.errors import InputError
 from wsvad_jax.models import mil_ranking
+from wsvad_jax.utils.errors import InputError
 
 LAMBDA = 8e-5
 KEY = jax.random.key(0)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from small import TEXT_MODELS
 
-from wsvad_jax import cli, recipe, speed, state
+from wsvad_jax.benchmarks import step_time
 from wsvad_jax.data.records import Batch
+from wsvad_jax.experiment import build
+from wsvad_jax.experiment.config import load_config
+from wsvad_jax.training import train_step
 
 C = 5
 SMALL = {
@@ -22,9 +25,9 @@ class Case:
     """A small model with its objective, and a batch."""
 
     def __init__(self, name, text, dtype, B=4, T=16, D=32, **changes):
-        config = cli.load_config([f"--config={name}:ucf"])
+        config = load_config([f"--config={name}:ucf"])
         config.model.update(SMALL[name] | {"dtype": dtype} | changes)
-        self.paper, self.model = recipe.paper_of(config), recipe.build_model(config)
+        self.paper, self.model = build.paper_of(config), build.build_model(config)
         self.text = text if "clip" in config else None
         r = np.random.RandomState(0)
         label = np.zeros((B, C), np.float32)
@@ -34,7 +37,9 @@ class Case:
         batch = Batch(x, np.full(B, T, np.int32), label, np.ones(B, bool))
         self.batch = jax.tree.map(jnp.asarray, batch)
         self.rngs = {k: jax.random.key(1) for k in ("params", "dropout", "noise")}
-        self.loss = state.objective(self.model, self.paper.loss_fn, dict(config.loss))
+        self.loss = train_step.objective(
+            self.model, self.paper.loss_fn, dict(config.loss)
+        )
 
     def init(self):
         x = jnp.asarray(self.batch.features, jnp.float32), self.batch.length, self.text
@@ -87,8 +92,8 @@ def test_matrix_products_are_in_half_precision(name, tiny_text):
     weights = parts(jax.eval_shape(case.init))
     program = jax.make_jaxpr(case.gradient)(*weights)
     count: dict[str, float] = {"bfloat16": 0, "float32": 0}
-    for equation, times in speed.equations(program.jaxpr):
-        if flops := times * speed.flops(equation):
+    for equation, times in step_time.equations(program.jaxpr):
+        if flops := times * step_time.flops(equation):
             count[str(equation.invars[0].aval.dtype)] += flops
     assert count["bfloat16"] > 9 * count["float32"], count
 

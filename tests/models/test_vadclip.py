@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsvad_jax.errors import InputError
-from wsvad_jax.models import layers, vadclip
+from wsvad_jax.models import lgt_adapter, vadclip
+from wsvad_jax.utils.errors import InputError
 
 B, T, D, C = 4, 16, 32, 5
 WEIGHTS = {"mil": 1.0, "align": 1.0, "text": 0.1}
@@ -77,7 +77,7 @@ def test_learned_context_stands_where_the_paper_puts_it(tiny_text):
 
     A class feature depends on exactly the table's rows that its own prompt holds.
     """
-    learner = layers.PromptLearner(parent=None)
+    learner = lgt_adapter.PromptLearner(parent=None)
     params = learner.init(jax.random.key(0), tiny_text)["params"]
 
     def features(table):
@@ -95,7 +95,7 @@ def test_learned_context_stands_where_the_paper_puts_it(tiny_text):
 def test_a_prompt_too_long_for_the_tower(tiny_text):
     long = tiny_text.replace(tokens=jnp.zeros((6, 30), jnp.int32))
     with pytest.raises(InputError, match="30 tokens"):
-        layers.PromptLearner().init(jax.random.key(0), long)
+        lgt_adapter.PromptLearner().init(jax.random.key(0), long)
 
 
 def test_window_that_does_not_divide(videos, tiny_text):

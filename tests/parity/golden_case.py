@@ -6,9 +6,9 @@ import fill
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax.clip.names import openai_configs, openai_to_flax
 from wsvad_jax.clip.prompts import TextInputs
-from wsvad_jax.weights import import_state
+from wsvad_jax.clip.weight_names import openai_configs, openai_to_flax
+from wsvad_jax.weights.torch_mapping import import_state
 
 T, D = 256, 512
 

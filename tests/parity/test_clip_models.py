@@ -10,9 +10,9 @@ import optax
 import pytest
 from golden_case import case, relative
 
-from wsvad_jax import optim
 from wsvad_jax.models import dsanet, normality, vadclip
-from wsvad_jax.weights import export_state
+from wsvad_jax.training import optim
+from wsvad_jax.weights.torch_mapping import export_state
 
 UCF = {"visual_layers": 2, "attn_window": 8}
 XD = {"visual_layers": 1, "attn_window": 64}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fill import golden, state_dict
 
-from wsvad_jax import weights
 from wsvad_jax.models import clip_tsa
+from wsvad_jax.weights import torch_mapping
 
 CASES = {"clip_tsa": (512, 1), "clip_tsa_i3d": (2048, 2)}  # width, crops
 WEIGHTS = {"magnitude": 1e-4, "smooth": 8e-4, "sparse": 8e-3}
@@ -37,7 +37,7 @@ def run(request):
     """One training step of a golden case: values, gradients, statistics."""
     width, crops = CASES[request.param]
     x, test_video = inputs(width, crops)
-    imported, _ = weights.import_state("clip_tsa", state_dict(request.param))
+    imported, _ = torch_mapping.import_state("clip_tsa", state_dict(request.param))
     variables = {name: imported[name] for name in ("params", "batch_stats")}
     model = clip_tsa.Model(kappa=0.7, dropout=0.0)
     length = jnp.full(6, 32)
@@ -68,7 +68,7 @@ def run(request):
         terms=aux[0],
         outputs=aux[1],
         # Gradients and statistics under the released names, in PyTorch's layout.
-        after=weights.export_state("clip_tsa", after),
+        after=torch_mapping.export_state("clip_tsa", after),
         grad_input=grads[1],
         crops=crops,
         test_video=test_video,

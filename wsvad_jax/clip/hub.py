@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from flax import serialization
 
-from wsvad_jax import files
-from wsvad_jax.clip import names
-from wsvad_jax.errors import InputError
+from wsvad_jax.clip import weight_names
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
@@ -164,7 +164,7 @@ def _readable() -> tuple[str, ...]:
     return WEIGHT_FILES if torch else WEIGHT_FILES[:2]
 
 
-def read_tensors(file: pathlib.Path) -> tuple[names.Flat, names.Source]:
+def read_tensors(file: pathlib.Path) -> tuple[weight_names.Flat, weight_names.Source]:
     """Reads a weight file, or all shards of an index.
 
     Raises:
@@ -179,10 +179,10 @@ def read_tensors(file: pathlib.Path) -> tuple[names.Flat, names.Source]:
         for shard in sorted(set(where.values())):
             state |= _of_shard(file, shard, {k for k, v in where.items() if v == shard})
     if file.name.startswith(WEIGHT_FILES[0]):
-        return state, names.flax_source
+        return state, weight_names.flax_source
     # Old versions of transformers saved this constant with the weights.
     state = {k: v for k, v in state.items() if not k.endswith(".position_ids")}
-    return state, names.torch_source
+    return state, weight_names.torch_source
 
 
 def _shards(index: pathlib.Path) -> dict[str, str]:
@@ -200,7 +200,7 @@ def _shards(index: pathlib.Path) -> dict[str, str]:
     return where
 
 
-def _of_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> names.Flat:
+def _of_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> weight_names.Flat:
     """Returns the tensors that an index expects in one of its shards."""
     file = index.with_name(shard)
     if not file.exists():
@@ -217,12 +217,12 @@ def _of_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> names.Flat:
     return state
 
 
-def _read(file: pathlib.Path) -> names.Flat:
+def _read(file: pathlib.Path) -> weight_names.Flat:
     """Reads a file of tensors; raises an InputError where it holds anything else."""
     try:
         if file.suffix == ".msgpack":
             tree: Any = serialization.msgpack_restore(file.read_bytes())
-            return names.flatten(tree)
+            return weight_names.flatten(tree)
         if file.suffix == ".safetensors":
             import ml_dtypes  # noqa: F401 so that NumPy knows bfloat16
             import safetensors.numpy

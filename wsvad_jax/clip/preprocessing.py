@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from wsvad_jax import files
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 FILE, NESTED, OPEN_CLIP = (
     "preprocessor_config.json",

@@ -15,9 +15,9 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from wsvad_jax.clip import hub
-from wsvad_jax.clip.load import Snapshot
+from wsvad_jax.clip.snapshot import Snapshot
 from wsvad_jax.clip.towers import TextConfig, eos_positions
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 PADDING = 0  # OpenAI's padding token; never read, since it follows the end token
 

@@ -22,7 +22,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from wsvad_jax.clip.activations import ACTIVATIONS
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils.errors import InputError
 
 LEGACY_EOS = 2  # wrong id in configs from before transformers' PR 24773
 

@@ -20,9 +20,9 @@ import pathlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from wsvad_jax import files
-from wsvad_jax.data import protocols, sidecar
-from wsvad_jax.errors import InputError
+from wsvad_jax.data import feature_protocols, sidecar
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 CROPS, MOST = (1, 5, 10), 10  # usual numbers of crops, and the largest
 LAYOUTS = ("NTD", "TND")
@@ -68,7 +68,7 @@ class Stated:
         for folder in list(path.parents)[:ABOVE]:
             if (value := self._protocol(folder)) is not None:
                 where = folder / "protocol.json"
-                return where, protocols.checked(where, value)
+                return where, feature_protocols.checked(where, value)
         return path, {}
 
     def _protocol(self, folder: pathlib.Path) -> dict | None:

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.data.names import spelt
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.errors import InputError
+from wsvad_jax.data.video_names import spelt
+from wsvad_jax.utils.errors import InputError
 
 KEYS = ("name", "classes", "normal", "stride", "test_crop", "clip")
 

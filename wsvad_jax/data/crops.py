@@ -11,8 +11,8 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping
 
-from wsvad_jax import files
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 # Endings of features that are written in another format than .npy.
 FORMATS = (".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5", ".npy.gz", ".csv")

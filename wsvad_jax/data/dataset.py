@@ -10,10 +10,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-from wsvad_jax import files
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.records import FeatureProtocol, Record
-from wsvad_jax.errors import InputError, check_readable, one_line
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError, check_readable, one_line
 
 VERSION = "1.0.0"  # of the layout; also TFDS's
 METADATA = "metadata.json"  # TFDS's name for it

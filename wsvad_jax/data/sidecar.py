@@ -12,9 +12,9 @@ import pathlib
 import re
 from typing import Any
 
-from wsvad_jax import files
 from wsvad_jax.data.records import FeatureProtocol
-from wsvad_jax.errors import InputError
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
 
 BLOCK, BLOCKS = 1 << 16, 16  # bytes and number of the parts that stand for a video
 

@@ -25,7 +25,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from wsvad_jax import losses
+from wsvad_jax.models import losses
 from wsvad_jax.models.convolution import TemporalConv
 from wsvad_jax.models.selection import perturbed_top_k, selection_sizes
 

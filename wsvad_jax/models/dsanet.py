@@ -11,7 +11,7 @@ VadCLIP's encoder, C-branch and A-branch with decoupled semantics:
   terms `mil`, `align` and `text`   -> losses.mil_top_k, losses.mil_align,
                                        losses.text_contrast
   inference                         -> scores
-  optimiser of SG-NM's parameters   -> wsvad_jax.optim.stable_adamw
+  optimiser of SG-NM's parameters   -> wsvad_jax.training.optim.stable_adamw
 Each switch gives a row of the paper's ablation. With adapter=False the prompts are
 learned as in VadCLIP. SG-NM exists in training only.
 """
@@ -25,13 +25,12 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from wsvad_jax import losses
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
-from wsvad_jax.models import layers
+from wsvad_jax.models import lgt_adapter, losses
 from wsvad_jax.models.normality import Normality, chosen_of
 
-RANGES = layers.RANGES | {
+RANGES = lgt_adapter.RANGES | {
     "text_adapt_until": "[0, inf)",
     "text_adapt_weight": "[0, 1]",
     "prototypes": "[1, inf)",
@@ -121,11 +120,11 @@ class Model(nn.Module):
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
-        where = layers.participants(length, T, self.mask_padding)
+        where = lgt_adapter.participants(length, T, self.mask_padding)
 
         # VadCLIP's encoder and C-branch
         x = features[:, 0].astype(dtype)
-        v = layers.Encoder(
+        v = lgt_adapter.Encoder(
             self.visual_layers,
             self.attn_window,
             self.visual_heads,
@@ -133,12 +132,12 @@ class Model(nn.Module):
             remat=self.remat,
             name="encoder",
         )(x, length, where)
-        a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
+        a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
 
         # The class features may come ready-made, since they don't depend on the videos.
         encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
         classes = encoder(text) if isinstance(text, TextInputs) else text
-        m = layers.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
+        m = lgt_adapter.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
 
         # Inference needs neither DCSA nor SG-NM.
         event = background = v_hat = gather = None
@@ -172,7 +171,7 @@ class Model(nn.Module):
         if self.adapter:
             adapted = self.text_adapt_until, self.text_adapt_weight
             return TextAdapter(D, *adapted, self.dtype, **kwargs)
-        return layers.PromptLearner(True, self.dtype, **kwargs)
+        return lgt_adapter.PromptLearner(True, self.dtype, **kwargs)
 
 
 class TextAdapter(nn.Module):
@@ -199,7 +198,7 @@ class TextAdapter(nn.Module):
 
         def dense(i, features):
             name = f"text_adapter_{i}_fc_0"
-            kwargs = {"dtype": self.dtype, "kernel_init": layers.xavier}
+            kwargs = {"dtype": self.dtype, "kernel_init": lgt_adapter.xavier}
             return nn.Dense(features, use_bias=False, name=name, **kwargs)
 
         blocks = [dense(i, width) for i in range(self.until)]
@@ -244,7 +243,11 @@ def decoupled_logits(
         weight = jnp.where(where, jnp.expm1(SHARPNESS * score), 0)
         weight = weight / jnp.sum(weight, -1, keepdims=True)
         pooled = jnp.einsum("bt,btd->bd", weight, v.astype(jnp.float32))
-        return losses.normalise(pooled) @ losses.normalise(text).T / layers.TEMPERATURE
+        return (
+            losses.normalise(pooled)
+            @ losses.normalise(text).T
+            / lgt_adapter.TEMPERATURE
+        )
 
     return logits(jax.nn.sigmoid(a)), logits(jax.nn.sigmoid(-a))
 

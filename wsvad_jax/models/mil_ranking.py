@@ -25,8 +25,8 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Num
 
-from wsvad_jax import losses
-from wsvad_jax.errors import InputError
+from wsvad_jax.models import losses
+from wsvad_jax.utils.errors import InputError
 
 RANGES = {"segments": "[1, inf)", "dropout": "[0, 1)"}
 glorot = nn.initializers.glorot_normal()

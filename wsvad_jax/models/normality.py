@@ -14,10 +14,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from wsvad_jax import losses
 from wsvad_jax.clip.activations import gelu
-from wsvad_jax.models import dense, layers
-from wsvad_jax.models.dense import layer_norm
+from wsvad_jax.models import common, lgt_adapter, losses
+from wsvad_jax.models.common import layer_norm
 
 EPSILON = 1e-8  # ε of the layer norms
 # Dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
@@ -56,16 +55,16 @@ class Normality(nn.Module):
 
         # One product of normalised vectors instead of a [B, M, P, D] broadcast.
         distance = 1 - jnp.max(
-            dense.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
+            common.exact("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)), -1
         )
         distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
 
         # No residual leads around the bottleneck and the decoder's attention, so only
         # features near the prototypes can be reconstructed.
-        x = dense.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)
+        x = common.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)
         names = [f"decoder_{i}" for i in range(self.depth)]
         decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
-        x = layers.in_turn(decoders, x, p, remat=self.remat)
+        x = lgt_adapter.in_turn(decoders, x, p, remat=self.remat)
         return x, distance
 
 
@@ -108,7 +107,7 @@ class Attention(nn.Module):
         where: Bool[Array, "B K"] | None = None,
     ) -> Float[Array, "B Q D"]:
         D, H, K = queries.shape[-1], self.heads, keys.shape[1]
-        dense.check_heads(H, D, "decoder_heads")
+        common.check_heads(H, D, "decoder_heads")
         project = functools.partial(nn.Dense, dtype=self.dtype, **SMALL)
         q = project(D, name="q")(queries)
         kv = project(2 * D, name="kv")(keys)
@@ -127,15 +126,15 @@ class Attention(nn.Module):
         # The prototypes read the snippets by ordinary softmax attention.
         else:
             q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
-            logits = dense.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
+            logits = common.exact("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
             if where is not None:
                 logits = jnp.where(where[:, None, None], logits, -1e9)
             weights = jax.nn.softmax(logits).astype(self.dtype)
 
-        kernel, bias = dense.Affine(D, **SMALL, name="proj")(D)
+        kernel, bias = common.Affine(D, **SMALL, name="proj")(D)
         if H * K >= D:
             x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(*q.shape[:2], D)
-            return dense.affine(x, kernel, bias)
+            return common.affine(x, kernel, bias)
 
         # Few keys and many queries: projecting the values first takes fewer products.
         v = jnp.einsum("bkhd,hde->bhke", v, kernel.astype(v.dtype).reshape(H, -1, D))
@@ -171,5 +170,5 @@ class CrossBlock(nn.Module):
         x = y if self.rebuild else x + y
 
         y = layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = dense.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
+        mlp = common.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
         return x + mlp(y)

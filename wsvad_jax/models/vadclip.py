@@ -23,12 +23,11 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Num
 
-from wsvad_jax import losses
 from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
-from wsvad_jax.models import layers
+from wsvad_jax.models import lgt_adapter, losses
 
-RANGES = layers.RANGES
+RANGES = lgt_adapter.RANGES
 TERMS = ("mil", "align", "text")
 
 
@@ -92,9 +91,9 @@ class Model(nn.Module):
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
-        where = layers.participants(length, T, self.mask_padding)
+        where = lgt_adapter.participants(length, T, self.mask_padding)
 
-        encoder = layers.Encoder(
+        encoder = lgt_adapter.Encoder(
             self.visual_layers,
             self.attn_window,
             self.visual_heads,
@@ -110,7 +109,7 @@ class Model(nn.Module):
         # by the C-branch's logits, so it is zero without them.
         a = M = None
         if self.classify:
-            a = layers.ClassifierBranch(dtype, name="classifier_branch")(v)
+            a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
 
         # The class features may come ready-made, since they don't depend on the videos.
         if isinstance(text, TextInputs):
@@ -120,7 +119,7 @@ class Model(nn.Module):
             weight = (
                 a if self.visual_prompt and a is not None else jnp.zeros_like(v[..., 0])
             )
-            branch = layers.AlignBranch(dtype, name="align_branch")
+            branch = lgt_adapter.AlignBranch(dtype, name="align_branch")
             M = branch(v, weight, text, where)
 
         return Outputs(anomaly_logits=a, align_logits=M, text=text)
@@ -132,13 +131,13 @@ class Model(nn.Module):
         # Outside of a forward pass, so the learner is applied with its parameters.
         if not self.learn_prompt:
             return self._class_features(text)
-        learner = layers.PromptLearner(dtype=self.dtype, parent=None)
+        learner = lgt_adapter.PromptLearner(dtype=self.dtype, parent=None)
         features: Any = learner.apply({"params": params["prompt_learner"]}, text)
         return features
 
     def _class_features(self, text: TextInputs, **kwargs) -> Float[Array, "C D"]:
         if self.learn_prompt:
-            return layers.PromptLearner(dtype=self.dtype, **kwargs)(text)
+            return lgt_adapter.PromptLearner(dtype=self.dtype, **kwargs)(text)
 
         # The ablation without a learned prompt: class names as they are.
         plain = towers.encode_text(

@@ -1,0 +1,139 @@
+"""The demo world: what it shows, that it is made once, and made whole again."""
+
+import numpy as np
+import pytest
+
+from wsvad_jax.data.tfds_builder import open_dataset
+from wsvad_jax.datasets.demo import dataset as demo
+from wsvad_jax.datasets.demo import world as demo_world
+from wsvad_jax.datasets.demo.events import EVENTS
+from wsvad_jax.extraction.extractor import Extractor
+from wsvad_jax.extraction.video import Video, rgb
+
+VIDEOS = (2, 2)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A small world, prepared."""
+    base = tmp_path_factory.mktemp("data")
+    demo.prepare(base, VIDEOS)
+    return base
+
+
+def times(world):
+    return {p: p.stat().st_mtime_ns for p in sorted(world.rglob("*")) if p.is_file()}
+
+
+def test_plans_are_what_the_readme_says():
+    plans = demo.plan_world(demo.VIDEOS, demo.SEED)
+    assert [len(plans[s]) for s in ("train", "test")] == [90, 45]
+    names = [p.video for split in plans.values() for p in split]
+    assert len(set(names)) == len(names)
+    for split in plans.values():
+        kinds = {e.category for p in split for e in p.events}
+        assert kinds == set(EVENTS)
+        assert any(len(p.events) == 2 for p in split)
+        for plan in split:
+            assert 20 <= plan.frames / demo_world.FPS < 61
+            stops = [0]
+            for event in plan.events:
+                seconds = (event.stop - event.start) / demo_world.FPS
+                assert 3 <= seconds <= 12.1
+                assert stops[-1] <= event.start < event.stop <= plan.frames
+                stops.append(event.stop)
+
+
+def test_same_seed_same_frames_and_other_videos_differ():
+    first, second = (
+        demo_world.plan_video("test", i, "Explosion", seed=0) for i in (0, 1)
+    )
+    frames = [next(demo_world.render(p, 0)) for p in (first, first, second)]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    assert (frames[0] != frames[2]).mean() > 0.2
+
+
+@pytest.mark.parametrize("category", sorted(EVENTS))
+def test_events_are_seen_at_their_times_only(category):
+    """The same plan with and without the event differs from its start on."""
+    plan = demo_world.plan_video("test", 3, category, seed=0)
+    event = plan.events[0]
+    scene = demo_world.Scene(plan, 0)
+    normal = demo_world.Scene(demo_world.dataclasses.replace(plan, events=()), 0)
+    middle = (event.start + event.stop) // 2
+
+    def difference(frame):
+        scene.rng, normal.rng = (np.random.default_rng(1) for _ in range(2))
+        a, b = scene.draw(frame).astype(int), normal.draw(frame).astype(int)
+        return float((np.abs(a - b).max(-1) > 25).mean())
+
+    lead = 4 * demo_world.FPS  # a car that will crash is seen coming
+    assert difference(max(event.start - lead, 0)) < 0.002 or event.start < lead
+    assert difference(middle) > 0.005
+
+
+def test_videos_are_real_h264_and_features_come_from_them(base):
+    world = base / "demo" / "world"
+    dataset = open_dataset(base / "demo" / "1.0.0")
+    from wsvad_jax.clip.snapshot import load
+
+    extractor = Extractor(load(world / "clip"), frame="mean", resize="clip")
+    for record in dataset.split("test"):
+        video = Video(world / "videos" / f"{record.video}.mp4")
+        frames = [rgb(f[1] if isinstance(f, tuple) else f) for f in video.frames()]
+        assert frames[0].shape == (demo_world.HEIGHT, demo_world.WIDTH, 3)
+        assert record.num_snippets == -(-len(frames) // 16)
+        again = extractor(world / "videos" / f"{record.video}.mp4")
+        np.testing.assert_allclose(
+            again.features.astype(np.float32),
+            record.features.astype(np.float32),
+            atol=0.02,
+        )
+    assert dataset.card.class_names[0] == "Normal"
+    assert (dataset.path / dataset.card.clip).is_dir()
+
+
+def test_reuse_makes_nothing(base):
+    world = base / "demo" / "world"
+    before = times(world)
+    demo.prepare(base, VIDEOS)
+    assert times(world) == before
+
+
+def test_a_damaged_file_is_made_again_and_no_other(base):
+    world = base / "demo" / "world"
+    before = times(world)
+    video = next((world / "videos").glob("*.mp4"))
+    good = video.read_bytes()
+    video.write_bytes(good[: len(good) // 2])
+    features = next(
+        p for p in (world / "features").glob("*.npy") if p.stem != video.stem
+    )
+    features.unlink()
+    demo.prepare(base, VIDEOS)
+    assert video.read_bytes() == good
+    assert features.is_file()
+    kept = [p for p in before if p.suffix == ".mp4" and p != video]
+    assert all(p.stat().st_mtime_ns == before[p] for p in kept)
+    assert len(open_dataset(base / "demo" / "1.0.0").split("train")) == VIDEOS[0]
+
+
+def test_a_damaged_dataset_is_written_again(base):
+    index = base / "demo" / "1.0.0" / "index.json"
+    index.write_text("{")
+    path = demo.prepare(base, VIDEOS)
+    assert len(open_dataset(path).split("test")) == VIDEOS[1]
+
+
+def test_an_interrupted_rendering_goes_on(tmp_path):
+    plans = demo.plan_world(VIDEOS, demo.SEED)
+    world = tmp_path / "world"
+    first = plans["train"][0]
+    made = {"version": demo.VERSION, "videos": list(VIDEOS), "seed": demo.SEED}
+    (world / "videos").mkdir(parents=True)
+    demo.write_json(world / demo.PART, made)
+    demo_world.record(first, world / "videos" / f"{first.video}.mp4", demo.SEED)
+    stamp = (world / "videos" / f"{first.video}.mp4").stat().st_mtime_ns
+    assert demo.make(world, VIDEOS)
+    assert (world / "videos" / f"{first.video}.mp4").stat().st_mtime_ns == stamp
+    assert not demo.make(world, VIDEOS)

@@ -1,0 +1,38 @@
+"""Trained on the demo, a model finds the events of unseen demo videos."""
+
+import pytest
+
+from wsvad_jax import detect
+from wsvad_jax.datasets import ground_truth
+from wsvad_jax.detection import events, inputs
+from wsvad_jax.experiment.config import load_config
+from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.utils.files import cache_dir
+
+
+@pytest.mark.slow
+def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys):
+    import jax
+    from tiny import REPOSITORY
+
+    jax.config.update("jax_disable_most_optimizations", False)  # of a long training
+    config = load_config([f"--config={REPOSITORY}/configs/dsanet.py"])
+    train_and_evaluate(config, tmp_path / "run")
+    demo = cache_dir() / "data" / "demo" / "world"
+    truth = ground_truth.read_json(demo / "test_segments.json")
+    videos = inputs.find([demo / "videos" / f"{name}.mp4" for name in truth])
+    made = detect.answers(detect.Detector(tmp_path / "run"), videos, truth=truth)
+    pairs = [p for a in made for p in events.matches(a.events, a.truth or ())]
+    true = sum(len(a.truth or ()) for a in made)
+    found = sum(len(a.events) for a in made)
+    normal = sum(len(a.events) for a in made if not a.truth)
+    named = sum(f.category == t.category for f, t in pairs)
+    with capsys.disabled():
+        print(
+            f"\n{len(pairs)} of {true} true events found at IoU >= 0.3 "
+            f"({len(pairs) / true:.0%}), {named} of them with their class; "
+            f"{found - len(pairs)} other events, {normal} of them in "
+            f"{sum(not a.truth for a in made)} normal videos"
+        )
+    assert len(made) == len(truth) and true >= 20
+    assert len(pairs) / true >= 0.8

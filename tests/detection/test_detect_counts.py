@@ -1,0 +1,48 @@
+"""Rules of detection out of their range, and what its progress counts."""
+
+import numpy as np
+import pytest
+from untrained import write_model
+
+from wsvad_jax import detect
+from wsvad_jax.detect import Detector
+from wsvad_jax.detection.events import find_events
+from wsvad_jax.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tmp_path_factory):
+    return write_model(tiny, "mil_ranking", tmp_path_factory.mktemp("model") / "m")
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"high": 70.0}, "high is 70.0; expected more than 0, up to 1"),
+        ({"high": float("nan")}, "high is nan; expected"),
+        ({"low": 0.6}, "low 0.6 is above high 0.5"),
+        ({"rise": 0.0}, "rise is 0.0; expected"),
+        ({"max_gap": -1.0}, "max_gap is -1.0; expected seconds"),
+    ],
+)
+def test_rules_out_of_range_are_refused_in_python_too(rules, message):
+    scores = np.zeros(4, np.float32), None, np.arange(5.0), ["Normal", "Fire"]
+    with pytest.raises(InputError, match=message):
+        find_events(*scores, **rules)
+
+
+def test_a_detector_refuses_them(model):
+    detector = Detector(model)
+    features = np.zeros((4, detector.width))
+    with pytest.raises(InputError, match="high is 70.0"):
+        detector.answer(features, np.arange(5.0), "lobby", high=70.0)
+
+
+def test_progress_counts_the_events_of_all_videos(tiny, model, tmp_path, capsys):
+    features = str(tiny.root / "own" / "features")
+    options = "--low", "0.0001", "--high", "0.0001", "--min_length", "0"
+    where = "--checkpoint", str(model), "--output", str(tmp_path / "out")
+    assert detect.main([features, *where, *options]) == 0
+    said = capsys.readouterr()
+    count = int(said.out.split()[0])
+    assert count > 1 and f"events {count}\n" in said.err

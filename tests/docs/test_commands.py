@@ -1,0 +1,124 @@
+"""Every command in README and docs: the test that runs it, or what it needs.
+
+A command that nothing here covers fails, so that no page gains one that was never tried.
+"""
+
+import ast
+import pathlib
+import re
+
+import pytest
+from test_docs import PAGES, blocks
+
+REPOSITORY = pathlib.Path(__file__).parent.parent.parent
+DATA = "needs public features, weights or videos of one's own"
+CLOUD = "needs a cloud account, a cluster or several GPUs"
+# The first that fits counts. A test runs the command with smaller data.
+COVERED = (
+    (r"launch/gpus\.sh", "docs/test_launch.py::test_what_dry_run_prints_is_what_runs"),
+    (r"launch/|gcloud|sbatch|xpk", CLOUD),
+    (r"extract .*--runner", "extraction/test_beam.py::*"),
+    (
+        r"prepare .*--runner",
+        "data/test_tfds_beam_writer.py::test_records_are_those_of_*",
+    ),
+    (r"--multihost", CLOUD),
+    (r"^(pip install|python -m venv|\. \.venv|git clone|cd )", ".ci/run"),
+    (r"^docker ", "needs a registry"),
+    (r"python -m (pytest|sphinx)|sphinx-build", ".ci/run"),
+    (r"^python tests/fuzz\.py", "test_hostile.py::test_damaged_files"),
+    (
+        r"train .*--seeds",
+        "results/test_seeds.py::test_seeds_train_and_go_on_where_one_stopped",
+    ),
+    (r"train .*:(ucf|xd|shanghaitech)", DATA),
+    (r"train .*topk_mil", "docs/test_docs.py::test_fifth_model_trains_and_scores"),
+    (r"wsvad_jax\.train ", "test_train.py::test_a_run_leaves_numbers_and_pictures"),
+    (
+        r"detect .*--live rtsp",
+        "detection/test_live.py::test_a_lost_connection_is_opened_again",
+    ),
+    (r"detect .*--live", "detection/test_live.py::test_a_file_is_played_at_its_pace"),
+    (r"wsvad_jax\.detect ", "test_detect.py::test_videos_of_any_name_and_state"),
+    (r"extract .*--compare", "test_extract.py::test_comparison_with_other_features"),
+    (
+        r"wsvad_jax\.extract ",
+        "test_extract.py::test_a_folder_gives_features_and_sidecars",
+    ),
+    (r"--format onnx", "test_export.py::test_onnx_scores_as_the_model_does"),
+    (
+        r"wsvad_jax\.export ",
+        "test_export.py::test_the_program_writes_the_file_and_its_description",
+    ),
+    (r"prepare .*--check", "datasets/test_validate.py::test_a_good_folder"),
+    (r"prepare ucf", "datasets/test_public.py::test_ucf_as_vadclip_released_it"),
+    (r"prepare .*--clip", "datasets/test_custom_videos.py::*"),
+    (r"wsvad_jax\.prepare ", "test_prepare.py::test_real_features"),
+    (r"wsvad_jax\.convert ", "test_convert.py::test_there_and_back"),
+    (r"wsvad_jax\.evaluate ", "test_evaluate.py::test_a_model_folder_is_scored_*"),
+    (
+        r"benchmark repro",
+        "benchmarks/test_benchmark.py::test_a_grid_leaves_a_file_a_run_*",
+    ),
+    (r"benchmark speed", "benchmarks/test_benchmark.py::test_speed_measures_*"),
+    (r"benchmark aot", "needs libtpu"),
+    (r"wsvad_jax\.benchmark ", "benchmarks/test_benchmark.py::*"),
+    (r"report .*--html", "results/test_html_report.py::test_a_page_has_tables_*"),
+    (
+        r"report .*--collect",
+        "results/test_tables.py::test_collected_runs_give_the_same_*",
+    ),
+    (r"report .*--readme", "results/test_tables.py::test_readme_is_filled_checked_*"),
+    (
+        r"wsvad_jax\.report ",
+        "results/test_tables.py::test_a_row_is_the_mean_over_its_seeds",
+    ),
+)
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for _, block in blocks(page, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                for command in line.split(" && "):
+                    text = " ".join(command.partition("#")[0].split())
+                    if text:
+                        found.append((str(page.relative_to(REPOSITORY)), text))
+    return found
+
+
+def test_every_command_is_tried_or_says_what_it_needs():
+    left = [
+        f"{page}: {command}"
+        for page, command in commands()
+        if not any(re.search(pattern, command) for pattern, _ in COVERED)
+    ]
+    assert not left
+
+
+@pytest.mark.parametrize("where", sorted({w for _, w in COVERED if "::" in w}))
+def test_the_tests_named_here_exist(where):
+    path, _, name = where.partition("::")
+    tree = ast.parse((REPOSITORY / "tests" / path).read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    pattern = name.replace("*", ".*")
+    assert any(re.fullmatch(pattern, n) for n in names if n.startswith("test_"))
+
+
+def test_nothing_is_covered_that_no_page_has():
+    """A row that no command needs any more is taken out, except those by chance."""
+    optional = (
+        "together",
+        "multihost",
+        "docker",
+        "aot",
+        "html",
+        "fuzz",
+        "venv",
+        "gcloud",
+    )
+    for pattern, _ in COVERED:
+        if not any(word in pattern for word in optional):
+            first = [c for _, c in commands() if re.search(pattern, c)]
+            assert first or pattern.startswith(r"wsvad_jax"), pattern

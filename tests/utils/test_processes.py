@@ -1,0 +1,62 @@
+"""Work in a process of its own: what it returns, raises, and what its death says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wsvad_jax.utils import program
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.processes import apart
+
+
+def refuse(words):
+    raise InputError(words)
+
+
+def test_results_and_errors_come_back():
+    assert apart(os.getppid) == os.getpid()
+    with pytest.raises(InputError, match="no such thing"):
+        apart(refuse, "no such thing")
+
+
+def test_a_killed_process_is_told(capsys):
+    """As the kernel kills one for want of memory; nobody waits for it."""
+    with pytest.raises(SystemExit) as e:
+        program.run(lambda: apart(signal.raise_signal, signal.SIGKILL))
+    assert e.value.code == program.EXIT_INPUT
+    err = capsys.readouterr().err
+    assert "was killed, by hand or for want of memory" in err and err.count("\n") == 1
+
+
+def test_an_interrupt_does_not_wait():
+    """The work may be a compiler's, which hears nothing for minutes."""
+    code = (
+        "import signal, time\n"
+        # A shell's background jobs start with interrupts ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from wsvad_jax import cli\n"
+        "from wsvad_jax.utils.processes import apart\n"
+        "if __name__ == '__main__':\n"
+        "    print('started', flush=True)\n"
+        "    cli.run(lambda: apart(time.sleep, 600))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(2)  # until the other process sleeps
+    process.send_signal(signal.SIGINT)  # to this one alone
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == program.EXIT_INTERRUPTED, err
+    assert err.endswith("interrupted; the same command resumes from here\n")

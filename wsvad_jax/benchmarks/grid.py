@@ -1,0 +1,79 @@
+"""Trains every model on every dataset with every seed and protocol, and collects the results."""
+
+import pathlib
+from collections.abc import Sequence
+
+from wsvad_jax.experiment.config import load_config
+from wsvad_jax.utils.errors import InputError
+
+
+def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:
+    """Returns the names in 'a,b', or all of them for 'all'.
+
+    Raises:
+      InputError: a name that is not among `known`.
+    """
+    names = list(known) if text == "all" else [n.strip() for n in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise InputError(f"{flag} {text}: {name!r} is none of {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def repro(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    seeds: str,
+    protocols: Sequence[str],
+    output: pathlib.Path,
+    runs: pathlib.Path,
+    *,
+    data_dir: str | None = None,
+    changes: Sequence[str] = (),
+    together: bool = False,
+    ablations: bool = False,
+) -> list[pathlib.Path]:
+    """Runs or resumes the grid; returns the files of the finished runs.
+
+    Args:
+      models: recipes, by name.
+      datasets: as a recipe takes them.
+      seeds: how many, as '5', or which, as '0,1,2' or '0..4'.
+      protocols: 'clean', 'paper' or both.
+      output: folder of the collected results.
+      runs: folder of the workdirs.
+      data_dir: where prepared datasets lie or are made.
+      changes: flags --config.KEY=VALUE for every run.
+      together: trains a recipe's seeds as one program.
+      ablations: of each model its ablation's rows as well, each in a folder of its own.
+    """
+    from wsvad_jax.benchmarks.ablations import rows
+    from wsvad_jax.results.runs import collect, find_runs
+    from wsvad_jax.training.run import run_name, train_seeds
+
+    grid = [
+        (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
+        for d in datasets
+        for m in models
+        for row, flags in (rows(m) if ablations else {"": ()}).items()
+        for p in protocols
+    ]
+    configs = [(row, load_config(flags, data_dir)) for row, flags in grid]
+    written = []
+    for i, (row, config) in enumerate(configs, 1):
+        name = "-".join(filter(None, (run_name(config), row, config.protocol)))
+        print(f"{name}, {i} of {len(grid)}", flush=True)
+        train_seeds(config, _which(seeds), runs / name, data_dir, together=together)
+        found, summaries, _ = find_runs([runs / name])
+        # After every recipe, so that what is done is there when the rest is stopped.
+        written += collect(found, output / row, summaries)
+    return written
+
+
+def _which(seeds):
+    """Seeds as `train_seeds` takes them: '5' stands for 0..4."""
+    if not seeds.strip().isdecimal():
+        return seeds
+    if int(seeds) < 1:
+        raise InputError(f"--seeds {seeds}: expected at least one seed")
+    return f"0..{int(seeds) - 1}"

@@ -1,0 +1,354 @@
+"""Benchmarks training and scoring steps on synthetic features.
+
+Times are medians over steps, each waited for, after a step that compiles. They are
+compared with the rate of a square matrix product. It is measured in the same process,
+in the same precision and between the steps, so a busy machine slows both.
+
+Floating-point operations are counted twice. `xla` is XLA's count for the compiled
+program. `products` counts the matrix products and convolutions of the traced program, at
+2·M·N·K each, as in a count by hand.
+"""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.data.records import Batch
+from wsvad_jax.evaluation.scorer import Scorer
+from wsvad_jax.experiment import build
+from wsvad_jax.parallel import mesh
+from wsvad_jax.training import optim, state, train_step
+from wsvad_jax.utils.processes import process_bytes
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+PROMPT = 16  # tokens per class prompt
+MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the reference product
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of a measurement: B videos of T snippets, D wide, C classes."""
+
+    batch_size: int
+    length: int
+    width: int
+    classes: int
+    crops: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Seconds of each repetition of the measured work."""
+
+    seconds: tuple[float, ...]
+
+    def summary(self) -> dict[str, float]:
+        """Median and quartiles."""
+        low, middle, high = np.percentile(self.seconds, [25, 50, 75]).tolist()
+        return {"median_s": middle, "low_s": low, "high_s": high}
+
+
+def measure_training(
+    config: "ConfigDict", sizes: Sizes, *, steps: int = 10, profile: str = ""
+) -> dict[str, Any]:
+    """Times the recipe's training step on normal features.
+
+    Args:
+      config: recipe; its published optimisers are used.
+      sizes: sizes of the batch.
+      steps: number of timed steps.
+      profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
+    """
+    batch, key = synthetic_batch(sizes), jax.random.key(0)
+    network, current, step = training_of(config, sizes)
+
+    count = train_step.count(current.params)
+    # Traced before compilation: XLA rewrites products, which a count by hand doesn't
+    # see.
+    products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
+
+    placed = jax.device_put(batch, mesh.split(network.mesh))
+    # Compiled explicitly, for its time and its memory analysis.
+    start = time.perf_counter()
+    program: Any = train_step.compile_step(step, network.mesh)
+    compiled = program.lower(current, placed, network.text, key).compile()
+    compile_s = time.perf_counter() - start
+
+    rate = MatrixRate(config.model.dtype)
+
+    def run() -> Any:
+        # The step donates its state, so the new one replaces it.
+        nonlocal current
+        current, metrics = compiled(current, placed, network.text, key)
+        return metrics
+
+    timing, product_rate = interleaved(run, rate, steps, profile)
+    found = _work(timing, product_rate, compiled, products)
+    snippets = sizes.batch_size * sizes.crops * sizes.length
+
+    return {
+        **dataclasses.asdict(sizes),
+        "dtype": config.model.dtype,
+        "parameters": count,
+        "compile_s": compile_s,
+        **found,
+        "snippets_per_s": snippets / found["median_s"],
+        "peak_bytes": peak_bytes(compiled),
+    }
+
+
+def training_of(
+    config: "ConfigDict", sizes: Sizes
+) -> tuple[build.Network, state.State, state.Step]:
+    """Builds the recipe's model, initial state and training step."""
+    network, plan = network_of(config, sizes), config.paper.to_dict()
+    optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
+
+    # Parameters don't depend on the batch size, so two videos suffice.
+    shape = (2, sizes.crops, sizes.length, sizes.width)
+    example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
+    init = state.make_init(network.model, optimiser, example, network.mesh)
+
+    paper, weights = network.paper, dict(config.loss)
+    parts = train_step.parts_of(config, paper, sizes.batch_size, network.mesh)
+    step = train_step.make_step(network.model, paper, optimiser, weights, parts)
+    return network, init(jax.random.key(0)), step
+
+
+def measure_scoring(
+    config: "ConfigDict", sizes: Sizes, *, steps: int = 10
+) -> dict[str, Any]:
+    """Times the scoring of window batches, from host to host, with encoded text."""
+    network = network_of(config, sizes)
+    batch = synthetic_batch(sizes)
+    params, batch_stats = random_variables(network)
+    variables = {"params": params, "batch_stats": batch_stats}
+    scorer = Scorer(network)
+    text = scorer.encode_text(params)
+
+    features = np.asarray(batch.features, np.float16)
+    length = np.asarray(batch.length)
+
+    def run() -> Any:
+        return scorer.batch(variables, text, features, length, sizes.batch_size)
+
+    start = time.perf_counter()
+    run()
+    compile_s = time.perf_counter() - start
+
+    rate = MatrixRate(config.model.dtype)
+    timing, product_rate = interleaved(run, rate, steps)
+
+    inputs = variables, features, length, text
+    # For the counts alone; JAX doesn't expose the program that ran.
+    compiled = scorer.program.lower(*inputs).compile()
+    products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
+    found = _work(timing, product_rate, compiled, products)
+
+    return {
+        **dataclasses.asdict(sizes),
+        "dtype": config.model.dtype,
+        "compile_s": compile_s,
+        **found,
+        "windows_per_s": sizes.batch_size / found["median_s"],
+        "peak_bytes": peak_bytes(compiled),
+    }
+
+
+def random_variables(network: build.Network) -> tuple[Any, Any]:
+    """Returns the initial parameters and running statistics of a model."""
+    example = jnp.zeros((2, 1, network.T, network.width)), jnp.ones(2, jnp.int32)
+
+    def init(text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        return network.model.init(rngs, *example, text, train=True)
+
+    variables = jax.jit(init)(network.text)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def _work(
+    timing: Timing, product_rate: float, compiled: Any, products: float
+) -> dict[str, Any]:
+    summary = timing.summary()
+    counted = compiled.cost_analysis() or {}
+    counted = counted[0] if isinstance(counted, list) else counted  # by JAX version
+    return {
+        **summary,
+        "flop_xla": float(counted.get("flops", math.nan)),
+        "flop_products": products,
+        "flop_per_s": products / summary["median_s"],
+        "product_flop_per_s": product_rate,
+        "share_of_product": products / summary["median_s"] / product_rate,
+    }
+
+
+def network_of(config: "ConfigDict", sizes: Sizes) -> build.Network:
+    """Builds the recipe's model, with class prompts if it uses any."""
+    text = text_tower(sizes) if "clip" in config else None
+    return build.Network(
+        config=config,
+        paper=build.paper_of(config),
+        model=build.build_model(config),
+        text=text,
+        tower=None,
+        T=sizes.length,
+        width=sizes.width,
+        mesh=mesh.make_mesh(),
+    )
+
+
+def text_tower(sizes: Sizes) -> Any:
+    """Returns prompts of 16 tokens and a random text tower of CLIP ViT-B/16's size."""
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    text = TextConfig(
+        *(VOCAB_SIZE, 512, 2048, 12, 8, 77, sizes.width), eos_token_id=EOS_TOKEN_ID
+    )
+    params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, sizes.width), 0)
+
+    # Random words between start and end token; the values don't change the cost.
+    tokens = np.random.RandomState(0).randint(0, 512, (sizes.classes, PROMPT))
+    tokens[:, 0], tokens[:, -1] = EOS_TOKEN_ID - 1, EOS_TOKEN_ID
+
+    return TextInputs(
+        tokens=jnp.asarray(tokens, jnp.int32),
+        eos=jnp.full(sizes.classes, PROMPT - 1, jnp.int32),
+        owner=jnp.eye(sizes.classes),
+        params={k: params[k] for k in ("text_model", "text_projection")},
+        config=text,
+    )
+
+
+def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
+    """Returns a batch of normal, then abnormal videos, of random lengths.
+
+    The features have the deviation of CLIP's.
+    """
+    r = np.random.RandomState(seed)
+    B, T = sizes.batch_size, sizes.length
+    shape = (B, sizes.crops, T, sizes.width)
+
+    # Pairing by halves needs the normal videos first.
+    label = np.zeros((B, sizes.classes), np.float32)
+    half = B // 2
+    label[:half, 0] = 1
+    label[np.arange(half, B), r.randint(1, sizes.classes, B - half)] = 1
+
+    return Batch(
+        features=(r.standard_normal(shape) * 0.4).astype(np.float16),
+        length=r.randint(T // 2, T + 1, B).astype(np.int32),
+        label=label,
+        mask=np.ones(B, bool),
+    )
+
+
+class MatrixRate:
+    """Rate of a square matrix product in a given precision, as a reference."""
+
+    def __init__(self, dtype: str, rows: int = 0):
+        rows = rows or MATRIX.get(jax.default_backend(), 2048)
+        self.flop = 2 * rows**3
+        r = np.random.RandomState(0)
+        self.x = jnp.asarray(r.standard_normal((rows, rows)), dtype)
+        self.multiply = jax.jit(lambda x: x @ x)
+        jax.block_until_ready(self.multiply(self.x))
+
+    def __call__(self) -> float:
+        """Returns FLOP/s, averaged over as many products as take 50 ms."""
+        # One small product is too short to time.
+        start, n = time.perf_counter(), 0
+        while True:
+            jax.block_until_ready(self.multiply(self.x))
+            n += 1
+            elapsed = time.perf_counter() - start
+            if elapsed > 0.05:
+                return n * self.flop / elapsed
+
+
+def interleaved(
+    run: Callable[[], Any], rate: MatrixRate, steps: int, profile: str = ""
+) -> tuple[Timing, float]:
+    """Times `run` and the matrix product alternately.
+
+    Returns the times of `run` and the median rate of the product in FLOP/s.
+    """
+    jax.block_until_ready(run())
+    # The first run compiles and is not timed.
+    seconds, rates = [], []
+    if profile:
+        jax.profiler.start_trace(profile)
+
+    for _ in range(steps):
+        rates.append(rate())
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+
+    if profile:
+        jax.profiler.stop_trace()
+
+    return Timing(tuple(seconds)), statistics.median(rates)
+
+
+def product_flops(program: Any) -> float:
+    """Counts the FLOP of a traced program's matrix products and convolutions."""
+    return sum(times * flops(e) for e, times in equations(program.jaxpr))
+
+
+def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Yields the equations of a program, with the number of times that each runs."""
+    for equation in jaxpr.eqns:
+        yield equation, times
+        # The body of a scan runs once per iteration; other sub-programs run once.
+        inner = times
+        if equation.primitive.name == "scan":
+            inner = times * equation.params["length"]
+
+        parts = jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        )
+        for part in parts:
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield from equations(part, inner)
+
+
+def flops(equation: Any) -> float:
+    """Counts the FLOP of a matrix product or convolution; 0 for other equations."""
+    name = equation.primitive.name
+    if name not in ("dot_general", "conv_general_dilated"):
+        return 0.0
+
+    left, right = (v.aval.shape for v in equation.invars[:2])
+    out = math.prod(equation.outvars[0].aval.shape)
+    if name == "dot_general":
+        contracted = equation.params["dimension_numbers"][0][0]
+        return 2.0 * out * math.prod(left[i] for i in contracted)
+
+    # Each output sums over the kernel's window and its input channels.
+    kernel = equation.params["dimension_numbers"].rhs_spec
+    return 2.0 * out * math.prod(right[i] for i in kernel[1:])
+
+
+def peak_bytes(compiled: Any) -> dict[str, int]:
+    """Memory of a compiled program and peak memory of the process, in bytes."""
+    found: dict[str, int] = {}
+    if (memory := compiled.memory_analysis()) is not None:
+        found["temporary"] = memory.temp_size_in_bytes
+        found["arguments"] = memory.argument_size_in_bytes
+    if used := jax.local_devices()[0].memory_stats():
+        found["device_peak"] = used.get("peak_bytes_in_use", 0)
+    found["process"] = process_bytes()
+    return found

@@ -1,0 +1,344 @@
+"""Compiles training and scoring ahead of time for TPU topologies you don't have.
+
+The TPU compiler (package libtpu) knows topologies by name, as v5e:2x4. It compiles the
+programs of `train` and `evaluate` at the published batch size, with a text tower of
+CLIP ViT-B/16's size. Inputs are shapes alone: nothing is computed, and there are no
+weights.
+
+Reported per chip: memory as planned by the compiler, FLOP as counted by XLA, and
+collectives.
+"""
+
+import dataclasses
+import importlib.metadata
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from wsvad_jax.benchmarks import step_time
+from wsvad_jax.clip.prompts import TextInputs
+from wsvad_jax.clip.towers import CLIPText, TextConfig
+from wsvad_jax.data import cards
+from wsvad_jax.data.records import Batch
+from wsvad_jax.evaluation.scorer import Scorer
+from wsvad_jax.experiment import build
+from wsvad_jax.parallel import mesh as state_mesh
+from wsvad_jax.training import optim, state, train_step
+from wsvad_jax.utils import flags
+from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+GIB = 2**30
+# Memory of a device in GiB, by kind; the 16 GB of the vendors are 16 GiB.
+MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
+CROPS = {"ucf": 10, "xd": 5}  # crops of the released features
+WHOLE = 1024  # length of whole videos in snippets: 9 minutes
+WIDTH = 512
+TEXT = TextConfig(49408, WIDTH, 2048, 12, 8, 77, WIDTH)  # text tower of ViT-B/16
+# Without these variables, the library asks the machine for its TPUs.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "none",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+}
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+)
+SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A program to compile."""
+
+    model: str
+    dataset: str
+    work: str  # training or scoring
+
+
+def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
+    """Compiles programs for a topology and returns one row of numbers for each.
+
+    Call it in a separate process, with `ENVIRONMENT` in its environment.
+
+    Raises:
+      InputError: the TPU compiler is missing, or doesn't know the topology.
+    """
+    from wsvad_jax.experiment.config import load_config
+
+    devices = _devices(topology)
+    kind = devices[0].device_kind
+    rows = []
+    # One line per program, since each takes minutes.
+    for case in cases:
+        print(f"{topology}: {case.model}, {case.dataset}, {case.work}", file=sys.stderr)
+        config = load_config([f"--config={case.model}:{case.dataset}"])
+        rows.append(dataclasses.asdict(case) | _compile(config, case, devices))
+
+    versions = {k: importlib.metadata.version(k) for k in ("jax", "jaxlib", "libtpu")}
+    return {
+        "topology": topology,
+        "device": kind,
+        "chips": len(devices),
+        "gib": MEMORY.get(kind),
+        "versions": versions,
+        "programs": rows,
+    }
+
+
+def _devices(topology: str) -> list[Any]:
+    from jax.experimental import topologies
+
+    # The two cores of a v4 chip form one device, as JAX presents them on the chip.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+
+    try:
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology, **options
+        )
+    except (RuntimeError, ValueError, ImportError) as e:
+        raise InputError(
+            f"--topology {topology}: {' '.join(str(e).split())[:300]}; expected a "
+            f"name like v5e:2x4, and the compiler: {flags.install('aot')}"
+        ) from None
+    return list(found.devices)
+
+
+def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, Any]:
+    training = case.work == "training"
+    batch = config.paper.batch_size if training else config.eval.batch_size
+
+    # The batch size is the published one. As many chips take part as divide it.
+    chips = devices[: math.gcd(batch, len(devices))]
+    mesh = Mesh(np.array(chips).reshape(-1, 1), state_mesh.AXES)
+
+    whole = config.data.samples == "videos"
+    card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
+    network = build.Network(
+        config=config,
+        paper=build.paper_of(config),
+        model=build.build_model(config),
+        text=text_shapes(card) if "clip" in config else None,
+        tower=None,
+        T=config.data.length,
+        width=WIDTH,
+        mesh=mesh,
+    )
+
+    sizes = step_time.Sizes(
+        batch, network.T, WIDTH, len(card.classes), CROPS[case.dataset] if whole else 1
+    )
+    lower = _lower_training if training else _lower_scoring
+    lowered, sizes = lower(network, sizes)
+
+    shape = [sizes.batch_size, sizes.crops, sizes.length, sizes.width]
+    return {"shape": shape, "chips": mesh.size, **_measured(lowered)}
+
+
+def _lower_training(
+    network: build.Network, sizes: step_time.Sizes
+) -> tuple[Any, step_time.Sizes]:
+    config = network.config
+    optimiser = optim.from_plan(
+        config.paper.to_dict(), epochs=10, steps_per_epoch=100, loader_steps=100
+    )
+    batch = batch_shapes(sizes)
+    # The same calls as in training, traced for shapes.
+    example = (jnp.zeros((2, *batch.features.shape[1:])), jnp.ones(2, int))
+    init = state.make_init(
+        network.model, optimiser, (*example, network.text), network.mesh
+    )
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    paper = network.paper
+    parts = train_step.parts_of(config, paper, sizes.batch_size, network.mesh)
+    step = train_step.make_step(
+        network.model, paper, optimiser, dict(config.loss), parts
+    )
+    program: Any = train_step.compile_step(step, network.mesh)
+
+    current = jax.eval_shape(init.func, *init.args, key)
+    where = state_mesh.shardings(current, network.mesh)
+    return program.lower(lying(current, where), batch, network.text, key), sizes
+
+
+def _lower_scoring(
+    network: build.Network, sizes: step_time.Sizes
+) -> tuple[Any, step_time.Sizes]:
+    scorer = Scorer(network)
+
+    if network.config.eval.mode == "whole":
+        sizes = dataclasses.replace(
+            sizes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
+        )
+
+    batch = batch_shapes(sizes)
+
+    def init(features, length, text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        return network.model.init(rngs, features, length, text, train=True)
+
+    x = jax.ShapeDtypeStruct((2, sizes.crops, network.T, WIDTH), jnp.float32)
+    length = jax.ShapeDtypeStruct((2,), jnp.int32)
+    variables: Any = jax.eval_shape(init, x, length, network.text)
+    variables = {k: variables.get(k, {}) for k in ("params", "batch_stats")}
+    # Class texts are encoded by another program, which is compiled once per scoring.
+    text = None
+    if network.text is not None:
+        text = jax.eval_shape(
+            network.model.encode_text, variables["params"], network.text
+        )
+
+    whole = state_mesh.replicated(network.mesh)
+    variables, text = (
+        lying(tree, jax.tree.map(lambda _: whole, tree)) for tree in (variables, text)
+    )
+
+    program = scorer.program
+    return program.lower(variables, batch.features, batch.length, text), sizes
+
+
+def lying(tree: Any, where: Any) -> Any:
+    """Returns the shapes of a tree with the shardings of `where`."""
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where
+    )
+
+
+def text_shapes(card: cards.Card) -> TextInputs:
+    """Returns the shapes of a card's prompts and of ViT-B/16's text tower."""
+    # A class may have several prompts.
+    K = sum(len(prompts) for prompts in card.prompts)
+    tokens = jax.ShapeDtypeStruct((K, step_time.PROMPT), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    tower: Any = jax.eval_shape(CLIPText(TEXT).init, key, tokens)
+    kernel = jax.ShapeDtypeStruct((TEXT.hidden_size, WIDTH), jnp.float32)
+
+    return TextInputs(
+        tokens=tokens,
+        eos=jax.ShapeDtypeStruct((K,), jnp.int32),
+        owner=jax.ShapeDtypeStruct((len(card.classes), K), jnp.float32),
+        params={
+            "text_model": tower["params"],
+            "text_projection": {"kernel": kernel},
+        },
+        config=TEXT,
+    )
+
+
+def batch_shapes(sizes: step_time.Sizes) -> Batch:
+    """Returns the shapes of a batch from the host."""
+    B, N, T, D = sizes.batch_size, sizes.crops, sizes.length, sizes.width
+    return Batch(
+        features=jax.ShapeDtypeStruct((B, N, T, D), jnp.float16),
+        length=jax.ShapeDtypeStruct((B,), jnp.int32),
+        label=jax.ShapeDtypeStruct((B, sizes.classes), jnp.float32),
+        mask=jax.ShapeDtypeStruct((B,), jnp.bool_),
+    )
+
+
+def _measured(lowered: Any) -> dict[str, Any]:
+    # A program that doesn't fit is a result, not a failure of the benchmark.
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as e:
+        if "memory" not in str(e):
+            raise
+        return {"error": " ".join(str(e).split())[:300]}
+
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    # Donated arguments are reused for outputs and would count twice.
+    sizes = {
+        "arguments": memory.argument_size_in_bytes,
+        "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+    }
+
+    return {
+        "bytes": sizes | {"all": sum(sizes.values())},
+        "flop": float(cost.get("flops", math.nan)),
+        "collectives": collectives(compiled.as_text()),
+    }
+
+
+def collectives(program: str) -> dict[str, dict[str, int]]:
+    """Counts the collectives of a compiled program, and the bytes of their results.
+
+    Args:
+      program: text of the program in XLA's notation; a loop's body counts once.
+    """
+    count, size = Counter(), Counter()
+    for name, shapes in _collectives(program):
+        count[name] += 1
+        size[name] += sum(
+            SIZES.get(kind, 4) * math.prod(map(int, filter(None, dims.split(","))))
+            for kind, dims in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shapes)
+        )
+    return {name: {"count": count[name], "bytes": size[name]} for name in count}
+
+
+def _collectives(program: str) -> Iterator[tuple[str, str]]:
+    names = "|".join(COLLECTIVES)
+    # A line has the form `%name = shapes operation(operands), attributes`.
+    pattern = re.compile(rf" = (.*?) ({names})(?:-start)?\(")
+    for line in program.splitlines():
+        if found := pattern.search(line):
+            yield found[2], found[1]
+
+
+def fits(found: dict[str, Any]) -> bool:
+    """Whether every program fits into the memory of a chip."""
+    limit = (found["gib"] or math.inf) * GIB
+    return all("bytes" in p and p["bytes"]["all"] <= limit for p in found["programs"])
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """Formats the numbers as lines of a plain text table."""
+    from wsvad_jax.utils.text import aligned
+
+    heads = ["model", "dataset", "work", "batch", "chips", "MiB a chip", "GFLOP a chip"]
+    rows = [[*heads, "all-reduces", "MB", "others"]]
+    for p in found["programs"]:
+        row = [p["model"], p["dataset"], p["work"]]
+        row += ["x".join(map(str, p["shape"])), str(p["chips"])]
+        if "error" in p:
+            rows.append([*row, "does not fit", *[""] * 4])
+            continue
+
+        # Without fsdp, gradients are all-reduced; other collectives are only counted.
+        reduced = p["collectives"].get("all-reduce", {"count": 0, "bytes": 0})
+        others = sum(
+            v["count"] for k, v in p["collectives"].items() if k != "all-reduce"
+        )
+        rows.append(
+            [
+                *row,
+                f"{p['bytes']['all'] / 2**20:.0f}",
+                f"{p['flop'] / 1e9:.1f}",
+                str(reduced["count"]),
+                f"{reduced['bytes'] / 1e6:.2f}",
+                str(others),
+            ]
+        )
+
+    of = f"{found['gib']} GiB each" if found["gib"] else "memory unknown"
+    title = f"{found['topology']}: {found['chips']} x {found['device']}, {of}"
+    return [title, *aligned(rows)]

@@ -1,0 +1,133 @@
+"""A CLIP snapshot with seeded random weights and a byte-level vocabulary.
+
+It stands in for a trained model where nothing can be downloaded: same files, same
+tokenizer class, same code path. Random features are useful only if images differ in
+them, so the weights are not the training initialisation (deviation 0.02 everywhere,
+which makes the outputs of any two images parallel to four digits):
+
+- every kernel has deviation 1/√fan-in, so that no block shrinks its input;
+- patches are embedded three times as large, and positions a tenth as large, as a unit
+  residual stream: content outweighs place;
+- the class token and the start and end tokens, from which the features are read, are
+  close to zero, and biases are zero: the features are what attention brings in.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from wsvad_jax.clip import weight_names
+from wsvad_jax.clip.snapshot import save_snapshot
+from wsvad_jax.clip.towers import TextConfig, VisionConfig
+from wsvad_jax.utils.errors import InputError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+VOCAB_SIZE = 2 * 256 + 2  # bytes, bytes that end a word, start and end token
+EOS_TOKEN_ID = VOCAB_SIZE - 1
+
+PATCH_GAIN = 3.0
+POSITION_STD = 0.1
+READ_TOKEN_STD = 0.02
+
+
+def write_random_snapshot(
+    directory: str | os.PathLike,
+    *,
+    text: TextConfig,
+    vision: VisionConfig,
+    seed: int,
+) -> pathlib.Path:
+    """Writes a whole snapshot; the same arguments give the same bytes.
+
+    Args:
+      directory: made if missing.
+      text: needs `vocab_size=VOCAB_SIZE` and `eos_token_id=EOS_TOKEN_ID`.
+      vision: the image tower's sizes.
+      seed: of the weights.
+
+    Raises:
+      InputError: the text tower's vocabulary is not the byte-level one.
+    """
+    if (text.vocab_size, text.eos_token_id) != (VOCAB_SIZE, EOS_TOKEN_ID):
+        raise InputError(
+            f"a random snapshot has {VOCAB_SIZE} tokens with end token {EOS_TOKEN_ID}, "
+            f"but its text config says {text.vocab_size} and {text.eos_token_id}"
+        )
+    return save_snapshot(
+        directory,
+        text,
+        vision,
+        random_params(text, vision, seed),
+        tokenizer=tokenizer_files(text.max_position_embeddings),
+    )
+
+
+def random_params(text: TextConfig, vision: VisionConfig, seed: int) -> dict:
+    """Returns the whole parameter tree, float32 numpy, drawn as the module says."""
+    state = np.random.RandomState(seed)
+    flat = {
+        path: _leaf(path, shape, state)
+        for path, shape in weight_names.tree_shapes(text, vision).items()
+    }
+    tokens = flat["text_model/embeddings/token_embedding/embedding"]
+    tokens[[text.eos_token_id - 1, text.eos_token_id]] *= READ_TOKEN_STD
+    return weight_names.unflatten(flat)
+
+
+def _leaf(
+    path: str, shape: tuple[int, ...], state: np.random.RandomState
+) -> np.ndarray:
+    if path == "logit_scale":
+        return np.array(np.log(1 / 0.07), np.float32)
+    if path.endswith("/scale"):
+        return np.ones(shape, np.float32)
+    if path.endswith("/bias"):
+        return np.zeros(shape, np.float32)
+    if path.endswith("/class_embedding"):
+        std = READ_TOKEN_STD
+    elif path.endswith("/position_embedding/embedding"):
+        std = POSITION_STD
+    elif path.endswith("/token_embedding/embedding"):
+        std = 1.0
+    else:  # kernels: the last axis is the output
+        std = 1 / np.sqrt(np.prod(shape[:-1]))
+        std *= PATCH_GAIN if path.endswith("/patch_embedding/kernel") else 1.0
+    return (std * state.standard_normal(shape)).astype(np.float32)
+
+
+def tokenizer_files(context: int) -> dict[str, str]:
+    """Returns the tokenizer's files by name: CLIP's byte-level BPE without merges."""
+    characters = byte_characters()
+    words = [*characters, *(c + "</w>" for c in characters), START, END]
+    special = {
+        "bos_token": START,
+        "eos_token": END,
+        "pad_token": END,
+        "unk_token": END,
+    }
+    config = special | {
+        "add_prefix_space": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": context,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    return {
+        "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
+        "merges.txt": "#version: 0.2\n",
+        "special_tokens_map.json": json.dumps(special),
+        "tokenizer_config.json": json.dumps(config),
+    }
+
+
+def byte_characters() -> list[str]:
+    """Returns a printable character for each byte, in the vocabulary's order.
+
+    Printable bytes of Latin-1 stand for themselves; the others follow, as the
+    characters from 256 on (byte-level BPE, Radford et al. 2019).
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = 256 - len(printable)
+    return [chr(b) for b in printable] + [chr(256 + i) for i in range(others)]

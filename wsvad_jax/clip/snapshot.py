@@ -1,0 +1,327 @@
+"""Reads and writes CLIP snapshots in the Hugging Face hub's format.
+
+A snapshot is a folder with config.json, the tokenizer's files, the weights (`hub`), and
+what is done to a picture first (`preprocessing`). Only tensors are read from it: a pickle
+that would run code is refused.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from flax import serialization
+
+from wsvad_jax.clip import hub, identity, weight_names
+from wsvad_jax.clip.activations import ACTIVATIONS
+from wsvad_jax.clip.hub import WEIGHT_FILES
+from wsvad_jax.clip.preprocessing import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Preprocessing,
+    read_preprocessing,
+)
+from wsvad_jax.clip.towers import TextConfig, VisionConfig
+from wsvad_jax.clip.weight_names import flax_to_openai, openai_configs, openai_to_flax
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
+
+__all__ = [
+    "IMAGE_MEAN",
+    "IMAGE_STD",
+    "WEIGHT_FILES",
+    "Preprocessing",
+    "Snapshot",
+    "flax_to_openai",
+    "load",
+    "openai_configs",
+    "openai_to_flax",
+    "read_configs",
+    "save_snapshot",
+    "weights_hash",
+]
+
+LIMITS = {"num_hidden_layers": (1, 1000), "eos_token_id": (0, 2**24)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A CLIP model's weights and sizes, and the folder with its tokenizer."""
+
+    params: dict[str, Any]  # the whole tree, float32 numpy
+    text: TextConfig
+    vision: VisionConfig
+    path: pathlib.Path
+    name: str  # hub name, or the folder's name
+    weights_hash: str  # of the tensors, whatever kind of file they came from
+
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What becomes of a picture before the image tower sees it.
+
+        Raises:
+          InputError: the folder's files ask for what isn't supported.
+        """
+        # Read when asked for: who wants the text tower alone needs no pictures.
+        return read_preprocessing(self.path, self.vision.image_size)
+
+    @functools.cached_property
+    def image_settings(self) -> dict[str, Any]:
+        """What features depend on: weights, activation, preprocessing, by name."""
+        found = identity.image_settings(
+            self.weights_hash, self.vision, self.preprocessing
+        )
+        return found | self._random("vision_model")
+
+    @functools.cached_property
+    def text_settings(self) -> dict[str, Any]:
+        """What the features of prompts depend on, by name."""
+        found = identity.text_settings(self.weights_hash, self.text)
+        return found | self._random("text_model")
+
+    def _random(self, tower: str) -> dict[str, bool]:
+        flat = weight_names.flatten(self.params.get(tower, {}))
+        return {identity.RANDOM: True} if identity.untrained(flat) else {}
+
+    def encoder(self, resize: str) -> tuple[str, str, dict[str, Any]]:
+        """Returns what features say of the image tower that made them.
+
+        NAME@HASH, the whole hash, and the settings that it covers.
+
+        Args:
+          resize: how frames are cut, `stretch` or `clip`.
+        """
+        settings = identity.seen_by(self.image_settings, resize)
+        found = identity.settings_hash(settings)
+        return f"{self.name}@{found[:12]}", found, settings
+
+    @property
+    def text_hash(self) -> str:
+        """16 hex digits for the text tower with all that its features depend on."""
+        return identity.settings_hash(self.text_settings)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever makes features with this model is to know, in sentences."""
+        said = []
+        if self.image_settings.get(identity.RANDOM):
+            said.append(
+                f"{self.path}: the image tower has random weights: its features show "
+                "that the programs work, and say nothing about real video"
+            )
+        if not self.preprocessing.source:
+            said.append(
+                f"{self.path}: no preprocessor_config.json there: size, mean and "
+                "deviation are taken as in OpenAI's models"
+            )
+        return said
+
+
+def load(name_or_dir: str | os.PathLike) -> Snapshot:
+    """Loads a CLIP snapshot.
+
+    Args:
+      name_or_dir: a hub name ("openai/clip-vit-base-patch16") or a local folder.
+
+    Raises:
+      InputError: no such model or folder; a file of it missing or damaged; tensors
+        missing, unknown, not finite or of wrong shape (all of them named); an adapter
+        beside the weights; two weight files that hold different ones.
+    """
+    local = os.path.isdir(name_or_dir)
+    path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
+    hub.check_adapter(path)
+    hub.check_config(path)
+    text, vision = read_configs(path)
+    file = hub.find_weights(path)
+    state, source = hub.read_tensors(file)
+    flat = weight_names.collect(
+        weight_names.tree_shapes(text, vision), state, source, str(file)
+    )
+    for other in hub.other_weights(file):
+        _compare(flat, state, source, file, other)
+    return Snapshot(
+        params=weight_names.unflatten(flat),
+        text=text,
+        vision=vision,
+        path=path,
+        name=path.resolve().name if local else str(name_or_dir),
+        weights_hash=weights_hash(flat),
+    )
+
+
+def save_snapshot(
+    directory: str | os.PathLike,
+    text: TextConfig,
+    vision: VisionConfig,
+    params: Mapping[str, Any],
+    *,
+    tokenizer: Mapping[str, str] | None = None,
+    weights: Literal["msgpack", "safetensors"] = "msgpack",
+) -> pathlib.Path:
+    """Writes a snapshot that `load` and `transformers` read; returns its folder.
+
+    Args:
+      directory: made if missing.
+      text: the text tower's sizes.
+      vision: the image tower's sizes.
+      params: the whole tree.
+      tokenizer: contents of the tokenizer's files, by file name.
+      weights: write flax_model.msgpack, or model.safetensors with PyTorch's names.
+    """
+    directory = pathlib.Path(directory)
+    for name, content in (tokenizer or {}).items():
+        files.write_text(directory / name, content)
+    files.write_json(directory / "preprocessor_config.json", _preprocessor(vision))
+    flat = weight_names.flatten(params)
+    flat = {path: np.asarray(flat[path], np.float32) for path in sorted(flat)}
+    if weights == "msgpack":
+        with files.atomic_path(directory / "flax_model.msgpack") as temporary:
+            content = serialization.msgpack_serialize(weight_names.unflatten(flat))
+            temporary.write_bytes(content)
+    else:
+        import safetensors.numpy
+
+        state = weight_names.flax_to_torch(flat)
+        state = {name: np.array(x, order="C") for name, x in state.items()}
+        with files.atomic_path(directory / "model.safetensors") as temporary:
+            safetensors.numpy.save_file(state, temporary, {"format": "pt"})
+    # Last, so that a snapshot with a config.json is whole.
+    files.write_json(directory / "config.json", _config(text, vision))
+    return directory
+
+
+def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
+    """Reads both towers' sizes from the folder's config.json.
+
+    Raises:
+      InputError: the file is missing, or not a CLIP model's.
+    """
+    file = path / "config.json"
+    config = files.read_json(file)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "clip":
+        raise InputError(f"{file}: model_type is {kind!r}; expected a 'clip' model")
+    transformers = hub.transformers()
+
+    try:
+        # Not the JSON itself: the class knows the defaults that a file may leave out.
+        whole: Any = transformers.CLIPConfig.from_pretrained(
+            path, local_files_only=True
+        )
+    except Exception as e:  # noqa: BLE001 - kinds differ between transformers 4 and 5
+        raise InputError(
+            f"{file}: transformers can't read it as a CLIP config: {_one_line(e)}"
+        ) from None
+    # Each tower has a projection_dim of its own, but CLIPModel projects to this one.
+    text = _sizes(TextConfig, whole.text_config, whole.projection_dim, file)
+    vision = _sizes(VisionConfig, whole.vision_config, whole.projection_dim, file)
+    return text, vision
+
+
+def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> Any:
+    fields = dataclasses.fields(kind)
+    values: dict[str, Any] = {f.name: getattr(tower, f.name, None) for f in fields}
+    values["projection_dim"] = projection_dim
+    for field in fields:  # transformers 4 takes anything
+        value = values[field.name]
+        least, most = LIMITS.get(field.name, (1, 2**24))
+        if field.type is int and not (type(value) is int and least <= value <= most):
+            raise InputError(
+                f"{file}: {field.name} is {value!r:.60}; expected a whole number from "
+                f"{least} to {most}"
+            )
+        if field.type is float and not isinstance(value, float):
+            raise InputError(f"{file}: {field.name} is {value!r:.60}, not a number")
+    if values["hidden_act"] not in list(ACTIVATIONS):  # it may be anything
+        raise InputError(
+            f"{file}: hidden_act is {values['hidden_act']!r:.60}; expected one of "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+    heads, width = values["num_attention_heads"], values["hidden_size"]
+    if width % heads:
+        raise InputError(
+            f"{file}: {heads} attention heads don't divide the hidden_size {width}"
+        )
+    return kind(**values)
+
+
+def _compare(
+    flat: weight_names.Flat,
+    state: weight_names.Flat,
+    source: weight_names.Source,
+    file: pathlib.Path,
+    other: pathlib.Path,
+) -> None:
+    """Compares a second weight file of a folder with the one that was read.
+
+    Raises:
+      InputError: it holds other weights, so that programs would take different models.
+    """
+    try:
+        theirs, their_source = hub.read_tensors(other)
+    except InputError:
+        return  # half a download or a pointer: nothing that could be taken instead
+    for path, ours in flat.items():
+        (name, convert), own = their_source(path), state[source(path)[0]]
+        # A copy in half precision is the same model: both are rounded alike first.
+        kinds = [x.dtype for x in (own, theirs.get(name, own)) if x.dtype.itemsize < 4]
+        a, b = (
+            x.astype(kinds[0] if kinds else np.float32).astype(np.float32)
+            for x in (ours, convert(theirs.get(name, np.zeros(0, np.float32))))
+        )
+        if a.shape != b.shape or not np.array_equal(a, b):
+            raise InputError(
+                f"{file.parent}: {file.name} and {other.name} hold different weights "
+                f"({path} differs), so it isn't known which are meant; remove one of them"
+            )
+
+
+def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
+    """Returns 16 hex digits that stand for these tensors (by path)."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(flat):
+        digest.update(f"{path} {flat[path].shape} ".encode())
+        digest.update(np.ascontiguousarray(flat[path]).tobytes())
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _config(text: TextConfig, vision: VisionConfig) -> dict[str, Any]:
+    bos = text.eos_token_id - 1
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": text.projection_dim,
+        "text_config": {
+            "model_type": "clip_text_model",
+            "bos_token_id": bos,
+            "pad_token_id": text.eos_token_id,
+        }
+        | dataclasses.asdict(text),
+        "vision_config": {"model_type": "clip_vision_model"}
+        | dataclasses.asdict(vision),
+    }
+
+
+def _preprocessor(vision: VisionConfig) -> dict[str, Any]:
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": vision.image_size},
+        "resample": 3,  # bicubic
+        "do_center_crop": True,
+        "crop_size": {"height": vision.image_size, "width": vision.image_size},
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": list(IMAGE_MEAN),
+        "image_std": list(IMAGE_STD),
+        "do_convert_rgb": True,
+    }

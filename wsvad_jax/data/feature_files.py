@@ -1,0 +1,366 @@
+"""Feature files to records: what a `.npy` file holds is checked before it is used.
+
+Headers are checked for all files before anything is written (`survey`), values when a
+file is read (`Records`). A file that fails is one `InputError` that names it.
+"""
+
+import dataclasses
+import math
+import pathlib
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float16
+
+from wsvad_jax.data import axes
+from wsvad_jax.data.records import Record
+from wsvad_jax.data.video_names import FEATURES
+from wsvad_jax.utils.errors import InputError, check_readable
+from wsvad_jax.utils.progress import Progress
+from wsvad_jax.utils.walk import Passed, files_below
+
+# Axes of one file: snippets and width, or with crops before or after the snippets.
+LAYOUTS = ("TD", "NTD", "TND")
+OWN = "TD, NTD or TND"  # told apart by `data.axes`
+LOST = 0.01  # share by which float16 may change an array
+LOOK = 24  # bytes that tell formats apart
+FORMATS = (
+    (b"PK\x03\x04", "a zip archive, as np.savez and torch.save write it; use np.save"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS; get the file with git lfs pull",
+    ),
+    (b"\x89HDF", "an HDF5 file; write its array with np.save"),
+    (b"MATLAB", "a MATLAB file; write its array with np.save"),
+    (b"\x1f\x8b", "packed with gzip; unpack it"),
+    (b"\x80", "a Python pickle; write its array with np.save"),
+    (b"<", "a web page or XML; get the file again"),
+    (b"{", "a JSON text; write its array with np.save"),
+)
+BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside features
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video's feature files and what is known about it before they are read."""
+
+    video: str
+    label: tuple[int, ...]
+    paths: tuple[pathlib.Path, ...]  # one a crop, or one for all
+    layout: str = "TD"
+    num_snippets: int = 0
+    num_crops: int = 1
+    width: int = 0
+    num_frames: int = 0  # 0 unknown: all snippets are whole
+    segments: tuple[tuple[int, int, int], ...] = ()
+
+
+def npy_files(
+    root: pathlib.Path, passed: Passed | None = None, *, every_name: bool = False
+) -> list[pathlib.Path]:
+    """Returns all `.npy` files under a folder, see `walk.files_below`."""
+    return files_below(
+        root, (FEATURES,), passed, companions=BESIDE, every_name=every_name
+    )
+
+
+def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
+    """Returns the shape in a feature file's header, its size and dtype being right.
+
+    Args:
+      path: of the file.
+      kinds: of NumPy's dtypes that it may hold, floats by default.
+
+    Raises:
+      InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats,
+        or more than one array.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as f:
+            if not size:
+                raise InputError(f"{path}: the file is empty; extract the video again")
+            if kind := _other_format(f.read(LOOK)):
+                raise InputError(f"{path}: expected a .npy file, but it is {kind}")
+            f.seek(0)
+            version = np.lib.format.read_magic(f)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            with _quiet():
+                shape, _, dtype = read(f)
+            held = size - f.tell()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: the feature file is missing; extract the video or take it off "
+            "the list"
+        ) from None
+    except InputError:
+        raise
+    except Exception as e:  # noqa: BLE001 a damaged header can raise anything
+        check_readable(path, e)
+        raise InputError(
+            f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
+            "the video again"
+        ) from None
+    if dtype.kind not in kinds or dtype.itemsize > 8:
+        wanted = "float16, float32 or float64" if kinds == "f" else "one 0 or 1 a frame"
+        name = "bfloat16 (or other raw)" if dtype.kind == "V" else dtype.name
+        raise InputError(f"{path}: holds {name} values; expected {wanted}")
+    expected = math.prod(shape) * dtype.itemsize
+    if any(n < 0 for n in shape) or held < expected:
+        raise InputError(
+            f"{path}: the file is truncated ({held} bytes of {expected}); extract or "
+            "copy the video's features again"
+        )
+    if held > expected:
+        raise InputError(
+            f"{path}: {held - expected} bytes are left behind its array of shape "
+            f"{list(shape)}, so it may hold several arrays, of which only the first would "
+            "be read; save one array per file"
+        )
+    return shape
+
+
+def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
+    """Returns a file's array as it is stored, see `shape_of`."""
+    shape_of(path, kinds)
+    try:
+        with _quiet():
+            return np.load(path, allow_pickle=False)
+    except (OSError, MemoryError) as e:
+        check_readable(path, e)
+        raise
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Keeps NumPy from remarking on every header that Python 2 wrote; they are read."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _other_format(head: bytes) -> str:
+    """Returns what a file is by its first bytes, "" where it may be .npy."""
+    return next((kind for mark, kind in FORMATS if head.startswith(mark)), "")
+
+
+def read(
+    path: pathlib.Path, remarks: list[str] | None = None
+) -> Float16[np.ndarray, "..."]:
+    """Reads a feature file as float16.
+
+    Args:
+      path: of the file.
+      remarks: takes a sentence where small values are lost that hardly matter.
+
+    Raises:
+      InputError: see `shape_of`; or a value that is NaN, infinite or past float16, or
+        values so small that float16 can't tell them apart.
+    """
+    stored = array_of(path)
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(stored, np.float16)
+    # A sum is finite only if all its terms are; it costs a tenth of looking at each.
+    with np.errstate(invalid="ignore"):
+        total = features.sum(dtype=np.float32)
+    if not np.isfinite(total):
+        bad = ~np.isfinite(features)
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            value = stored[where]
+            kind = "past float16's 65504" if np.isfinite(value) else "not finite"
+            raise InputError(
+                f"{path}: {int(bad.sum())} values cannot be used, the first at "
+                f"{list(where)} is {value} ({kind}); extract the video again"
+            )
+    if stored.dtype != np.float16:
+        _check_small(path, stored, features, remarks)
+    return features
+
+
+def _check_small(
+    path: pathlib.Path,
+    stored: np.ndarray,
+    features: Float16[np.ndarray, "..."],
+    remarks: list[str] | None,
+) -> None:
+    """Looks for values that are too small for float16.
+
+    Raises:
+      InputError: with them, the array would change by more than `LOST`.
+    """
+    largest = float(np.abs(stored).max(initial=0))
+    # Below float16's normal numbers the error is half a step of 2**-24 at most.
+    if 0 < largest < math.sqrt(stored.size) * 2.0**-25 / LOST:
+        wide = stored.astype(np.float64) / largest
+        change = np.linalg.norm(wide - features / np.float64(largest))
+        if change > LOST * np.linalg.norm(wide):
+            raise InputError(
+                f"{path}: its largest value is {largest:.3g}, too small for float16, in "
+                "which features are kept; multiply all features by one number, so that "
+                "they are near 1"
+            )
+    if remarks is None:
+        return
+    before, after = np.count_nonzero(stored), np.count_nonzero(features)
+    if after < before / 2:
+        remarks.append(
+            f"{path}: {before - after} of {before} values become 0 in float16, in which "
+            "features are kept; the largest value is "
+            f"{largest:.3g}"
+        )
+
+
+class Problems:
+    """Takes errors of single videos: raises the first, or lists them all (`skip`)."""
+
+    def __init__(self, skip: bool = False):
+        self.skip = skip
+        self.errors: list[InputError] = []
+
+    def __call__(self, error: InputError) -> None:
+        if not self.skip:
+            raise error from None
+        self.errors.append(error)
+
+
+def survey(
+    videos: Sequence[Video], problems: Problems, *, width: int | None = None
+) -> list[Video]:
+    """Checks the headers of all files and fills in each video's sizes.
+
+    Args:
+      videos: of all splits, so that one width holds for all.
+      problems: takes each bad video's error; with `skip` the video is left out.
+      width: that features must have; None is the one that most have.
+    """
+    read: list[tuple[Video, tuple[int, ...]]] = []
+    with Progress("checking features", len(videos), unit="video") as progress:
+        for video in videos:
+            try:
+                read.append((video, _shape(video)))
+            except InputError as e:
+                problems(e)
+            progress.update()
+
+    # Which axis holds the crops is decided by all files of the dataset together.
+    deep = [i for i, (v, shape) in enumerate(read) if _is_open(v, shape)]
+    settled = axes.settle([(read[i][0].paths[0], read[i][1]) for i in deep])
+    layouts = dict(zip(deep, settled, strict=True))
+    found = []
+    for i, (video, shape) in enumerate(read):
+        try:
+            found.append(_sized(video, shape, layouts.get(i, "TD")))
+        except InputError as e:
+            problems(e)
+    axes.check_turned([(v.paths[0], v.num_snippets, v.width) for v in found])
+    return _alike(found, "width", "features {} wide", problems, width)
+
+
+def same_crops(videos: Sequence[Video], problems: Problems) -> list[Video]:
+    """Holds the videos of one split to one number of crops, the most frequent."""
+    return _alike(videos, "num_crops", "features of {} crops", problems)
+
+
+def _shape(video: Video) -> tuple[int, ...]:
+    shapes = [shape_of(path) for path in video.paths]
+    path, shape = video.paths[0], shapes[0]
+    for other, found in zip(video.paths, shapes, strict=True):
+        if found != shape:
+            raise InputError(
+                f"{other}: features of shape {list(found)}, those of {path.name} are "
+                f"{list(shape)}; extract all crops of the video again"
+            )
+    return shape
+
+
+def _is_open(video: Video, shape: tuple[int, ...]) -> bool:
+    """Whether a file's axes are yet to be told apart."""
+    deep = len(shape) == 3 and len(video.paths) == 1 and all(shape)
+    return deep and video.layout == OWN
+
+
+def _sized(video: Video, shape: tuple[int, ...], settled: str | InputError) -> Video:
+    path, layout = video.paths[0], video.layout
+    if layout == OWN:
+        if isinstance(settled, InputError):
+            raise settled
+        layout = settled
+    if len(shape) != len(layout) or not all(shape):
+        names = {"T": "snippets", "N": "crops", "D": "width"}
+        expected = f"[{', '.join(names[a] for a in layout)}]"
+        if video.layout == OWN:
+            expected += " or, of several crops, [crops, snippets, width]"
+        raise InputError(
+            f"{path}: features of shape {list(shape)}; expected {expected}, none 0"
+        )
+    N = shape[layout.index("N")] if "N" in layout else len(video.paths)
+    T, D = shape[layout.index("T")], shape[layout.index("D")]
+    if D == 1 and len(shape) == 3:
+        raise InputError(
+            f"{path}: features of shape {list(shape)} would be 1 wide; save them "
+            "without the last axis"
+        )
+    return dataclasses.replace(
+        video, layout=layout, num_snippets=T, num_crops=N, width=D
+    )
+
+
+def _alike(
+    videos: Sequence[Video],
+    key: str,
+    text: str,
+    problems: Problems,
+    wanted: int | None = None,
+) -> list[Video]:
+    counts = Counter(getattr(v, key) for v in videos)
+    usual = wanted or max(counts, key=counts.__getitem__, default=0)
+    good = []
+    for video in videos:
+        value = getattr(video, key)
+        if value == usual:
+            good.append(video)
+            continue
+        usually = "" if wanted else f", as {counts[usual]} of {len(videos)} videos have"
+        problems(
+            InputError(
+                f"{video.paths[0]}: {text.format(value)}; expected {usual}{usually}; "
+                "extract the video again or take it off the list"
+            )
+        )
+    return good
+
+
+class Records:
+    """Records of videos, read one by one; a bad file goes to `problems`."""
+
+    def __init__(
+        self,
+        videos: Iterable[Video],
+        stride: int,
+        problems: Problems,
+    ):
+        self.videos, self.stride, self.problems = list(videos), stride, problems
+        self.remarks: list[str] = []  # what reading the features shows
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __iter__(self) -> Iterator[Record]:
+        for video in self.videos:
+            try:
+                features = _features(video, self.remarks)
+            except InputError as e:
+                self.problems(e)
+                continue
+            frames = video.num_frames or video.num_snippets * self.stride
+            yield Record(video.video, features, video.label, frames, video.segments)
+
+
+def _features(video: Video, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
+    if video.layout == "TD":
+        return np.stack([read(path, remarks) for path in video.paths])
+    features = read(video.paths[0], remarks)
+    return features if video.layout == "NTD" else np.moveaxis(features, 1, 0)

@@ -1,0 +1,161 @@
+"""Resamples a split to one length, or cuts it into windows, as memory-mapped arrays."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float16, Float32, Int32, Num
+
+from wsvad_jax.data.dataset import Dataset, Split
+from wsvad_jax.data.memmap_cache import mapped
+from wsvad_jax.utils.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A training split resampled to one length: S samples, each a crop or a video."""
+
+    features: Float16[np.ndarray, "S N T D"]  # memory-mapped
+    length: Int32[np.ndarray, "S"]  # valid snippets
+    label: Float32[np.ndarray, "S C"]  # multi-hot
+    video: list[str]  # names of the split's videos
+    index: Int32[np.ndarray, "S"]  # index of each sample's video
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """A split cut into W windows of T snippets, in the order of the videos."""
+
+    features: Float16[np.ndarray, "W N T D"]  # memory-mapped
+    video: Int32[np.ndarray, "W"]  # index of each window's video
+    length: Int32[np.ndarray, "W"]  # valid snippets
+    videos: list[str]
+    num_snippets: Int32[np.ndarray, "V"]
+
+
+def resample(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "N {T} D"]:
+    """Resamples a video to T snippets, as in the released code.
+
+    With `edges = linspace(0, n, T + 1)` cut to integers, bin i is the float32 mean of
+    rows edges[i] to edges[i + 1]. A video of at most T snippets is zero-padded.
+    """
+    N, n, D = features.shape
+    if n <= T:
+        out = np.zeros((N, T, D), features.dtype)
+        out[:, :n] = features
+        return out
+
+    edges = np.linspace(0, n, T + 1).astype(np.int64)
+    # `reduceat` gives an empty bin the row at its edge, as the released code does.
+    sums = np.add.reduceat(features.astype(np.float32), edges[:-1], axis=1)
+    counts = np.maximum(np.diff(edges), 1).astype(np.float32)
+    return (sums / counts[:, None]).astype(features.dtype)
+
+
+def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Packed:
+    """Returns a split resampled to T snippets, memory-mapped.
+
+    Args:
+      dataset: prepared dataset; the file is kept in its folder `packed`.
+      split: name of the split.
+      T: snippets per sample.
+      samples: 'crops' for one sample per crop (N = 1), 'videos' for one per video.
+
+    Raises:
+      InputError: the split doesn't exist, or there is no space for the file.
+    """
+    if samples not in ("crops", "videos"):
+        raise InputError(f"samples {samples!r}: expected 'crops' or 'videos'")
+
+    records = dataset.split(split)
+    entries = records.entries
+
+    crops = np.array([e.num_crops for e in entries], np.int32)
+    repeats = crops if samples == "crops" else np.ones_like(crops)
+    index = np.repeat(np.arange(len(entries), dtype=np.int32), repeats)
+    N = 1 if samples == "crops" else int(crops[0])
+    shape = (len(index), N, T, dataset.width)
+
+    def chunks() -> Iterator[np.ndarray]:
+        # Videos are read one by one: a whole split may exceed the memory.
+        for record in records:
+            yield resample(record.features, T).reshape(-1, *shape[1:])
+
+    features = mapped(dataset, f"{split}-{samples}-{T}", shape, chunks, records)
+
+    # Crops of a video share its length and label.
+    snippets = np.array([e.num_snippets for e in entries], np.int32)
+    label = multi_hot(records, len(dataset.card.classes))
+
+    return Packed(
+        features,
+        np.minimum(snippets, T)[index].astype(np.int32),
+        label[index],
+        [e.video for e in entries],
+        index,
+    )
+
+
+def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Windows:
+    """Returns a split cut into consecutive windows of T snippets, memory-mapped.
+
+    The last window of a video is zero-padded.
+
+    Args:
+      dataset: prepared dataset; the file is kept in its folder `packed`.
+      split: name of the split.
+      T: snippets per window.
+      crop: index of the crop; None takes all crops.
+
+    Raises:
+      InputError: the split or crop doesn't exist, or there is no space for the file.
+    """
+    records = dataset.split(split)
+    entries = records.entries
+    crops = min(e.num_crops for e in entries)
+    if crop is not None and not 0 <= crop < crops:
+        raise InputError(
+            f"{dataset.path}: no crop {crop}, the {split} features have {crops}; "
+            "correct test_crop in the card and prepare the dataset again"
+        )
+
+    snippets = np.array([e.num_snippets for e in entries], np.int32)
+    counts = -(-snippets // T)
+    video = np.repeat(np.arange(len(entries), dtype=np.int32), counts)
+    shape = (len(video), crops if crop is None else 1, T, dataset.width)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for record in records:
+            chosen = slice(None) if crop is None else slice(crop, crop + 1)
+            yield cut(record.features[chosen], T)
+
+    name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
+    features = mapped(dataset, name, shape, chunks, records)
+    # Place of each window in its video: the last one holds the remaining snippets.
+    position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
+    length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
+
+    return Windows(features, video, length, [e.video for e in entries], snippets)
+
+
+def cut(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "W N {T} D"]:
+    """Cuts a video into ceil(n / T) windows, the last one zero-padded."""
+    N, n, D = features.shape
+    W = -(-n // T)
+    padded = np.zeros((N, W * T, D), features.dtype)
+    padded[:, :n] = features
+    return np.moveaxis(padded.reshape(N, W, T, D), 1, 0)
+
+
+def multi_hot(records: Split, C: int) -> Float32[np.ndarray, "V {C}"]:
+    """Returns the multi-hot labels of the videos."""
+    label = np.zeros((len(records.entries), C), np.float32)
+    for row, entry in zip(label, records.entries, strict=True):
+        row[list(entry.label)] = 1
+    return label
+
+
+def _random(seed: int, part: int) -> np.random.RandomState:
+    """Random generator of (seed, part); NumPy guarantees that its stream is stable."""
+    # A RandomState, whose stream NumPy has frozen, unlike that of a Generator.
+    return np.random.RandomState([seed % 2**32, part])

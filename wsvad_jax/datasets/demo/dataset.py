@@ -1,0 +1,339 @@
+"""Builds the demo dataset, the offline default: rendered videos and their features.
+
+The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py).
+A small CLIP snapshot with seeded weights is written in the hub's format, and extracts
+their features. The folder has the layout of a user's dataset and is prepared like one.
+It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
+only these are built again.
+"""
+
+import concurrent.futures
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from wsvad_jax.datasets.demo.events import EVENTS
+from wsvad_jax.datasets.demo.figures import FPS
+from wsvad_jax.datasets.demo.scenes import HEIGHT, WIDTH
+from wsvad_jax.datasets.demo.world import NORMAL, Plan, plan_video, record
+from wsvad_jax.utils.errors import InputError, Unreadable
+from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
+from wsvad_jax.utils.progress import Progress
+
+PART = "part.json"  # settings of an unfinished folder
+VERSION = 2  # version of the demo world; an older folder is built again
+SEED = 0
+VIDEOS = (90, 45)  # number of training and test videos
+NORMAL_SHARE = 0.5  # share of normal videos
+CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
+CALIBRATION = 10  # number of normal videos that calibrate the image tower
+# The order is that of the class indices: normal first.
+PROMPTS = {
+    NORMAL: ["people and cars on an ordinary day"],
+    "Arson": ["a fire set on purpose"],
+    "Explosion": ["an explosion"],
+    "Fighting": ["people fighting"],
+    "RoadAccidents": ["a road accident"],
+}
+
+
+def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Path:
+    """Returns the version folder of the demo dataset; builds it if it is missing.
+
+    Args:
+      base: folder of prepared datasets; the videos are in its demo/world.
+      videos: number of training and test videos.
+    """
+    from wsvad_jax.data.dataset import VERSION as DATASET_VERSION
+    from wsvad_jax.data.dataset import open_dataset
+    from wsvad_jax.data.tfds_builder import write_dataset
+    from wsvad_jax.datasets import custom
+
+    world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
+    # A prepared dataset is reused only if the videos and features are unchanged.
+    changed = make(world, videos)
+    if written.is_dir() and not changed:
+        try:
+            return open_dataset(written).path
+        except Unreadable:
+            raise
+        except InputError as e:
+            print(f"{e}; the demo's is written again", file=sys.stderr)
+
+    found = custom.load(world)
+    return write_dataset("demo", found.card, found.protocol, found.splits, base)
+
+
+def make(
+    directory: pathlib.Path, videos: tuple[int, int] = VIDEOS, seed: int = SEED
+) -> bool:
+    """Builds the folder of the demo world, or its missing and damaged files.
+
+    Returns whether anything was built.
+
+    Args:
+      directory: folder for videos/, features/, clip/, train.csv, test.csv,
+        test_segments.json, card.json and manifest.json.
+      videos: number of training and test videos.
+      seed: seed of all random choices.
+    """
+    plans = plan_world(videos, seed)
+    made = {"version": VERSION, "videos": list(videos), "seed": seed}
+    manifest = _manifest(directory, made)
+    everything = [p for split in plans.values() for p in split]
+
+    # Files whose content is known to be right, and those that there should be.
+    good = {
+        name for name, wanted in manifest.items() if wanted == _hash(directory / name)
+    }
+    expected = {_video(p) for p in everything} | {_features(p) for p in everything}
+    expected |= set(_lists(plans)) | {"features/protocol.json", "clip/config.json"}
+
+    if expected <= good and good == set(manifest):
+        return False
+
+    # New CLIP weights make all features stale, so the snapshot comes before them.
+    directory.mkdir(parents=True, exist_ok=True)
+    _render([p for p in everything if _video(p) not in good], directory, seed)
+    fresh = _snapshot(plans["train"], directory, good, seed)
+    stale = [p for p in everything if fresh or not {_video(p), _features(p)} <= good]
+    _extract(stale, directory)
+    for name, text in _lists(plans).items():
+        write_text(directory / name, text)
+
+    # The manifest is written last: an interrupted build is found to be incomplete.
+    expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
+    found = {name: _hash(directory / name) for name in sorted(expected)}
+    write_json(directory / "manifest.json", {**made, "files": found})
+    (directory / PART).unlink(missing_ok=True)
+    return True
+
+
+def plan_world(videos: tuple[int, int], seed: int) -> dict[str, list[Plan]]:
+    """Plans the videos of both splits; about half are normal."""
+    kinds = sorted(EVENTS)
+    plans = {}
+    for split, count in zip(("train", "test"), videos, strict=True):
+        normal = max(int(count * NORMAL_SHARE), 1)
+        names = [NORMAL] * normal
+        names += [kinds[i % len(kinds)] for i in range(count - normal)]
+        plans[split] = [plan_video(split, i, c, seed) for i, c in enumerate(names)]
+    return plans
+
+
+def _video(plan: Plan) -> str:
+    return f"videos/{plan.video}.mp4"
+
+
+def _features(plan: Plan) -> str:
+    return f"features/{plan.video}.npy"
+
+
+def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
+    """Hashes of the files of a folder that was built with the same settings.
+
+    After an interrupted build there is no manifest, and only the videos are kept: their
+    names determine their content.
+    """
+    try:
+        found = read_json(directory / "manifest.json")
+    except Unreadable:
+        raise
+    except InputError:
+        found = {}
+    if {k: found.get(k) for k in made} == made:
+        return found["files"]
+
+    # A folder of other settings holds other videos under the same names.
+    if directory.is_dir() and _part(directory) != made:
+        shutil.rmtree(directory)
+    write_json(directory / PART, made)
+
+    # Rendering takes most of the time. Files appear whole, so finished videos can stay.
+    return {
+        f"videos/{p.name}": _hash(p)
+        for p in sorted((directory / "videos").glob("*.mp4"))
+    }
+
+
+def _part(directory: pathlib.Path) -> dict | None:
+    try:
+        return read_json(directory / PART)
+    except Unreadable:
+        raise
+    except InputError:
+        return None
+
+
+def _hash(path: pathlib.Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+
+
+def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
+    if not plans:
+        return
+
+    # Spawned, not forked: a fork copies JAX's locks without the threads that hold them.
+    context = multiprocessing.get_context("spawn")
+    workers = min(os.cpu_count() or 1, len(plans), 16)
+    (directory / "videos").mkdir(exist_ok=True)
+    with (
+        concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
+        Progress("rendering the demo world", len(plans), unit="video") as progress,
+    ):
+        jobs = [pool.submit(record, p, directory / _video(p), seed) for p in plans]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                progress.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _snapshot(
+    plans: Iterable[Plan], directory: pathlib.Path, good: Iterable[str], seed: int
+) -> bool:
+    """Writes the CLIP snapshot unless it is complete; returns whether it did."""
+    from wsvad_jax.clip.random_snapshot import (
+        EOS_TOKEN_ID,
+        VOCAB_SIZE,
+        random_params,
+        tokenizer_files,
+    )
+    from wsvad_jax.clip.snapshot import save_snapshot
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    clip = directory / "clip"
+    if clip.is_dir() and {f"clip/{p.name}" for p in clip.iterdir()} <= set(good):
+        return False
+
+    shutil.rmtree(clip, ignore_errors=True)
+
+    # Small enough for a CPU; images of the pictures' height need no resizing.
+    text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 256, eos_token_id=EOS_TOKEN_ID)
+    vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
+
+    params = random_params(text, vision, seed)
+    params = calibrated(params, vision, _normal_life(plans, directory))
+    tokenizer = tokenizer_files(text.max_position_embeddings)
+    save_snapshot(clip, text, vision, params, tokenizer=tokenizer)
+    return True
+
+
+def calibrated(
+    params: dict, vision: Any, pictures: UInt8[np.ndarray, "B S S 3"]
+) -> dict:
+    """Normalises the image tower's output to mean 0 and deviation 1 on `pictures`.
+
+    With random weights, the outputs of all pictures are almost equal; people and fire
+    change them little. Trained towers don't need this.
+    """
+    import jax.numpy as jnp
+
+    from wsvad_jax.clip.snapshot import IMAGE_MEAN, IMAGE_STD
+    from wsvad_jax.clip.towers import CLIPVision
+
+    pixels = (pictures.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
+    tower: Any = CLIPVision(vision)
+    model, kernel = params["vision_model"], params["visual_projection"]["kernel"]
+    pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))
+    pooled = np.asarray(pooled)
+
+    # The shift goes into the last LayerNorm's bias, the scale into the projection, so
+    # the tower keeps its form.
+    mean = pooled.mean(0)
+    deviation = ((pooled - mean) @ kernel).std(0)
+    norm = model["post_layernorm"]
+    norm = {**norm, "bias": norm["bias"] - mean}
+
+    return {
+        **params,
+        "vision_model": {**model, "post_layernorm": norm},
+        "visual_projection": {"kernel": (kernel / deviation).astype(np.float32)},
+    }
+
+
+def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
+    """One picture per second of the first normal videos, cropped to a square."""
+    from wsvad_jax.extraction.video import Video, rgb
+
+    # Normal videos alone: anomalies stay outside of the normalised range.
+    normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
+    side = (WIDTH - HEIGHT) // 2
+    return np.stack(
+        [
+            rgb(frame)[:, side : side + HEIGHT]
+            for plan in normal
+            for i, frame in enumerate(Video(directory / _video(plan)).frames())
+            if i % FPS == FPS // 2
+        ]
+    )
+
+
+def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
+    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.extraction.extractor import Extractor
+
+    if not plans:
+        return
+
+    extractor = Extractor(load(directory / "clip"), frame="mean", resize="clip")
+    paths = [directory / _video(p) for p in plans]
+    with Progress("extracting features", len(plans), unit="video") as progress:
+        for plan, found in zip(plans, extractor.stream(paths), strict=True):
+            with atomic_path(directory / _features(plan)) as temporary:
+                np.save(temporary, found.features[0])
+            progress.update()
+
+    # The prepared dataset finds the snapshot by a relative path, so the folder can
+    # move.
+    protocol = extractor.protocol.__dict__ | {"clip": CLIP}
+    write_json(directory / "features" / "protocol.json", protocol)
+
+
+def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
+    """Name and content of the folder's lists, ground truth and dataset card."""
+    # The layout of a user's dataset: two lists, ground truth and a card.
+    files = {}
+    for split, part in plans.items():
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("video", "label"))
+        writer.writerows((p.video, p.label) for p in part)
+        files[f"{split}.csv"] = text.getvalue()
+
+    # Only the test videos have segments: training sees one label per video.
+    truth = [
+        {
+            "video": p.video,
+            "label": p.label,
+            "segments": [[e.start, e.stop, e.category] for e in p.events],
+        }
+        for p in plans["test"]
+    ]
+
+    card = {
+        "name": "demo",
+        "classes": [{"name": n, "prompts": p} for n, p in PROMPTS.items()],
+        "normal": NORMAL,
+        "clip": CLIP,
+    }
+
+    files["test_segments.json"] = json.dumps(truth, indent=1) + "\n"
+    files["card.json"] = json.dumps(card, indent=1) + "\n"
+    return files

@@ -1,0 +1,114 @@
+"""Finds a prepared dataset by the name or path that a recipe gives."""
+
+import os
+import pathlib
+
+from wsvad_jax.data import cards
+from wsvad_jax.data.cards import Card
+from wsvad_jax.data.dataset import INDEX, METADATA, VERSION
+from wsvad_jax.utils import files, flags
+from wsvad_jax.utils.errors import InputError
+
+DEMO = "demo"
+PUBLIC = ("ucf", "xd", "shanghaitech")
+CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
+
+
+def data_dir_of(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Returns the folder that holds prepared datasets; None is the cache's."""
+    if data_dir is None:
+        return files.cache_dir() / "data"
+    return pathlib.Path(data_dir).expanduser()
+
+
+def public_name(card: Card) -> str:
+    """Returns the name of the public dataset that a card is of, "" for any other."""
+    for name, known in zip(PUBLIC, CARDS, strict=True):
+        if card.name == name and card.class_names == known.class_names:
+            return name
+    return ""
+
+
+def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
+    """Whether a dataset of that name or path lies on the disk."""
+    return find(name, data_dir) is not None
+
+
+def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """Returns the name that recipes know a dataset by: its card's, or `name` itself.
+
+    The demo and the public datasets have recipes of their own, wherever they lie. Only
+    their cards have their names: `prepare` refuses such a name for other folders.
+    """
+    card = None if name in (DEMO, *PUBLIC) else card_of(name, data_dir)
+    return (name_of(card) if card else "") or name
+
+
+def card_of(name: str, data_dir: str | os.PathLike | None = None) -> Card | None:
+    """Returns the card of a public or a prepared dataset, None where there is none."""
+    if name in PUBLIC:
+        return CARDS[PUBLIC.index(name)]
+    path = find(name, data_dir)
+    try:
+        metadata = files.read_json(path / METADATA) if path else {}
+        return Card.from_json(metadata["card"], str(path))
+    except (InputError, KeyError, TypeError):
+        return None  # who opens the dataset says what is wrong with it
+
+
+def name_of(card: Card) -> str:
+    """Returns the name by which recipes know a card's dataset, "" for any other."""
+    return DEMO if card.name == DEMO else public_name(card)
+
+
+def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """Returns the version folder of a prepared dataset.
+
+    Args:
+      name: 'demo' (made where it is missing), 'ucf', 'xd', 'shanghaitech', another
+        dataset prepared into `data_dir`, or the path of a prepared dataset.
+      data_dir: where datasets are prepared; None is the cache's folder.
+
+    Raises:
+      InputError: there is no such dataset, or it is not prepared yet.
+    """
+    base = data_dir_of(data_dir)
+    if name == DEMO:
+        from wsvad_jax.datasets.demo import dataset
+
+        return dataset.prepare(base)
+    if (found := find(name, data_dir)) is not None:
+        return found
+    path = pathlib.Path(name).expanduser()
+    if name in PUBLIC:
+        words = [name, "--features", "DIR", "--annotations", "DIR"]
+        made = flags.command("prepare", *words, "--data_dir", base.absolute())
+        raise InputError(
+            f"{base / name}: dataset {name} is not prepared there; make it with {made}"
+        )
+    if path.is_dir():
+        place = () if data_dir is None else ("--data_dir", base.absolute())
+        made = flags.command("prepare", path.absolute(), *place)
+        raise InputError(
+            f"{name} is a folder, but not a prepared dataset; first run {made}, then the "
+            "command that it prints"
+        )
+    prepared = (p.parent.parent.name for p in base.glob(f"*/{VERSION}/{INDEX}"))
+    known = ", ".join(dict.fromkeys((DEMO, *PUBLIC, *sorted(prepared))))
+    raise InputError(
+        f"no dataset {name!r}; expected {known}, or the path of a prepared dataset"
+    )
+
+
+def find(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path | None:
+    """Returns what `resolve` does where it is prepared already, else None."""
+    base, path = data_dir_of(data_dir), pathlib.Path(name).expanduser()
+    bare = path.name == name
+    # A public name means the public dataset, even where a folder is called the same.
+    own = name in (DEMO, *PUBLIC)
+    places = [base / name] if own else [path] + [base / name] * bare
+    for place in places:
+        for found in (place, place / VERSION):
+            if (found / INDEX).is_file():
+                return found
+    return None

@@ -1,0 +1,171 @@
+"""Lists of a custom folder: `video,label` lines, several labels joined by '+'.
+
+A video is named by its path below videos/ or features/, with or without its extension,
+with `/` or `\\` between folders (`data.names`).
+"""
+
+import csv
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+from wsvad_jax.data.cards import Card
+from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.video_names import EXTENSIONS, plain, spelt, video_id
+from wsvad_jax.datasets import ground_truth
+from wsvad_jax.utils.errors import InputError
+
+__all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
+
+SPLITS = ("train", "test")
+# In a label these are quotes or separators of another kind of file.
+ODD = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of a list."""
+
+    where: str
+    video: str
+    labels: tuple[str, ...]
+
+
+def read_lists(folder: pathlib.Path) -> dict[str, list[Row]]:
+    """Reads train.csv and test.csv of a folder; see `read_list`."""
+    return {split: read_list(folder / f"{split}.csv") for split in SPLITS}
+
+
+def read_list(path: pathlib.Path) -> list[Row]:
+    """Reads `video,label` lines.
+
+    Fields may be in double quotes. A ';' or a tab stands for each ',' where it does so
+    in the header, as spreadsheets save it. Capitals of the header don't matter.
+
+    Raises:
+      InputError: no such file, no header, or a line of another form.
+    """
+    lines = csv_lines(path)
+    header = lines[0][1] if lines else []
+    if [word.lower() for word in header] != ["video", "label"] or lines[0][0] != 1:
+        found = f"it begins with {','.join(header)!r:.60}" if header else "it is empty"
+        raise InputError(
+            f"{path}: expected the header video,label in line 1, but {found}"
+        )
+    rows = []
+    for i, words in lines[1:]:
+        if words == header:
+            raise InputError(f"{path}:{i}: the header is there again; take it out")
+        rows.append(_row(f"{path}:{i}", words))
+    if not rows:
+        raise InputError(f"{path}: the list names no video")
+    return rows
+
+
+def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
+    """Returns the lines that aren't blank, with their numbers, cut into fields.
+
+    Raises:
+      InputError: a quote that isn't closed or stands beside other text, or characters
+        that no text has.
+    """
+    text = ground_truth.files_text(path).split("\n")
+    marks = [mark for mark in ";\t" if mark in text[0] and "," not in text[0]]
+    lines = []
+    for i, line in enumerate(text, 1):
+        if control := next((c for c in line if c < " " and c != "\t"), ""):
+            raise InputError(
+                f"{path}:{i}: holds the character {control!r}; save it as plain text"
+            )
+        try:
+            words = next(
+                csv.reader(
+                    [line],
+                    delimiter=marks[0] if marks else ",",
+                    skipinitialspace=True,
+                    strict=True,
+                ),
+                [],
+            )
+        except csv.Error as e:
+            raise InputError(
+                f"{path}:{i}: the quotes cannot be read ({e}), found {line!r:.80}; a "
+                "field is quoted as a whole or not at all, in one line"
+            ) from None
+        words = [word.strip() for word in words]
+        if any(words):
+            lines.append((i, words))
+    return lines
+
+
+def _row(where: str, words: Sequence[str]) -> Row:
+    if len(words) != 2 or not all(words):
+        raise InputError(
+            f"{where}: expected video,label, found {','.join(words)!r:.80}"
+        )
+    video, label = plain(words[0]), words[1]
+    out = ".." in pathlib.PurePosixPath(video).parts or video.startswith("/")
+    if out or re.match("[A-Za-z]:/", video):
+        raise InputError(
+            f"{where}: {words[0]!r} is a path out of the folder; expected the path below "
+            "videos/ or features/"
+        )
+    if video.startswith("# "):
+        raise InputError(f"{where}: comments aren't read; take the line out")
+    if odd := [c for c in label if c in ODD]:
+        raise InputError(
+            f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
+            "joined by '+', in double quotes or none"
+        )
+    labels = tuple(dict.fromkeys(spelt(part) for part in label.split("+")))
+    if not all(labels):
+        raise InputError(
+            f"{where}: the label {label!r} has nothing on one side of a '+'; expected "
+            "class names joined by '+'"
+        )
+    return Row(where, entry_id(video), labels)
+
+
+def entry_id(name: str) -> str:
+    """Returns the video that an entry of a list names; "a.npy" is its feature file."""
+    return video_id(name[:-4] if name.lower().endswith(".npy") else name)
+
+
+def without_doubles(
+    lists: Mapping[str, Sequence[Row]], problems: Problems
+) -> dict[str, list[Row]]:
+    """Reports videos that are named twice, in one list or in both; the first stays."""
+    seen: dict[str, str] = {}
+    kept: dict[str, list[Row]] = {split: [] for split in lists}
+    for split, rows in lists.items():
+        for row in rows:
+            if row.video not in seen:
+                seen[row.video] = row.where
+                kept[split].append(row)
+                continue
+            problems(
+                InputError(
+                    f"{row.where}: video {row.video} is already in {seen[row.video]}; "
+                    "keep it in one place"
+                )
+            )
+    return kept
+
+
+def label_of(row: Row, card: Card) -> tuple[int, ...]:
+    """Returns a row's classes.
+
+    Raises:
+      InputError: a label that no class has, or normal beside another.
+    """
+    try:
+        label = tuple(sorted(card.index(name) for name in row.labels))
+    except InputError as e:
+        raise InputError(f"{row.where}: video {row.video} has the {e}") from None
+    if 0 in label and len(label) > 1:
+        raise InputError(
+            f"{row.where}: video {row.video} is labelled {'+'.join(row.labels)}, normal "
+            "and not; keep one"
+        )
+    return label

@@ -1,0 +1,172 @@
+"""Frames or seconds: the unit of a truth file's times.
+
+A file or a video of it may state its unit. Times without one are frames, unless they
+look like something else; then the file is refused with both readings:
+
+- events end within their videos' lengths in seconds, in nine of ten videos;
+- they end within a tenth of the video or its number of snippets, in nine of ten videos,
+  and half of the events are shorter than a snippet;
+- no event is longer than one frame.
+
+The file is judged as a whole, so one early or short event among others is no reason. A
+length in seconds is the sidecar's, or that of 24 frames per second.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from wsvad_jax.data import sidecar
+from wsvad_jax.data.feature_files import Video
+from wsvad_jax.datasets.ground_truth import Truth
+from wsvad_jax.utils.errors import InputError
+
+# A video's rate where nothing says it: low, as that of films, so that seconds are seen.
+SLOW = 24.0
+SLOWEST = 10.0  # of cameras that are in use
+EXCEPT = 0.1  # share of the videos whose truth may be a mistake
+ROUNDED = 1.0  # seconds by which an end may be rounded past a video's
+SAY = 'say which: {"unit": "frames", "videos": [...]} or {"unit": "seconds", ...}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """When the snippets of a video are."""
+
+    edges: Float[np.ndarray, "T1"]  # seconds at which they begin, and the end
+    num_frames: int
+
+
+def clock_of(video: Video) -> Clock | None:
+    """Returns the times in the sidecar of a video's features; None without one."""
+    path = sidecar.sidecar_path(video.paths[0]) if video.paths else None
+    if path is None or not os.path.isfile(path):
+        return None
+    side = sidecar.read(path)
+    return Clock(np.array([*side.seconds, side.duration]), side.num_frames)
+
+
+def clocks_of(
+    videos: Sequence[Video],
+    truth: Mapping[str, Truth],
+    stride: int,
+    known: Mapping[str, Clock],
+) -> dict[str, Clock]:
+    """Returns the times of videos with truth, whose units are checked.
+
+    Args:
+      videos: the test videos, their sizes filled in.
+      truth: by video.
+      stride: frames of a snippet.
+      known: times of videos without features.
+
+    Raises:
+      InputError: see `check`.
+    """
+    clocks, found = dict(known), []
+    for video in videos:
+        if (item := truth.get(video.video)) is None:
+            continue
+        if clock := known.get(video.video) or clock_of(video):
+            clocks[video.video] = clock
+        frames = video.num_frames or video.num_snippets * stride
+        found.append((item, frames, float(clock.edges[-1]) if clock else 0.0))
+    check(found, stride)
+    return clocks
+
+
+def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Truth:
+    """Returns truth whose events are in frames.
+
+    Args:
+      truth: of one video, in frames or seconds.
+      video: its name.
+      clock: its times; needed for seconds only.
+      stride: frames of a snippet.
+
+    Raises:
+      InputError: seconds of a video whose times aren't known, or past its end.
+    """
+    if not truth.seconds:
+        return dataclasses.replace(truth, unit="frames")
+    where = f"{truth.source}: video {video}"
+    if clock is None:
+        raise InputError(
+            f"{where} has events in seconds, but its features have no sidecar that says "
+            "when snippets are; give frames, or extract the features from the video"
+        )
+    edges = np.maximum.accumulate(np.asarray(clock.edges, np.float64))
+    edges[0] = 0.0
+    frames = np.arange(len(edges)) * float(stride)
+    frames[-1] = clock.num_frames or frames[-1]
+    events = []
+    for start, end, name in truth.seconds:
+        if end > edges[-1] + ROUNDED:
+            raise InputError(
+                f"{where} has an event that ends at {end:g} s, past its "
+                f"{edges[-1]:.1f} s; correct the segment"
+            )
+        # Whole frames that hold the event, past the rounding of times to 1e-6 s.
+        first, last = np.interp([start, end], edges, frames)
+        first = math.floor(first + 1e-3)
+        events.append((first, max(math.ceil(last - 1e-3), first + 1), name))
+    return dataclasses.replace(truth, events=tuple(events), seconds=(), unit="frames")
+
+
+def check(
+    found: Iterable[tuple[Truth, int, float]],
+    stride: int,
+) -> None:
+    """Refuses a file without a unit whose times look like seconds or snippets.
+
+    Args:
+      found: each video's truth, frames, and seconds (0 unknown).
+      stride: frames of a snippet.
+
+    Raises:
+      InputError: names the readings.
+    """
+    videos = [(t, F, S or F / SLOW) for t, F, S in found if not t.unit and t.events]
+    if not videos:
+        return
+    lengths = sorted(end - start for t, *_ in videos for start, end, _ in t.events)
+    ends = [max(end for _, end, _ in t.events) for t, *_ in videos]
+    late = [end > S + ROUNDED for end, (*_, S) in zip(ends, videos, strict=True)]
+    # At the rate of a slow camera, or counted in snippets.
+    part = max(1 / SLOWEST, 1 / stride)
+    later = [end > F * part + 1 for end, (_, F, _) in zip(ends, videos, strict=True)]
+    sign = other = ""
+    if sum(late) <= len(late) * EXCEPT:
+        sign, other = "ends after its video's length in seconds", "seconds"
+    elif sum(later) <= len(later) * EXCEPT and lengths[len(lengths) // 2] < stride:
+        sign = (
+            "ends after a small part of its video, and half are shorter than a snippet"
+        )
+        other = "seconds or snippets"
+    elif lengths[-1] <= 1:
+        sign, other = "is longer than one frame", "seconds or snippets"
+    if sign:
+        few = "hardly an" if sum(late) and other == "seconds" else "no"
+        raise InputError(
+            f"{videos[0][0].source}: times can be read as frames or as {other}, since "
+            f'{few} event {sign}; add "unit": "frames" or "unit": '
+            '"seconds" to each video, or write {"unit": "seconds", "videos": [...]} '
+            f"(of snippets, times {stride} are frames)"
+        )
+
+
+def remarks(truth: Iterable[Truth]) -> list[str]:
+    """Says what unit was taken, where a file states one."""
+    count = sum(t.unit == "seconds" for t in truth)
+    videos = f"{count} video{'s' * (count != 1)}"
+    return [f"true times of {videos} are taken as seconds"] if count else []
+
+
+def taken(truth: Sequence[Truth]) -> str:
+    """Returns in which unit a file's times are taken: frames, seconds, or both."""
+    units = sorted({t.unit or "frames" for t in truth if t.events or t.seconds})
+    return " and ".join(units) or "frames"

@@ -1,0 +1,326 @@
+"""Turns a trained model into a StableHLO or ONNX program with its weights inside."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.detection import events
+from wsvad_jax.utils import flags
+from wsvad_jax.utils.errors import InputError, check_readable, one_line
+from wsvad_jax.utils.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax.export import Exported
+
+    from wsvad_jax.detection.detector import Detector
+
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+FORMATS = ("stablehlo", "onnx")
+
+
+TITLES = {"stablehlo": "StableHLO", "onnx": "ONNX"}
+
+
+FOREIGN = (
+    ".ckpt", ".engine", ".h5", ".keras", ".mlmodel", ".msgpack", ".npz", ".pb", ".pt",
+    ".pth", ".safetensors", ".tflite", ".trt",
+)  # fmt: skip
+
+
+OUTPUTS = ("anomaly", "classes")
+
+
+ANY_BATCH = ("vadclip", "dsanet")  # in ONNX; the others' integer division has none
+
+
+LONGEST = 256  # snippets of a program whose model takes whole videos
+
+
+CALLS = {
+    "stablehlo": "jax.export.deserialize(bytearray(open(FILE, 'rb').read()))"
+    ".call(features, length)",
+    "onnx": "onnxruntime.InferenceSession(FILE).run(None, {'features': features, "
+    "'length': length})",
+}
+
+
+def export_model(
+    detector: "Detector",
+    output: str | os.PathLike,
+    *,
+    kind: str = "",
+    length: int = 0,
+    crops: int = 0,
+    batch: int = 1,
+) -> pathlib.Path:
+    """Writes a model's program and the JSON that describes it; returns its path.
+
+    Args:
+      detector: the model.
+      output: the file to write.
+      kind: `stablehlo` or `onnx`; '' takes that of the file's ending.
+      length: T, snippets of a window; 0 takes the model's, and 256 of a model for
+        whole videos, which may be shorter than T but not longer.
+      crops: N; 0 takes those of the training's features, of a model for windows 1.
+      batch: b of an ONNX file where it can't be left open.
+
+    Raises:
+      InputError: a size that the model doesn't have, or ONNX without its packages.
+    """
+    output = pathlib.Path(output)
+    kind = format_of(output, kind)
+    shape = sizes(detector, length, crops)
+    if kind == "onnx":
+        fixed = 0 if detector.network.config.model_name in ANY_BATCH else batch
+        with atomic_path(output) as temporary:
+            write_onnx(detector, shape, fixed, temporary)
+        first: Any = fixed or "b"
+    else:
+        program = stablehlo(detector, shape)
+        with atomic_path(output) as temporary:
+            temporary.write_bytes(program.serialize())
+        first = "b"
+    write_json(
+        output.with_name(f"{output.name}.json"),
+        description(detector, kind, (first, *shape)),
+    )
+    return output
+
+
+def format_of(output: pathlib.Path, kind: str = "") -> str:
+    """Returns the format of a file: that of its ending, or `kind` where it has none.
+
+    Raises:
+      InputError: an unknown format, one that the ending contradicts, or a folder.
+    """
+    if kind and kind not in FORMATS:
+        raise InputError(f"--format is {kind!r}; expected {' or '.join(FORMATS)}")
+    if output.is_dir():
+        raise InputError(f"--output {output}: is a folder; expected the file to write")
+    ending = output.suffix.lower()
+    meant = ending[1:] if ending[1:] in FORMATS else ""
+    if ending in FOREIGN:
+        raise InputError(
+            f"--output {output}: {ending} is another format's ending; expected "
+            ".stablehlo or .onnx"
+        )
+    if kind and meant and kind != meant:
+        raise InputError(
+            f"--output {output}: its ending says {meant}, but --format {kind}; pass one "
+            "that fits the other"
+        )
+    return kind or meant or FORMATS[0]
+
+
+def sizes(detector: "Detector", length: int, crops: int) -> tuple[int, int, int]:
+    """Returns N, T and D of a program's features.
+
+    Raises:
+      InputError: the model has other sizes.
+    """
+    T, N = length or detector.T, crops or 1
+    if detector.mode == "whole":
+        T, N = length or LONGEST, crops or detector.protocol.get("crops", 1)
+    elif T != detector.T or N != 1:
+        raise InputError(
+            f"{detector.folder} scores windows of {detector.T} snippets and one crop; "
+            f"found --length {T}, --crops {N}; leave them out"
+        )
+    if T < 1 or N < 1:
+        raise InputError(f"--length is {T}, --crops {N}; expected 1 or more")
+    return N, T, detector.width
+
+
+def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
+    """Returns the pure function (features, length) → scores with its weights inside."""
+    import jax
+    import jax.numpy as jnp
+
+    network = detector.network
+    # On the host: a program must not remember the devices that the weights lay on.
+    variables, text = jax.device_get((detector.variables, detector.text))
+    if network.config.model.get("test_noise", False):
+        raise InputError(
+            f"{detector.folder} draws new noise for each scoring (model.test_noise), "
+            "which a program can't; train with test_noise=False"
+        )
+
+    def score(features, length, **kwargs):
+        classes = None if text is None else jnp.asarray(text)
+        outputs = network.model.apply(
+            variables, features, length, classes, train=False, **kwargs
+        )
+        found = network.paper.scores(outputs)
+        return {name: found[name] for name in OUTPUTS if name in found}
+
+    return score
+
+
+def stablehlo(detector: "Detector", shape: tuple[int, int, int]) -> "Exported":
+    """Returns the program for N, T, D = `shape`, any batch and all platforms."""
+    import jax
+    import jax.numpy as jnp
+    from jax import export
+
+    (b,) = export.symbolic_shape("b")
+    return export.export(jax.jit(scoring(detector)), platforms=PLATFORMS)(
+        jax.ShapeDtypeStruct((b, *shape), jnp.float32),
+        jax.ShapeDtypeStruct((b,), jnp.int32),
+    )
+
+
+def load(path: str | os.PathLike) -> "Exported":
+    """Reads a StableHLO program; its `call(features, length)` gives the scores.
+
+    Raises:
+      InputError: no such file, or not a program.
+    """
+    from jax import export
+
+    try:
+        return export.deserialize(bytearray(pathlib.Path(path).read_bytes()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as e:  # noqa: BLE001 flatbuffers raises many kinds
+        check_readable(path, e)
+        raise InputError(
+            f"{path}: not a program of `python -m wsvad_jax.export`, or damaged "
+            f"({one_line(e)}); export the model again"
+        ) from None
+
+
+def write_onnx(
+    detector: "Detector", shape: tuple[int, int, int], batch: int, path: pathlib.Path
+) -> None:
+    """Converts the model for N, T, D = `shape`; a batch of 0 is left open.
+
+    Raises:
+      InputError: the converter isn't installed, or can't convert the model.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    try:
+        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
+    except ImportError as e:
+        raise InputError(
+            f"--format onnx needs the package {e.name}; install it with "
+            f"{flags.install('onnx')} (the extra wsvad-jax[onnx]), or write StableHLO"
+        ) from None
+    score = scoring(detector)
+    extra = {}
+    if detector.network.config.model_name == "clip_tsa":
+        extra["noise"] = jnp.tile(fixed_noise(detector, *shape[:2]), (batch, 1, 1))
+    specs = (
+        jax.ShapeDtypeStruct((batch or "b", *shape), jnp.float32),
+        jax.ShapeDtypeStruct((batch or "b",), jnp.int32),
+    )
+    try:
+        # The converter's own functions broadcast over ranks.
+        with jax.numpy_rank_promotion("allow"):
+            to_onnx(
+                lambda features, length: tuple(
+                    score(features, length, **extra).values()
+                ),
+                specs,
+                model_name=str(detector.network.config.model_name),
+                return_mode="file",
+                output_path=path,
+                input_names=("features", "length"),
+                output_names=list(output_shapes(detector, shape)),
+            )
+    except Exception as e:  # noqa: BLE001 a converter's gap may be any exception
+        reason = " ".join(str(e).split())[:200]
+        raise InputError(
+            f"{detector.folder}: jax2onnx can't convert this model ({reason}); leave "
+            "--format out for StableHLO"
+        ) from None
+
+
+def fixed_noise(detector: "Detector", crops: int, T: int) -> "np.ndarray":
+    """CLIP-TSA's noise at test time [N, S, T]: ONNX has no generator of JAX's numbers.
+
+    As `clip_tsa._mean_over_draws` draws it, from the fixed key of `Model._attend`.
+    """
+    import jax
+    import numpy as np
+
+    key = jax.random.key(0, impl="threefry2x32")
+    draws = [
+        jax.random.normal(jax.random.fold_in(key, m), (T, crops)).T
+        for m in range(detector.network.model.samples)
+    ]
+    return np.stack([np.asarray(d) for d in draws], 1)
+
+
+def output_shapes(detector: "Detector", shape: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the types of a program's outputs for one video of N, T, D = `shape`."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.eval_shape(
+        scoring(detector),
+        jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+
+
+def description(
+    detector: "Detector", kind: str, shape: tuple[Any, ...]
+) -> dict[str, Any]:
+    """What a caller must know of the program; `shape` is that of the features."""
+    from importlib.metadata import version
+
+    meta, card = detector.meta, detector.card
+    B = shape[0]
+    outputs = {
+        name: [str(value.dtype), [B, *value.shape[1:]]]
+        for name, value in output_shapes(detector, shape[1:]).items()
+    }
+    return {
+        "format": kind,
+        "model": meta["model"],
+        "call": CALLS[kind],
+        "inputs": {"features": ["float32", list(shape)], "length": ["int32", [B]]},
+        "outputs": outputs,
+        "class_names": list(card.class_names),
+        "features": feature_description(detector),
+        "windows": detector.mode == "windows",
+        "thresholds": {
+            "high": events.HIGH,
+            "low": events.LOW,
+            "rise": events.RISE,
+            "share": events.SHARE,
+            "min_length": events.MIN_LENGTH,
+        },
+        "platforms": list(PLATFORMS) if kind == "stablehlo" else [],
+        "step": meta.get("step"),
+        "jax": version("jax"),
+    }
+
+
+def feature_description(detector: "Detector") -> dict[str, Any]:
+    """Returns the whole protocol of the features that a program takes.
+
+    What isn't known is null; `test_crop` is the crop that a model for windows scores.
+    """
+    from wsvad_jax.data import feature_protocols
+
+    made, card = detector.made, detector.card
+    known = {
+        "encoder": made.encoder,
+        "stride": card.stride,
+        "crops": made.crops or None,
+        "test_crop": card.test_crop if detector.mode == "windows" else None,
+        "frame": made.frame,
+        "resize": made.resize,
+        "encoder_settings": feature_protocols.settings_noted(made) or None,
+        "note": detector.random_note,
+        "force": "; ".join(detector.forced),
+    }
+    return {k: None if v in feature_protocols.UNKNOWN else v for k, v in known.items()}

@@ -1,0 +1,179 @@
+"""True events of the videos that detection is given: whose they are, and when."""
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from wsvad_jax.data import sidecar
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET
+from wsvad_jax.data.video_names import plain, video_id
+from wsvad_jax.datasets import ground_truth
+from wsvad_jax.datasets.validation.report import some
+from wsvad_jax.detection.events import UNNAMED, Event
+from wsvad_jax.detection.inputs import Source, stride_of, timed
+from wsvad_jax.utils.errors import InputError
+
+
+def true_events(
+    truth: ground_truth.Truth,
+    edges: Float[np.ndarray, "T1"],
+    stride: int = FRAMES_PER_SNIPPET,
+    num_frames: int = 0,
+) -> tuple[Event, ...]:
+    """Returns events in seconds, cut at the video's end.
+
+    Args:
+      truth: what a truth file says of the video, in frames or seconds.
+      edges: seconds at which snippets begin, and the end.
+      stride: frames per snippet.
+      num_frames: of the video; 0 takes whole snippets.
+    """
+    frames = np.arange(len(edges)) * float(stride)
+    if num_frames > frames[-2]:
+        frames[-1] = num_frames
+    if truth.unit == "seconds":
+        frames, given = edges, truth.seconds
+    else:
+        given = truth.events
+    found = []
+    for first, stop, category in given:
+        start, end = np.interp([first, stop], frames, edges)
+        if end > start:
+            name = category or truth.label or UNNAMED
+            middle = float(start + end) / 2
+            found.append(Event(float(start), float(end), name, float("nan"), middle))
+    return tuple(found)
+
+
+def truth_of(
+    name: str, truth: Mapping[str, ground_truth.Truth]
+) -> ground_truth.Truth | None:
+    """Returns what a truth file says of a video; its folder may be left out there."""
+    return truth.get(name) or truth.get(ground_truth.video_name(name))
+
+
+def match(
+    found: Sequence[Source], truth: Mapping[str, ground_truth.Truth]
+) -> tuple[dict[str, ground_truth.Truth], list[str]]:
+    """Finds the video of each entry of a truth file.
+
+    An entry belongs to the video of its name, with or without extension; where there is
+    none, to the one whose path ends with it.
+
+    Returns:
+      the truth by the sources' names, and what there is to say: entries of videos that
+      are not given, and videos without an entry.
+
+    Raises:
+      InputError: an entry that fits several videos, or two that fit one.
+    """
+    tables = _by_names(found)
+    taken: dict[str, str] = {}
+    missing = []
+    for entry, item in truth.items():
+        name = video_id(entry)
+        fitting = next((table[name] for table in tables if name in table), [])
+        if not fitting:
+            missing.append(entry)
+            continue
+        if len(fitting) > 1:
+            raise InputError(
+                f"{item.source}: video {entry} may be {fitting[0].files[0]} or "
+                f"{fitting[1].files[0]}; name it with its folder"
+            )
+        other = taken.setdefault(fitting[0].name, entry)
+        if other != entry:
+            raise InputError(
+                f"{item.source}: {other} and {entry} are both the video "
+                f"{fitting[0].name}; keep one"
+            )
+
+    said = []
+    if missing:
+        said.append(f"in the truth, but not given: {some(missing)}")
+    if without := [source.name for source in found if source.name not in taken]:
+        said.append(f"given, but not in the truth: {some(without)}")
+    return {name: truth[entry] for name, entry in taken.items()}, said
+
+
+def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
+    """Maps to sources: their names, those without extension, ends of their paths."""
+    names, shorter, ends = {}, {}, {}
+    for source in found:
+        names.setdefault(plain(source.name), []).append(source)
+        shorter.setdefault(video_id(source.name), []).append(source)
+        parts = video_id(str(source.files[0].absolute())).split("/")
+        if not source.is_video:
+            parts[-1] = re.sub(r"__\d+$", "", parts[-1])  # the number of a crop
+        for i in range(len(parts)):
+            ends.setdefault("/".join(parts[i:]), []).append(source)
+    return names, shorter, ends
+
+
+def check_truth(
+    found: Sequence[Source],
+    truth: Mapping[str, ground_truth.Truth],
+    stride: int,
+    fps: float | None,
+) -> None:
+    """Looks at the unit of true events before anything is scored.
+
+    Args:
+      found: videos and features.
+      truth: by video.
+      stride: frames per snippet, where features have neither sidecar nor protocol.json.
+      fps: frames per second, where there is none; None if not known.
+
+    Raises:
+      InputError: times that may be frames or seconds (see `data.truth_units`),
+        seconds of features whose times aren't known, or one entry for two videos.
+    """
+    from wsvad_jax.datasets import time_units
+
+    known: list[tuple[ground_truth.Truth, int, float]] = []
+    taken: dict[int, Source] = {}
+    for source in found:
+        if (item := truth_of(source.name, truth)) is None:
+            continue
+        if (other := taken.setdefault(id(item), source)) is not source:
+            raise InputError(
+                f"{item.source}: the events of {ground_truth.video_name(source.name)} "
+                f"may be those of {other.name} or of {source.name}; name videos there "
+                "by their paths below the folder"
+            )
+        timeless = fps is None and not source.is_video and not timed(source)
+        if timeless and item.seconds:
+            raise InputError(
+                f"{item.source}: video {source.name} has events in seconds, but "
+                f"{source.files[0]} has no times; pass --fps, or give frames"
+            )
+        with contextlib.suppress(InputError):  # reported when the file is read
+            known.append((item, *_length(source, stride, fps)))
+    time_units.check(known, stride)
+
+
+def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]:
+    """Returns a video's frames and seconds, 0 unknown, without reading all of it.
+
+    Raises:
+      InputError: it can't be read.
+    """
+    from wsvad_jax.data import feature_files
+
+    if source.is_video:
+        from wsvad_jax.datasets.validation.validate import announced
+
+        frames, seconds, exact = announced(source.files[0])
+        return frames if exact else 0, seconds
+    path = sidecar.sidecar_path(source.files[0])
+    if os.path.isfile(path):
+        side = sidecar.read(path)
+        return side.num_frames, side.duration
+    shape = feature_files.shape_of(source.files[0])
+    stride = stride_of(source, stride)
+    frames = max(shape[:-1], default=0) * stride  # crops are fewer than snippets
+    return frames, frames / fps if fps else 0.0

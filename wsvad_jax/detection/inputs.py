@@ -1,0 +1,319 @@
+"""What detection is given: videos, folders, feature files, and the truth about them."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float16
+
+from wsvad_jax.data import feature_protocols, sidecar
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.walk import Passed
+
+CROP = re.compile(r".+__(\d+)", re.DOTALL)  # name of one file of several
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One video: its file, or the files of its features, one or one a crop."""
+
+    name: str  # path below the folder that was given, without extension
+    files: tuple[pathlib.Path, ...]
+
+    @property
+    def is_video(self) -> bool:
+        return self.files[0].suffix.lower() != ".npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features that were extracted before, and their time."""
+
+    values: Float16[np.ndarray, "N T D"]
+    edges: Float[np.ndarray, "T1"]  # seconds
+    num_frames: int  # 0: not known
+    sidecar: sidecar.Sidecar | None
+    made: FeatureProtocol  # as sidecar or protocol.json says
+
+
+def find(
+    paths: Sequence[str | pathlib.Path], passed: Passed | None = None
+) -> list[Source]:
+    """Finds what is meant by files and folders, in the order given.
+
+    Of a folder all videos below it are taken, or, where there are none, all features.
+
+    Args:
+      paths: files and folders.
+      passed: takes what is passed over in folders; without it the first error about
+        what can't be read is raised.
+
+    Raises:
+      InputError: no such file, nothing in a folder, or two videos of one name.
+    """
+    check_files(paths)
+    found: dict[str, Source] = {}
+    noted = passed or Passed()
+    for given in map(pathlib.Path, paths):
+        look = _folder if given.is_dir() else _file
+        for source in look(given, noted):
+            if source.name in found:
+                other = found[source.name].files[0]
+                raise InputError(
+                    f"{other} and {source.files[0]} are both named {source.name}; "
+                    "rename one, or pass the folder above both"
+                )
+            found[source.name] = source
+    if noted.errors and (passed is None or not found):
+        raise noted.errors[0]
+    return list(found.values())
+
+
+def check_files(
+    paths: Sequence[str | pathlib.Path],
+    instead: str = "pass it as --live {}, which scores it as it comes",
+) -> None:
+    """Raises InputError for a camera, an address or a pipe among files.
+
+    Args:
+      paths: as they were passed.
+      instead: what to do with one, for {}.
+    """
+    for path in map(str, paths):
+        # pathlib makes one slash of two.
+        address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
+        # A pipe that a shell's pattern matched among files is left out by name later.
+        alone = pathlib.Path(path) if len(paths) == 1 else pathlib.Path()
+        device = alone.is_char_device() or alone.is_fifo()
+        if path == "-" or device or (address and not pathlib.Path(path).exists()):
+            what = "an address" if address else "a stream"
+            hint = instead.format(shlex.quote(path))
+            raise InputError(f"{path}: {what}, not a file; {hint}")
+
+
+def _file(path: pathlib.Path, passed: Passed) -> list[Source]:
+    from wsvad_jax.extraction.video_files import a_file
+
+    paths = a_file(path, "a video, a folder or a .npy", passed)
+    return [Source(path.stem, (path,)) for path in paths]
+
+
+def _folder(folder: pathlib.Path, passed: Passed) -> list[Source]:
+    from wsvad_jax.data.feature_files import npy_files
+    from wsvad_jax.extraction.video_files import find_videos, name_videos
+
+    noted, videos, features = Passed(), [], []
+    try:
+        videos = find_videos([folder], noted)
+    except InputError:
+        noted = Passed()
+        if not (features := npy_files(folder, noted)):
+            raise
+    passed.unread += noted.unread
+    passed.errors += noted.errors
+    if not videos:
+        return _by_video(folder, features)
+    named = name_videos(videos, [folder])
+    return [Source(name, (path,)) for name, path in named.items()]
+
+
+def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Source]:
+    """Joins VIDEO__0.npy, VIDEO__1.npy … of one video, see `data.crops`."""
+    from wsvad_jax.data import crops
+
+    index = crops.Index(folder)
+    for path in files:
+        index.add(path.relative_to(folder).as_posix().removesuffix(".npy"), path)
+    return [Source(name, parts) for name, parts in crops.join(index).items()]
+
+
+def axes_of(found: Sequence[Source], crops: int = 0) -> dict[str, "str | InputError"]:
+    """Tells how the axes of features are ordered, all files together; see `data.axes`.
+
+    Args:
+      found: videos, and features by name.
+      crops: number that the model's features have, 0 unknown.
+
+    Returns:
+      axes, or why they can't be known, of the files that have three.
+    """
+    from wsvad_jax.data import axes, feature_files
+
+    shapes: dict[str, tuple[pathlib.Path, tuple[int, ...]]] = {}
+    for source in found:
+        if source.is_video or len(source.files) != 1:
+            continue
+        (path,) = source.files
+        with contextlib.suppress(InputError):  # `read` reports it
+            shape = feature_files.shape_of(path)
+            if len(shape) == 3 and all(shape):
+                shapes[source.name] = path, shape
+    settled = axes.settle(list(shapes.values()), (crops,) if crops else ())
+    return dict(zip(shapes, settled, strict=True))
+
+
+def read(
+    source: Source,
+    fps: float,
+    stride: int = FRAMES_PER_SNIPPET,
+    axes: "str | InputError | None" = None,
+) -> Features:
+    """Reads features, and their time from the sidecar.
+
+    Args:
+      source: of features.
+      fps: frames per second, where there is no sidecar.
+      stride: frames per snippet, where neither it nor a protocol.json says.
+      axes: what `axes_of` returns of it; None: the file decides alone.
+
+    Raises:
+      InputError: a damaged file, crops of different shapes, or another video's sidecar.
+    """
+    first, values = source.files[0], _values(source, axes)
+    T = values.shape[1]
+    path = sidecar.sidecar_path(first)
+    if not os.path.isfile(path):
+        made = stated_of(source, len(values))
+        return Features(
+            values, np.arange(T + 1) * (made.stride or stride) / fps, 0, None, made
+        )
+    found = sidecar.read(path)
+    if len(found.seconds) != T:
+        raise InputError(
+            f"{path}: of {len(found.seconds)} snippets, but {first} has {T}; extract "
+            "the video again"
+        )
+    edges = snippet_edges(np.array(found.seconds), found.duration)
+    return Features(values, edges, found.num_frames, found, found.protocol)
+
+
+def stated_of(source: Source, crops: int = 0) -> FeatureProtocol:
+    """Returns what the protocol.json of features says, the rest being unknown.
+
+    Args:
+      source: of features.
+      crops: number that they hold, 0 unknown.
+
+    Raises:
+      InputError: it has values that no protocol has, or states other crops.
+    """
+    from wsvad_jax.data import axes
+
+    first = source.files[0]
+    where, value = axes.Stated().file_of(first)
+    # One file of several holds one crop, whatever their number.
+    if crops > 1 or not CROP.fullmatch(first.stem):
+        feature_protocols.check_crops(
+            where, value, first, crops or value.get("crops", 0)
+        )
+    return feature_protocols.of(value)
+
+
+def stride_of(source: Source, stride: int) -> int:
+    """Returns frames per snippet of features without a sidecar.
+
+    Args:
+      source: of features.
+      stride: where no protocol.json says, or none that can be read.
+    """
+    with contextlib.suppress(InputError):  # `read` reports it
+        return stated_of(source).stride or stride
+    return stride
+
+
+def _values(
+    source: Source, axes: "str | InputError | None"
+) -> Float16[np.ndarray, "N T D"]:
+    from wsvad_jax.data import feature_files
+
+    parts = [feature_files.read(path) for path in source.files]
+    first = source.files[0]
+    if len({part.shape for part in parts}) > 1:
+        raise InputError(
+            f"{first}: the crops are of different shapes "
+            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
+            "again, or rename the files if they are videos of their own (see "
+            "docs/own_data.md)"
+        )
+    if axes is None:
+        axes = axes_of([source]).get(source.name, "")
+    if isinstance(axes, InputError):
+        raise axes
+    values = np.stack(parts) if len(parts) > 1 else parts[0]
+    values = (
+        np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
+    )
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise InputError(
+            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
+            "[N, T, D] of N crops"
+        )
+    return values
+
+
+def read_all(
+    found: Sequence[Source],
+    fps: float | None,
+    stride: int,
+    *,
+    crops: int = 0,
+    width: int = 0,
+    errors: list[InputError] | None = None,
+) -> Iterator[tuple[Source, Features]]:
+    """Yields the features among the sources, the order of axes decided for all.
+
+    Args:
+      found: videos, which are passed over, and features.
+      fps: frames per second of features without a sidecar; None is 30.
+      stride: frames per snippet, there.
+      crops: number that the model's features have, 0 unknown.
+      width: of the model's features, 0 unknown.
+      errors: takes the errors of what can't be read; None raises the first.
+
+    Raises:
+      InputError: see `read`.
+    """
+    axes = axes_of(found, crops)
+    for source in found:
+        if source.is_video:
+            continue
+        try:
+            features = read(source, fps or 30.0, stride, axes.get(source.name, ""))
+            _check_width(source, features, width)
+        except InputError as e:
+            if errors is None:
+                raise
+            errors.append(e)
+            continue
+        yield source, features
+
+
+def _check_width(source: Source, features: Features, width: int) -> None:
+    _, T, D = features.values.shape
+    if width and width != D:
+        turned = "; are they [width, snippets]? save array.T" if T == width else ""
+        raise InputError(
+            f"{source.files[0]}: features of {T} snippets, {D} wide; the model takes "
+            f"{width} wide ones{turned}"
+        )
+
+
+def timed(source: Source) -> bool:
+    """Whether features have their times beside them."""
+    return os.path.isfile(sidecar.sidecar_path(source.files[0]))
+
+
+def snippet_edges(
+    seconds: Float[np.ndarray, "T"], duration: float
+) -> Float[np.ndarray, "T1"]:
+    """Returns when each snippet begins, and the video's end; the first begins at 0."""
+    edges = np.append(seconds, duration).astype(np.float64)
+    edges[0] = 0
+    return np.maximum.accumulate(edges)

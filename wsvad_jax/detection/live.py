@@ -1,0 +1,384 @@
+"""Scores a live source as it comes: `python -m wsvad_jax.detect --live SOURCE`.
+
+One line of JSON for each snippet and for each event that opens or closes:
+  {"type": "start", …}     the model, the rules, how far it is causal, what --force let in
+  {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
+  {"type": "opened", "start", "class", "score", "time"}
+  {"type": "closed", "start", "end", "class", "score", "peak"}
+  {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
+  {"type": "lost" | "back" | "end", …}
+Times are seconds since the source began; `behind` is how long ago the snippet's last
+frame was there when its line was written, `dropped` the snippets left out so far because
+the source was faster.
+
+A snippet is scored as the newest of a window of the model's T snippets, of which a ring
+keeps the features. Before T are there the window is padded behind, as a video's last
+window is. Nothing else grows with time.
+"""
+
+import copy
+import dataclasses
+import datetime
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Float16, UInt8
+
+from wsvad_jax.detection import events
+from wsvad_jax.extraction.live_stream import PAUSES, Note, Stream, Taken
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wsvad_jax.detection.detector import Detector
+
+CAUSAL = (
+    "a score is that of the newest snippet in a window of the last {T}: it knows nothing "
+    "that comes later. The model was trained on windows in which every snippet sees what "
+    "precedes and what follows it; `detect` on the recorded video scores that way and may "
+    "differ."
+)
+POLL = 0.2  # seconds between looks at whether to stop
+
+
+class Window:
+    """The features of the last T snippets, as a model sees them."""
+
+    def __init__(self, crops: int, T: int, width: int):
+        """Holds nothing yet; memory is fixed from here on."""
+        self.ring = np.zeros((crops, T, width), np.float16)
+        self.count = 0  # snippets so far
+
+    def push(self, feature: Float16[np.ndarray, "N D"]) -> None:
+        """Takes the newest snippet's features in the place of the oldest's."""
+        self.ring[:, self.count % self.ring.shape[1]] = feature
+        self.count += 1
+
+    @property
+    def length(self) -> int:
+        return min(self.count, self.ring.shape[1])
+
+    def features(self) -> Float16[np.ndarray, "1 N T D"]:
+        """Returns the snippets in the order of time, zeros behind the newest."""
+        T = self.ring.shape[1]
+        shift = -(self.count % T) if self.count > T else 0
+        return np.roll(self.ring, shift, axis=1)[None]
+
+
+class Eyes:
+    """The image tower for one snippet at a time."""
+
+    def __init__(self, detector: "Detector"):
+        """Takes the detector's extractor, its batch cut to one snippet's pictures."""
+        self.extractor = copy.copy(detector.extractor)
+        crops = self.extractor.crops
+        # Of a model for windows the card's crop is scored, the others needn't be seen.
+        crop = detector.card.test_crop if detector.mode == "windows" else None
+        self.chosen = slice(crop, None if crop is None else crop + 1)
+        self.crops = crops if crop is None else 1
+        self.frame, self.stride = self.extractor.frame, self.extractor.stride
+        frames = self.stride if self.frame == "mean" else 1
+        self.extractor.batch_size = self.crops * frames
+
+    def see(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
+        """Returns the crops of an `av.VideoFrame` that are scored."""
+        return self.extractor.see(frame)[self.chosen]
+
+    def features(
+        self, pictures: tuple[UInt8[np.ndarray, "N S S 3"], ...]
+    ) -> Float16[np.ndarray, "N D"]:
+        """Returns the features of a snippet, the mean over its pictures."""
+        found = self.extractor.images(np.concatenate(pictures))
+        found = found.reshape(len(pictures), self.crops, -1)
+        return (found.sum(0) / len(pictures)).astype(np.float16)
+
+
+@dataclasses.dataclass
+class Stretch:
+    """A stretch of snippets that is or may become an event."""
+
+    start: float
+    end: float
+    score: float = -1.0
+    peak: float = 0.0
+    classes: Any = 0.0  # sum of the class probabilities
+    after: Any = 0.0  # of the snippets behind its end
+    opened: bool = False
+
+    def add(self, start: float, end: float, score: float, classes: Any) -> None:
+        """Takes the next snippet."""
+        self.end = end
+        self.classes = self.classes + (0.0 if classes is None else classes)
+        if score > self.score:
+            self.score, self.peak = score, (start + end) / 2
+
+    def join(self, later: "Stretch") -> "Stretch":
+        """Returns this one and a later one as one, what is between included."""
+        best = max(self, later, key=lambda s: s.score)  # of equals, the earlier
+        return Stretch(
+            self.start,
+            later.end,
+            best.score,
+            best.peak,
+            classes=self.classes + self.after + later.classes,
+            opened=self.opened,
+        )
+
+
+class Hysteresis:
+    """`events.find_events` with fixed levels, snippet by snippet, in constant memory.
+
+    An event begins with the first snippet of at least `low` of a stretch that reaches
+    `high`, and ends with the last one. It opens as soon as that is known.
+    """
+
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        *,
+        high: float = events.HIGH,
+        low: float | None = None,
+        min_length: float = events.MIN_LENGTH,
+        max_gap: float = events.MAX_GAP,
+        **_: Any,
+    ):
+        """Takes the rules of `events.find_events`; `low` is its fixed level.
+
+        What is relative to a video's usual level is left out: a live source's isn't
+        known yet.
+        """
+        self.class_names = class_names
+        self.high, self.low = high, min(events.LOW, high) if low is None else low
+        self.min_length, self.max_gap = min_length, max_gap
+        self.run: Stretch | None = None  # snippets of at least low, up to the newest
+        self.event: Stretch | None = None  # over, unless one follows within max_gap
+
+    def add(
+        self, start: float, end: float, score: float, classes: Float[Any, "C"] | None
+    ) -> Iterator[dict[str, Any]]:
+        """Takes a snippet; yields the lines of events that open or close with it."""
+        if score >= self.low:
+            self.run = self.run or Stretch(start, end)
+            self.run.add(start, end, score, classes)
+            if self.run.score >= self.high:
+                yield from self._confirmed(self.run)
+            return
+        if self.run and self.run.score >= self.high:
+            self.event = self.run
+        elif self.run and self.event:
+            self.event.after = self.event.after + self.run.classes
+        self.run = None
+        if self.event:
+            self.event.after = self.event.after + (0.0 if classes is None else classes)
+            if not self.max_gap or end - self.event.end > self.max_gap:
+                yield from self._over()
+
+    def close(self) -> Iterator[dict[str, Any]]:
+        """Ends what is open, since no snippet follows."""
+        if self.run and self.run.score >= self.high:
+            self.event = self.run
+        self.run = None
+        if self.event:
+            yield from self._over()
+
+    def _confirmed(self, run: Stretch) -> Iterator[dict[str, Any]]:
+        if self.event and run.start - self.event.end <= self.max_gap:
+            run = self.run = self.event.join(run)
+            self.event = None
+        elif self.event:
+            yield from self._over()
+        if not run.opened and run.end - run.start >= self.min_length:
+            run.opened = True
+            found = self._event(run)
+            del found["peak"], found["end"]
+            yield {"type": "opened", **found, "time": round(run.end, 3)}
+
+    def _over(self) -> Iterator[dict[str, Any]]:
+        event, self.event = self.event, None
+        if event and event.end - event.start >= self.min_length:
+            yield {"type": "closed", **self._event(event)}
+
+    def _event(self, stretch: Stretch) -> dict[str, Any]:
+        classes = None
+        if np.ndim(stretch.classes):
+            classes = np.asarray(stretch.classes)[None]
+        return {
+            "start": round(stretch.start, 3),
+            "end": round(stretch.end, 3),
+            "class": events.category(classes, self.class_names, 0, 1),
+            "score": round(stretch.score, 4),
+            "peak": round(stretch.peak, 3),
+        }
+
+
+class Live:
+    """A detector that watches: snippets in, lines out."""
+
+    def __init__(self, detector: "Detector", **rules: Any):
+        """Compiles what a snippet needs, so that the first doesn't wait for it."""
+        self.detector, self.eyes = detector, Eyes(detector)
+        self.window = Window(self.eyes.crops, detector.T, detector.width)
+        self.events = Hysteresis(detector.class_names, **rules)
+        size = self.eyes.extractor.config.image_size
+        blank = np.zeros((self.eyes.crops, size, size, 3), np.uint8)
+        self.eyes.features((blank,))
+        one = np.ones(1, np.int32)
+        detector.score_windows(self.window.features(), one)
+
+    def start(self, source: str) -> dict[str, Any]:
+        """Returns the first line."""
+        detector, rules = self.detector, self.events
+        said = {"force": "; ".join(detector.forced), "note": detector.random_note}
+        return {
+            "type": "start",
+            "source": source,
+            "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "checkpoint": str(detector.folder),
+            "model": detector.meta["model"],
+            "classes": list(detector.class_names),
+            "window": detector.T,
+            "stride": self.eyes.stride,
+            "high": rules.high,
+            "low": rules.low,
+            "min_length": rules.min_length,
+            "max_gap": rules.max_gap,
+            "causal": CAUSAL.format(T=detector.T),
+            "features": self.eyes.extractor.encoder,
+            **{name: text for name, text in said.items() if text},
+        }
+
+    def add(self, taken: Taken) -> Iterator[dict[str, Any]]:
+        """Encodes and scores a snippet; yields its line and those of events."""
+        self.window.push(self.eyes.features(taken.snippet.pictures))
+        n = self.window.length
+        scores = self.detector.score_windows(
+            self.window.features(), np.array([n], np.int32)
+        )
+        anomaly, classes = float(scores["anomaly"][0, n - 1]), None
+        line = {
+            "type": "snippet",
+            "time": round(taken.start, 3),
+            "end": round(taken.end, 3),
+            "anomaly": round(anomaly, 6),
+        }
+        if "classes" in scores:
+            classes = scores["classes"][0, n - 1]
+            line["class"] = self.detector.class_names[int(np.argmax(classes))]
+        line["behind"] = round(time.monotonic() - taken.ready, 3)
+        yield line | {"dropped": taken.dropped}
+        yield from self.events.add(taken.start, taken.end, anomaly, classes)
+
+
+def run(
+    detector: "Detector",
+    source: str,
+    *,
+    pace: float = 1.0,
+    pauses: tuple[float, float] = PAUSES,
+    out: Any = None,
+    stop: threading.Event | None = None,
+    **rules: Any,
+) -> int:
+    """Watches a source until it ends or is to stop; returns the snippets scored.
+
+    Args:
+      detector: the model.
+      source: a camera's device, an address, a file, or - for standard input.
+      pace: of a file: 1 is real time, 2 twice as fast. 0 is as fast as can be, and
+        nothing is dropped, whatever the source.
+      pauses: seconds before a lost source is opened again, and at most.
+      out: the text file that the lines go to, each at once; None is standard output.
+      stop: ends the watch when it is set.
+      **rules: of `events.find_events`; `rise` and `share` have no meaning here.
+
+    Raises:
+      InputError: no such source, or it holds no video.
+    """
+    events.check_rules(**rules)
+    stop = stop or threading.Event()
+    live = Live(detector, **rules)
+    encoding = getattr(out or sys.stdout, "encoding", None) or "utf-8"
+    unicode = encoding.lower().startswith("utf")
+    with Stream(
+        source,
+        frame=live.eyes.frame,
+        stride=live.eyes.stride,
+        see=live.eyes.see,
+        pace=pace,
+        pauses=pauses,
+    ) as stream:
+        for line in _lines(live, stream, stop):
+            # Letters that the output's encoding lacks are escaped as JSON does it.
+            text = json.dumps(line, ensure_ascii=not unicode)
+            print(text, file=out, flush=True)
+    return live.window.count
+
+
+def _lines(
+    live: Live, stream: Stream, stop: threading.Event
+) -> Iterator[dict[str, Any]]:
+    yield live.start(stream.source)
+    ended = "stopped"
+    while not stop.is_set():
+        item = stream.take(POLL)
+        if isinstance(item, Taken):
+            yield from live.add(item)
+        elif isinstance(item, Note):
+            if item.error:
+                raise item.error
+            if item.kind == "ended":
+                damage = f" ({item.reason})" if item.reason else ""
+                ended = f"the source ended{damage}"
+                break
+            yield from _told(live, item)
+    yield from live.events.close()
+    yield {
+        "type": "end",
+        "reason": ended,
+        "snippets": live.window.count,
+        "dropped": stream.dropped,
+    }
+
+
+def _told(live: Live, note: Note) -> Iterator[dict[str, Any]]:
+    """Lines about a lost source: what happens next isn't known, so events end."""
+    if note.kind == "lost":
+        yield from live.events.close()
+        yield {"type": "lost", "reason": note.reason, "again_in": note.wait}
+    elif note.kind == "remark":
+        yield {"type": "remark", "remark": note.reason}
+    else:
+        yield {"type": note.kind}
+
+
+def main(
+    detector: "Detector", known: "argparse.Namespace", rules: Mapping[str, Any]
+) -> int:
+    """Runs `detect --live`; SIGINT and SIGTERM end it with its last lines written.
+
+    Args:
+      detector: the model.
+      known: `live`, the source, and `pace`.
+      rules: of `events.find_events`.
+    """
+    stop = threading.Event()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGINT, signal.SIGTERM):
+            before[name] = signal.signal(name, lambda *_: stop.set())
+    try:
+        run(detector, known.live, pace=known.pace, stop=stop, **rules)
+    except BrokenPipeError:
+        # What read the lines is gone, and Python would fail again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    return 0

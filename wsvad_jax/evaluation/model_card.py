@@ -1,0 +1,111 @@
+"""The MODEL_CARD.md that training leaves in its workdir."""
+
+import importlib.resources
+import pathlib
+import string
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.results.results_table import NAMES
+from wsvad_jax.utils.files import read_json, write_text
+from wsvad_jax.utils.text import percent
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.records import FeatureProtocol
+    from wsvad_jax.experiment.build import Recipe
+
+CLEAN = (
+    "The test set was not looked at before these weights were chosen (protocol clean)."
+)
+PAPER = (
+    "The test set picked these weights (protocol paper), as in the released code: the "
+    "numbers are higher than on videos that nobody chose by, and don't compare with "
+    "those of protocol clean."
+)
+UNKNOWN = "The dataset's owner states no licence here; ask before you pass on results."
+
+
+def write(
+    path: pathlib.Path,
+    recipe: "Recipe",
+    meta: Mapping[str, Any],
+    results: Mapping[str, Any],
+) -> None:
+    """Writes the card of a trained model.
+
+    Args:
+      path: of the file.
+      recipe: that was trained.
+      meta: of the model folder.
+      results: content of results.json.
+    """
+    dataset, made = recipe.dataset, recipe.dataset.protocol
+    paper = (recipe.paper.__doc__ or "").splitlines()[0].partition(": ")[2]
+    versions = results["versions"]
+    text = string.Template(_template()).substitute(
+        model=meta["model"],
+        dataset=_plain(dataset.card.name),
+        paper=paper.rstrip("."),
+        content=dataset.content[:16],
+        features=f"{_plain(made.encoder)}, {dataset.width} wide, {made.stride} frames per "
+        f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}"
+        f"{_settings(made)}",
+        classes=", ".join(map(_plain, dataset.card.class_names)),
+        protocol=recipe.config.protocol,
+        selection=meta["selection"],
+        step=meta["step"],
+        seed=recipe.config.seed,
+        versions=", ".join(f"{name} {v}" for name, v in versions.items()),
+        device=results["device"],
+        metrics=_table(results),
+        comparison=PAPER if recipe.config.protocol == "paper" else CLEAN,
+        licence=_licence(dataset.path),
+        notes=_notes(results),
+    )
+    write_text(path, text)
+
+
+def _settings(made: "FeatureProtocol") -> str:
+    """Returns how the encoder was used, where that isn't as OpenAI's models are."""
+    from wsvad_jax.data import feature_protocols
+
+    unlike = feature_protocols.unlike_openai(made.encoder_settings)
+    return f"; {_plain(unlike)}" if unlike else ""
+
+
+def _notes(results: Mapping[str, Any]) -> str:
+    """Returns what a reader must know before the numbers, a paragraph each."""
+    said = []
+    if note := results.get("random_weights"):
+        said.append(f"**{note[:1].upper()}{note[1:]}.**\n\n")
+    if differs := results.get("forced"):
+        said.append(
+            f"**Scored with --force on features made in another way: {differs}.**\n\n"
+        )
+    return "".join(map(_plain, said))
+
+
+def _template() -> str:
+    folder = importlib.resources.files("wsvad_jax").joinpath("assets")
+    return folder.joinpath("model_card.md").read_text(encoding="utf-8")
+
+
+def _licence(folder: pathlib.Path) -> str:
+    """Returns what the dataset's metadata says, in a sentence."""
+    info = read_json(folder / "dataset_info.json")
+    found = info.get("redistributionInfo", {}).get("license", "")
+    return f"{found.rstrip('.')}." if found else UNKNOWN
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    rows = ["| metric | % |", "|---|---:|"]
+    for key, name in NAMES.items():
+        value = results.get(key)
+        if isinstance(value, float):
+            rows.append(f"| {name} | {percent(value)} |")
+    return "\n".join(rows)
+
+
+def _plain(name: str) -> str:
+    """Names come from files of others: they are to be neither columns nor markup."""
+    return name.replace("|", "\\|").replace("<", "&lt;")

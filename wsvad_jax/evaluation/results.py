@@ -1,0 +1,250 @@
+"""Scores a test set with given weights and writes results.json, scores.npz and pictures."""
+
+import pathlib
+import platform
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.experiment.validation import read_config
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.metrics.frame_level import EvalVideo
+
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def evaluate_model(
+    config: "ConfigDict",
+    checkpoint: pathlib.Path,
+    workdir: pathlib.Path,
+    data_dir: str | None = None,
+    *,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Scores the recipe's test set with the model in `checkpoint`.
+
+    Returns the content of `workdir`/results.json.
+
+    Args:
+      config: the recipe.
+      checkpoint: the model's folder.
+      workdir: where the results go.
+      data_dir: where prepared datasets are.
+      force: scores features or prompts of another kind than the training's, too; the
+        results then say how they differ, under `forced`.
+
+    Raises:
+      InputError: the model is of another recipe, its shapes don't fit, or the dataset's
+        features were made in another way than those of the training.
+    """
+    from wsvad_jax.evaluation.scorer import Scorer, score_split
+    from wsvad_jax.experiment.build import check_params, open_recipe
+    from wsvad_jax.parallel import multihost
+    from wsvad_jax.results import run_data
+    from wsvad_jax.weights.model_folder import load_params
+
+    params, batch_stats, meta = load_params(checkpoint)
+    if meta["model"] != config.model_name:
+        raise InputError(
+            f"{checkpoint} holds a {meta['model']} model, but the recipe is for "
+            f"{config.model_name}; pass the recipe that it was trained with"
+        )
+    own_clip = checkpoint / "clip"
+    if "clip" in config and (own_clip / "vocab.json").is_file():
+        # A converted file brings the text tower that it was trained with.
+        config.clip = str(own_clip)
+    recipe = open_recipe(config, data_dir)
+    data = run_data.describe(recipe.dataset, recipe.tower)
+    trained_here = (workdir / "config.json").is_file()
+    if trained_here:
+        check_data(workdir, data, checkpoint)
+    check_params(recipe, params, str(checkpoint))
+    forced = _check_protocol(recipe, meta, checkpoint, force)
+    videos = score_split(recipe, Scorer(recipe), params, batch_stats)
+    if not trained_here and multihost.is_first():
+        write_json(workdir / run_data.FILE, data)
+    return write_results(recipe, videos, workdir, meta | {"forced": forced}, [])
+
+
+def _check_protocol(
+    recipe: "Recipe", meta: dict[str, Any], checkpoint: pathlib.Path, force: bool
+) -> str:
+    """Returns how features and prompts differ from the training's, if that is let in."""
+    from wsvad_jax.data import feature_protocols
+    from wsvad_jax.weights.trained_model import tower_settings_difference
+
+    # A model for windows scores one crop, which the dataset's card names and has.
+    dataset, wanted = recipe.dataset, feature_protocols.of(meta.get("features"))
+    crop = dataset.card.test_crop if recipe.config.eval.mode == "windows" else None
+    said = [feature_protocols.difference(dataset.protocol, wanted, crop=crop)]
+    if recipe.tower:
+        tower = recipe.tower
+        said.append(tower_settings_difference(tower["hash"], tower["settings"], meta))
+    differs = "; ".join(part for part in said if part)
+    if differs and not force:
+        raise InputError(
+            f"{dataset.path}: made in another way than the features that {checkpoint} "
+            f"was trained on: {differs}; make them in that way, or pass --force"
+        )
+    if differs:
+        print(f"--force lets in another way of making: {differs}", file=sys.stderr)
+    return differs
+
+
+def check_data(
+    workdir: pathlib.Path, data: dict[str, Any], checkpoint: pathlib.Path
+) -> None:
+    """Raises InputError if `workdir` was trained on other data than is to be scored.
+
+    New results would take the place of those of the training.
+    """
+    from wsvad_jax.parallel import multihost
+    from wsvad_jax.results import run_data
+
+    advice = (
+        "to score its model on the data as it is now, pass --config, --checkpoint "
+        f"{checkpoint} and another --workdir"
+    )
+    if not run_data.check(workdir, data, advice) and multihost.is_first():
+        print(
+            f"{workdir} doesn't say which data it was trained on; nothing was compared",
+            file=sys.stderr,
+        )
+
+
+def write_results(
+    recipe: "Recipe",
+    videos: Sequence["EvalVideo"],
+    workdir: pathlib.Path,
+    meta: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Writes results.json, scores.npz and report.png; prints the table.
+
+    Args:
+      recipe: that scored the videos.
+      videos: the scored test set.
+      workdir: where the files go.
+      meta: of the model: `step`, `selection`, and `forced`, what --force let in.
+      history: lines of metrics.jsonl, for the loss curves.
+
+    Of several processes the first does it; the others wait, and return {}.
+    """
+    from wsvad_jax.evaluation import model_card, plots
+    from wsvad_jax.metrics.curves import curves
+    from wsvad_jax.parallel import multihost
+    from wsvad_jax.results.results_table import results_table
+
+    if not multihost.is_first():
+        multihost.wait("results")
+        return {}
+
+    config, card = recipe.config, recipe.dataset.card
+    results = results_of(recipe, videos, meta)
+    write_scores(workdir / "scores.npz", videos)
+    found = curves(videos, card.class_names, card.stride)
+    write_json(workdir / "curves.json", found, indent=None)
+    plots.report_png(
+        workdir / "report.png",
+        videos,
+        history,
+        title=f"{config.model_name} on {card.name}, seed {config.seed}",
+        class_names=card.class_names,
+        stride=card.stride,
+    )
+    if (workdir / "model").is_dir():  # trained here
+        model_card.write(workdir / "MODEL_CARD.md", recipe, meta, results)
+    # Last, since a run with results is finished.
+    write_json(workdir / "results.json", results)
+    print(results_table(results))
+    print(f"results.json, scores.npz and report.png are in {workdir}")
+    multihost.wait("results")
+    return results
+
+
+def results_of(
+    recipe: "Recipe", videos: Sequence["EvalVideo"], meta: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the content of results.json; see `write_results`."""
+    from wsvad_jax.metrics import frame_level
+
+    config, card = recipe.config, recipe.dataset.card
+    said = {"forced": meta.get("forced"), "random_weights": recipe.random_note}
+    results = frame_level.evaluate(
+        videos,
+        card.class_names,
+        normal_truth=config.eval.normal_truth,
+        stride=card.stride,
+    )
+    if remarks := meta.get("remarks"):
+        results["remarks"] = list(remarks)
+    return results | {
+        "model": config.model_name,
+        "dataset": card.name,
+        "seed": config.seed,
+        "protocol": config.protocol,
+        "selection": meta.get("selection", ""),
+        "without_place": recipe.without_place,
+        "checkpoint": meta.get("checkpoint", ""),
+        "step": meta.get("step"),
+        "versions": versions(),
+        "device": device(),
+        **{name: text for name, text in said.items() if text},
+    }
+
+
+def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
+    """Writes each video's curves: VIDEO/anomaly, VIDEO/classes and those of branches."""
+    import numpy as np
+
+    arrays = {}
+    for v in videos:
+        arrays[f"{v.video}/anomaly"] = v.anomaly
+        if v.classes is not None:
+            arrays[f"{v.video}/classes"] = v.classes
+        for name, curve in v.extra.items():
+            arrays[f"{v.video}/anomaly_{name}"] = curve
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of what computes the numbers."""
+    from importlib.metadata import version
+
+    from wsvad_jax import __version__
+
+    found = {"wsvad_jax": __version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def device() -> str:
+    """Returns what the numbers were computed on, as 'cpu (2 × cpu)'."""
+    import jax
+
+    devices = jax.devices()
+    return f"{devices[0].platform} ({len(devices)} × {devices[0].device_kind})"
+
+
+def saved_config(workdir: pathlib.Path, rest: Sequence[str]) -> "ConfigDict":
+    """Returns the recipe that a workdir was trained with."""
+    from ml_collections import ConfigDict
+
+    if rest:
+        raise InputError(
+            f"unexpected argument {rest[0]!r}; the recipe is the workdir's own, or "
+            "pass --config and --checkpoint"
+        )
+    if not (workdir / "config.json").is_file():
+        raise InputError(
+            f"{workdir}: no config.json here; pass a workdir that training left, or "
+            "--config and --checkpoint"
+        )
+    return ConfigDict(read_config(workdir / "config.json"))

@@ -1,0 +1,253 @@
+"""A recipe's parts, opened and checked: dataset, model, prompts, devices.
+
+Training and scoring both begin here, so that they can't disagree about the length of a
+window, the text tower or the classes.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.experiment import validation
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import cache_dir
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.clip.prompts import TextInputs
+    from wsvad_jax.clip.snapshot import Snapshot
+    from wsvad_jax.data.tfds_builder import Dataset
+
+LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A recipe's model with all that it reads beside features: enough to score."""
+
+    config: "ConfigDict"
+    paper: ModuleType  # a module of wsvad_jax.models
+    model: Any  # its linen module
+    text: "TextInputs | None"  # None: the model reads no prompts
+    tower: dict[str, Any] | None  # whose text tower: clip (a name), hash, settings
+    T: int  # snippets a window
+    width: int  # of the features
+    mesh: "Mesh"
+
+    @property
+    def plan(self) -> "ConfigDict":
+        """Epochs, batch, optimisers and selection of the protocol in force."""
+        return self.config[self.config.protocol]
+
+    @property
+    def without_place(self) -> bool:
+        """Whether scores are rid of what comes from the place in the window alone."""
+        plan = self.config.get(self.config.protocol, {})
+        return self.config.eval.mode == "windows" and plan.get("without_place", False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Network):
+    """What a config names, ready to train or to score a dataset."""
+
+    dataset: "Dataset"
+
+    @property
+    def random_note(self) -> str:
+        """Says in a sentence where towers of random weights are used, "" where not."""
+        from wsvad_jax.data import feature_protocols
+
+        return feature_protocols.random_note(self.dataset.protocol, self.tower)
+
+
+def open_recipe(
+    config: "ConfigDict", data_dir: "str | os.PathLike | None" = None
+) -> Recipe:
+    """Opens what `config` names; makes the demo dataset where it is missing.
+
+    Raises:
+      InputError: an unknown model, protocol or dataset, a config key that the model
+        doesn't have, or sizes that don't fit each other.
+    """
+    from wsvad_jax.data.tfds_builder import open_dataset
+    from wsvad_jax.datasets import registry
+    from wsvad_jax.parallel.mesh import make_mesh
+
+    paper = paper_of(config)
+    model = build_model(config)
+    dataset = open_dataset(registry.resolve(config.data.name, data_dir))
+    T = window_length(config, dataset)
+    text, tower = open_text(config, dataset) if "clip" in config else (None, None)
+    recipe = Recipe(
+        config,
+        paper,
+        model,
+        text,
+        tower,
+        T,
+        dataset.width,
+        make_mesh(dict(config.get("mesh", {}))),
+        dataset,
+    )
+    if recipe.random_note:
+        print(f"note: {recipe.random_note}{_hint(recipe)}", file=sys.stderr)
+    return recipe
+
+
+def _hint(recipe: Recipe) -> str:
+    if recipe.config.get("clip") == "auto" and not recipe.dataset.card.clip:
+        return (
+            "; the dataset's card names no CLIP model (--config.clip=NAME takes a real "
+            "one)"
+        )
+    return ""
+
+
+def paper_of(config: "ConfigDict") -> ModuleType:
+    """Returns the module of the recipe's model.
+
+    Raises:
+      InputError: an unknown model, or a value outside its range.
+    """
+    from wsvad_jax.models import MODELS
+
+    if config.model_name not in MODELS:
+        raise InputError(
+            f"model_name is {config.model_name!r}; the models are {', '.join(MODELS)}"
+        )
+    validation.check(config)
+    return MODELS[config.model_name]
+
+
+def build_model(config: "ConfigDict") -> Any:
+    """Returns the recipe's linen module; `config.model` holds its fields.
+
+    Raises:
+      InputError: the model has no such field, or a value is outside its range.
+    """
+    from wsvad_jax.models import MODELS
+
+    Model = MODELS[config.model_name].Model
+    fields = {f.name for f in dataclasses.fields(Model)} - {"parent", "name"}
+    if unknown := sorted(set(config.model) - fields):
+        raise InputError(
+            f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
+            f"fields are {', '.join(sorted(fields))}"
+        )
+    own = getattr(MODELS[config.model_name], "RANGES", {})
+    validation.check(config.model, {"dtype": DTYPES, **own}, "config.model.")
+    return Model(**config.model)
+
+
+def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
+    """Returns T: the recipe's, or what the longest training video asks for."""
+    window = config.model.get("attn_window", 1)
+    T = config.data.length
+    if not T:
+        longest = max(e.num_snippets for e in dataset.split("train").entries)
+        T = -(-min(longest, LONGEST) // window) * window
+    if T % window:
+        raise InputError(
+            f"config.model.attn_window {window} doesn't divide the {T} snippets of a "
+            "window (config.data.length); choose a length that is a multiple of it"
+        )
+    if "attn_window" in config.model and config.eval.mode == "whole":
+        raise InputError(
+            f"config.eval.mode is 'whole', but {config.model_name} learns positions in "
+            f"windows of {T} snippets and knows no others; leave it at windows"
+        )
+    return T
+
+
+def open_text(
+    config: "ConfigDict", dataset: "Dataset"
+) -> tuple["TextInputs", dict[str, Any]]:
+    """Returns the card's prompts with the text tower that the recipe names, and whose.
+
+    `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
+    that the dataset's features came from, where its card names one, else 'random'.
+
+    Raises:
+      InputError: no name, or no CLIP snapshot there.
+    """
+    from wsvad_jax.clip.prompts import text_inputs
+    from wsvad_jax.clip.snapshot import load
+
+    name = config.clip
+    if name == "auto":
+        name = dataset.card.clip or "random"
+    if not name:
+        raise InputError(
+            "config.clip is empty; expected auto, random, a hub name or the folder of a "
+            "CLIP snapshot"
+        )
+    place = name
+    if name == "random":
+        place = str(random_snapshot(dataset.width))
+    elif dataset.card.clip == name and (dataset.path / name).is_dir():
+        # A card may name a folder in its dataset.
+        name = place = str((dataset.path / name).resolve())
+    snapshot = load(place)
+    tower = tower_of_snapshot(name, snapshot)
+    return text_inputs(snapshot, dataset.card.prompts), tower
+
+
+def tower_of_snapshot(name: str, snapshot: "Snapshot") -> dict[str, Any]:
+    """Returns what a model folder notes of the text tower that prompts go through."""
+    settings = snapshot.text_settings
+    return {"clip": name, "hash": snapshot.text_hash, "settings": settings}
+
+
+def random_snapshot(width: int) -> pathlib.Path:
+    """Returns a cached CLIP snapshot of random weights, projecting to `width`."""
+    from wsvad_jax.clip.random_snapshot import write_random_snapshot
+    from wsvad_jax.clip.towers import TextConfig, VisionConfig
+
+    directory = cache_dir() / "clip" / f"random-{width}"
+    if not (directory / "config.json").is_file():  # which is written last
+        text = TextConfig(514, 128, 512, 4, 2, 77, width, eos_token_id=513)
+        vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
+        write_random_snapshot(directory, text=text, vision=vision, seed=0)
+    return directory
+
+
+def settings(config: "ConfigDict") -> dict[str, Any]:
+    """Returns what a run depends on: not a study's list of seeds, nor the devices."""
+    return {k: v for k, v in config.to_dict().items() if k not in ("seeds", "mesh")}
+
+
+def check_params(recipe: Network, params: Any, source: str) -> None:
+    """Raises InputError unless `params` have the names and shapes of the recipe's."""
+    import jax
+    import jax.numpy as jnp
+
+    def init(text):
+        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
+        x = jnp.zeros((2, 1, recipe.T, recipe.width))
+        n = jnp.ones(2, jnp.int32)
+        return recipe.model.init(rngs, x, n, text, train=True)["params"]
+
+    wanted = _shapes(jax.eval_shape(init, recipe.text))
+    found = _shapes(params)
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                f"{source}: {name} is {found.get(name, 'missing')}, the recipe asks "
+                f"for {wanted.get(name, 'none')}; pass the recipe and dataset that "
+                "the model was made for"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(p, simple=True, separator="/"): x.shape for p, x in leaves
+    }

@@ -1,0 +1,229 @@
+"""Reads a recipe from `--config FILE[:DATASET]` and `--config.KEY=VALUE` flags."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax.utils import flags
+from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+
+def load_config(
+    arguments: str | os.PathLike | Sequence[str],
+    data_dir: str | os.PathLike | None = None,
+    *,
+    flags: Sequence[str] = (),
+    other_data: bool = False,
+) -> "ConfigDict":
+    """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as ml_collections.
+
+    FILE is a path, or the name of a recipe that comes with the package ('dsanet'). The
+    recipe follows the dataset's card: the path of a prepared UCF-Crime gets the recipe
+    of ucf. The config is locked: a key that the recipe doesn't have is an error.
+
+    Args:
+      arguments: flags, or a recipe alone, as 'dsanet:ucf'.
+      data_dir: folder of prepared datasets, in which DATASET may be a name; None is
+        the cache's.
+      flags: other flags of the program, named where one is misspelt.
+      other_data: whether `--config.data.name` may name a dataset that the recipe isn't
+        made for, which is then said on standard error.
+
+    Raises:
+      InputError: no such file, an unknown key, a value of another type, or a recipe
+        that isn't made for the dataset.
+    """
+    if isinstance(arguments, os.PathLike):
+        arguments = f"--config={os.fspath(arguments)}"
+    if isinstance(arguments, str):
+        whole = arguments.startswith("--")
+        arguments = [arguments if whole else f"--config={arguments}"]
+    arguments = [_with_path(a) for a in _joined(arguments)]
+    _check_flags(arguments, flags)
+    given = next((a for a in reversed(arguments) if a.startswith("--config=")), "")
+    file, dataset, recipe = _recipe_of(given, data_dir)
+    if recipe != dataset:
+        arguments = [f"{file}:{recipe}" if a == given else a for a in arguments]
+
+    config = _read(arguments)
+    named = any(a.startswith("--config.data.name") for a in arguments)
+    if recipe != dataset and not named:
+        config.data.name = dataset
+    if named:
+        made_for = recipe or str(_read([given]).data.name)
+        _check_fit(made_for, str(config.data.name), data_dir, other_data)
+    elif _lacks(file, recipe, config):
+        print(
+            f"{file.removeprefix('--config=')} has no recipe of its own for {recipe}: "
+            "the one for small folders is taken",
+            file=sys.stderr,
+        )
+    return config
+
+
+def plain_recipe(name: str, dataset: str) -> "ConfigDict":
+    """Returns a recipe of the package as it is, for a dataset's name.
+
+    Raises:
+      InputError: there is no such recipe.
+    """
+    return _read([_with_path(f"--config={name}:{dataset}")])
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Writes `--config RECIPE` as one argument."""
+    joined = list(arguments)
+    while "--config" in joined[:-1]:
+        i = joined.index("--config")
+        joined[i : i + 2] = [f"--config={joined[i + 1]}"]
+    return joined
+
+
+def _recipe_of(given: str, data_dir: str | os.PathLike | None) -> tuple[str, str, str]:
+    """Returns --config=FILE, DATASET, and the name that FILE knows the dataset by."""
+    file, colon, dataset = given.partition(":")
+    if not colon or not dataset:
+        return file, dataset, dataset
+    from wsvad_jax.datasets import registry
+
+    return file, dataset, registry.recipe_name(dataset, data_dir)
+
+
+def _check_fit(
+    made_for: str,
+    name: str,
+    data_dir: str | os.PathLike | None,
+    allowed: bool,
+) -> None:
+    """Holds the dataset that `--config.data.name` names against the recipe's.
+
+    Raises:
+      InputError: one of them is a public set, and the other isn't the same.
+    """
+    from wsvad_jax.datasets import registry
+
+    known = (registry.DEMO, *registry.PUBLIC)
+    found = registry.recipe_name(name, data_dir)
+    if found != registry.DEMO and not registry.is_prepared(name, data_dir):
+        return  # opening it says so
+    a, b = (x if x in known else "a folder of your own" for x in (made_for, found))
+    if a == b:
+        return
+    text = f"--config.data.name={name} is {b}, but the recipe is that of {a}"
+    if allowed or not {a, b} & set(registry.PUBLIC):
+        print(text, file=sys.stderr)
+        return
+    raise InputError(f"{text}; pass the dataset with it: --config RECIPE:{name}")
+
+
+def _lacks(file: str, recipe: str, config: "ConfigDict") -> bool:
+    """Whether a recipe treats a public set as it treats any folder."""
+    from wsvad_jax.datasets import registry
+
+    if recipe not in registry.PUBLIC:
+        return False
+    named, other = (_read([f"{file}:{name}"]).to_dict() for name in (recipe, "folder"))
+    named["data"]["name"] = other["data"]["name"]
+    return named == other
+
+
+def _read(arguments: Sequence[str]) -> "ConfigDict":
+    import ml_collections
+    from absl import flags
+    from ml_collections import config_flags
+
+    # A private FlagValues: nothing is registered globally, so tests and notebooks can
+    # call this as often as they like.
+    values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
+    config_flags.DEFINE_config_file(
+        "config", flag_values=values, lock_config=True, sys_argv=argv
+    )
+    try:
+        rest = values(argv)[1:]
+        config = values.config if values["config"].present else None
+    except OSError as e:
+        raise InputError(f"--config {e.filename}: {e.strerror}") from None
+    except InputError:
+        raise
+    except (KeyError, AttributeError) as e:
+        raise InputError(_unknown_key(arguments) or f"--config: {e!r}") from None
+    except (flags.Error, ValueError, TypeError) as e:
+        raise InputError(f"--config: {' '.join(str(e).split())}") from None
+    if rest:
+        raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(
+            "--config is missing; pass a recipe and its dataset: --config dsanet:demo"
+        )
+    return config
+
+
+def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
+    """Raises InputError for a flag that isn't the recipe's, naming what may be meant."""
+    from wsvad_jax.utils.text import flatten
+
+    strange = [a for a in arguments if a.startswith("-") and a[:8] != "--config"]
+    strange += [a for a in arguments if a[:8] == "--config" and a[8:9] not in "=."]
+    if not strange:
+        return
+    word = strange[0].partition("=")[0]
+    recipe = [a for a in arguments if a.startswith("--config=")]
+    keys = list(flatten(_read(recipe).to_dict())) if recipe else []
+    # The protocol in force comes first.
+    meant = sorted(
+        flags.keys_meant(word, keys), key=lambda k: not k.startswith("clean")
+    )
+    found = [f"--config.{key}" for key in meant]
+    if not found and (near := flags.close(word, [*own, "--config"])):
+        found = [near]
+    hint = f"; did you mean {' or '.join(found)}?" if found else ""
+    raise InputError(
+        f"{word}: no flag of this program{hint or '; --help lists what there is'}"
+    )
+
+
+def _with_path(argument: str) -> str:
+    """Puts a recipe's path in the place of its name in `--config=NAME[:DATASET]`.
+
+    Raises:
+      InputError: neither a file nor a recipe's name.
+    """
+    flag, _, value = argument.partition("=")
+    name, colon, dataset = value.partition(":")
+    if flag != "--config" or pathlib.Path(name).is_file():
+        return argument
+    package = pathlib.Path(__file__).parent.parent
+    # Beside the package in a checkout, within it where a wheel was installed.
+    folders = [package / "configs", package.parent / "configs"]
+    for folder in folders:
+        if name.isidentifier() and (folder / f"{name}.py").is_file():
+            return f"{flag}={folder / name}.py{colon}{dataset}"
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.py")})
+    raise InputError(
+        f"--config {name}: no such file; pass a recipe's path or one of the names "
+        f"{', '.join(known)}"
+    )
+
+
+def _unknown_key(arguments: Sequence[str]) -> str:
+    """Says which `--config.KEY=VALUE` names a key that the recipe doesn't have."""
+    recipe = _read([a for a in arguments if a.startswith("--config=")])
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if not argument.startswith("--config."):
+            continue
+        node, path = recipe, "config"
+        for key in name.split(".")[1:]:
+            keys = node.keys() if hasattr(node, "keys") else ()
+            if key not in keys:
+                return (
+                    f"--{name}: the recipe has no such key; {path} has "
+                    f"{', '.join(keys) or 'none'}"
+                )
+            node, path = node[key], f"{path}.{key}"
+    return ""

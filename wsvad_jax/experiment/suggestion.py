@@ -1,0 +1,81 @@
+"""The recipe that suits a dataset, and the command that trains it as printed."""
+
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+from wsvad_jax.experiment import config
+from wsvad_jax.utils import flags
+
+if TYPE_CHECKING:
+    from wsvad_jax.datasets.validation.report import Findings
+
+FIRST = "dsanet"
+OWN = "a folder"  # any name that no recipe knows
+# Of the public sets, those that DSANet's paper has no recipe for.
+OTHERS = {"shanghaitech": "clip_tsa"}
+
+
+def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
+    """Returns a recipe that trains on such features, and why if it isn't DSANet's.
+
+    Args:
+      name: by which recipes know the dataset, "" for a custom folder.
+      width: of the features.
+      clip: hub name or folder of the card's CLIP model, "" where it names none.
+    """
+    if name in OTHERS:
+        return OTHERS[name], f"no other recipe is published for {name}"
+    model = config.plain_recipe(FIRST, name or OWN).model
+    for key in ("decoder_heads", "visual_heads"):
+        if width % model[key]:
+            return "mil_ranking", (
+                f"the {model[key]} heads of DSANet don't divide features {width} wide"
+            )
+    if os.path.isabs(clip) and not os.path.isdir(clip):
+        return "mil_ranking", (
+            f"DSANet takes its text tower from {clip}, which is not there "
+            "(--config.clip names another)"
+        )
+    return FIRST, ""
+
+
+def train_command(
+    path: pathlib.Path, data_dir: str | os.PathLike | None
+) -> tuple[str, str]:
+    """Returns the command that trains on a prepared dataset, and a remark or "".
+
+    Args:
+      path: its version folder.
+      data_dir: folder of prepared datasets that it lies in; None is the cache's.
+    """
+    from wsvad_jax.data.dataset import open_dataset
+    from wsvad_jax.datasets import registry
+
+    dataset = open_dataset(path)
+    name = registry.name_of(dataset.card)
+    recipe, why = recipe_for(name, dataset.width, dataset.card.clip)
+    # Public sets go by name, which says what is trained; other folders by path.
+    words = ["--config", f"{recipe}:{name or path}"]
+    if name and data_dir is not None:
+        words += ["--data_dir", str(pathlib.Path(data_dir).expanduser().absolute())]
+    return flags.command("train", *words), why
+
+
+def advise(found: "Findings") -> None:
+    """Adds what training on a custom folder will do otherwise than its recipe."""
+    known = [i for i in found.of("train") if i.label]
+    normal = [i for i in known if i.label == (0,)]
+    abnormal = [i for i in known if i.label != (0,)]
+    batch = config.plain_recipe(FIRST, OWN).clean.batch_size
+    fewest = min(sum(i.crops for i in side) for side in (normal, abnormal))
+    if 0 < 2 * fewest < batch:
+        found.remark(
+            "training",
+            f"the recipe's batches have {batch} samples, half of them normal; with "
+            f"{len(normal)} normal and {len(abnormal)} abnormal training videos, training "
+            f"uses batches of {2 * fewest}",
+        )
+    recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
+    if why:
+        found.remark("training", f"{why}, so prepare prints the command of {recipe}")

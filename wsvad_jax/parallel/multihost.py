@@ -1,0 +1,117 @@
+"""Multi-process training: data placement, synchronisation and preemption.
+
+Each process has its part of every batch and of sharded parameters. Process 0 writes
+all files except checkpoints. With a single process, these functions do nothing.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from wsvad_jax.parallel.mesh import split
+
+
+def is_first() -> bool:
+    """Whether this process writes logs and results."""
+    return jax.process_index() == 0
+
+
+def wait(name: str) -> None:
+    """Waits until all processes have reached the barrier `name`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+@contextlib.contextmanager
+def first_alone(name: str) -> Iterator[None]:
+    """Runs the block in process 0 first; the others then find its files."""
+    if not is_first():
+        wait(name)
+    yield
+    if is_first():
+        wait(name)
+
+
+def from_first(number: int) -> int:
+    """Returns process 0's `number`, to all processes."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def own_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
+    """Returns the indices of a batch's rows on this process's devices, in order."""
+    places = split(mesh).addressable_devices_indices_map((batch_size,))
+    rows = np.arange(batch_size)
+    # Sorted, since the global batch is assembled in the order of its rows.
+    return np.unique(np.concatenate([rows[index] for index in places.values()]))
+
+
+def join(own: Any, mesh: Mesh) -> Any:
+    """Builds the global batch from each process's rows (`own_rows`)."""
+    if jax.process_count() == 1:
+        return jax.device_put(own, split(mesh))
+    make = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda x: make(split(mesh), x), own)
+
+
+def spread(whole: Any, mesh: Mesh) -> Any:
+    """Builds the global batch from a batch that every process has whole."""
+    # jit places a host array itself where there is one process.
+    if jax.process_count() == 1:
+        return whole
+    rows = own_rows(mesh, len(jax.tree.leaves(whole)[0]))
+    return join(jax.tree.map(lambda x: x[rows], whole), mesh)
+
+
+def fetch(array: Any) -> np.ndarray:
+    """Returns the whole array on the host, gathered from all devices."""
+    # Other processes hold parts of an array that is sharded over all devices.
+    if isinstance(array, jax.Array) and not (
+        array.is_fully_addressable or array.is_fully_replicated
+    ):
+        return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(jax.device_get(array))
+
+
+class Notice:
+    """Preemption notice: SIGTERM, sent by a scheduler or cloud before it stops us.
+
+    JAX forwards it between processes, so that all stop at the same step.
+    """
+
+    def __init__(self):
+        self.came, self.asked = False, 0
+
+    def __enter__(self) -> "Notice":  # noqa: PYI034 (beartype refuses Self here)
+        # JAX installs its handler where several processes compute together.
+        self.handles = (
+            jax.process_count() == 1
+            and threading.current_thread() is threading.main_thread()
+        )
+        if self.handles:
+            self.before = signal.signal(signal.SIGTERM, self._take)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.handles:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def _take(self, *_: Any) -> None:
+        self.came = True
+
+    def given(self) -> bool:
+        """Whether to stop here; all processes must ask equally often."""
+        self.asked += 1
+        # The processes agree on a step by the number of their questions.
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(self.asked)
+        return self.came

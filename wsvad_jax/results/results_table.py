@@ -1,0 +1,99 @@
+"""Formats the content of results.json as a plain text table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsvad_jax.utils.text import aligned
+
+# Rows of the table, in this order: frames, videos, classes.
+NAMES = {
+    "auc": "frame AUC",
+    "ano_auc": "frame AUC, abnormal videos",
+    "ap": "AP (step-wise)",
+    "ap_trapezoid": "AP (trapezoidal)",
+    "far": "false alarm rate at 0.5",
+    "recall@fpr0.01": "recall at 1 % false positives",
+    "recall@fpr0.05": "recall at 5 % false positives",
+    "video_auc": "video AUC",
+    "map": "mAP at IoU",
+    "map_avg": "mAP, mean",
+    "map_avg_clean": "mAP, mean, anomaly classes only",
+}
+
+
+IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """Formats the content of results.json as a plain text table, in %.
+
+    Columns are the anomaly score and each further curve (keys with a suffix, as in
+    auc_align). Bootstrap intervals, KEY_interval, follow their curve.
+    """
+    columns = []
+    for curve in _curves(results):
+        columns.append((curve.removeprefix("_") or "anomaly", curve, _percent))
+        if any(f"{key}{curve}_interval" in results for key in NAMES):
+            columns.append(("95 % interval", f"{curve}_interval", _interval))
+
+    rows = [["%", *(title for title, _, _ in columns)]]
+    for key, name in NAMES.items():
+        if not any(key + end in results for _, end, _ in columns):
+            continue
+        # One row per IoU threshold; further curves have no classes.
+        if key == "map":
+            values = results[key] or [None] * len(IOUS)
+            for iou, value in zip(IOUS, values, strict=True):
+                rest = [""] * (len(columns) - 1)
+                rows.append([f"{name} {iou}", _percent(value), *rest])
+        else:
+            cells = [
+                text(results[key + end]) if key + end in results else ""
+                for _, end, text in columns
+            ]
+            rows.append([name, *cells])
+
+    remarks = [f"remark: {text}" for text in results.get("remarks", ())]
+    if without_truth(results):
+        remarks.append(
+            "no ground truth: the times of the test videos' events are unknown"
+            if results.get("video_auc") is not None
+            else "no ground truth of frames: all test videos are abnormal, and the times "
+            "of their events are unknown, or all that there is"
+        )
+    return "\n".join([*_title(results), *aligned(rows), *remarks])
+
+
+def without_truth(results: Mapping[str, Any]) -> bool:
+    """Whether metrics lack what only frames of both kinds give.
+
+    Videos of both kinds were told apart, or there are abnormal ones only (no false alarm
+    rate), whose frames are of one kind or none (no AP).
+    """
+    if results.get("auc") is not None:
+        return False
+    abnormal = "far" in results and results["far"] is None
+    return results.get("video_auc") is not None or (
+        abnormal and results.get("ap") is None
+    )
+
+
+def _curves(results):
+    suffixes = [k.removeprefix("auc") for k in results if k.startswith("auc_")]
+    return ["", *(s for s in suffixes if not s.endswith("_interval"))]
+
+
+def _title(results):
+    keys = ("model", "dataset", "seed", "protocol", "step")
+    parts = [f"{k} {results[k]}" for k in keys if k in results]
+    # The choice of weights is part of the title: selection on the test set must show.
+    parts += filter(None, [results.get("selection")])
+    return [", ".join(parts)] if parts else []
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _interval(pair):
+    return "-" if pair is None else f"{_percent(pair[0])} to {_percent(pair[1])}"

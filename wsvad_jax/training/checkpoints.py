@@ -1,0 +1,198 @@
+"""Saves and restores the checkpoints of a training run through orbax."""
+
+import pathlib
+import sys
+from typing import Any
+
+import jax
+
+from wsvad_jax.parallel import multihost
+from wsvad_jax.parallel.stored_arrays import (
+    CHANGED,
+    _raised_only,
+    _shapes,
+    digest,
+    stored_tree,
+)
+from wsvad_jax.utils.damage import proof
+from wsvad_jax.utils.errors import InputError, Unreadable
+from wsvad_jax.utils.files import difference, hashes, move_aside, read_json, write_json
+
+FILES = "files.json"  # of a checkpoint: `files.hashes` of its parts
+
+
+PARTS = ("tree", "record")
+
+
+class Checkpoints:
+    """The training checkpoints in a folder, the `keep` newest."""
+
+    def __init__(self, directory: pathlib.Path, keep: int = 2):
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False
+        )
+        self.directory = directory.absolute()
+        self.manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
+        """Saves arrays and a JSON record under `step`; replaces nothing half-way."""
+        import orbax.checkpoint as ocp
+
+        record = {**record, "digest": digest(tree)}
+        with _raised_only(self.directory / str(step)):
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(
+                    tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
+                ),
+                force=True,
+            )
+
+        # These tell a damaged file from one that can't be read at the moment.
+        if multihost.is_first():
+            folder = self.directory / str(step)
+            found = {part: hashes(folder / part) for part in PARTS}
+            write_json(folder / FILES, found)
+
+    def restore(
+        self, template: Any, newest: int | None = None
+    ) -> tuple[int, Any, dict[str, Any]] | None:
+        """Returns (step, arrays, record) of the newest checkpoint that is intact.
+
+        A damaged one is reported and moved to `damaged`, and the one before it taken.
+
+        Args:
+          template: arrays or ShapeDtypeStructs of the tree that was saved, whose
+            shardings the result gets.
+          newest: later ones are moved to `later`; None takes any.
+
+        Raises:
+          InputError: one can't be read now, or is of another model than `template`.
+        """
+        import orbax.checkpoint as ocp
+
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        found, aside = None, 0
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            if newest is not None and step > newest:
+                self._move(step, "later", "is ahead of the other seeds")
+                continue
+            if not (damage := self._changed_file(step)):
+                tree, record, damage = self._load(step, abstract)
+                if not damage:
+                    found = step, tree, record
+                    break
+            self._move(step, "damaged", f"is damaged ({damage})")
+            aside += 1
+
+        self.manager.reload()  # forgets those that were moved
+        if aside and not found and multihost.is_first():
+            print(
+                f"no intact checkpoint is left in {self.directory}: training starts at "
+                f"step 0; the damaged ones are in {self.directory / 'damaged'}",
+                file=sys.stderr,
+            )
+        return found
+
+    def _load(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any], str]:
+        """Returns arrays and record of a checkpoint, and what shows that it is damaged.
+
+        Raises:
+          InputError: nothing shows it, yet it can't be loaded.
+        """
+        import orbax.checkpoint as ocp
+
+        try:
+            found: Any = self.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    tree=ocp.args.StandardRestore(abstract),
+                    record=ocp.args.JsonRestore(),
+                ),
+            )
+            record = dict(found.record)
+            if record.pop("digest") == digest(found.tree):
+                return found.tree, record, ""
+        except Exception as e:  # noqa: BLE001 orbax raises many kinds
+            self._check_fit(step, abstract)
+            folder = self.directory / str(step)
+            return None, {}, proof(folder, e, known=_stored(folder) is not None)
+        # Other kinds of numbers than were saved have another digest, too.
+        self._check_fit(step, abstract)
+        return None, {}, CHANGED
+
+    def _changed_file(self, step: int) -> str:
+        """Returns which file of a checkpoint is damaged; "" for none or the unknown.
+
+        The first process looks, since all of them must take the same checkpoint.
+
+        Raises:
+          InputError: a file can't be read now.
+        """
+        found, problem = "", None
+        if multihost.is_first():
+            try:
+                found = self._compare(self.directory / str(step))
+            except InputError as e:
+                problem = e
+        state = multihost.from_first(2 if problem else bool(found))
+        if state == 2:
+            raise problem or InputError(
+                f"{self.directory / str(step)}: the first process can't read it now"
+            )
+        return found or ("the first process says which file" if state else "")
+
+    def _compare(self, folder: pathlib.Path) -> str:
+        for part, wanted in (_stored(folder) or {}).items():
+            if damage := difference(folder / part, wanted):
+                return f"{part}/{damage}"
+        return ""
+
+    def _check_fit(self, step: int, abstract: Any) -> None:
+        """Raises InputError where a checkpoint holds arrays of other shapes."""
+        folder = self.directory / str(step)
+        try:
+            stored = _shapes(stored_tree(folder / "tree"))
+        except Exception:  # noqa: BLE001 its metadata can't be read either
+            return
+        own = _shapes(abstract)
+        for name in sorted(stored.keys() | own.keys()) if stored else ():
+            found, wanted = stored.get(name, "missing"), own.get(name, "nothing there")
+            if found != wanted:
+                raise InputError(
+                    f"{folder}: {name} is {found}, but this training has {wanted}, so "
+                    "it is of another version or recipe; choose another --workdir, or "
+                    "pass --restart"
+                )
+
+    def _move(self, step: int, kind: str, what: str) -> None:
+        """Moves a checkpoint to the folder `kind`; `what` says why."""
+        path = self.directory / str(step)
+        with multihost.first_alone("aside"):
+            # Of processes with one folder, the first has moved it for all.
+            target = move_aside(path, self.directory / kind) if path.is_dir() else ""
+        if multihost.is_first():
+            print(
+                f"checkpoint {step} in {self.directory} {what}; it is moved to {target}",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self.manager.close()
+
+
+def _stored(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the hashes that a checkpoint holds of its files, None where it has none.
+
+    Older versions wrote none, and a process may end before it writes them.
+    """
+    try:
+        value = read_json(folder / FILES)
+    except Unreadable:
+        raise
+    except InputError:
+        return None
+    return value if isinstance(value, dict) else None

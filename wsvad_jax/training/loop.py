@@ -1,0 +1,335 @@
+"""The training loop, for one seed or for several side by side.
+
+Between steps the order is fixed: evaluate if due, go on from the best weights if the
+plan says so, save if due, then start the next steps and log those before. Metrics are
+fetched only after the next steps are under way, so that the device doesn't wait for the
+host. With the split on the device a call takes as many steps as lie before the next
+evaluation or checkpoint (`state.CHUNK` at most).
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.experiment.build import settings
+from wsvad_jax.parallel import multihost
+from wsvad_jax.parallel.mesh import replicated
+from wsvad_jax.results import run_data
+from wsvad_jax.training import optim
+from wsvad_jax.training.checkpoints import Checkpoints
+from wsvad_jax.training.metric_log import Writer, read_history
+from wsvad_jax.training.sampler import Feed, open_feed, open_validation
+from wsvad_jax.training.state import State, make_init
+from wsvad_jax.training.train_step import make_step, parts_of
+from wsvad_jax.utils.errors import InputError, Stopped
+from wsvad_jax.utils.files import write_json
+from wsvad_jax.utils.progress import Progress
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.experiment.build import Recipe
+
+# A step takes its state's memory over: weights that are to stay are copies.
+copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """What is due between the steps of a training, by the number of steps done."""
+
+    total: int
+    per_epoch: int
+    eval_every: int  # 0: each epoch's end
+    save_every: int  # 0: each epoch's end
+    reload_best: bool
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the selection metric is computed after `step` steps.
+
+        `eval_every` counts anew in each epoch where it is shorter than one, as the
+        releases do.
+        """
+        if step == self.total:
+            return True
+        every = self.eval_every or self.per_epoch
+        within = step % self.per_epoch if every < self.per_epoch else step
+        return step > 0 and within > 0 and within % every == 0
+
+    def reloads(self, step: int) -> bool:
+        """Whether training goes on from the best weights, optimiser as it was."""
+        return self.reload_best and step % self.per_epoch == 0
+
+    def saves(self, step: int) -> bool:
+        """Whether a checkpoint is written after `step` steps."""
+        return step == self.total or step % (self.save_every or self.per_epoch) == 0
+
+    def until(self, step: int, most: int) -> int:
+        """How many steps follow `step` with nothing due between them, at most `most`."""
+        for n in range(1, most):
+            then = step + n
+            if self.evaluates(then) or self.reloads(then) or self.saves(then):
+                return n
+        return most
+
+
+def schedule_of(recipe: "Recipe", feed: Feed) -> Schedule:
+    """Returns the schedule of the recipe's plan."""
+    plan, per_epoch = recipe.plan, feed.steps_per_epoch
+    return Schedule(
+        plan.get("steps", 0) or plan.epochs * per_epoch,
+        per_epoch,
+        plan.eval_every,
+        recipe.config.get("checkpoint_every", 0),
+        plan.get("reload_best", False),
+    )
+
+
+@dataclasses.dataclass
+class Best:
+    """The weights that the protocol selects, so far."""
+
+    params: Any
+    batch_stats: Any
+    step: int = 0
+    metric: float | None = None
+
+    def arrays(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def better(metric: float | None, best: float | None, plan: "ConfigDict") -> bool:
+    """Whether new weights replace the best; of equals, the later under `clean`.
+
+    A held-out tenth of a small dataset is soon scored without a mistake; the later of
+    two such weights has seen more.
+    """
+    if plan.select == "last" or best is None or metric is None:
+        return True
+    return metric >= best if plan.get("later_of_equals") else metric > best
+
+
+class Training:
+    """One seed's training: its batches, its best weights, its workdir."""
+
+    best: Best
+    writer: Writer
+
+    def __init__(self, recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path):
+        self.recipe, self.workdir = recipe, workdir
+        self.feed = open_feed(recipe)
+        self.schedule = schedule_of(recipe, self.feed)
+        self.validate = open_validation(recipe, self.feed, scorer)
+        self.evaluated = 0
+
+    def open(self, restart: bool = False) -> None:
+        """Opens the workdir; `restart` first moves the run aside that it holds."""
+        # Only now: a recipe that can't be trained leaves nothing behind.
+        with multihost.first_alone("workdir of the run"):
+            if multihost.is_first():
+                if restart and (old := run_data.set_aside(self.workdir)):
+                    print(f"the run in {self.workdir} is moved to {old}", flush=True)
+                write_json(self.workdir / "config.json", settings(self.recipe.config))
+                data = run_data.describe(self.recipe.dataset, self.recipe.tower)
+                run_data.note(self.workdir, data)
+        self.checkpoints = Checkpoints(self.workdir / "checkpoints")
+
+    def restore(self, initial: State, newest: int | None = None) -> tuple[int, State]:
+        """Returns step and state of the last checkpoint, up to step `newest`."""
+        weights = {"params": initial.params, "batch_stats": initial.batch_stats}
+        template = {"state": initial, "best": weights}
+        found = self.checkpoints.restore(template, newest)
+        if not found:
+            if multihost.is_first() and read_history(self.workdir):
+                print(f"{self.workdir} holds no checkpoint: training starts at step 0")
+            self.evaluated, self.best = 0, Best(**copied(weights))
+            return 0, initial
+        step, tree, record = found
+        self.evaluated = record["evaluated"]
+        self.best = Best(**tree["best"], step=record["best"], metric=record["metric"])
+        return step, tree["state"]
+
+    def evaluate(self, step: int, state: State) -> None:
+        """Scores the weights for selection; keeps them if they are the best."""
+        metric, metrics = self.validate(state)
+        self.evaluated = step
+        if metrics:
+            self.writer.write(step, metrics)
+        if better(metric, self.best.metric, self.recipe.plan):
+            params, batch_stats = copied(state.params), copied(state.batch_stats)
+            self.best = Best(params, batch_stats, step, metric)
+
+    def reload(self, state: State) -> State:
+        """Returns `state` with the best weights, if any were selected."""
+        if not self.best.step:
+            return state
+        weights = {k: copied(v) for k, v in self.best.arrays().items()}
+        return dataclasses.replace(state, **weights)
+
+    def save(self, step: int, state: State) -> None:
+        """Writes a checkpoint."""
+        best = self.best
+        record = {"evaluated": self.evaluated, "best": best.step, "metric": best.metric}
+        self.checkpoints.save(step, {"state": state, "best": best.arrays()}, record)
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes the metrics of a step, the first being 1.
+
+        Raises:
+          InputError: one is not finite; names step, term and videos.
+        """
+        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+        if bad:
+            videos = self.feed.videos(step - 1)
+            raise InputError(
+                f"step {step} of seed {self.recipe.config.seed}: {bad[0]} is "
+                f"{metrics[bad[0]]}; the batch's videos are {', '.join(videos[:8])}"
+                f"{' …' if len(videos) > 8 else ''}; look for extreme features among "
+                "them or lower the learning rate"
+            )
+        self.writer.write(step, metrics)
+
+    def close(self) -> None:
+        self.checkpoints.close()
+        self.writer.close()
+
+
+@runtime_checkable
+class Stepper(Protocol):
+    """Holds the states of trainings and takes their steps."""
+
+    chunk: int  # steps of an advance, at most
+
+    def states(self) -> list[State]: ...
+    def replace(self, states: list[State]) -> None: ...
+    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+        """Takes the n steps after `step`; returns metrics, [≥ n] or [trainings, ≥ n]."""
+        ...
+
+
+class Alone:
+    """Takes the steps of one training."""
+
+    def __init__(self, training: Training):
+        recipe, self.feed = training.recipe, training.feed
+        self.chunk = self.feed.chunk
+        init, step = programs(training)
+        self.key = jax.random.key(recipe.config.seed)
+        self.state = init(self.key)
+        self.step = self.feed.compile(step)
+        # Once: a step that gets it from the host would copy the text tower each time.
+        self.text = jax.device_put(recipe.text, replicated(recipe.mesh))
+
+    def states(self) -> list[State]:
+        return [self.state]
+
+    def replace(self, states: list[State]) -> None:
+        (self.state,) = states
+
+    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+        inputs = self.feed.inputs(step, n)
+        self.state, metrics = self.step(self.state, *inputs, self.text, self.key)
+        return metrics
+
+
+def programs(training: Training) -> tuple[Callable, Callable]:
+    """Returns the functions that make a training's initial state and take a step."""
+    recipe, schedule = training.recipe, training.schedule
+    optimiser = optim.from_plan(
+        recipe.plan.to_dict(),
+        epochs=-(-schedule.total // schedule.per_epoch),
+        steps_per_epoch=schedule.per_epoch,
+        loader_steps=training.feed.loader_steps,
+    )
+    weights = dict(recipe.config.loss)
+    batch_size = training.feed.batch_size
+    parts = parts_of(recipe.config, recipe.paper, batch_size, recipe.mesh)
+    step = make_step(recipe.model, recipe.paper, optimiser, weights, parts)
+    example = training.feed.example()
+    return make_init(recipe.model, optimiser, example, recipe.mesh), step
+
+
+def fit(
+    recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path, restart: bool = False
+) -> tuple[Best, list[dict[str, Any]]]:
+    """Trains a recipe, from the newest checkpoint if there is one.
+
+    With `restart` the run that is there is moved aside. Returns the selected weights and the lines of metrics.jsonl.
+    """
+    with multihost.first_alone("feed"):
+        training = Training(recipe, scorer, workdir)
+    stepper = Alone(training)
+    training.open(restart)
+    start, stepper.state = training.restore(stepper.state)
+    if start and multihost.is_first():
+        print(f"resuming {workdir} at step {start} of {training.schedule.total}")
+    take_steps([training], stepper, start)
+    return training.best, training.writer.history()
+
+
+def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> None:
+    """Takes all steps after `start` of trainings that share a schedule."""
+    step, schedule = start, trainings[0].schedule
+    pending: tuple[int, int, dict[str, jax.Array]] | None = None
+    for training in trainings:
+        training.writer = Writer(
+            training.workdir, resume_step=start, active=multihost.is_first()
+        )
+
+    def each():
+        return zip(trainings, stepper.states(), strict=True)
+
+    def log() -> None:
+        nonlocal pending
+        if pending is not None:
+            (first, n, found), pending = pending, None
+            shown = log_steps(trainings, first, n, jax.device_get(found))
+            progress.update(n, **shown)
+
+    with (
+        multihost.Notice() as notice,
+        Progress("train", schedule.total, unit="step", initial=start) as progress,
+    ):
+        while True:
+            if step > trainings[0].evaluated and schedule.evaluates(step):
+                log()
+                for training, state in each():
+                    training.evaluate(step, state)
+            if step > start and schedule.reloads(step):
+                stepper.replace([training.reload(state) for training, state in each()])
+            stop = notice.given() and step < schedule.total
+            if step > start and (stop or schedule.saves(step)):
+                log()
+                for training, state in each():
+                    training.save(step, state)
+            if stop or step == schedule.total:
+                break
+            n = schedule.until(step, stepper.chunk)
+            metrics = stepper.advance(step, n)
+            log()
+            pending = step, n, metrics
+            step += n
+    for training in trainings:
+        training.close()
+    if stop:
+        raise Stopped(f"step {step} of {schedule.total} is saved")
+
+
+def log_steps(
+    trainings: Sequence[Training], first: int, n: int, metrics: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Logs the n steps after `first`; returns what progress shows of the last one."""
+    # [trainings, steps], of which n are real.
+    tables = {k: np.reshape(v, (len(trainings), -1)) for k, v in metrics.items()}
+    for i in range(n):
+        for row, training in enumerate(trainings):
+            values = {k: float(v[row, i]) for k, v in tables.items()}
+            training.log(first + i + 1, values)
+    means = {k: float(v[:, n - 1].mean()) for k, v in tables.items()}
+    return {k: v for k, v in means.items() if k != "grad_norm"}

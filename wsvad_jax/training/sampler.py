@@ -1,0 +1,314 @@
+"""Batches of a training run, and what its weights are selected by.
+
+Order is a pure function of (seed, epoch), so a run resumes from the step alone.
+"""
+
+import dataclasses
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.data import batching, packing
+from wsvad_jax.data.records import Batch
+from wsvad_jax.datasets import registry
+from wsvad_jax.experiment.config import plain_recipe
+from wsvad_jax.parallel import multihost
+from wsvad_jax.parallel.mesh import check_batch, replicated
+from wsvad_jax.training.state import State, Step
+from wsvad_jax.training.train_step import CHUNK, compile_step, compile_steps
+from wsvad_jax.utils import prefetch
+from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.metrics.frame_level import EvalVideo
+
+
+class Feed:
+    """The training samples of a recipe, batch by batch."""
+
+    def __init__(self, recipe: "Recipe", packed: "packing.Packed", rows: np.ndarray):
+        self.recipe, self.packed, self.rows = recipe, packed, rows
+        config = recipe.config
+        self.is_normal = packed.label[rows, 0] > 0
+        normal = int(self.is_normal.sum())
+        self.batch_size, self.remark = fitted_batch(recipe, normal, len(rows) - normal)
+        # Asked from here and, for the epoch ahead, from the thread that gathers.
+        self._order = functools.lru_cache(maxsize=2)(self.order)
+        self.steps_per_epoch = len(self._order(0))
+        # Batches that all loaders of the release hold together (optim.learning_rate).
+        self.loader_steps = self.steps_per_epoch
+        if config.data.pairing == "halves":
+            half = self.batch_size // 2
+            self.loader_steps = sum(n // half for n in (normal, len(rows) - normal))
+        self.on_device = config.data.placement == "device"
+        # Steps that the compiled program takes at once.
+        self.chunk = CHUNK if self.on_device else 1
+        self._ahead: Iterator[Batch] | None = None
+        self._next = -1
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
+        config = self.recipe.config
+        order = batching.epoch_order(
+            self.is_normal, self.batch_size, config.data.pairing, config.seed, epoch
+        )
+        return self.rows[order].astype(np.int32)
+
+    def rows_of(self, step: int) -> np.ndarray:
+        """Rows of the packed split in the batch of `step`, int32 [B]."""
+        epoch, i = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[i]
+
+    def inputs(self, step: int, n: int = 1) -> tuple[Any, ...]:
+        """What the compiled program takes for the n steps after `step`.
+
+        A batch, or the resident split, the rows of each step's batch, and n. Steps are
+        asked for in order; a thread gathers the host's batches ahead.
+        """
+        if self.on_device:
+            return self.resident, self.rows_ahead(step, n), np.int32(n)
+        if self._ahead is None or step != self._next:
+            self._ahead = prefetch.prefetch(map(self.batch, _from(step)))
+        self._next = step + 1
+        return (next(self._ahead),)
+
+    def batch(self, step: int) -> Batch:
+        """Gathers the batch of `step`: of several processes, each its own rows."""
+        mesh, rows = self.recipe.mesh, self.rows_of(step)
+        own = rows[multihost.own_rows(mesh, len(rows))]
+        return multihost.join(batching.gather(self.packed, own), mesh)
+
+    def rows_ahead(self, step: int, n: int) -> np.ndarray:
+        """Rows of the batches of the n steps after `step`, int32 [CHUNK, B]."""
+        rows = np.zeros((CHUNK, self.batch_size), np.int32)
+        for i in range(n):
+            rows[i] = self.rows_of(step + i)
+        return rows
+
+    def compile(self, step: Step) -> Callable[..., Any]:
+        """Compiles a training step for what `inputs` returns."""
+        if self.on_device:
+            return compile_steps(step, self.recipe.mesh)
+        return compile_step(step, self.recipe.mesh)
+
+    def videos(self, step: int) -> list[str]:
+        """Names of the videos in the batch of `step`."""
+        return [self.packed.video[self.packed.index[r]] for r in self.rows_of(step)]
+
+    def example(self) -> tuple[Any, Any, Any]:
+        """(features, length, text) of two videos, to initialise a model with."""
+        shape = (2, *self.packed.features.shape[1:])
+        return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.recipe.text
+
+    @functools.cached_property
+    def resident(self) -> Batch:
+        """The packed split as one batch on the devices, whole on each."""
+        packed = self.packed
+        whole = Batch(
+            features=np.asarray(packed.features),
+            length=np.asarray(packed.length),
+            label=np.asarray(packed.label),
+            mask=np.ones(len(packed.length), bool),
+        )
+        return jax.device_put(whole, replicated(self.recipe.mesh))
+
+
+def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str]:
+    """Returns the samples of a batch, and a remark where they are fewer than asked for.
+
+    For a custom folder, which may be small, the recipe's batch shrinks to the
+    largest one that the samples fill. A published recipe is followed or refused, and so
+    is a number that the user chose.
+
+    Args:
+      recipe: whose `batch_size` is asked for.
+      normal: training samples of normal videos that are not held out.
+      abnormal: those of abnormal videos.
+
+    Raises:
+      InputError: the samples, the devices or the pairing don't allow such a batch.
+    """
+    config, mesh = recipe.config, recipe.mesh
+    wanted, key = recipe.plan.batch_size, f"config.{config.protocol}.batch_size"
+    halves = config.data.pairing == "halves"
+    room = 2 * min(normal, abnormal) if halves else normal + abnormal
+    # Both halves of a batch and its parts are split over all devices.
+    unit = math.lcm(2 if halves else 1, mesh.size * max(config.data.get("parts", 1), 1))
+    fits = room // unit * unit
+    if wanted <= room:
+        check_batch(wanted, mesh, key)
+        if halves and wanted % 2:
+            raise InputError(
+                f"{key} is {wanted}; halves of normal and abnormal samples need an even "
+                f"number, such as --{key}={wanted + 1 if wanted < room else wanted - 1}"
+            )
+        return wanted, ""
+
+    there = f"there are {normal} normal and {abnormal} abnormal ones"
+    if not fits:
+        raise InputError(
+            f"{key} is {wanted}, but {there} to train with, and a batch takes a multiple "
+            f"of {unit}; add videos, or take a smaller config.data.parts or fewer devices"
+        )
+    public = registry.public_name(recipe.dataset.card)
+    if public or wanted != _usual_batch(recipe):
+        half = f"{wanted // 2} normal and as many abnormal" if halves else f"{wanted}"
+        raise InputError(
+            f"{key} is {wanted}, which asks for {half} training samples, but {there}; "
+            f"pass --{key}={fits}"
+            + f" (then it isn't the recipe of {public}), or prepare all of it"
+            * bool(public)
+        )
+    return fits, (
+        f"{key} is {wanted}, but the dataset has {normal} normal and {abnormal} abnormal "
+        f"training samples, so batches of {fits} are used"
+    )
+
+
+def _usual_batch(recipe: "Recipe") -> int:
+    """Returns the batch of the package's recipe, or of one that isn't the package's."""
+    config = recipe.config
+    try:
+        name = registry.name_of(recipe.dataset.card) or str(config.data.name)
+        usual = plain_recipe(config.model_name, name)
+    except InputError:
+        return recipe.plan.batch_size
+    return usual[config.protocol].batch_size
+
+
+def remarks(recipe: "Recipe") -> list[str]:
+    """Returns what training does otherwise than the recipe says, for its results."""
+    records = recipe.dataset.split("train")
+    label = packing.multi_hot(records, len(recipe.dataset.card.classes))
+    crops = np.array([e.num_crops for e in records.entries])
+    samples = crops if recipe.config.data.samples == "crops" else np.ones_like(crops)
+    if recipe.config.protocol == "clean" and (share := recipe.plan.held_out):
+        samples = samples * ~batching.holdout(label, share, recipe.config.seed)
+    normal = int(samples[label[:, 0] > 0].sum())
+    _, remark = fitted_batch(recipe, normal, int(samples.sum()) - normal)
+    return [remark] if remark else []
+
+
+def _from(step: int) -> Iterator[int]:
+    while True:
+        yield step
+        step += 1
+
+
+def open_feed(recipe: "Recipe") -> Feed:
+    """Opens the training samples; under `clean`, those that are not held out."""
+    packed = packing.pack(
+        recipe.dataset, "train", recipe.T, samples=recipe.config.data.samples
+    )
+    rows = np.arange(len(packed.length))
+    if recipe.config.protocol == "clean":
+        rows = rows[~held_out(recipe, packed)[packed.index]]
+    feed = Feed(recipe, packed, rows)
+    if feed.remark and multihost.is_first():
+        print(f"remark: {feed.remark}", file=sys.stderr)
+    return feed
+
+
+def held_out(recipe: "Recipe", packed: "packing.Packed") -> np.ndarray:
+    """Which training videos are held out under `clean`, bool [V]."""
+    _, first = np.unique(packed.index, return_index=True)
+    share = recipe.plan.held_out
+    if not share:
+        return np.zeros(len(first), bool)
+    return batching.holdout(packed.label[first], share, recipe.config.seed)
+
+
+def open_validation(
+    recipe: "Recipe", feed: Feed, scorer: "Scorer"
+) -> Callable[[State], tuple[float | None, dict[str, float]]]:
+    """Returns the function that scores weights for selection.
+
+    Under `clean`: video-level AUC of the held-out training videos, which needs no
+    frame labels; each is scored as packed, its first crop; nothing where none are held
+    out. Under `paper`: the plan's metric on the test set, as the releases do.
+
+    Raises:
+      InputError: the plan's metric is none that these videos have, or the best weights
+        are asked for with nothing held out.
+    """
+    from wsvad_jax.evaluation import scorer as scoring
+    from wsvad_jax.metrics import frame_level
+
+    config, card, metric = recipe.config, recipe.dataset.card, recipe.plan.metric
+    on_test = config.protocol == "paper"
+    if not on_test:
+        _check_selection(recipe.plan)
+        if not recipe.plan.held_out:
+            return lambda state: (None, {})
+
+    def validate(state: State) -> tuple[float | None, dict[str, float]]:
+        weights = state.params, state.batch_stats
+        if on_test:
+            videos = scoring.score_split(recipe, scorer, *weights)
+        else:
+            videos = score_held_out(recipe, feed.packed, scorer, *weights)
+        found = frame_level.evaluate(
+            videos,
+            card.class_names,
+            normal_truth=config.eval.normal_truth,
+            stride=card.stride,
+            slack=0 if on_test else None,
+        )
+        numbers = {k: v for k, v in found.items() if isinstance(v, float)}
+        if metric not in found:
+            raise InputError(
+                f"config.{config.protocol}.metric is {metric!r}; expected one of "
+                f"{', '.join(found)}"
+            )
+        prefix = "test" if on_test else "heldout"
+        return found[metric], {f"{prefix}/{k}": v for k, v in numbers.items()}
+
+    return validate
+
+
+def _check_selection(plan: Any) -> None:
+    if not plan.metric.startswith("video_auc"):
+        raise InputError(
+            f"config.clean.metric is {plan.metric!r}, but held-out training videos "
+            "have no frame truth; choose video_auc"
+        )
+    if plan.select == "best" and not plan.held_out:
+        raise InputError(
+            "config.clean.held_out is 0, but config.clean.select is 'best'; hold a "
+            "share of the training videos out (0.1), or select the 'last' weights"
+        )
+
+
+def score_held_out(
+    recipe: "Recipe",
+    packed: "packing.Packed",
+    scorer: "Scorer",
+    params: Any,
+    batch_stats: Any,
+) -> list["EvalVideo"]:
+    """Scores the held-out videos as packed, at a length that is not their own."""
+    from wsvad_jax.evaluation import scorer as scoring
+
+    _, first = np.unique(packed.index, return_index=True)
+    chosen = np.flatnonzero(held_out(recipe, packed))
+    rows = first[chosen]
+    entries = [recipe.dataset.split("train").entries[i] for i in chosen]
+    scores = scorer(
+        params,
+        batch_stats,
+        packed.features[rows],
+        packed.length[rows],
+        label="score held-out",
+    )
+    per_video = scoring.per_video(scores, packed.length[rows], packed.length[rows])
+    # What truth there is counts other frames than the resampled ones.
+    bare = [dataclasses.replace(e, segments=()) for e in entries]
+    return scoring.eval_videos(bare, per_video)

@@ -1,0 +1,64 @@
+"""The training state: step, parameters, batch statistics and optimiser state."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from wsvad_jax.parallel.mesh import shardings
+
+LossFn = Callable[..., tuple[Array, dict[str, Array]]]
+
+
+Step = Callable[..., tuple["State", dict[str, Array]]]
+
+
+@struct.dataclass
+class State:
+    """Training state: everything that a step changes."""
+
+    # Any, since JAX also builds this tree from shardings and shapes.
+    step: Int[Array, ""] | Any
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+def make_init(
+    model: Any,
+    optimiser: optax.GradientTransformation,
+    example: tuple[Any, Any, Any],
+    mesh: Mesh,
+) -> functools.partial[State]:
+    """Returns the compiled function that maps a random key to the initial state.
+
+    Args:
+      model: linen module of wsvad_jax.models.
+      optimiser: optax transformation.
+      example: (features, length, text) of a batch, for its shapes and dtypes.
+      mesh: mesh of the devices that will hold the state.
+    """
+
+    def init(example, key):
+        keys = jax.random.split(key, 3)
+        rngs = dict(zip(("params", "dropout", "noise"), keys, strict=True))
+        variables = model.init(rngs, *example, train=True)
+
+        params = variables["params"]
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimiser.init(params),
+        )
+
+    # Initialised in place: no device ever holds the whole of a sharded state.
+    shapes = jax.eval_shape(init, example, jax.random.key(0))
+    program = jax.jit(init, out_shardings=shardings(shapes, mesh))
+    return functools.partial(program, example)

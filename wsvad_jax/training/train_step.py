@@ -1,0 +1,228 @@
+"""Training state, the device mesh, and the compiled training steps.
+
+Random keys are fold_in(seed, step), so the step is all that a resumed run needs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from wsvad_jax.parallel.mesh import replicated, shardings, split
+from wsvad_jax.training.state import LossFn, State, Step
+from wsvad_jax.utils.errors import InputError
+
+CHUNK = 32  # most steps per call with the training split on the device
+
+
+def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
+    """Returns the number of gradient-accumulation microbatches, `config.data.parts`.
+
+    Raises:
+      InputError: the batch isn't divisible by it, or the paper's objective needs the
+        whole batch at once.
+    """
+    parts = config.data.get("parts", 1)
+    # Without `shares`, microbatch means can't be combined to the full batch's mean.
+    if parts > 1 and not hasattr(paper, "shares"):
+        raise InputError(
+            f"config.data.parts is {parts}, but the objective of {config.model_name} "
+            "needs the whole batch at once; leave it at 1"
+        )
+    if parts < 1 or batch_size % (parts * mesh.size):
+        raise InputError(
+            f"config.data.parts is {parts}, which doesn't divide the {batch_size} videos "
+            f"of a batch over the devices ({mesh.size}); choose a divisor of "
+            f"{max(batch_size // mesh.size, 1)}"
+        )
+    return parts
+
+
+def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
+    """Returns the loss (params, batch_stats, batch, text, rngs) → loss, (terms, …).
+
+    The second result holds the loss terms and the new `batch_stats`.
+    """
+
+    def loss(params, batch_stats, batch, text, rngs):
+        # Features are stored as float16.
+        outputs, changed = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch.features.astype(jnp.float32),
+            batch.length,
+            text,
+            train=True,
+            rngs=rngs,
+            mutable=["batch_stats"],
+        )
+
+        loss, terms = loss_fn(outputs, batch, weights)
+        return loss, (terms, changed.get("batch_stats", {}))
+
+    return loss
+
+
+def in_parts(
+    model: Any, paper: Any, weights: dict[str, float], parts: int
+) -> Callable[..., Any]:
+    """Returns `value_and_grad` of `objective` with gradient accumulation.
+
+    The batch is processed as `parts` microbatches in sequence, so only the activations
+    of one are in memory. The result is equal up to rounding. It needs a paper that
+    defines `shares`: videos are independent, and the model draws no random numbers.
+    """
+
+    def gradient(params, batch_stats, batch, text, rngs):
+        del rngs
+        # The class texts don't depend on the videos: encoded once, and their gradient
+        # is pulled back once, after the sum over microbatches.
+        features, pull = jax.vjp(lambda p: model.encode_text(p, text), params)
+
+        def contribution(params, features, part):
+            variables, x = {"params": params}, part.features.astype(jnp.float32)
+            outputs = model.apply(variables, x, part.length, features, train=True)
+            share = paper.shares(model, part, batch)
+            return paper.loss_fn(outputs, part, weights, share)
+
+        of_part = jax.value_and_grad(contribution, (0, 1), has_aux=True)
+
+        def add(total, part):
+            found = of_part(params, features, part)
+            return jax.tree.map(jnp.add, total, found), None
+
+        # Every n-th video, so each microbatch has normal and abnormal videos and is
+        # spread evenly over the devices.
+        pieces = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
+        )
+        first = jax.tree.map(lambda x: x[0], pieces)
+        # The sum starts at zeros of the shapes that one microbatch returns.
+        shapes = jax.eval_shape(of_part, params, features, first)
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, pieces)
+
+        grads = jax.tree.map(jnp.add, grads, *pull(of_text))
+        return (loss, (terms, batch_stats)), grads
+
+    return gradient
+
+
+def make_step(
+    model: Any,
+    paper: Any,
+    optimiser: optax.GradientTransformation,
+    weights: dict[str, float],
+    parts: int = 1,
+) -> Step:
+    """Returns the training step (state, batch, text, key) → (state, metrics).
+
+    Metrics are the loss terms, `loss` and `grad_norm`.
+
+    Args:
+      model: linen module of wsvad_jax.models.
+      paper: model file that defines it.
+      optimiser: optax transformation.
+      weights: weight of each loss term.
+      parts: number of gradient-accumulation microbatches, `config.data.parts`.
+    """
+    gradient = in_parts(model, paper, weights, parts)
+    if parts == 1:
+        loss = objective(model, paper.loss_fn, weights)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+
+    def step(
+        state: State, batch: Any, text: Any, key: Array
+    ) -> tuple[State, dict[str, Array]]:
+        # A function of seed and step alone, so a resumed run draws the same numbers.
+        key = jax.random.fold_in(key, state.step)
+        rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+
+        (loss, (terms, batch_stats)), grads = gradient(
+            state.params, state.batch_stats, batch, text, rngs
+        )
+
+        # The frozen text tower has no gradient: `text` is no parameter.
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        state = State(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return state, {**terms, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+
+    return step
+
+
+def compile_step(step: Step, mesh: Mesh) -> Step:
+    """Compiles a step for batches that come from the host, split over the devices.
+
+    The step donates its state. `text`, with the frozen text tower, is an argument and
+    never a constant of the program. Metrics stay on the device.
+    """
+    whole = replicated(mesh)
+    return jax.jit(
+        placed(step, mesh),
+        donate_argnums=0,
+        in_shardings=(None, split(mesh), whole, whole),
+        out_shardings=(None, whole),
+    )
+
+
+def placed(step: Step, mesh: Mesh) -> Step:
+    """Wraps a step so that the new state keeps the shardings of `shardings`."""
+
+    def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
+        state, metrics = step(state, *inputs)
+        where = shardings(state, mesh)
+        return jax.lax.with_sharding_constraint(state, where), metrics
+
+    return one
+
+
+def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
+    """Compiles up to CHUNK steps as one program over a training split on the devices.
+
+    Returns (state, resident, rows, n, text, key) → (state, metrics).
+      resident: packed training split.
+      rows: indices [CHUNK, B] into `resident`, the samples of each step.
+      n: number of steps to take. As an argument, it lets one program serve chunks of
+        any length; the length changes no result.
+      metrics: arrays [CHUNK], valid up to n.
+    With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
+    trained side by side.
+    """
+    # The rows of a batch are taken on the device, so the host sends indices only.
+    whole, step = replicated(mesh), placed(step, mesh)
+
+    def steps(state, resident, rows, n, text, key):
+        def batch(i):
+            taken = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), resident)
+            return jax.lax.with_sharding_constraint(taken, split(mesh))
+
+        def one(i, carry):
+            # Metrics are collected on the device and fetched once per call.
+            state, kept = carry
+            state, metrics = step(state, batch(i), text, key)
+            return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)
+
+        _, shapes = jax.eval_shape(step, state, batch(0), text, key)
+        kept = jax.tree.map(lambda x: jnp.zeros((CHUNK, *x.shape), x.dtype), shapes)
+        return jax.lax.fori_loop(0, n, one, (state, kept))
+
+    return jax.jit(
+        jax.vmap(steps, (0, None, 0, None, None, 0)) if seeds else steps,
+        donate_argnums=0,
+        in_shardings=(None, whole, whole, whole, whole, whole),
+        out_shardings=(None, whole),
+    )
+
+
+def count(params: Any) -> int:
+    """Returns the number of entries of all arrays."""
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))

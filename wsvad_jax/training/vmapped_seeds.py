@@ -1,0 +1,120 @@
+"""Trains several seeds of a recipe side by side, as one program over an axis of seeds.
+
+Initial weights, batch order and noise differ by seed. The seeds share the packed
+training split and the frozen text tower on the device. Each seed has a separate
+workdir, with the checkpoints of a single run. An interrupted study can therefore resume
+together or seed by seed.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsvad_jax.parallel.mesh import replicated
+from wsvad_jax.training.loop import Best, Training, programs, take_steps
+from wsvad_jax.training.state import State
+from wsvad_jax.training.train_step import CHUNK, compile_steps
+
+if TYPE_CHECKING:
+    from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.experiment.build import Recipe
+
+
+class Together:
+    """Training steps of several seeds, whose states are stacked into one."""
+
+    chunk = CHUNK
+
+    def __init__(self, trainings: Sequence[Training]):
+        self.trainings = trainings
+        first = trainings[0]
+        # Stacking and picking are compiled, so states stay on the devices.
+        whole = replicated(first.recipe.mesh)
+
+        def stack(trees):
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+        def pick(tree, i):
+            return jax.tree.map(lambda leaf: leaf[i], tree)
+
+        self._stack = jax.jit(stack, out_shardings=whole)
+        self._pick = jax.jit(pick, out_shardings=whole)
+
+        init, step = programs(first)
+        keys = [jax.random.key(t.recipe.config.seed) for t in trainings]
+        self.keys = jnp.stack(keys)
+        self.state = self._stack([init(key) for key in keys])
+        self.step = compile_steps(step, first.recipe.mesh, seeds=True)
+
+        # The seeds differ in the order of samples, never in the samples.
+        self.resident = first.feed.resident
+        self.text = jax.device_put(first.recipe.text, whole)
+
+    def states(self) -> list[State]:
+        return [self._pick(self.state, i) for i in range(len(self.trainings))]
+
+    def replace(self, states: list[State]) -> None:
+        self.state = self._stack(states)
+
+    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+        rows = np.stack([t.feed.rows_ahead(step, n) for t in self.trainings])
+        inputs = self.resident, rows, np.int32(n), self.text, self.keys
+        self.state, metrics = self.step(self.state, *inputs)
+        return metrics
+
+
+def fit_together(
+    recipes: Sequence["Recipe"],
+    scorer: "Scorer",
+    workdirs: Sequence[pathlib.Path],
+    restart: bool = False,
+) -> list[tuple[Best, list[dict[str, Any]]]]:
+    """Trains recipes that differ by seed alone, each in its workdir.
+
+    Returns the result of `loop.fit` for each seed; `restart` is that of `loop.fit`.
+    """
+    trainings = [
+        Training(recipe, scorer, workdir)
+        for recipe, workdir in zip(recipes, workdirs, strict=True)
+    ]
+
+    # The programs are built first: a recipe that can't be trained leaves no files.
+    together = Together(trainings)
+    for training in trainings:
+        training.open(restart)
+
+    start, states = common(trainings, together.states())
+    if start:
+        together.replace(states)
+        total = trainings[0].schedule.total
+        print(f"resuming {len(trainings)} seeds at step {start} of {total}")
+
+    take_steps(trainings, together, start)
+    return [(training.best, training.writer.history()) for training in trainings]
+
+
+def common(
+    trainings: Sequence[Training], initial: Sequence[State]
+) -> tuple[int, list[State]]:
+    """Restores all seeds from the newest checkpoint step that all have, or step 0."""
+    newest = None
+    while True:
+        found = [
+            training.restore(state, newest)
+            for training, state in zip(trainings, initial, strict=True)
+        ]
+        steps = [step for step, _ in found]
+        if len(set(steps)) == 1:
+            return steps[0], [state for _, state in found]
+        # A seed may have saved once more before the interruption. Restoring again at
+        # most at the oldest step ends when all agree.
+        newest = min(steps)
+        seeds = ", ".join(
+            f"seed {training.recipe.config.seed} at step {step}"
+            for training, step in zip(trainings, steps, strict=True)
+        )
+        print(f"checkpoints differ ({seeds}); all go on from step {newest} at most")

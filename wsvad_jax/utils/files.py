@@ -1,0 +1,300 @@
+"""Files that are either whole or absent, folders with one writer, where caches live."""
+
+import codecs
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wsvad_jax.utils.errors import FULL, InputError, check_readable
+
+LONG_SUFFIX = 16  # bytes up to which a temporary file keeps its suffix
+BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# What `np.save` says where a disk takes fewer values than it has.
+SHORT = re.compile(r"\d+ requested and \d+ written")
+# What the system says of a name or its place, while other files can be written.
+ABOUT_ONE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
+    | {errno.EISDIR, errno.EEXIST}
+)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path` that replaces it when the block succeeds.
+
+    An exception or a killed process leaves `path` as it was.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, because writers choose their format by it.
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
+    with naming(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
+        )
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        with naming(path):
+            yield temporary
+            with open(temporary, "rb") as f:
+                os.fsync(f.fileno())
+            # mkstemp makes private files; readers of shared folders need the usual mode.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names `path` where a disk has no room for what is written in the block."""
+    try:
+        yield
+    except OSError as e:
+        # The system doesn't say of which file, and NumPy not even why.
+        if e.errno is None and SHORT.fullmatch(str(e)):
+            why = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
+        if e.errno in FULL:
+            e.filename = os.fspath(path)
+        raise
+
+
+def temporary_stem(path: str | os.PathLike) -> str:
+    """Returns what the names of a file's temporary files begin with, before "-".
+
+    It stands for the file's name, and is short: systems limit the length of names.
+    """
+    name = os.fsencode(os.path.basename(path))
+    return f".{hashlib.blake2b(name, digest_size=8).hexdigest()}"
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps other processes from working in `folder`, which is made if missing.
+
+    The lock, FOLDER/.lock, ends with its process, however that ends: one that is left
+    over blocks nobody. Where the filesystem knows no locks, nothing is locked. A folder
+    that is still empty at the end is removed.
+
+    Raises:
+      InputError: another process holds the lock.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    handle = _lock(path)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
+
+
+def _lock(path: pathlib.Path) -> int:
+    """Opens a file under an exclusive lock, which lasts until it is closed."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace")
+            os.close(handle)
+            raise InputError(
+                f"{path.parent}: {holder or 'another process'} is working in this "
+                "folder; wait for it, or choose another"
+            ) from None
+        except OSError as e:
+            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        # The one before may have removed the file between opening and locking.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        os.close(handle)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8, atomically.
+
+    What is no Unicode, as in names of files, is written as an escape, which is JSON's.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace", newline=""
+        )
+
+
+def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
+    """Writes `value` as JSON, atomically; in one line with `indent` None."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+      OSError, UnicodeDecodeError: it can't be read, or is no such text.
+    """
+    data = pathlib.Path(path).read_bytes()
+    marks = (encoding for mark, encoding in BOMS.items() if data.startswith(mark))
+    text = data.decode(next(marks, "utf-8-sig"))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file, with or without a byte order mark.
+
+    Raises:
+      InputError: the file is missing, is not JSON, has a key twice in one object, or
+        can't be read now (Unreadable).
+    """
+    try:
+        text = read_text(path)
+        value = json.loads(text, object_pairs_hook=_object)
+        if "\\u" in text:  # half a surrogate pair is text only in names of files
+            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
+        return value
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as e:
+        check_readable(path, e)
+        raise
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
+    except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
+        raise InputError(f"{path}: expected a JSON file, but {e}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object, each of whose keys is there once."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    # Python's reader would take the last value, and lose the others in silence.
+    name = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+    values = " and ".join(f"{json.dumps(v):.40}" for k, v in pairs if k == name)
+    raise InputError(
+        f'the key "{name}" is there twice in one object ({values:.120}); keep one'
+    )
+
+
+def hashes(folder: str | os.PathLike) -> dict[str, list]:
+    """Returns [size, hash] of every file below `folder`, by its relative name."""
+    folder = pathlib.Path(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in paths}
+
+
+def difference(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
+    """Returns how a file of `folder` differs from `hashes` of before, "" if none does.
+
+    Raises:
+      Unreadable: a file can't be read now, so that nothing is known about it.
+    """
+    for name, (size, digest) in wanted.items():
+        path = pathlib.Path(folder, name)
+        try:
+            found = [path.stat().st_size, ""] if path.is_dir() else _hash(path)
+        except OSError as e:
+            check_readable(path, e)
+            return f"{name} is missing"
+        if found != [size, digest]:
+            return f"{name} is not as it was written"
+    return ""
+
+
+def read_through(folder: str | os.PathLike) -> None:
+    """Reads every file below `folder` and forgets it.
+
+    Raises:
+      Unreadable: one of them can't be read now.
+    """
+
+    def fail(error: OSError) -> None:
+        check_readable(folder, error)
+
+    for here, _, names in os.walk(folder, onerror=fail):
+        for name in names:
+            try:
+                _hash(pathlib.Path(here, name))
+            except OSError as e:
+                check_readable(pathlib.Path(here, name), e)
+
+
+def _hash(path: pathlib.Path) -> list:
+    with open(path, "rb") as f:
+        digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
+        return [f.tell(), digest.hexdigest()]
+
+
+def move_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Moves a file or folder into `folder`, under a number where its name is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target, number = folder / path.name, 2
+    while target.exists():
+        target, number = folder / f"{path.name}-{number}", number + 1
+    os.rename(path, target)
+    return target
+
+
+def cache_dir() -> pathlib.Path:
+    """Returns the folder for data that can be made again.
+
+    `$WSVAD_JAX_CACHE`, else `$XDG_CACHE_HOME/wsvad_jax`, else `~/.cache/wsvad_jax`.
+    """
+    if own := os.environ.get("WSVAD_JAX_CACHE"):
+        return pathlib.Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "wsvad_jax"
+
+
+@contextlib.contextmanager
+def building_dir(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a fresh folder in `parent`, removed at the end; clears dead builds'.
+
+    What is to stay is renamed out of it. Raises OSError where it cannot be made.
+    """
+    prefix = f".building-{socket.gethostname()}-"
+    for left in parent.glob(f"{prefix}*"):
+        process = left.name.removeprefix(prefix).partition("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    name = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
+    try:
+        yield pathlib.Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True

@@ -1,0 +1,149 @@
+"""Flags of the programs: which were given, which fit together, which was meant.
+
+Also how a command is written so that it runs as printed, from any folder.
+"""
+
+import argparse
+import difflib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wsvad_jax.utils.errors import InputError
+
+# What a part of the package needs besides, by its extra; pyproject.toml has versions.
+# By name, since a hint is also read where this package was not installed from an index.
+EXTRAS = {
+    "beam": ("apache-beam",),
+    "onnx": ("jax2onnx", "onnxruntime"),
+    "torch": ("torch",),
+    "aot": ("libtpu",),
+}
+# Words that other programs use for a key of ours.
+SYNONYMS = {
+    "learning_rate": "lr",
+    "bs": "batch_size",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_steps": "steps",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name the flag that may be meant."""
+
+    def __init__(self, *args: Any, meant: Mapping[str, str] | None = None, **kw: Any):
+        """`meant`: flags of ours by the words that others use for them."""
+        super().__init__(*args, **kw)
+        self.meant, self.seen = dict(meant or {}), ()
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        self.seen = tuple(map(str, args)) if args is not None else ()
+        if args is None:
+            import sys
+
+            self.seen = tuple(sys.argv[1:])
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str):
+        own = options(self)
+        hints = [
+            f"{word} isn't a flag of this program; did you mean {near}?"
+            for word in unknown(self.seen, own)
+            if (near := self.meant.get(word.lstrip("-")) or close(word, own))
+        ]
+        super().error("; ".join([message, *hints]))
+
+
+def options(parser: argparse.ArgumentParser) -> list[str]:
+    """Returns a parser's long flags."""
+    return [o for a in parser._actions for o in a.option_strings if o[:2] == "--"]
+
+
+def unknown(words: Iterable[str], own: Sequence[str]) -> list[str]:
+    """Returns the flags in `words` that none of `own` begins with."""
+    flags = [w.partition("=")[0] for w in words if w.startswith("--") and len(w) > 2]
+    return [
+        flag
+        for flag in dict.fromkeys(flags)
+        if not flag.startswith("--config") and not any(o.startswith(flag) for o in own)
+    ]
+
+
+def close(word: str, known: Sequence[str]) -> str:
+    """Returns the one of `known` that is written nearly as `word`, or ""."""
+    return next(iter(difflib.get_close_matches(word, known, 1, 0.75)), "")
+
+
+def keys_meant(word: str, keys: Sequence[str]) -> list[str]:
+    """Returns the keys of a recipe that a flag may mean, the nearest ones.
+
+    Args:
+      word: of the flag, such as --epochs.
+      keys: all of the recipe's, as clean.epochs.
+    """
+    name = word.lstrip("-").replace("-", "_").lower()
+    name = SYNONYMS.get(name, name)
+    whole = [k for k in keys if k == name or k.endswith(f".{name}")]
+    if whole:
+        return whole
+    last = dict.fromkeys(k.rpartition(".")[2] for k in keys)
+    near = close(name, list(last))
+    return [k for k in keys if k.rpartition(".")[2] == near] if near else []
+
+
+def given(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> dict[str, str]:
+    """Returns the flags that were passed, by their names in the parsed arguments.
+
+    What is left at its default isn't among them, so that a flag that a mode doesn't
+    read is told from one that nobody passed.
+    """
+    nothing = object()
+    actions = [a for a in parser._actions if a.option_strings and a.dest != "help"]
+    before = argparse.Namespace(**{a.dest: nothing for a in actions})
+    found, _ = parser.parse_known_args(argv, before)
+    return {
+        a.dest: max(a.option_strings, key=len)
+        for a in actions
+        if getattr(found, a.dest) is not nothing
+    }
+
+
+def refuse(
+    passed: Mapping[str, str], names: Iterable[str], mode: str, instead: str = ""
+) -> None:
+    """Raises InputError where a flag was passed that the mode doesn't read.
+
+    Args:
+      passed: of `given`.
+      names: of the flags that `mode` has no use for.
+      mode: in words, such as --live.
+      instead: what to do, where it isn't to leave the flag out.
+    """
+    unused = [passed[name] for name in names if name in passed]
+    if unused:
+        it = "it" if len(unused) == 1 else "them"
+        verb = "has" if len(unused) == 1 else "have"
+        raise InputError(
+            f"{', '.join(unused)} {verb} no effect with {mode}; "
+            f"{instead or f'leave {it} out'}"
+        )
+
+
+def count(text: str) -> int:
+    """Reads a whole number from 1 on; raises argparse's error where it is none."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def install(extra: str) -> str:
+    """Returns the command that installs what an extra of the package needs."""
+    return shlex.join(["pip", "install", *EXTRAS[extra]])
+
+
+def command(program: str, *words: object) -> str:
+    """Returns a command line as a shell takes it, whatever is in the words."""
+    return shlex.join(["python", "-m", f"wsvad_jax.{program}", *map(str, words)])

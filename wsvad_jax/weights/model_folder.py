@@ -1,0 +1,117 @@
+"""Checkpoints through orbax: a run's own, to resume from, and models, to use.
+
+A training checkpoint is whole or absent (orbax renames it into place). It carries a
+digest of its arrays and, in files.json, the hash of every file. One that differs from
+them is damaged: it is moved aside, and the one before is used. One that can't be read
+for another reason (memory, permission, a disk) ends the program and stays as it is. A
+model is a folder with `params/` and `meta.json` (recipe, card, step, the same digest
+and hashes), written by training and by `convert`.
+"""
+
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+
+from wsvad_jax.experiment.validation import check_config
+from wsvad_jax.parallel import multihost
+from wsvad_jax.parallel.stored_arrays import CHANGED, _raised_only, digest
+from wsvad_jax.utils.damage import proof
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import difference, hashes, read_json, write_json
+
+NoneType = type(None)
+META: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "digest": (str,),
+    "config": (dict,),
+    "card": (dict, NoneType),
+    "features": (dict, NoneType),
+    "tower": (dict, NoneType),
+    "length": (int, NoneType),
+    "width": (int, NoneType),
+}
+
+
+def save_params(
+    directory: pathlib.Path, params: Any, batch_stats: Any, meta: dict[str, Any]
+) -> None:
+    """Writes a model folder, replacing an older one; `meta.json` comes last."""
+    import orbax.checkpoint as ocp
+
+    directory = pathlib.Path(directory).absolute()
+    target = directory / "params"
+    with multihost.first_alone("model"):
+        if multihost.is_first():
+            (directory / "meta.json").unlink(missing_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+    tree = {"params": params, "batch_stats": batch_stats}
+    with (
+        _raised_only(target),
+        ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
+    ):
+        checkpointer.save(target, args=ocp.args.StandardSave(tree))
+    meta = {**meta, "digest": digest(tree)}
+    if multihost.is_first():
+        write_json(directory / "meta.json", {**meta, "files": hashes(target)})
+
+
+def read_meta(directory: pathlib.Path) -> dict[str, Any]:
+    """Reads the meta.json of a model folder.
+
+    Raises:
+      InputError: no model there, or a file that `save_params` didn't write.
+    """
+    path = directory / "meta.json"
+    if not path.is_file():
+        raise InputError(
+            f"{directory}: no model here (meta.json is missing); pass a folder that "
+            "training left as WORKDIR/model or that `python -m wsvad_jax.convert` wrote"
+        )
+    meta = read_json(path)
+    if not isinstance(meta, dict):
+        raise InputError(f"{path}: expected a JSON object, found {meta!r:.60}")
+    for key, kinds in META.items():
+        if not isinstance(meta.get(key), kinds):
+            raise InputError(
+                f"{path}: {key} is {meta.get(key)!r:.60}, which no model folder has; "
+                "train or convert the model again"
+            )
+    tower = meta.get("tower") or {"clip": "", "hash": ""}
+    if not all(isinstance(tower.get(key), str) for key in ("clip", "hash")):
+        raise InputError(f"{path}: tower lacks clip or hash; train the model again")
+    check_config(meta["config"], f"{path}: config")
+    return meta
+
+
+def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Reads a model folder: (params, batch_stats, meta), the arrays on the host.
+
+    Raises:
+      InputError: no model there, a damaged one, or one that can't be read now.
+    """
+    import orbax.checkpoint as ocp
+
+    directory = pathlib.Path(directory).absolute()
+    meta = read_meta(directory)
+    target, files = directory / "params", meta.pop("files", None)
+    tree: Any = {}
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            item = checkpointer.metadata(target).item_metadata.tree
+            as_numpy = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
+            )
+            tree = checkpointer.restore(
+                target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+            )
+        damage = "" if digest(tree) == meta.pop("digest") else CHANGED
+    except Exception as e:  # noqa: BLE001 orbax raises many kinds
+        # Models of older versions come without hashes of their files.
+        damage = difference(target, files) if files else ""
+        damage = damage or proof(target, e, known=files is not None)
+    if damage:
+        raise InputError(f"{directory}: the model is damaged ({damage}); make it again")
+    return tree["params"], tree.get("batch_stats") or {}, meta

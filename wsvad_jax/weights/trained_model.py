@@ -1,0 +1,259 @@
+"""A trained model folder as it scores: without the dataset that it was trained on.
+
+`meta.json` holds the recipe, the card, the window's length, the features' width and
+protocol, and whose text tower the prompts went through. What is missing in folders of
+older versions is read off the weights.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.data import feature_protocols
+from wsvad_jax.data.cards import Card
+from wsvad_jax.data.feature_protocols import same_encoder
+from wsvad_jax.utils.errors import InputError
+
+__all__ = ["Trained", "image_snapshot", "open_trained", "same_encoder", "text_snapshot"]
+
+if TYPE_CHECKING:
+    from wsvad_jax.clip.snapshot import Snapshot
+    from wsvad_jax.experiment.build import Network
+
+TOKENIZERS = ("vocab.json", "tokenizer.json")
+POSITIONS = "encoder/frame_position_embeddings"
+ENTRIES = {"mil_ranking": "fc1/kernel", "clip_tsa": "Aggregate_conv_1_0/kernel"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model folder, opened."""
+
+    folder: pathlib.Path
+    network: "Network"
+    params: Any
+    batch_stats: Any
+    meta: dict[str, Any]
+    card: Card
+    forced: str = ""  # how the text tower differs from the training's, if let through
+
+
+def model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
+    """Returns the model folder that is meant: itself, or `model` in a workdir."""
+    folder = pathlib.Path(checkpoint)
+    if not (folder / "meta.json").is_file() and (folder / "model").is_dir():
+        return folder / "model"
+    return folder
+
+
+def open_trained(
+    checkpoint: str | os.PathLike, *, clip: str | None = None, force: bool = False
+) -> Trained:
+    """Opens a model for scoring.
+
+    Args:
+      checkpoint: a model folder, or a workdir of training with one in it.
+      clip: hub name or folder of a CLIP snapshot, whose text tower is used if it is the
+        one of the training.
+      force: takes the text tower of another CLIP model, too.
+
+    Raises:
+      InputError: no model or no card there, or not its text tower.
+    """
+    from ml_collections import ConfigDict
+
+    from wsvad_jax.clip.prompts import text_inputs
+    from wsvad_jax.experiment import build
+    from wsvad_jax.parallel.mesh import make_mesh
+    from wsvad_jax.weights.model_folder import load_params
+
+    folder = model_folder(checkpoint)
+    params, batch_stats, meta = load_params(folder)
+    card = card_of(meta, folder)
+    config = ConfigDict(meta["config"])
+    try:
+        paper, model = build.paper_of(config), build.build_model(config)
+    except InputError as e:
+        raise InputError(f"{folder}/meta.json: {e}") from None
+    T, width = sizes(meta, params, folder)
+    text, tower, forced = None, None, ""
+    if "clip" in config:
+        snapshot = text_snapshot(folder, meta, width, clip, force)
+        text = text_inputs(snapshot, card.prompts)
+        tower = build.tower_of_snapshot(str(snapshot.path), snapshot)
+        forced = tower_difference(snapshot, meta)
+    network = build.Network(
+        config=config,
+        paper=paper,
+        model=model,
+        text=text,
+        tower=tower,
+        T=T,
+        width=width,
+        mesh=make_mesh(),
+    )
+    if text is not None and (force or not tower_of(meta)[1]):
+        # Only the text tower can be another one; the rest was written together.
+        build.check_params(network, params, str(folder))
+    return Trained(folder, network, params, batch_stats, meta, card, forced)
+
+
+def card_of(meta: dict[str, Any], folder: pathlib.Path) -> Card:
+    """Returns the classes that a model was trained for."""
+    if not meta.get("card"):
+        raise InputError(
+            f"{folder}/meta.json names no classes (key card), since it was converted "
+            "for a dataset of one's own; add the content of the dataset's card.json "
+            "there as card"
+        )
+    return Card.from_json(meta["card"], f"{folder}/meta.json: card")
+
+
+def sizes(meta: dict[str, Any], params: Any, folder: pathlib.Path) -> tuple[int, int]:
+    """Returns the snippets of a window and the width of features."""
+    positions = _leaf(params, POSITIONS)
+    entry = _leaf(params, ENTRIES.get(meta["model"], POSITIONS))
+    T = meta.get("length") or meta["config"]["data"]["length"]
+    T = T or (positions.shape[0] if positions is not None else 0)
+    width = meta.get("width")
+    if not width and entry is not None:
+        width = entry.shape[-2]  # of a kernel's inputs
+        width = entry.shape[1] if entry is positions else width
+    if not T or not width:
+        raise InputError(
+            f"{folder}/meta.json doesn't say the length of a window or the width of "
+            "features; train or convert the model again"
+        )
+    return int(T), int(width)
+
+
+def _leaf(params: Any, path: str) -> Any:
+    for name in path.split("/"):
+        params = params.get(name) if isinstance(params, dict) else None
+    return params
+
+
+def text_snapshot(
+    folder: pathlib.Path,
+    meta: dict[str, Any],
+    width: int,
+    clip: str | None = None,
+    force: bool = False,
+) -> "Snapshot":
+    """Returns the CLIP model whose text tower the model was trained with.
+
+    The first that there is: the model folder's own `clip`, the random tower, `clip`,
+    what `meta` names.
+    """
+    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.experiment.build import random_snapshot
+
+    own, (name, wanted) = folder / "clip", tower_of(meta)
+    if any((own / name).is_file() for name in TOKENIZERS):
+        snapshot = load(own)
+    elif name == "random":
+        snapshot = load(random_snapshot(width))
+    else:
+        if clip is not None:
+            snapshot = load(clip)
+            differs = tower_difference(snapshot, meta)
+            if force or not differs:
+                return snapshot
+            if not _there(name):
+                raise InputError(
+                    f"--clip {clip} holds the weights {snapshot.text_hash[:12]}, but the "
+                    f"model's text tower was of {wanted[:12]} ({name or 'unknown'}): "
+                    f"{differs}; pass that one, or --force"
+                )
+        if not _there(name):
+            raise InputError(
+                f"{folder}: its text tower was that of {name or 'a CLIP model'}, which "
+                "is not here; pass --clip NAME|DIR"
+            )
+        snapshot = load(name)
+    if (differs := tower_difference(snapshot, meta)) and not force:
+        raise InputError(
+            f"{snapshot.path}: not the text tower that {folder} was trained with any "
+            f"more: {differs}; pass the CLIP model of the training as --clip, or --force"
+        )
+    return snapshot
+
+
+def tower_difference(snapshot: "Snapshot", meta: dict[str, Any]) -> str:
+    """Says how a snapshot's text tower differs from a model's; "" where it doesn't."""
+    return tower_settings_difference(snapshot.text_hash, snapshot.text_settings, meta)
+
+
+def tower_settings_difference(
+    found: str, settings: Mapping[str, Any], meta: dict[str, Any]
+) -> str:
+    """Says how a text tower differs from a model's; "" where it doesn't.
+
+    Args:
+      found: the tower's hash.
+      settings: what the hash covers, by name.
+      meta: of the model's folder.
+    """
+    _, wanted = tower_of(meta)
+    noted = (meta.get("tower") or {}).get("settings") or {}
+    differs = feature_protocols.settings_difference(settings, noted, (found, wanted))
+    if not wanted or (found.startswith(wanted) and not differs):
+        return ""
+    hashes = f"text tower {found[:12]} instead of {wanted[:12]}"
+    return f"{hashes} ({differs})" if differs else hashes
+
+
+def image_snapshot(
+    folder: pathlib.Path,
+    meta: dict[str, Any],
+    clip: str | None = None,
+    force: bool = False,
+) -> "Snapshot":
+    """Returns the CLIP model whose image tower made the features of the training.
+
+    Raises:
+      InputError: `clip` is another one, or none is given and none is known.
+    """
+    from wsvad_jax.clip.snapshot import load
+
+    wanted = feature_protocols.of(meta.get("features"))
+    own = meta["card"].get("clip", "")
+    # Training and its features nearly always share one CLIP model.
+    names = [own, tower_of(meta)[0]]
+    name = clip or next((n for n in names if _there(n)), "")
+    if not name:
+        raise InputError(
+            f"{folder}: videos need the image tower that made the model's features "
+            f"({own or wanted.encoder}); pass --clip NAME|DIR"
+        )
+    snapshot = load(name)
+    here = feature_protocols.of_snapshot(snapshot, wanted.resize)
+    differs = feature_protocols.encoder_difference(here, wanted)
+    if not force and differs:
+        raise InputError(
+            f"{name} is {here.encoder}, but the model was trained on features of "
+            f"{wanted.encoder}: {differs}; pass that one as --clip, or --force to use "
+            "this one"
+        )
+    return snapshot
+
+
+def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
+    """Returns the text tower's name and (the start of) its hash, "" for the unknown."""
+    if tower := meta.get("tower"):
+        return tower["clip"], tower["hash"]
+    name = meta["config"].get("clip", "")
+    if name != "auto":
+        return name, ""
+    encoder = (meta.get("features") or {}).get("encoder", "")
+    # What older versions took: the features' own model where the card named one.
+    name = (meta.get("card") or {}).get("clip") or "random"
+    return name, encoder.partition("@")[2] if name != "random" else ""
+
+
+def _there(name: str) -> bool:
+    """Whether `name` is a folder, or could be a name of the hub."""
+    hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return bool(name) and (os.path.isdir(name) or hub)
