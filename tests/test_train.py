@@ -243,7 +243,7 @@ def test_chunks_of_steps_change_nothing(tiny, straight, tmp_path, monkeypatch):
     changes = {"clean__steps": 6, "data__placement": "device", "checkpoint_every": 6}
     wanted = straight("clip_tsa", **changes)
     for module in (train_step, sampler):
-        monkeypatch.setattr(module, "CHUNK", 2)
+        monkeypatch.setattr(module, "MAX_STEPS_PER_CALL", 2)
     train_and_evaluate(tiny.config("clip_tsa", **changes), tmp_path / "run")
     assert_same(tmp_path / "run", wanted)
 

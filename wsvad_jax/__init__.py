@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "load_config", "train_and_evaluate"]
-PLACES = {"Detector": "detector", "load_config": "cli", "train_and_evaluate": "train"}
+PLACES = {
+    "Detector": "detection.detector",
+    "load_config": "experiment.config",
+    "train_and_evaluate": "training.run",
+}
 
 
 def __getattr__(name: str) -> Any:

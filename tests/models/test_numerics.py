@@ -15,7 +15,7 @@ from wsvad_jax.data.records import Batch
 from wsvad_jax.metrics import frame_level
 from wsvad_jax.metrics.frame_level import EvalVideo
 from wsvad_jax.training.run import train_and_evaluate
-from wsvad_jax.training.train_step import objective
+from wsvad_jax.training.train_step import make_loss
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.weights.model_folder import load_params
 
@@ -57,7 +57,7 @@ class Case:
         self.model = paper.Model(**SMALL[name], dtype=dtype)
         self.gradient = jax.jit(
             jax.value_and_grad(
-                objective(self.model, paper.loss_fn, WEIGHTS[name]), has_aux=True
+                make_loss(self.model, paper.loss_fn, WEIGHTS[name]), has_aux=True
             )
         )
 

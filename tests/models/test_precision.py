@@ -37,7 +37,7 @@ class Case:
         batch = Batch(x, np.full(B, T, np.int32), label, np.ones(B, bool))
         self.batch = jax.tree.map(jnp.asarray, batch)
         self.rngs = {k: jax.random.key(1) for k in ("params", "dropout", "noise")}
-        self.loss = train_step.objective(
+        self.loss = train_step.make_loss(
             self.model, self.paper.loss_fn, dict(config.loss)
         )
 

@@ -61,7 +61,7 @@ def train(name, shape):
     key = jax.random.key(0)
     current = state.make_init(model, optimiser, example, mesh)(key)
     paper = build.paper_of(config)
-    step = train_step.make_step(model, paper, optimiser, dict(config.loss))
+    step = train_step.make_train_step(model, paper, optimiser, dict(config.loss))
     program, losses = train_step.compile_step(step, mesh), []
     for batch in batches():
         current, metrics = program(current, batch, prompts, key)

@@ -54,7 +54,9 @@ class Case:
     def step(self, parts=1):
         paper = build.paper_of(self.config)
         weights = dict(self.config.loss)
-        return train_step.make_step(self.model, paper, self.optimiser, weights, parts)
+        return train_step.make_train_step(
+            self.model, paper, self.optimiser, weights, parts
+        )
 
     def batch(self, i):
         return jax.tree.map(lambda x: x[self.rows[i]], self.split)
@@ -71,7 +73,9 @@ class Case:
 
 
 def ahead(rows):
-    return np.concatenate([rows, np.zeros((train_step.CHUNK - STEPS, B), np.int32)])
+    return np.concatenate(
+        [rows, np.zeros((train_step.MAX_STEPS_PER_CALL - STEPS, B), np.int32)]
+    )
 
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
@@ -158,4 +162,6 @@ def test_parts_that_a_batch_does_not_have(name, parts, said):
     config = load_config([f"--config={name}:ucf"])
     config.data = dict(config.data) | {"parts": parts}
     with pytest.raises(InputError, match=said):
-        train_step.parts_of(config, build.paper_of(config), 128, mesh.make_mesh())
+        train_step.num_microbatches(
+            config, build.paper_of(config), 128, mesh.make_mesh()
+        )

@@ -119,8 +119,8 @@ def training_of(
     init = state.make_init(network.model, optimiser, example, network.mesh)
 
     paper, weights = network.paper, dict(config.loss)
-    parts = train_step.parts_of(config, paper, sizes.batch_size, network.mesh)
-    step = train_step.make_step(network.model, paper, optimiser, weights, parts)
+    parts = train_step.num_microbatches(config, paper, sizes.batch_size, network.mesh)
+    step = train_step.make_train_step(network.model, paper, optimiser, weights, parts)
     return network, init(jax.random.key(0)), step
 
 

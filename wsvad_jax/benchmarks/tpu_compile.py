@@ -168,8 +168,8 @@ def _lower_training(
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     paper = network.paper
-    parts = train_step.parts_of(config, paper, sizes.batch_size, network.mesh)
-    step = train_step.make_step(
+    parts = train_step.num_microbatches(config, paper, sizes.batch_size, network.mesh)
+    step = train_step.make_train_step(
         network.model, paper, optimiser, dict(config.loss), parts
     )
     program: Any = train_step.compile_step(step, network.mesh)

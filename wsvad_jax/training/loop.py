@@ -4,7 +4,7 @@ Between steps the order is fixed: evaluate if due, go on from the best weights i
 plan says so, save if due, then start the next steps and log those before. Metrics are
 fetched only after the next steps are under way, so that the device doesn't wait for the
 host. With the split on the device a call takes as many steps as lie before the next
-evaluation or checkpoint (`state.CHUNK` at most).
+evaluation or checkpoint (`train_step.MAX_STEPS_PER_CALL` at most).
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from wsvad_jax.training.checkpoints import Checkpoints
 from wsvad_jax.training.metric_log import Writer, read_history
 from wsvad_jax.training.sampler import Feed, open_feed, open_validation
 from wsvad_jax.training.state import State, make_init
-from wsvad_jax.training.train_step import make_step, parts_of
+from wsvad_jax.training.train_step import make_train_step, num_microbatches
 from wsvad_jax.utils.errors import InputError, Stopped
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.progress import Progress
@@ -249,8 +249,8 @@ def programs(training: Training) -> tuple[Callable, Callable]:
     )
     weights = dict(recipe.config.loss)
     batch_size = training.feed.batch_size
-    parts = parts_of(recipe.config, recipe.paper, batch_size, recipe.mesh)
-    step = make_step(recipe.model, recipe.paper, optimiser, weights, parts)
+    parts = num_microbatches(recipe.config, recipe.paper, batch_size, recipe.mesh)
+    step = make_train_step(recipe.model, recipe.paper, optimiser, weights, parts)
     example = training.feed.example()
     return make_init(recipe.model, optimiser, example, recipe.mesh), step
 

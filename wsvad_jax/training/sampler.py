@@ -21,7 +21,11 @@ from wsvad_jax.experiment.config import plain_recipe
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import check_batch, replicated
 from wsvad_jax.training.state import State, Step
-from wsvad_jax.training.train_step import CHUNK, compile_step, compile_steps
+from wsvad_jax.training.train_step import (
+    MAX_STEPS_PER_CALL,
+    compile_step,
+    compile_steps,
+)
 from wsvad_jax.utils import prefetch
 from wsvad_jax.utils.errors import InputError
 
@@ -50,7 +54,7 @@ class Feed:
             self.loader_steps = sum(n // half for n in (normal, len(rows) - normal))
         self.on_device = config.data.placement == "device"
         # Steps that the compiled program takes at once.
-        self.chunk = CHUNK if self.on_device else 1
+        self.chunk = MAX_STEPS_PER_CALL if self.on_device else 1
         self._ahead: Iterator[Batch] | None = None
         self._next = -1
 
@@ -87,8 +91,8 @@ class Feed:
         return multihost.join(batching.gather(self.packed, own), mesh)
 
     def rows_ahead(self, step: int, n: int) -> np.ndarray:
-        """Rows of the batches of the n steps after `step`, int32 [CHUNK, B]."""
-        rows = np.zeros((CHUNK, self.batch_size), np.int32)
+        """Rows of the batches of the n steps after `step`, int32 [MAX_STEPS_PER_CALL, B]."""
+        rows = np.zeros((MAX_STEPS_PER_CALL, self.batch_size), np.int32)
         for i in range(n):
             rows[i] = self.rows_of(step + i)
         return rows

@@ -17,10 +17,10 @@ from wsvad_jax.parallel.mesh import replicated, shardings, split
 from wsvad_jax.training.state import LossFn, State, Step
 from wsvad_jax.utils.errors import InputError
 
-CHUNK = 32  # most steps per call with the training split on the device
+MAX_STEPS_PER_CALL = 32  # most steps per call with the training split on the device
 
 
-def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
+def num_microbatches(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
     """Returns the number of gradient-accumulation microbatches, `config.data.parts`.
 
     Raises:
@@ -43,7 +43,7 @@ def parts_of(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
     return parts
 
 
-def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
+def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
     """Returns the loss (params, batch_stats, batch, text, rngs) → loss, (terms, …).
 
     The second result holds the loss terms and the new `batch_stats`.
@@ -67,7 +67,7 @@ def objective(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     return loss
 
 
-def in_parts(
+def accumulate_gradients(
     model: Any, paper: Any, weights: dict[str, float], parts: int
 ) -> Callable[..., Any]:
     """Returns `value_and_grad` of `objective` with gradient accumulation.
@@ -112,7 +112,7 @@ def in_parts(
     return gradient
 
 
-def make_step(
+def make_train_step(
     model: Any,
     paper: Any,
     optimiser: optax.GradientTransformation,
@@ -130,9 +130,9 @@ def make_step(
       weights: weight of each loss term.
       parts: number of gradient-accumulation microbatches, `config.data.parts`.
     """
-    gradient = in_parts(model, paper, weights, parts)
+    gradient = accumulate_gradients(model, paper, weights, parts)
     if parts == 1:
-        loss = objective(model, paper.loss_fn, weights)
+        loss = make_loss(model, paper.loss_fn, weights)
         gradient = jax.value_and_grad(loss, has_aux=True)
 
     def step(
@@ -167,14 +167,14 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
     """
     whole = replicated(mesh)
     return jax.jit(
-        placed(step, mesh),
+        constrain_state_sharding(step, mesh),
         donate_argnums=0,
         in_shardings=(None, split(mesh), whole, whole),
         out_shardings=(None, whole),
     )
 
 
-def placed(step: Step, mesh: Mesh) -> Step:
+def constrain_state_sharding(step: Step, mesh: Mesh) -> Step:
     """Wraps a step so that the new state keeps the shardings of `shardings`."""
 
     def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
@@ -186,19 +186,19 @@ def placed(step: Step, mesh: Mesh) -> Step:
 
 
 def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
-    """Compiles up to CHUNK steps as one program over a training split on the devices.
+    """Compiles up to MAX_STEPS_PER_CALL steps as one program over a training split on the devices.
 
     Returns (state, resident, rows, n, text, key) → (state, metrics).
       resident: packed training split.
-      rows: indices [CHUNK, B] into `resident`, the samples of each step.
+      rows: indices [MAX_STEPS_PER_CALL, B] into `resident`, the samples of each step.
       n: number of steps to take. As an argument, it lets one program serve chunks of
         any length; the length changes no result.
-      metrics: arrays [CHUNK], valid up to n.
+      metrics: arrays [MAX_STEPS_PER_CALL], valid up to n.
     With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
     trained side by side.
     """
     # The rows of a batch are taken on the device, so the host sends indices only.
-    whole, step = replicated(mesh), placed(step, mesh)
+    whole, step = replicated(mesh), constrain_state_sharding(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
         def batch(i):
@@ -212,7 +212,9 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
             return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)
 
         _, shapes = jax.eval_shape(step, state, batch(0), text, key)
-        kept = jax.tree.map(lambda x: jnp.zeros((CHUNK, *x.shape), x.dtype), shapes)
+        kept = jax.tree.map(
+            lambda x: jnp.zeros((MAX_STEPS_PER_CALL, *x.shape), x.dtype), shapes
+        )
         return jax.lax.fori_loop(0, n, one, (state, kept))
 
     return jax.jit(

@@ -17,7 +17,7 @@ import numpy as np
 from wsvad_jax.parallel.mesh import replicated
 from wsvad_jax.training.loop import Best, Training, programs, take_steps
 from wsvad_jax.training.state import State
-from wsvad_jax.training.train_step import CHUNK, compile_steps
+from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_steps
 
 if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Together:
     """Training steps of several seeds, whose states are stacked into one."""
 
-    chunk = CHUNK
+    chunk = MAX_STEPS_PER_CALL
 
     def __init__(self, trainings: Sequence[Training]):
         self.trainings = trainings
