@@ -1,5 +1,7 @@
 """Runs an Apache Beam pipeline, with its errors in one sentence."""
 
+# pyright: reportMissingImports=false
+
 import contextlib
 from collections.abc import Iterator, Sequence
 
