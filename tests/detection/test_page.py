@@ -246,16 +246,7 @@ def test_thinning_keeps_peaks_and_ends(values, most):
         assert peak == values[int(a) : int(b)].max()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(0.0, "0:00"), (59.6, "1:00"), (3599.4, "59:59"), (3600.0, "1:00:00")],
-)
-def test_clock(seconds, expected):
-    assert svg_timeline.clock(seconds) == expected
-
-
-def test_clock_with_tenths():
-    assert svg_timeline.clock(59.96, tenths=True) == "1:00.0"
+def test_short_events_have_tenths():
     assert wording.span(Event(1.25, 2.0, "a", 0.5, 1.5)) == "0:01.3–0:02.0"
 
 

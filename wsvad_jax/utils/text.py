@@ -1,5 +1,6 @@
-"""Formats tables, percentages and nested settings as plain text."""
+"""Formats times, counts, percentages, tables and nested settings as plain text."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,3 +45,20 @@ def aligned(rows: list[list[str]]) -> list[str]:
         numbers = [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
     return lines
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5."""
+    # Rounded before it is split, so 59.96 s becomes 1:00.0 rather than 0:60.0.
+    whole = math.floor(seconds * 10 + 0.5) if tenths else math.floor(seconds + 0.5)
+    rest = f".{whole % 10}" if tenths else ""
+    whole = whole // 10 if tenths else whole
+    minutes, s = divmod(max(whole, 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    front = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{front}:{s:02d}{rest}"
+
+
+def count(n: int, noun: str) -> str:
+    """Formats a count with its noun: "1 event", "3 events", "12 000 events"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.detection.report import svg_timeline, text
 from wsvad_jax.detection.report.key_frames import shrink
-from wsvad_jax.detection.report.video_section import Embedding, section
+from wsvad_jax.detection.report.video_section import EmbedBudget, section
 from wsvad_jax.detection.result import Answer
 from wsvad_jax.utils.html import write_document
 from wsvad_jax.utils.progress import Progress
+from wsvad_jax.utils.text import clock, count
 
 SINGLE = 24  # videos up to which a report is one file
 CARRIED = 5  # times `embed_limit` that one file carries in all
@@ -61,13 +62,13 @@ def write_report(
     ranked = sorted(answers, key=text.order)
     if len(ranked) > SINGLE:
         return _many(path, ranked, title, settings, embed_limit)
-    embedding = Embedding(embed_limit, CARRIED * embed_limit)
+    budget = EmbedBudget(embed_limit, CARRIED * embed_limit)
     alone = len(ranked) == 1
     parts, rows = [], []
     for i, answer in enumerate(ranked, 1):
         anchor = f"v{i}"
         part, cover = section(
-            answer, anchor, path.parent, embedding, settings, 1 if alone else 2
+            answer, anchor, path.parent, budget, settings, 1 if alone else 2
         )
         parts.append(part)
         rows.append(_row(answer, f"#{anchor}", cover))
@@ -84,8 +85,8 @@ def _many(path, ranked, title, settings, embed_limit) -> list[pathlib.Path]:
     with Progress("report", len(ranked), unit="video") as progress:
         for i, (answer, file) in enumerate(zip(ranked, files, strict=True)):
             page = path.parent / "pages" / file
-            embedding = Embedding(embed_limit, embed_limit)
-            part, cover = section(answer, "v1", page.parent, embedding, settings, 1)
+            budget = EmbedBudget(embed_limit, embed_limit)
+            part, cover = section(answer, "v1", page.parent, budget, settings, 1)
             links = _neighbours(path.name, files, i)
             body = f"{links}{_head([answer], title)}{part}{_settings(settings)}"
             write_document(page, f"{answer.name} · {title}", body)
@@ -152,7 +153,7 @@ def _head(answers: Sequence[Answer], title: str) -> str:
 
 def _length(answers: Sequence[Answer]) -> str:
     ends = [float(a.edges[-1]) for a in answers if len(a.edges)]
-    return svg_timeline.clock(sum(ends, 0.0))
+    return clock(sum(ends, 0.0))
 
 
 def _list(rows: Sequence[str]) -> str:
@@ -170,7 +171,7 @@ def _row(answer: Answer, link: str, cover: bytes | None) -> str:
         small = base64.b64encode(shrink(cover, THUMBNAIL)).decode()
         source = f"data:image/jpeg;base64,{small}"
         picture = f'<img class="thumbnail" src="{source}" alt="" loading="lazy">'
-    count = text.count(len(answer.events), "event") if answer.events else ""
+    events = count(len(answer.events), "event") if answer.events else ""
     words = text.describe(event) if event else text.sentence(answer)
     top = text.percent(float(answer.anomaly.max(initial=0.0)))
     spark = svg_timeline.sparkline(answer.edges, answer.anomaly, f"Score at most {top}")
@@ -180,7 +181,7 @@ def _row(answer: Answer, link: str, cover: bytes | None) -> str:
         f'<a href="{link}">{picture}<span class="who">'
         f'<span class="name">{html.escape(answer.name)}</span>'
         f'<span class="what">{html.escape(words)}</span></span>'
-        f'{spark}<span class="count">{count}</span></a></li>'
+        f'{spark}<span class="count">{events}</span></a></li>'
     )
 
 

@@ -6,13 +6,13 @@ avoided, since the page's security policy forbids it.
 """
 
 import html
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.detection.events import Event
+from wsvad_jax.utils.text import clock
 
 WIDE = 1000  # width of the stretched drawings, in their units
 MOST = 1200  # most columns of a long video; each shows its highest score
@@ -178,18 +178,6 @@ def axis(edges: Float[np.ndarray, "T1"]) -> str:
         )
 
     return f'<svg class="axis" aria-hidden="true">{"".join(marks)}</svg>'
-
-
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5."""
-    # Rounded before it is split, so 59.96 s becomes 1:00.0 rather than 0:60.0.
-    whole = math.floor(seconds * 10 + 0.5) if tenths else math.floor(seconds + 0.5)
-    rest = f".{whole % 10}" if tenths else ""
-    whole = whole // 10 if tenths else whole
-    minutes, s = divmod(max(whole, 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    front = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{front}:{s:02d}{rest}"
 
 
 def _steps(bounds: np.ndarray, values: np.ndarray, end: float) -> str:

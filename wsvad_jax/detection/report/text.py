@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from wsvad_jax.detection.events import Event
-from wsvad_jax.detection.report.svg_timeline import clock
 from wsvad_jax.detection.result import Answer
+from wsvad_jax.utils.text import clock, count
 
 SHORT = 2.0  # seconds; times of shorter events need tenths
 
@@ -115,11 +115,6 @@ def compared(answers: Sequence[Answer]) -> str:
         f"{count(false, 'event')} found where none is true" if false else "no false one"
     )
     return f"{first}; {wrong}."
-
-
-def count(n: int, what: str) -> str:
-    """Formats a count with its noun: "1 event", "3 events"."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}".replace(",", " ")
 
 
 def setting(value: object) -> str:

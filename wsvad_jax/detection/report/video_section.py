@@ -16,6 +16,7 @@ from wsvad_jax.detection.report import svg_timeline
 from wsvad_jax.detection.report import text as wording
 from wsvad_jax.detection.report.key_frames import key_frames, unplayable
 from wsvad_jax.detection.result import Answer
+from wsvad_jax.utils.text import clock, count
 
 MIME = {".webm": "video/webm", ".ogv": "video/ogg", ".mkv": "video/x-matroska"}
 ROWS = 12  # classes shown at most, those of the highest probability
@@ -25,7 +26,7 @@ MARGIN = 0.1  # seconds before an event's end that its last key frame is taken
 PLAY = '<svg class="icon" viewBox="0 0 12 12" aria-hidden="true"><path d="M2 1v10l9-5z"/></svg>'
 
 
-class Embedding:
+class EmbedBudget:
     """How many bytes of video a page may still carry."""
 
     def __init__(self, limit: int, total: int):
@@ -44,7 +45,7 @@ def section(
     answer: Answer,
     anchor: str,
     folder: pathlib.Path,
-    embedding: Embedding,
+    budget: EmbedBudget,
     settings: Mapping[str, object],
     level: int,
 ) -> tuple[str, bytes | None]:
@@ -54,14 +55,14 @@ def section(
       answer: about the video.
       anchor: the part's id.
       folder: where the page will lie, for relative links.
-      embedding: counts what the page carries.
+      budget: counts what the page carries.
       settings: `high`, if there, is drawn as the threshold.
       level: of the heading; the page's own heading is 1.
     """
     pictures = _pictures(answer)
     event = wording.strongest(answer)
     cover = pictures.get((event.peak if event else _peak(answer)), None)
-    player = _player(answer, folder, embedding, cover)
+    player = _player(answer, folder, budget, cover)
     name = html.escape(answer.name)
     heading = (
         f"<h{level}>{name}</h{level}>"
@@ -122,7 +123,7 @@ def _pictures(answer: Answer) -> dict[float, bytes | None]:
     return dict(zip(seconds, key_frames(answer.path, seconds), strict=True))
 
 
-def _player(answer, folder, embedding, cover) -> str:
+def _player(answer, folder, budget, cover) -> str:
     """Returns the player, or why there is none; the timeline works without it."""
     if answer.path is None:
         return _absent("Scored from features: there is no video file to play.", None)
@@ -140,7 +141,7 @@ def _player(answer, folder, embedding, cover) -> str:
             escape=False,
         )
     poster = f' poster="{_jpeg_uri(cover)}"' if cover else ""
-    if embedding.take(path.stat().st_size):
+    if budget.take(path.stat().st_size):
         mime = MIME.get(path.suffix.lower(), "video/mp4")
         source = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
         where = ""
@@ -179,7 +180,7 @@ def _timeline(answer: Answer, anchor: str, settings: Mapping[str, object]) -> st
     high = settings.get("high")
     threshold = float(high) if isinstance(high, int | float) else None
     edges, truth = answer.edges, answer.truth or ()
-    said = f"Anomaly score over {svg_timeline.clock(_end(answer))}. "
+    said = f"Anomaly score over {clock(_end(answer))}. "
     said += wording.sentence(answer) + "."
     percents = "<span>100 %</span><span>50 %</span><span>0 %</span>"
     drawing = svg_timeline.curve(
@@ -254,7 +255,7 @@ def _events(
     fewer = ""
     if len(answer.events) > PICTURED:
         fewer = f'<p class="hint">Key frames of the {PICTURED} strongest events.</p>'
-    title = wording.count(len(answer.events), "event")
+    title = count(len(answer.events), "event")
     listed = f'<ol class="events">{items}</ol>{fewer}'
     return f"<{heading}>{title}</{heading}>{listed}"
 
@@ -264,7 +265,7 @@ def _event(event: Event, pictures: Mapping[float, bytes | None]) -> str:
     frames = []
     for t in _moments(event):
         if jpeg := pictures.get(t):
-            at = svg_timeline.clock(t, tenths=wording.short(event))
+            at = clock(t, tenths=wording.short(event))
             frames.append(
                 f'<button type="button" class="frame" data-seek="{t:.3f}">'
                 f'<img src="{_jpeg_uri(jpeg)}" alt="{what}, frame at {at}">'
