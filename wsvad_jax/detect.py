@@ -28,15 +28,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection import events
-from wsvad_jax.detection.detector import Detector, answers
+from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.report.write import write
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.detection.inputs import Source
+    from wsvad_jax.detection.inputs import VideoInput
 
-__all__ = ["Detector", "answers"]
+__all__ = ["Detector", "detect_videos"]
 # Flags by the words that other detectors use for them.
 MEANT = {
     "threshold": "--high",
@@ -136,7 +136,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
 
 
 def check_inputs(
-    passed: Mapping[str, str], found: Sequence["Source"], detector: Detector
+    passed: Mapping[str, str], found: Sequence["VideoInput"], detector: Detector
 ) -> None:
     """Raises InputError for flags about an image tower where there are only features.
 
@@ -182,7 +182,7 @@ def settings_of(
 
 
 def readings(
-    found: Sequence["Source"], truth: Mapping[str, Any] | None, detector: Detector
+    found: Sequence["VideoInput"], truth: Mapping[str, Any] | None, detector: Detector
 ) -> dict[str, object]:
     """Returns how the inputs were read where they could be read in another way."""
     from wsvad_jax.datasets import time_units
@@ -204,7 +204,7 @@ def readings(
 
 
 def times_taken(
-    found: Sequence["Source"], fps: float | None, detector: Detector
+    found: Sequence["VideoInput"], fps: float | None, detector: Detector
 ) -> str:
     """Says what is taken for the times of features without a sidecar; "" without such."""
     from wsvad_jax.detection import inputs
@@ -251,12 +251,12 @@ def _detect(
     from wsvad_jax.utils.walk import Passed
 
     passed = Passed()
-    found = inputs.find(known.inputs, passed)
+    found = inputs.find_inputs(known.inputs, passed)
     if str(passed):
         print(passed, file=sys.stderr)
     truth = None
     if known.truth:
-        truth, said = input_ground_truth.match(
+        truth, said = input_ground_truth.match_ground_truth(
             found, read_truth(pathlib.Path(known.truth))
         )
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
@@ -274,7 +274,7 @@ def _detect(
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
         more_of = {"fps": known.fps, "truth": truth, "errors": errors}
-        made = answers(detector, found, **more_of, **rules)
+        made = detect_videos(detector, found, **more_of, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         left_out = len(errors)

@@ -158,8 +158,8 @@ def test_the_order_can_be_stated_beside_a_card_of_another_stride(own):
 @pytest.mark.parametrize("shape", [(170, 10, 8), (170, 1, 8)])
 def test_detection_reads_one_file_by_the_same_rule(tmp_path, shape):
     np.save(tmp_path / "one.npy", np.random.standard_normal(shape))
-    source = inputs.Source("one", (tmp_path / "one.npy",))
-    found = inputs.read(source, 30.0)
+    source = inputs.VideoInput("one", (tmp_path / "one.npy",))
+    found = inputs.read_features(source, 30.0)
     assert found.values.shape == (shape[1], 170, 8)
     assert found.edges[-1] == pytest.approx(170 * 16 / 30)
 
@@ -167,14 +167,14 @@ def test_detection_reads_one_file_by_the_same_rule(tmp_path, shape):
 def test_detection_decides_by_all_files_and_refuses_else(tmp_path):
     for name, T in (("a", 40), ("b", 10)):
         np.save(tmp_path / f"{name}.npy", np.ones((T, 10, 8), np.float32))
-    both = inputs.find([tmp_path])
-    read = {s.name: f for s, f in inputs.read_all(both, None, 16)}
+    both = inputs.find_inputs([tmp_path])
+    read = {s.name: f for s, f in inputs.read_all_features(both, None, 16)}
     assert read["b"].values.shape == (10, 10, 8)
     assert read["a"].values.shape == (10, 40, 8)
     with pytest.raises(InputError, match=READINGS):
-        inputs.read(inputs.Source("b", (tmp_path / "b.npy",)), 30.0)
+        inputs.read_features(inputs.VideoInput("b", (tmp_path / "b.npy",)), 30.0)
     errors: list[InputError] = []
-    assert not list(inputs.read_all(both[1:], None, 16, errors=errors))
+    assert not list(inputs.read_all_features(both[1:], None, 16, errors=errors))
     assert len(errors) == 1
 
 
@@ -196,8 +196,8 @@ def test_detection_names_a_file_of_another_width(tmp_path):
     for name, shape in (("a", (8, 40)), ("b", (9, 8))):
         np.save(tmp_path / f"{name}.npy", np.ones(shape, np.float32))
     errors: list[InputError] = []
-    found = inputs.find([tmp_path])
-    read = list(inputs.read_all(found, None, 16, width=8, errors=errors))
+    found = inputs.find_inputs([tmp_path])
+    read = list(inputs.read_all_features(found, None, 16, width=8, errors=errors))
     assert [s.name for s, _ in read] == ["b"]
     assert "a.npy: features of 8 snippets, 40 wide; the model takes 8" in str(errors[0])
     assert "are they [width, snippets]?" in str(errors[0])

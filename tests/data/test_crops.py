@@ -21,7 +21,7 @@ def write(root, *names, T=4):
 
 def found(root):
     """What detection finds: names, and the number of files of each."""
-    return {source.name: len(source.files) for source in inputs.find([root])}
+    return {source.name: len(source.files) for source in inputs.find_inputs([root])}
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_extraction_s_layout_tells_videos_from_crops(tmp_path):
 def test_crops_of_two_shapes_may_be_videos(tmp_path):
     write(tmp_path, "cam__0")
     write(tmp_path, "cam__1", T=5)
-    (source,) = inputs.find([tmp_path])
+    (source,) = inputs.find_inputs([tmp_path])
     with pytest.raises(InputError, match="rename the files if they are videos of"):
-        inputs.read(source, 30.0)
+        inputs.read_features(source, 30.0)
 
 
 def test_a_video_s_sidecar_is_not_that_of_a_namesake(tmp_path):
@@ -172,4 +172,6 @@ def test_truth_of_two_videos_of_one_file_name(tmp_path):
     )
     truth = custom.read_truth(tmp_path / "t.json")
     with pytest.raises(InputError, match="events of a may be those of day/a or of nig"):
-        input_ground_truth.check_truth(inputs.find([tmp_path / "f"]), truth, 16, 30.0)
+        input_ground_truth.check_ground_truth(
+            inputs.find_inputs([tmp_path / "f"]), truth, 16, 30.0
+        )

@@ -20,19 +20,21 @@ def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys
     train_and_evaluate(config, tmp_path / "run")
     demo = cache_dir() / "data" / "demo" / "world"
     truth = ground_truth.read_json(demo / "test_segments.json")
-    videos = inputs.find([demo / "videos" / f"{name}.mp4" for name in truth])
-    made = detect.answers(detect.Detector(tmp_path / "run"), videos, truth=truth)
-    pairs = [p for a in made for p in events.matches(a.events, a.truth or ())]
-    true = sum(len(a.truth or ()) for a in made)
+    videos = inputs.find_inputs([demo / "videos" / f"{name}.mp4" for name in truth])
+    made = detect.detect_videos(
+        detect.Detector(tmp_path / "run"), videos, ground_truth=truth
+    )
+    pairs = [p for a in made for p in events.matches(a.events, a.ground_truth or ())]
+    true = sum(len(a.ground_truth or ()) for a in made)
     found = sum(len(a.events) for a in made)
-    normal = sum(len(a.events) for a in made if not a.truth)
+    normal = sum(len(a.events) for a in made if not a.ground_truth)
     named = sum(f.category == t.category for f, t in pairs)
     with capsys.disabled():
         print(
             f"\n{len(pairs)} of {true} true events found at IoU >= 0.3 "
             f"({len(pairs) / true:.0%}), {named} of them with their class; "
             f"{found - len(pairs)} other events, {normal} of them in "
-            f"{sum(not a.truth for a in made)} normal videos"
+            f"{sum(not a.ground_truth for a in made)} normal videos"
         )
     assert len(made) == len(truth) and true >= 20
     assert len(pairs) / true >= 0.8

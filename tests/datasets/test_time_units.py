@@ -195,20 +195,20 @@ def test_seconds_without_times(own):
 
 
 def test_detection_takes_seconds_and_asks_where_it_may_be_either(timed, tmp_path):
-    found = inputs.find([timed.path / "features"])
+    found = inputs.find_inputs([timed.path / "features"])
     truth = read(tmp_path, {"unit": "seconds", "videos": timed.seconds})
-    input_ground_truth.check_truth(found, truth, 16, None)
+    input_ground_truth.check_ground_truth(found, truth, 16, None)
     (source,) = (s for s in found if s.name == "tm")
-    edges = inputs.read(source, 30.0).edges
-    events = input_ground_truth.true_events(truth["tm"], edges)
+    edges = inputs.read_features(source, 30.0).edges
+    events = input_ground_truth.events_in_seconds(truth["tm"], edges)
     assert [(e.start, e.end, e.category) for e in events] == [
         (4, 5, "Fight"), (6, 80, "Fire")
     ]  # fmt: skip
     plain = read(tmp_path, [video([[2, 10]])])
     plain["tf"] = plain.pop("v")
     with pytest.raises(InputError, match="can be read as frames or as seconds"):
-        input_ground_truth.check_truth(found, plain, 16, None)
+        input_ground_truth.check_ground_truth(found, plain, 16, None)
     (timed.path / "features" / "tm.json").unlink()
     with pytest.raises(InputError, match="tm.npy has no times; pass --fps, or give"):
-        input_ground_truth.check_truth(found, truth, 16, None)
-    input_ground_truth.check_truth(found, truth, 16, 8.0)
+        input_ground_truth.check_ground_truth(found, truth, 16, None)
+    input_ground_truth.check_ground_truth(found, truth, 16, 8.0)

@@ -30,8 +30,8 @@ def answers(folder):
     mp4 = write_video(folder / "clip.mp4")
     avi = write_video(folder / "old.avi", 4, codec="mpeg4")
     return [
-        answer("clip", mp4, truth=TRUTH),
-        dataclasses.replace(answer("old", avi, T=4, spans=((1, 3),)), truth=()),
+        answer("clip", mp4, ground_truth=TRUTH),
+        dataclasses.replace(answer("old", avi, T=4, spans=((1, 3),)), ground_truth=()),
     ]
 
 
@@ -242,7 +242,7 @@ def serving(handler):
 def test_malicious_names_are_inert(browser, tmp_path):
     clip = tmp_path / EVIL.replace("/", "|")
     write_video(clip)
-    evil = answer(EVIL, clip, truth=(Event(1.0, 2.0, EVIL, math.nan, 1.5),))
+    evil = answer(EVIL, clip, ground_truth=(Event(1.0, 2.0, EVIL, math.nan, 1.5),))
     evil = dataclasses.replace(
         evil,
         class_names=("Normal", EVIL, "Arson"),

@@ -31,16 +31,16 @@ def found(anomaly, classes=None, seconds=1.0, **rules) -> list[tuple[float, floa
 
 def test_fixed_levels_are_hysteresis():
     scores = curve((3, 0.1), (2, 0.4), (1, 0.7), (2, 0.4), (2, 0.1), (3, 0.4), (2, 0.9))
-    assert events.spans(scores, high=0.6, low=0.3) == [(3, 8), (10, 15)]
-    assert events.spans(scores, high=0.8, low=0.3) == [(10, 15)]
-    assert events.spans(scores, high=0.6, low=0.6) == [(5, 6), (13, 15)]
-    assert events.spans(scores[:0]) == []
+    assert events.threshold_segments(scores, high=0.6, low=0.3) == [(3, 8), (10, 15)]
+    assert events.threshold_segments(scores, high=0.8, low=0.3) == [(10, 15)]
+    assert events.threshold_segments(scores, high=0.6, low=0.6) == [(5, 6), (13, 15)]
+    assert events.threshold_segments(scores[:0]) == []
 
 
 @given(SCORES, st.floats(0, 1), st.floats(0, 1))
 def test_spans_hold_every_high_score_and_no_low_one(scores, a, b):
     low, high = sorted((a, b))
-    made = events.spans(scores, high=high, low=low)
+    made = events.threshold_segments(scores, high=high, low=low)
     inside = np.zeros(len(scores), bool)
     for first, stop in made:
         assert first < stop and (scores[first:stop] >= low).all()
@@ -52,12 +52,12 @@ def test_spans_hold_every_high_score_and_no_low_one(scores, a, b):
 
 @given(SCORES, st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_peaks_are_apart_and_high_enough(scores, high, rise, share):
-    made = events.peaks(scores, high=high, rise=rise, share=share)
+    made = events.peak_segments(scores, high=high, rise=rise, share=share)
     assert made == sorted(made)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(made))
     for first, stop in made:
         top = scores[first:stop].max()
-        usual = min(np.quantile(scores, events.USUAL), max(high - rise, 0))
+        usual = min(np.quantile(scores, events.BASELINE_QUANTILE), max(high - rise, 0))
         assert top >= min(high, usual + rise)
     if len(scores) and scores.max() >= high:  # the highest score is never lost
         assert any(first <= int(scores.argmax()) < stop for first, stop in made)

@@ -124,7 +124,7 @@ def test_protocol_json_speaks_for_features_without_sidecars(
     assert words in found["settings"]["force"]
     stride = changes.get("stride", 16)
     assert f": {stride} frames per snippet, 30 frames per" in capsys.readouterr().err
-    edges = inputs.read(inputs.Source("a", (file,)), 30.0).edges
+    edges = inputs.read_features(inputs.VideoInput("a", (file,)), 30.0).edges
     assert edges[1] == pytest.approx(stride / 30)
     # The right protocol is as good as none.
     write_json(tmp_path / "f" / "protocol.json", protocol)

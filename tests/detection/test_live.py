@@ -21,7 +21,7 @@ from untrained import write_model
 
 from wsvad_jax.detection import events, live
 from wsvad_jax.detection.detector import Detector
-from wsvad_jax.extraction.live_stream import Note, Stream, Taken
+from wsvad_jax.extraction.live_stream import Stream, StreamSnippet, StreamStatus
 from wsvad_jax.utils.errors import InputError
 
 CLASSES = ("Normal", "Fire", "Fight")
@@ -161,7 +161,7 @@ def takes(stream, pause=0.0):
         item = stream.take(5.0)
         assert item is not None, "nothing for five seconds"
         yield item, time.monotonic()
-        if isinstance(item, Note) and item.kind in ("ended", "failed"):
+        if isinstance(item, StreamStatus) and item.kind in ("ended", "failed"):
             return
         time.sleep(pause)
 
@@ -169,7 +169,7 @@ def takes(stream, pause=0.0):
 def open_stream(source, **kwargs):
     picture = np.zeros((1, 1, 1, 3), np.uint8)
     return Stream(
-        str(source), frame="first", stride=16, see=lambda _: picture, **kwargs
+        str(source), frame="first", stride=16, preprocess=lambda _: picture, **kwargs
     )
 
 
@@ -177,8 +177,8 @@ def test_a_source_that_is_faster_loses_snippets_and_falls_no_further_behind(film
     waited = []
     with open_stream(film, pace=20.0) as stream:  # a snippet each 0.05 s
         for item, now in takes(stream, pause=0.2):
-            assert sum(isinstance(i, Taken) for i in stream.waiting) <= 1
-            if isinstance(item, Taken):
+            assert sum(isinstance(i, StreamSnippet) for i in stream.waiting) <= 1
+            if isinstance(item, StreamSnippet):
                 waited.append(now - item.ready)
         dropped = stream.dropped
     assert dropped > SNIPPETS / 3
@@ -190,14 +190,14 @@ def test_without_a_pace_the_source_waits(film):
     with open_stream(film, pace=0.0) as stream:
         items = [item for item, _ in takes(stream, pause=0.01)]
     assert [i.snippet.index for i in items[:-1]] == list(range(SNIPPETS))
-    assert stream.dropped == 0 and items[-1] == Note("ended")
+    assert stream.dropped == 0 and items[-1] == StreamStatus("ended")
 
 
 def test_a_file_is_played_at_its_pace(film):
     with open_stream(film, pace=32.0) as stream:  # 44.3 s in 1.4
         begin = time.monotonic()
         for item, now in takes(stream):
-            if isinstance(item, Taken):
+            if isinstance(item, StreamSnippet):
                 assert now - begin > (item.end - 1 / 16) / 32 - 0.01
         assert now - begin > 1.3
 
@@ -258,11 +258,15 @@ def test_pauses_grow_while_a_source_stays_away(film):
     with served(film.read_bytes(), lost=(0,)) as (address, _):
         stream = open_stream(address, pace=0.0, pauses=(0.02, 0.05)).__enter__()
         items = takes(stream)
-        while not (isinstance(item := next(items)[0], Note) and item.kind == "lost"):
+        while not (
+            isinstance(item := next(items)[0], StreamStatus) and item.kind == "lost"
+        ):
             pass
     found = [item]
     for item, _ in items:
-        found += [item] if isinstance(item, Note) and item.kind == "lost" else []
+        found += (
+            [item] if isinstance(item, StreamStatus) and item.kind == "lost" else []
+        )
         if len(found) == 5:
             break
     stream.__exit__()

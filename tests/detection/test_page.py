@@ -111,7 +111,7 @@ def test_the_page_holds_many_videos_in_order_of_their_events(tmp_path, mp4):
 def test_names_labels_and_settings_are_inert(tmp_path, mp4):
     evil = tmp_path / EVIL.replace("/", "\u2215")
     evil.write_bytes(mp4.read_bytes())
-    given_ = answer(EVIL, evil, truth=(Event(0.0, 3.0, EVIL, NAN, 1.5),))
+    given_ = answer(EVIL, evil, ground_truth=(Event(0.0, 3.0, EVIL, NAN, 1.5),))
     given_ = dataclasses.replace(
         given_,
         class_names=("Normal", EVIL, "Arson"),
@@ -170,11 +170,11 @@ def test_without_a_playable_video_the_rest_is_there(tmp_path, kind):
 
 def test_truth_is_compared(tmp_path):
     truth = (Event(3.0, 6.0, "Fighting", NAN, 4.5), Event(8.5, 9.0, "Arson", NAN, 8.75))
-    found, _ = write(tmp_path, [answer(truth=truth)])
+    found, _ = write(tmp_path, [answer(ground_truth=truth)])
     assert "1 of 2 true events are found" in found.text
     assert "1 event found where none is true" in found.text
     assert "missed" in found.text
-    found, _ = write(tmp_path, [answer(spans=(), truth=())])
+    found, _ = write(tmp_path, [answer(spans=(), ground_truth=())])
     assert "No event is known to be true; no false one." in found.text
     found, _ = write(tmp_path, [answer()])
     assert "Known truth" not in found.text

@@ -94,7 +94,7 @@ def test_features_equal_those_of_transformers(tmp_path, snapshot, shared):
     pictures = [f.to_ndarray(format="rgb24") for f in chosen]
     expected = torch_features(clip, pictures)
     extractor = Extractor(load(clip), resize="clip", batch_size=8)
-    ours = extractor.images(np.concatenate([extractor.see(f) for f in chosen]))
+    ours = extractor.images(np.concatenate([extractor.preprocess(f) for f in chosen]))
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     found = extractor(path)
     assert found.features.dtype == np.float16
@@ -109,7 +109,9 @@ def test_one_row_a_snippet(folder, extractor):
     np.testing.assert_allclose(found.seconds, [0, 1, 2])
     assert found.duration == pytest.approx(2.5, abs=0.07)
     chosen = [frames(folder / "a.mp4")[i] for i in (8, 24, 36)]
-    expected = extractor.images(np.concatenate([extractor.see(f) for f in chosen]))
+    expected = extractor.images(
+        np.concatenate([extractor.preprocess(f) for f in chosen])
+    )
     np.testing.assert_allclose(found.features[0], expected, rtol=1e-3, atol=1e-4)
 
 
@@ -123,7 +125,7 @@ def test_mean_is_the_mean_of_all_frames(folder, snapshot):
     extractor = Extractor(snapshot, frame="mean", crops=5, batch_size=7)
     found = extractor(folder / "c.mp4").features
     every = np.stack([
-        extractor.images(extractor.see(f)) for f in frames(folder / "c.mp4")
+        extractor.images(extractor.preprocess(f)) for f in frames(folder / "c.mp4")
     ])  # fmt: skip
     expected = np.stack([every[i : i + 16].mean(0) for i in (0, 16, 32)], 1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

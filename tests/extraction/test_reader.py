@@ -69,7 +69,9 @@ def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marke
     (shown,) = pictures(path, [2.05])
     assert shown.shape == (64, 96, 3) and number(shown) == 20
     assert validate.announced(path)[0] == 40
-    with Stream(str(path), frame="first", stride=40, see=video.rgb, pace=0.0) as stream:
+    with Stream(
+        str(path), frame="first", stride=40, preprocess=video.rgb, pace=0.0
+    ) as stream:
         assert stream.take(20.0).snippet.num_frames == 40
 
 
@@ -192,7 +194,10 @@ def test_the_released_geometry_ignores_pixel_aspects(tmp_path, plain, clip):
     frames = [next(iter(video.Video(path).frames())) for path in (plain, wide)]
     snapshot = load(clip)
     as_stored, as_shown = (
-        [Extractor(snapshot, resize=resize).see(frame).astype(int) for frame in frames]
+        [
+            Extractor(snapshot, resize=resize).preprocess(frame).astype(int)
+            for frame in frames
+        ]
         for resize in ("stretch", "clip")
     )
     np.testing.assert_array_equal(*as_stored)
@@ -338,14 +343,14 @@ def test_one_odd_file_never_ends_the_others_run(tmp_path, plain, clip, monkeypat
 
     odd = film(tmp_path / "odd.mp4", *H264, count=20, w=80, h=64)
     extractor = Extractor(load(clip))
-    see = extractor.see
+    preprocess = extractor.preprocess
 
     def fails(frame):
         if frame.width == 80:
             raise OSError("no picture can be like this")
-        return see(frame)
+        return preprocess(frame)
 
-    monkeypatch.setattr(extractor, "see", fails)
+    monkeypatch.setattr(extractor, "preprocess", fails)
     errors: list[InputError] = []
     made = list(extractor.stream([plain, odd, plain], errors=errors))
     assert [found.num_frames for found in made] == [40, 40]

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from wsvad_jax.detection.events import Event
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 
 FPS = 16
 CLASSES = ("Normal", "Fighting", "Arson")
@@ -29,7 +29,7 @@ def write_video(path: pathlib.Path, seconds: float = 10, *, codec="libx264", gop
     return path
 
 
-def answer(name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), truth=None):
+def answer(name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), ground_truth=None):
     """An answer with an event in each of `spans` (snippets of a second)."""
     anomaly, classes = np.full(T, 0.1), np.tile([0.9, 0.05, 0.05], (T, 1))
     events = []
@@ -38,7 +38,7 @@ def answer(name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), truth=None):
         classes[a:b] = [0.1, 0.8, 0.1] if i % 2 == 0 else [0.1, 0.1, 0.8]
         category = CLASSES[1 + i % 2]
         events.append(Event(float(a), float(b), category, 0.87 - 0.1 * i, a + 0.5))
-    return Answer(
+    return DetectionResult(
         name=name,
         path=path,
         edges=np.arange(T + 1, dtype=float),
@@ -46,5 +46,5 @@ def answer(name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), truth=None):
         classes=classes,
         class_names=CLASSES,
         events=tuple(events),
-        truth=truth,
+        ground_truth=ground_truth,
     )

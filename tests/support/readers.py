@@ -100,13 +100,13 @@ def _read_own(path: pathlib.Path) -> None:
     root = next(p for p in path.parents if (p / "features").is_dir())
     if path.suffix == ".json" and path.parent.name == "features":
         features = path.parent / "tf.npy"
-        inputs.read(inputs.Source("tf", (features,)), 30.0)
+        inputs.read_features(inputs.VideoInput("tf", (features,)), 30.0)
     found = folders.load(root)
     for records in found.splits.values():
         list(records)
     if path.name == "test_segments.json":
         for truth in folders.read_truth(path).values():
-            input_ground_truth.true_events(truth, np.arange(5.0))
+            input_ground_truth.events_in_seconds(truth, np.arange(5.0))
 
 
 def _lines(*lines: str) -> Callable[[pathlib.Path], None]:
@@ -180,7 +180,7 @@ def _read_video(path):
     def see(frame):
         return video.crop(video.rgb(frame), 32)
 
-    for _ in video.snippets(video.Video(path), see=see):
+    for _ in video.snippets(video.Video(path), preprocess=see):
         pass
     key_frames(path, [0.5])
 

@@ -270,7 +270,7 @@ def _halves(
     size, stride = extractor.config.image_size, extractor.stride
 
     start = time.perf_counter()
-    for _ in snippets(Video(path), stride=stride, see=extractor.see):
+    for _ in snippets(Video(path), stride=stride, preprocess=extractor.preprocess):
         pass
     seconds["decode"].append(time.perf_counter() - start)
 

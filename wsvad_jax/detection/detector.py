@@ -18,15 +18,15 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from wsvad_jax.detection import events
-from wsvad_jax.detection.result import Answer
-from wsvad_jax.evaluation.position_bias import still, without_place
+from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.evaluation.position_bias import remove_position_bias, static_feature
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.datasets.ground_truth import Truth
-    from wsvad_jax.detection.inputs import Source
+    from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.extraction.extractor import Extractor
 
 LONGEST = 8192  # snippets scored as one where a model takes whole videos
@@ -158,7 +158,7 @@ class Detector:
         if self.network.without_place:
             calm = self._of_still(x, found["anomaly"])
             found |= {
-                name: without_place(value, calm[name])
+                name: remove_position_bias(value, calm[name])
                 for name, value in found.items()
                 if name.startswith("anomaly")
             }
@@ -208,7 +208,7 @@ class Detector:
 
     def _of_still(self, x: np.ndarray, anomaly: np.ndarray) -> dict[str, np.ndarray]:
         """Scores a video in which nothing changes: the calm moments of this one."""
-        frozen = still(x, anomaly)
+        frozen = static_feature(x, anomaly)
         n, L = len(anomaly), self.T if self.mode == "windows" else LONGEST
         if n <= 2 * L:
             return self._as_they_come(np.repeat(frozen, n, 1))
@@ -226,10 +226,10 @@ class Detector:
         name: str,
         path: pathlib.Path | None = None,
         *,
-        truth: Sequence[events.Event] | None = None,
+        ground_truth: Sequence[events.Event] | None = None,
         damage: str = "",
         **rules: Any,
-    ) -> Answer:
+    ) -> DetectionResult:
         """Scores one video's features and finds its events.
 
         Args:
@@ -237,7 +237,7 @@ class Detector:
           edges: seconds at which snippets begin, and the end: T + 1 of them, from 0.
           name: of the video, unique in a report.
           path: of the video file, if there is one.
-          truth: events that are known to be there.
+          ground_truth: events that are known to be there.
           damage: what of the video could not be read.
           **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
 
@@ -258,7 +258,7 @@ class Detector:
         found = events.find_events(
             anomaly, classes, edges, self.class_names, calm=calm, **rules
         )
-        return Answer(
+        return DetectionResult(
             name=name,
             path=path,
             edges=edges,
@@ -266,20 +266,20 @@ class Detector:
             classes=classes,
             class_names=self.class_names,
             events=tuple(found),
-            truth=None if truth is None else tuple(truth),
+            ground_truth=None if ground_truth is None else tuple(ground_truth),
             damage=damage,
         )
 
-    def __call__(self, path: str | os.PathLike, **rules: Any) -> Answer:
+    def __call__(self, path: str | os.PathLike, **rules: Any) -> DetectionResult:
         """Decodes a video, scores it and finds its events.
 
         Raises:
           InputError: not a video, or no image tower for it.
         """
-        from wsvad_jax.detection.inputs import Source
+        from wsvad_jax.detection.inputs import VideoInput
 
         path = path_of(path)
-        return answers(self, [Source(path.stem, (path,))], **rules)[0]
+        return detect_videos(self, [VideoInput(path.stem, (path,))], **rules)[0]
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
         x = np.asarray(features)
@@ -308,22 +308,22 @@ def path_of(given: Any) -> pathlib.Path:
     return pathlib.Path(given)
 
 
-def answers(
+def detect_videos(
     detector: Detector,
-    found: Sequence["Source"],
+    found: Sequence["VideoInput"],
     *,
     fps: float | None = None,
-    truth: Mapping[str, "Truth"] | None = None,
+    ground_truth: Mapping[str, "Truth"] | None = None,
     errors: list[InputError] | None = None,
     **rules: Any,
-) -> list[Answer]:
+) -> list[DetectionResult]:
     """Answers for videos and feature files, in the order given.
 
     Args:
       detector: the model.
       found: of `sources.find`.
       fps: frames per second of features without a sidecar; None is 30, assumed.
-      truth: by video, of `annotations.read_json`.
+      ground_truth: by video, of `annotations.read_json`.
       errors: takes the errors of what can't be read, which is then left out; without
         it the first one is raised.
       **rules: of `events.find_events`.
@@ -335,12 +335,14 @@ def answers(
     from wsvad_jax.detection import input_ground_truth
     from wsvad_jax.utils.progress import Progress
 
-    if truth:
-        input_ground_truth.check_truth(found, truth, detector.card.stride, fps)
-    made: dict[str, Answer] = {}
+    if ground_truth:
+        input_ground_truth.check_ground_truth(
+            found, ground_truth, detector.card.stride, fps
+        )
+    made: dict[str, DetectionResult] = {}
     count = 0
     with Progress("detect", len(found), unit="video") as progress:
-        for answer in _stream(detector, found, fps, truth or {}, errors, rules):
+        for answer in _stream(detector, found, fps, ground_truth or {}, errors, rules):
             made[answer.name] = answer
             count += len(answer.events)
             progress.update(events=count)
@@ -349,23 +351,25 @@ def answers(
     return [made[source.name] for source in found if source.name in made]
 
 
-def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
+def _stream(detector, found, fps, truth, errors, rules) -> Iterator[DetectionResult]:
     from wsvad_jax.detection import input_ground_truth, inputs
     from wsvad_jax.detection.feature_check import check_source
 
     sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
-    read = inputs.read_all(found, fps, detector.card.stride, errors=errors, **sizes)
+    read = inputs.read_all_features(
+        found, fps, detector.card.stride, errors=errors, **sizes
+    )
     for source, features in read:
         check_source(detector, source, features)
         side = features.sidecar
         stride = features.made.stride or detector.card.stride
-        known = input_ground_truth.truth_of(source.name, truth)
+        known = input_ground_truth.find_ground_truth(source.name, truth)
         made = detector.answer(
             features.values,
             features.edges,
             source.name,
-            truth=known
-            and input_ground_truth.true_events(
+            ground_truth=known
+            and input_ground_truth.events_in_seconds(
                 known, features.edges, stride, features.num_frames
             ),
             damage=side.damage if side else "",
@@ -375,7 +379,7 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
     videos = {source.files[0]: source.name for source in found if source.is_video}
     for video in detector.extractor.stream(videos, errors=errors) if videos else ():
         name = videos[video.path]
-        known = input_ground_truth.truth_of(name, truth)
+        known = input_ground_truth.find_ground_truth(name, truth)
         edges = inputs.snippet_edges(video.seconds, video.duration)
         stride = detector.extractor.stride
         made = detector.answer(
@@ -383,8 +387,10 @@ def _stream(detector, found, fps, truth, errors, rules) -> Iterator[Answer]:
             edges,
             name,
             video.path,
-            truth=known
-            and input_ground_truth.true_events(known, edges, stride, video.num_frames),
+            ground_truth=known
+            and input_ground_truth.events_in_seconds(
+                known, edges, stride, video.num_frames
+            ),
             damage=video.damage,
             **rules,
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.evaluation.position_bias import USUAL, without_place
+from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
 from wsvad_jax.utils.errors import InputError
 
 HIGH = 0.5  # a score that is an event whatever the rest of the video is like
@@ -69,10 +69,10 @@ def find_events(
     check_rules(high=high, low=low, rise=rise, share=share)
     check_rules(min_length=min_length, max_gap=max_gap)
     if low is None:
-        judged = anomaly if calm is None else without_place(anomaly, calm)
-        found = peaks(judged, high=high, rise=rise, share=share)
+        judged = anomaly if calm is None else remove_position_bias(anomaly, calm)
+        found = peak_segments(judged, high=high, rise=rise, share=share)
     else:
-        found = spans(anomaly, high=high, low=low)
+        found = threshold_segments(anomaly, high=high, low=low)
     joined: list[tuple[int, int]] = []
     for first, stop in found:
         if joined and max_gap and edges[first] - edges[joined[-1][1]] <= max_gap:
@@ -107,7 +107,7 @@ def check_rules(prefix: str = "", **rules: float | None) -> None:
         raise InputError(f"{prefix}low {low} is above {prefix}high {high}")
 
 
-def spans(
+def threshold_segments(
     score: Float[np.ndarray, "T"], *, high: float = HIGH, low: float = LOW
 ) -> list[tuple[int, int]]:
     """Stretches (first, stop) of snippets of at least `low`, one of at least `high`."""
@@ -120,7 +120,7 @@ def spans(
     ]
 
 
-def peaks(
+def peak_segments(
     score: Float[np.ndarray, "T"],
     *,
     high: float = HIGH,
@@ -137,7 +137,7 @@ def peaks(
     """
     if not len(score):
         return []
-    usual = min(float(np.quantile(score, USUAL)), max(high - rise, 0.0))
+    usual = min(float(np.quantile(score, BASELINE_QUANTILE)), max(high - rise, 0.0))
     taken = np.zeros(len(score), bool)
     found = []
     for k in np.argsort(-score, kind="stable").tolist():

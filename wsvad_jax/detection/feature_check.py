@@ -16,7 +16,7 @@ from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.detection.detector import Detector
-    from wsvad_jax.detection.inputs import Features, Source
+    from wsvad_jax.detection.inputs import TimedFeatures, VideoInput
 
 
 def extractor_for(detector: "Detector") -> Extractor:
@@ -81,7 +81,9 @@ def _assume(detector: "Detector", what: str, taken: str, flag: str = "") -> None
     )
 
 
-def check_source(detector: "Detector", source: "Source", features: "Features") -> None:
+def check_source(
+    detector: "Detector", source: "VideoInput", features: "TimedFeatures"
+) -> None:
     """Compares features, as far as sidecar, protocol.json and shape say what they are.
 
     Raises:

@@ -14,11 +14,11 @@ from wsvad_jax.data.video_names import plain, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.validation.report import some
 from wsvad_jax.detection.events import UNNAMED, Event
-from wsvad_jax.detection.inputs import Source, stride_of, timed
+from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
 from wsvad_jax.utils.errors import InputError
 
 
-def true_events(
+def events_in_seconds(
     truth: ground_truth.Truth,
     edges: Float[np.ndarray, "T1"],
     stride: int = FRAMES_PER_SNIPPET,
@@ -49,15 +49,15 @@ def true_events(
     return tuple(found)
 
 
-def truth_of(
+def find_ground_truth(
     name: str, truth: Mapping[str, ground_truth.Truth]
 ) -> ground_truth.Truth | None:
     """Returns what a truth file says of a video; its folder may be left out there."""
     return truth.get(name) or truth.get(ground_truth.video_name(name))
 
 
-def match(
-    found: Sequence[Source], truth: Mapping[str, ground_truth.Truth]
+def match_ground_truth(
+    found: Sequence[VideoInput], truth: Mapping[str, ground_truth.Truth]
 ) -> tuple[dict[str, ground_truth.Truth], list[str]]:
     """Finds the video of each entry of a truth file.
 
@@ -100,7 +100,7 @@ def match(
     return {name: truth[entry] for name, entry in taken.items()}, said
 
 
-def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
+def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]], ...]:
     """Maps to sources: their names, those without extension, ends of their paths."""
     names, shorter, ends = {}, {}, {}
     for source in found:
@@ -114,8 +114,8 @@ def _by_names(found: Sequence[Source]) -> tuple[dict[str, list[Source]], ...]:
     return names, shorter, ends
 
 
-def check_truth(
-    found: Sequence[Source],
+def check_ground_truth(
+    found: Sequence[VideoInput],
     truth: Mapping[str, ground_truth.Truth],
     stride: int,
     fps: float | None,
@@ -135,9 +135,9 @@ def check_truth(
     from wsvad_jax.datasets import time_units
 
     known: list[tuple[ground_truth.Truth, int, float]] = []
-    taken: dict[int, Source] = {}
+    taken: dict[int, VideoInput] = {}
     for source in found:
-        if (item := truth_of(source.name, truth)) is None:
+        if (item := find_ground_truth(source.name, truth)) is None:
             continue
         if (other := taken.setdefault(id(item), source)) is not source:
             raise InputError(
@@ -156,7 +156,7 @@ def check_truth(
     time_units.check(known, stride)
 
 
-def _length(source: Source, stride: int, fps: float | None) -> tuple[int, float]:
+def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, float]:
     """Returns a video's frames and seconds, 0 unknown, without reading all of it.
 
     Raises:

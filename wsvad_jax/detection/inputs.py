@@ -20,7 +20,7 @@ CROP = re.compile(r".+__(\d+)", re.DOTALL)  # name of one file of several
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class VideoInput:
     """One video: its file, or the files of its features, one or one a crop."""
 
     name: str  # path below the folder that was given, without extension
@@ -32,8 +32,8 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
-    """Features that were extracted before, and their time."""
+class TimedFeatures:
+    """TimedFeatures that were extracted before, and their time."""
 
     values: Float16[np.ndarray, "N T D"]
     edges: Float[np.ndarray, "T1"]  # seconds
@@ -42,9 +42,9 @@ class Features:
     made: FeatureProtocol  # as sidecar or protocol.json says
 
 
-def find(
+def find_inputs(
     paths: Sequence[str | pathlib.Path], passed: Passed | None = None
-) -> list[Source]:
+) -> list[VideoInput]:
     """Finds what is meant by files and folders, in the order given.
 
     Of a folder all videos below it are taken, or, where there are none, all features.
@@ -58,7 +58,7 @@ def find(
       InputError: no such file, nothing in a folder, or two videos of one name.
     """
     check_files(paths)
-    found: dict[str, Source] = {}
+    found: dict[str, VideoInput] = {}
     noted = passed or Passed()
     for given in map(pathlib.Path, paths):
         look = _folder if given.is_dir() else _file
@@ -97,14 +97,14 @@ def check_files(
             raise InputError(f"{path}: {what}, not a file; {hint}")
 
 
-def _file(path: pathlib.Path, passed: Passed) -> list[Source]:
+def _file(path: pathlib.Path, passed: Passed) -> list[VideoInput]:
     from wsvad_jax.extraction.video_files import a_file
 
     paths = a_file(path, "a video, a folder or a .npy", passed)
-    return [Source(path.stem, (path,)) for path in paths]
+    return [VideoInput(path.stem, (path,)) for path in paths]
 
 
-def _folder(folder: pathlib.Path, passed: Passed) -> list[Source]:
+def _folder(folder: pathlib.Path, passed: Passed) -> list[VideoInput]:
     from wsvad_jax.data.feature_files import npy_files
     from wsvad_jax.extraction.video_files import find_videos, name_videos
 
@@ -120,20 +120,22 @@ def _folder(folder: pathlib.Path, passed: Passed) -> list[Source]:
     if not videos:
         return _by_video(folder, features)
     named = name_videos(videos, [folder])
-    return [Source(name, (path,)) for name, path in named.items()]
+    return [VideoInput(name, (path,)) for name, path in named.items()]
 
 
-def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Source]:
+def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[VideoInput]:
     """Joins VIDEO__0.npy, VIDEO__1.npy … of one video, see `data.crops`."""
     from wsvad_jax.data import crops
 
     index = crops.Index(folder)
     for path in files:
         index.add(path.relative_to(folder).as_posix().removesuffix(".npy"), path)
-    return [Source(name, parts) for name, parts in crops.join(index).items()]
+    return [VideoInput(name, parts) for name, parts in crops.join(index).items()]
 
 
-def axes_of(found: Sequence[Source], crops: int = 0) -> dict[str, "str | InputError"]:
+def axes_of(
+    found: Sequence[VideoInput], crops: int = 0
+) -> dict[str, "str | InputError"]:
     """Tells how the axes of features are ordered, all files together; see `data.axes`.
 
     Args:
@@ -158,12 +160,12 @@ def axes_of(found: Sequence[Source], crops: int = 0) -> dict[str, "str | InputEr
     return dict(zip(shapes, settled, strict=True))
 
 
-def read(
-    source: Source,
+def read_features(
+    source: VideoInput,
     fps: float,
     stride: int = FRAMES_PER_SNIPPET,
     axes: "str | InputError | None" = None,
-) -> Features:
+) -> TimedFeatures:
     """Reads features, and their time from the sidecar.
 
     Args:
@@ -180,7 +182,7 @@ def read(
     path = sidecar.sidecar_path(first)
     if not os.path.isfile(path):
         made = stated_of(source, len(values))
-        return Features(
+        return TimedFeatures(
             values, np.arange(T + 1) * (made.stride or stride) / fps, 0, None, made
         )
     found = sidecar.read(path)
@@ -190,10 +192,10 @@ def read(
             "the video again"
         )
     edges = snippet_edges(np.array(found.seconds), found.duration)
-    return Features(values, edges, found.num_frames, found, found.protocol)
+    return TimedFeatures(values, edges, found.num_frames, found, found.protocol)
 
 
-def stated_of(source: Source, crops: int = 0) -> FeatureProtocol:
+def stated_of(source: VideoInput, crops: int = 0) -> FeatureProtocol:
     """Returns what the protocol.json of features says, the rest being unknown.
 
     Args:
@@ -215,7 +217,7 @@ def stated_of(source: Source, crops: int = 0) -> FeatureProtocol:
     return feature_protocols.of(value)
 
 
-def stride_of(source: Source, stride: int) -> int:
+def stride_of(source: VideoInput, stride: int) -> int:
     """Returns frames per snippet of features without a sidecar.
 
     Args:
@@ -228,7 +230,7 @@ def stride_of(source: Source, stride: int) -> int:
 
 
 def _values(
-    source: Source, axes: "str | InputError | None"
+    source: VideoInput, axes: "str | InputError | None"
 ) -> Float16[np.ndarray, "N T D"]:
     from wsvad_jax.data import feature_files
 
@@ -258,15 +260,15 @@ def _values(
     return values
 
 
-def read_all(
-    found: Sequence[Source],
+def read_all_features(
+    found: Sequence[VideoInput],
     fps: float | None,
     stride: int,
     *,
     crops: int = 0,
     width: int = 0,
     errors: list[InputError] | None = None,
-) -> Iterator[tuple[Source, Features]]:
+) -> Iterator[tuple[VideoInput, TimedFeatures]]:
     """Yields the features among the sources, the order of axes decided for all.
 
     Args:
@@ -285,7 +287,9 @@ def read_all(
         if source.is_video:
             continue
         try:
-            features = read(source, fps or 30.0, stride, axes.get(source.name, ""))
+            features = read_features(
+                source, fps or 30.0, stride, axes.get(source.name, "")
+            )
             _check_width(source, features, width)
         except InputError as e:
             if errors is None:
@@ -295,7 +299,7 @@ def read_all(
         yield source, features
 
 
-def _check_width(source: Source, features: Features, width: int) -> None:
+def _check_width(source: VideoInput, features: TimedFeatures, width: int) -> None:
     _, T, D = features.values.shape
     if width and width != D:
         turned = "; are they [width, snippets]? save array.T" if T == width else ""
@@ -305,7 +309,7 @@ def _check_width(source: Source, features: Features, width: int) -> None:
         )
 
 
-def timed(source: Source) -> bool:
+def timed(source: VideoInput) -> bool:
     """Whether features have their times beside them."""
     return os.path.isfile(sidecar.sidecar_path(source.files[0]))
 

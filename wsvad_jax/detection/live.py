@@ -32,7 +32,7 @@ import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from wsvad_jax.detection import events
-from wsvad_jax.extraction.live_stream import PAUSES, Note, Stream, Taken
+from wsvad_jax.extraction.live_stream import PAUSES, Stream, StreamSnippet, StreamStatus
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +72,7 @@ class Window:
         return np.roll(self.ring, shift, axis=1)[None]
 
 
-class Eyes:
+class SnippetEncoder:
     """The image tower for one snippet at a time."""
 
     def __init__(self, detector: "Detector"):
@@ -87,9 +87,9 @@ class Eyes:
         frames = self.stride if self.frame == "mean" else 1
         self.extractor.batch_size = self.crops * frames
 
-    def see(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
+    def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
         """Returns the crops of an `av.VideoFrame` that are scored."""
-        return self.extractor.see(frame)[self.chosen]
+        return self.extractor.preprocess(frame)[self.chosen]
 
     def features(
         self, pictures: tuple[UInt8[np.ndarray, "N S S 3"], ...]
@@ -101,7 +101,7 @@ class Eyes:
 
 
 @dataclasses.dataclass
-class Stretch:
+class OpenSegment:
     """A stretch of snippets that is or may become an event."""
 
     start: float
@@ -119,10 +119,10 @@ class Stretch:
         if score > self.score:
             self.score, self.peak = score, (start + end) / 2
 
-    def join(self, later: "Stretch") -> "Stretch":
+    def join(self, later: "OpenSegment") -> "OpenSegment":
         """Returns this one and a later one as one, what is between included."""
         best = max(self, later, key=lambda s: s.score)  # of equals, the earlier
-        return Stretch(
+        return OpenSegment(
             self.start,
             later.end,
             best.score,
@@ -157,15 +157,17 @@ class Hysteresis:
         self.class_names = class_names
         self.high, self.low = high, min(events.LOW, high) if low is None else low
         self.min_length, self.max_gap = min_length, max_gap
-        self.run: Stretch | None = None  # snippets of at least low, up to the newest
-        self.event: Stretch | None = None  # over, unless one follows within max_gap
+        self.run: OpenSegment | None = (
+            None  # snippets of at least low, up to the newest
+        )
+        self.event: OpenSegment | None = None  # over, unless one follows within max_gap
 
     def add(
         self, start: float, end: float, score: float, classes: Float[Any, "C"] | None
     ) -> Iterator[dict[str, Any]]:
         """Takes a snippet; yields the lines of events that open or close with it."""
         if score >= self.low:
-            self.run = self.run or Stretch(start, end)
+            self.run = self.run or OpenSegment(start, end)
             self.run.add(start, end, score, classes)
             if self.run.score >= self.high:
                 yield from self._confirmed(self.run)
@@ -188,7 +190,7 @@ class Hysteresis:
         if self.event:
             yield from self._over()
 
-    def _confirmed(self, run: Stretch) -> Iterator[dict[str, Any]]:
+    def _confirmed(self, run: OpenSegment) -> Iterator[dict[str, Any]]:
         if self.event and run.start - self.event.end <= self.max_gap:
             run = self.run = self.event.join(run)
             self.event = None
@@ -205,7 +207,7 @@ class Hysteresis:
         if event and event.end - event.start >= self.min_length:
             yield {"type": "closed", **self._event(event)}
 
-    def _event(self, stretch: Stretch) -> dict[str, Any]:
+    def _event(self, stretch: OpenSegment) -> dict[str, Any]:
         classes = None
         if np.ndim(stretch.classes):
             classes = np.asarray(stretch.classes)[None]
@@ -223,12 +225,12 @@ class Live:
 
     def __init__(self, detector: "Detector", **rules: Any):
         """Compiles what a snippet needs, so that the first doesn't wait for it."""
-        self.detector, self.eyes = detector, Eyes(detector)
-        self.window = Window(self.eyes.crops, detector.T, detector.width)
+        self.detector, self.encoder = detector, SnippetEncoder(detector)
+        self.window = Window(self.encoder.crops, detector.T, detector.width)
         self.events = Hysteresis(detector.class_names, **rules)
-        size = self.eyes.extractor.config.image_size
-        blank = np.zeros((self.eyes.crops, size, size, 3), np.uint8)
-        self.eyes.features((blank,))
+        size = self.encoder.extractor.config.image_size
+        blank = np.zeros((self.encoder.crops, size, size, 3), np.uint8)
+        self.encoder.features((blank,))
         one = np.ones(1, np.int32)
         detector.score_windows(self.window.features(), one)
 
@@ -244,19 +246,19 @@ class Live:
             "model": detector.meta["model"],
             "classes": list(detector.class_names),
             "window": detector.T,
-            "stride": self.eyes.stride,
+            "stride": self.encoder.stride,
             "high": rules.high,
             "low": rules.low,
             "min_length": rules.min_length,
             "max_gap": rules.max_gap,
             "causal": CAUSAL.format(T=detector.T),
-            "features": self.eyes.extractor.encoder,
+            "features": self.encoder.extractor.encoder,
             **{name: text for name, text in said.items() if text},
         }
 
-    def add(self, taken: Taken) -> Iterator[dict[str, Any]]:
+    def add(self, taken: StreamSnippet) -> Iterator[dict[str, Any]]:
         """Encodes and scores a snippet; yields its line and those of events."""
-        self.window.push(self.eyes.features(taken.snippet.pictures))
+        self.window.push(self.encoder.features(taken.snippet.pictures))
         n = self.window.length
         scores = self.detector.score_windows(
             self.window.features(), np.array([n], np.int32)
@@ -308,9 +310,9 @@ def run(
     unicode = encoding.lower().startswith("utf")
     with Stream(
         source,
-        frame=live.eyes.frame,
-        stride=live.eyes.stride,
-        see=live.eyes.see,
+        frame=live.encoder.frame,
+        stride=live.encoder.stride,
+        preprocess=live.encoder.preprocess,
         pace=pace,
         pauses=pauses,
     ) as stream:
@@ -328,9 +330,9 @@ def _lines(
     ended = "stopped"
     while not stop.is_set():
         item = stream.take(POLL)
-        if isinstance(item, Taken):
+        if isinstance(item, StreamSnippet):
             yield from live.add(item)
-        elif isinstance(item, Note):
+        elif isinstance(item, StreamStatus):
             if item.error:
                 raise item.error
             if item.kind == "ended":
@@ -347,7 +349,7 @@ def _lines(
     }
 
 
-def _told(live: Live, note: Note) -> Iterator[dict[str, Any]]:
+def _told(live: Live, note: StreamStatus) -> Iterator[dict[str, Any]]:
     """Lines about a lost source: what happens next isn't known, so events end."""
     if note.kind == "lost":
         yield from live.events.close()

@@ -10,10 +10,10 @@ from wsvad_jax.utils.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 
 
-def picture(path: pathlib.Path, answer: Answer) -> None:
+def picture(path: pathlib.Path, answer: DetectionResult) -> None:
     """Draws the score over time with events found and true, and the classes' part."""
     from matplotlib.figure import Figure
 
@@ -38,12 +38,12 @@ def picture(path: pathlib.Path, answer: Answer) -> None:
             figure.savefig(temporary, format="png", dpi=100, facecolor="white")
 
 
-def _draw_score(ax: "Axes", answer: Answer) -> None:
+def _draw_score(ax: "Axes", answer: DetectionResult) -> None:
     from wsvad_jax.evaluation.plots import INK, SCORE, TRUTH
     from wsvad_jax.utils.fonts import drawable
 
     edges, end = answer.edges, max(float(answer.edges[-1]), 1e-3)
-    for n, event in enumerate(answer.truth or ()):
+    for n, event in enumerate(answer.ground_truth or ()):
         label = None if n else "true event"
         ax.axvspan(
             event.start, event.end, color=TRUTH, alpha=0.2, linewidth=0, label=label
@@ -69,11 +69,11 @@ def _draw_score(ax: "Axes", answer: Answer) -> None:
     ax.set_ylabel("anomaly score")
     ax.grid(axis="y")
     ax.set_axisbelow(True)
-    if answer.events or answer.truth:
+    if answer.events or answer.ground_truth:
         ax.figure.legend(loc="outside upper right", ncols=3)
 
 
-def _draw_classes(figure: "Figure", ax: "Axes", answer: Answer, names) -> None:
+def _draw_classes(figure: "Figure", ax: "Axes", answer: DetectionResult, names) -> None:
     """Draws a strip a class: its probability over time."""
     from wsvad_jax.utils.fonts import drawable
 

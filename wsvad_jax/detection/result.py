@@ -15,7 +15,7 @@ from wsvad_jax.utils.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class DetectionResult:
     """Scores and events of one video. T snippets, C classes (0 is normal)."""
 
     name: str  # unique among the videos of a report
@@ -25,7 +25,7 @@ class Answer:
     classes: Float[np.ndarray, "T C"] | None  # probabilities
     class_names: tuple[str, ...]  # of the card, normal first
     events: tuple[Event, ...]
-    truth: tuple[Event, ...] | None = None  # None: not known
+    ground_truth: tuple[Event, ...] | None = None  # None: not known
     damage: str = ""  # what of the video could not be read
     remark: str = ""  # what the reader of the video decided
 
@@ -37,7 +37,9 @@ class Answer:
 
 
 def write_events_json(
-    path: pathlib.Path, answers: Sequence[Answer], settings: Mapping[str, object]
+    path: pathlib.Path,
+    answers: Sequence[DetectionResult],
+    settings: Mapping[str, object],
 ) -> None:
     """Writes all that was found: events and, of every snippet, time and score.
 
@@ -51,8 +53,8 @@ def write_events_json(
     write_text(path, f'{{"settings": {head},\n "videos": [\n{videos}\n]}}\n')
 
 
-def _video_json(answer: Answer) -> str:
-    truth = answer.truth
+def _video_json(answer: DetectionResult) -> str:
+    truth = answer.ground_truth
     value = {
         "video": answer.name,
         "path": None if answer.path is None else str(answer.path),
@@ -82,7 +84,7 @@ def _truth_json(event: Event) -> dict[str, object]:
     return {"start": start, "end": end, "class": event.category}
 
 
-def write_events_csv(path: pathlib.Path, answers: Sequence[Answer]) -> None:
+def write_events_csv(path: pathlib.Path, answers: Sequence[DetectionResult]) -> None:
     """Writes a line an event: video, start, end (seconds), class, score, peak."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)

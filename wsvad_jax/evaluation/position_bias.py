@@ -16,12 +16,12 @@ from jaxtyping import Float, Float16, Int, Num
 if TYPE_CHECKING:
     from wsvad_jax.data.packing import Windows
 
-USUAL = (
+BASELINE_QUANTILE = (
     0.25  # share of a video's snippets, the lowest scored, that are its calm moments
 )
 
 
-def still(
+def static_feature(
     features: Num[np.ndarray, "N T D"], anomaly: Float[np.ndarray, "T"]
 ) -> Num[np.ndarray, "N 1 D"]:
     """Returns the mean feature of a video's calm moments, float16.
@@ -31,11 +31,11 @@ def still(
       anomaly: anomaly scores of the snippets; the lowest quarter is calm.
     """
     # Calm moments only: the mean of all would contain the event.
-    quiet = features[:, anomaly <= np.quantile(anomaly, USUAL)]
+    quiet = features[:, anomaly <= np.quantile(anomaly, BASELINE_QUANTILE)]
     return quiet.astype(np.float32).mean(1, keepdims=True).astype(np.float16)
 
 
-def without_place(
+def remove_position_bias(
     score: Float[np.ndarray, "T"], calm: Float[np.ndarray, "T"]
 ) -> Float[np.ndarray, "T"]:
     """Removes positional bias from the scores of a video.
@@ -58,7 +58,7 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
-class StillVideos:
+class StaticWindows:
     """Windows of still videos, built slice by slice from scored videos.
 
     A still video repeats the mean feature of a video's calm moments.
@@ -86,5 +86,7 @@ class StillVideos:
             valid = np.arange(T) < windows.length[mine, None]
             # Joined over windows: [snippets, N, D].
             snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
-            x[i, :, :length] = still(snippets.swapaxes(0, 1), self.anomaly[video])
+            x[i, :, :length] = static_feature(
+                snippets.swapaxes(0, 1), self.anomaly[video]
+            )
         return x

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float16, Int, Num
 
-from wsvad_jax.evaluation.position_bias import StillVideos, without_place
+from wsvad_jax.evaluation.position_bias import StaticWindows, remove_position_bias
 from wsvad_jax.metrics.frame_level import EvalVideo
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import check_batch, replicated, split
@@ -66,7 +66,7 @@ class Scorer:
         self,
         params: Any,
         batch_stats: Any,
-        features: "Num[np.ndarray, 'W N T D'] | PaddedVideos | StillVideos",
+        features: "Num[np.ndarray, 'W N T D'] | PaddedVideos | StaticWindows",
         length: Int[np.ndarray, "W"],
         *,
         label: str = "score",
@@ -196,7 +196,7 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
     kinds, which = np.unique(
         np.stack([windows.video, windows.length]), axis=1, return_inverse=True
     )
-    frozen = StillVideos(windows, [v["anomaly"] for v in videos], kinds)
+    frozen = StaticWindows(windows, [v["anomaly"] for v in videos], kinds)
     scores = scorer(params, batch_stats, frozen, kinds[1], label=f"score {name}, still")
 
     # Back to one score per snippet, to be compared with the plain ones.
@@ -207,7 +207,11 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
     )
     return [
         video
-        | {k: without_place(v, c[k]) for k, v in video.items() if k[:7] == "anomaly"}
+        | {
+            k: remove_position_bias(v, c[k])
+            for k, v in video.items()
+            if k[:7] == "anomaly"
+        }
         for video, c in zip(videos, calm, strict=True)
     ]
 

@@ -127,7 +127,7 @@ class Extractor:
         D = self.config.projection_dim
         return np.concatenate(parts) if parts else np.zeros((0, D), np.float32)
 
-    def see(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
+    def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
         """Returns the pictures of an `av.VideoFrame` that the tower gets."""
         # The released geometry ignores aspects, those of pixels too.
         turned = videos.shown if self.resize == "clip" else videos.rgb
@@ -196,7 +196,10 @@ class Extractor:
             job = _Job(videos.Video(path), self.crops, self.config.projection_dim)
             try:
                 for snippet in videos.snippets(
-                    job.video, frame=self.frame, stride=self.stride, see=self.see
+                    job.video,
+                    frame=self.frame,
+                    stride=self.stride,
+                    preprocess=self.preprocess,
                 ):
                     job.seconds.append(snippet.seconds)
                     for pictures in snippet.pictures:

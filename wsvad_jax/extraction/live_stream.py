@@ -29,7 +29,7 @@ REST = 65536  # bytes behind a file's last packet: its index
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
+class StreamSnippet:
     """A snippet, when it was ready, and how many before it were dropped."""
 
     snippet: videos.Snippet
@@ -40,7 +40,7 @@ class Taken:
 
 
 @dataclasses.dataclass(frozen=True)
-class Note:
+class StreamStatus:
     """Something about the source: lost, back, ended, failed, or a remark."""
 
     kind: str
@@ -49,7 +49,7 @@ class Note:
     error: InputError | None = None
 
 
-class Feed(videos.Video):
+class LiveVideo(videos.Video):
     """One pass over a live source, until it ends or is lost."""
 
     def __init__(self, source: str, pace: float, kind: str = ""):
@@ -155,18 +155,18 @@ class Stream:
         *,
         frame: str,
         stride: int,
-        see: Callable[[Any], Any],
+        preprocess: Callable[[Any], Any],
         pace: float = 1.0,
         pauses: tuple[float, float] = PAUSES,
     ):
         """Opens nothing yet.
 
         Args:
-          source: see `Feed`.
+          source: see `LiveVideo`.
           frame: which frames of a snippet are encoded, see `video.snippets`.
           stride: frames per snippet.
-          see: turns such a frame into the pictures of the image tower.
-          pace: of a file, see `Feed`; at 0 the source, whatever it is, waits for what
+          preprocess: turns such a frame into the pictures of the image tower.
+          pace: of a file, see `LiveVideo`; at 0 the source, whatever it is, waits for what
             takes its snippets, and none is dropped.
           pauses: seconds before the first attempt at a lost source, and at most.
 
@@ -176,11 +176,13 @@ class Stream:
         if not 0 <= pace < float("inf"):
             raise InputError(f"--pace is {pace}; expected 0 or more")
         self.source, self.pace, self.pauses = source, pace, pauses
-        self.cut = {"frame": frame, "stride": stride, "see": see}
-        self.feed = Feed(source, pace)
+        self.cut = {"frame": frame, "stride": stride, "preprocess": preprocess}
+        self.feed = LiveVideo(source, pace)
         self.ready = threading.Condition()
         # At most one snippet; notes are as rare as connections.
-        self.waiting: collections.deque[Taken | Note] = collections.deque(maxlen=16)
+        self.waiting: collections.deque[StreamSnippet | StreamStatus] = (
+            collections.deque(maxlen=16)
+        )
         self.dropped = self.stopped = 0
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -196,7 +198,7 @@ class Stream:
         # A read that blocks can't be interrupted; the thread ends with the process.
         self.thread.join(0.5)
 
-    def take(self, timeout: float) -> Taken | Note | None:
+    def take(self, timeout: float) -> StreamSnippet | StreamStatus | None:
         """Returns what is next, or None after `timeout` seconds without."""
         with self.ready:
             self.ready.wait_for(lambda: len(self.waiting) > 0, timeout)
@@ -204,10 +206,10 @@ class Stream:
             self.ready.notify_all()
             return found
 
-    def _put(self, item: Taken | Note) -> None:
+    def _put(self, item: StreamSnippet | StreamStatus) -> None:
         with self.ready:
-            if isinstance(item, Taken):
-                held = [i for i in self.waiting if isinstance(i, Taken)]
+            if isinstance(item, StreamSnippet):
+                held = [i for i in self.waiting if isinstance(i, StreamSnippet)]
                 if held and not self.pace:
                     self.ready.wait_for(lambda: self.stopped or not self._holds())
                 elif held:
@@ -218,7 +220,7 @@ class Stream:
             self.ready.notify_all()
 
     def _holds(self) -> bool:
-        return any(isinstance(item, Taken) for item in self.waiting)
+        return any(isinstance(item, StreamSnippet) for item in self.waiting)
 
     def _run(self) -> None:
         begin, offset, losses = time.monotonic(), 0.0, 0
@@ -231,17 +233,19 @@ class Stream:
             except InputError as e:
                 end, complete, reason = offset, False, str(e)
                 if self.feed.kind in ("file", "pipe") or not (losses or offset):
-                    self._put(Note("failed", error=e))
+                    self._put(StreamStatus("failed", error=e))
                     return
             except Exception as e:  # noqa: BLE001 told by the consumer's thread
-                self._put(Note("failed", error=InputError(f"{self.source}: {e!r}")))
+                self._put(
+                    StreamStatus("failed", error=InputError(f"{self.source}: {e!r}"))
+                )
                 return
             if complete or self.stopped:
-                self._put(Note("ended", reason))
+                self._put(StreamStatus("ended", reason))
                 return
             losses = 1 if end - offset > STEADY else losses + 1
             wait = min(self.pauses[0] * 2 ** (losses - 1), self.pauses[1])
-            self._put(Note("lost", reason or "the source ended", wait))
+            self._put(StreamStatus("lost", reason or "the source ended", wait))
             self.feed.stopped.wait(wait)
             # Time goes on while a source is away.
             offset = max(end, time.monotonic() - begin if self.pace else 0.0)
@@ -249,7 +253,7 @@ class Stream:
 
     def _again(self) -> None:
         # A camera that is unplugged is no device at the moment.
-        feed = Feed(self.source, self.pace, self.feed.kind)
+        feed = LiveVideo(self.source, self.pace, self.feed.kind)
         with self.ready:  # so that a stop reaches either the old or the new one
             if self.stopped:
                 feed.stopped.set()
@@ -260,12 +264,12 @@ class Stream:
         feed, end, known = self.feed, offset, 0
         for snippet in videos.snippets(feed, **self.cut):
             if not known and offset:
-                self._put(Note("back"))
+                self._put(StreamStatus("back"))
             elif not known and feed.remark:
-                self._put(Note("remark", feed.remark))
+                self._put(StreamStatus("remark", feed.remark))
             known, start = 1, max(offset + snippet.seconds, end)
             end = max(offset + feed.end, start)
             partial = snippet.num_frames < self.cut["stride"]
             if not (partial and (self.stopped or not feed.complete)):
-                self._put(Taken(snippet, start, end, time.monotonic(), 0))
+                self._put(StreamSnippet(snippet, start, end, time.monotonic(), 0))
         return end

@@ -98,7 +98,7 @@ class Snippet:
     index: int
     seconds: float  # presentation time of the first frame
     num_frames: int  # fewer than the stride only for a video's last snippet
-    pictures: tuple[UInt8[np.ndarray, "..."], ...]  # as `see` made them
+    pictures: tuple[UInt8[np.ndarray, "..."], ...]  # as `preprocess` made them
 
 
 def snippets(
@@ -106,7 +106,7 @@ def snippets(
     *,
     frame: str = "middle",
     stride: int = FRAMES_PER_SNIPPET,
-    see: Callable[[Any], np.ndarray] | None = None,
+    preprocess: Callable[[Any], np.ndarray] | None = None,
 ) -> Iterator[Snippet]:
     """Cuts a video into snippets of `stride` frames; the last one may be shorter.
 
@@ -115,28 +115,28 @@ def snippets(
       frame: which frames of a snippet are converted to pictures: the `first`, the
         `middle` (number n // 2 of n), or all of them for `mean` (of their features).
       stride: frames per snippet.
-      see: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
+      preprocess: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
         that no more full frames are held than it takes; None is `shown`.
 
     Raises:
       InputError: unknown `frame`, a stride below 1, or as `Video.frames`.
     """
     check_cut(frame, stride)
-    see = see or shown
+    preprocess = preprocess or shown
     held, first, number, count = [], 0.0, 0, 0
     for decoded in video.frames():
         if count == 0:
             first = video.seconds
         if frame == "mean":
-            held.append(see(decoded))
+            held.append(preprocess(decoded))
         elif count <= (stride // 2 if frame == "middle" else 0):
             held.append(decoded)  # which is the middle is known at the end only
         count += 1
         if count == stride:
-            yield Snippet(number, first, count, _chosen(held, count, frame, see))
+            yield Snippet(number, first, count, _chosen(held, count, frame, preprocess))
             held, number, count = [], number + 1, 0
     if count:
-        yield Snippet(number, first, count, _chosen(held, count, frame, see))
+        yield Snippet(number, first, count, _chosen(held, count, frame, preprocess))
 
 
 def check_cut(frame: str, stride: int) -> None:
@@ -148,11 +148,11 @@ def check_cut(frame: str, stride: int) -> None:
 
 
 def _chosen(
-    held: list, count: int, frame: str, see: Callable[[Any], np.ndarray]
+    held: list, count: int, frame: str, preprocess: Callable[[Any], np.ndarray]
 ) -> tuple[np.ndarray, ...]:
     if frame == "mean":
         return tuple(held)
-    return (see(held[count // 2 if frame == "middle" else 0]),)
+    return (preprocess(held[count // 2 if frame == "middle" else 0]),)
 
 
 def crop(

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.detection.report import svg_timeline, text
 from wsvad_jax.detection.report.key_frames import shrink
 from wsvad_jax.detection.report.video_section import EmbedBudget, section
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.utils.html import write_document
 from wsvad_jax.utils.progress import Progress
 from wsvad_jax.utils.text import clock, count
@@ -35,7 +35,7 @@ THRESHOLD = " The dashed line is the setting “high”."
 
 def write_report(
     path: pathlib.Path,
-    answers: Sequence[Answer],
+    answers: Sequence[DetectionResult],
     *,
     title: str,
     settings: Mapping[str, object],
@@ -134,7 +134,7 @@ def _neighbours(index: str, files: Sequence[str], i: int) -> str:
     return f'<nav aria-label="Videos">{up}{before}{after}</nav>'
 
 
-def _head(answers: Sequence[Answer], title: str) -> str:
+def _head(answers: Sequence[DetectionResult], title: str) -> str:
     """Returns the page's top: the answer in one sentence, and a few facts."""
     if len(answers) == 1:
         facts = [answers[0].name, _length(answers)]
@@ -151,7 +151,7 @@ def _head(answers: Sequence[Answer], title: str) -> str:
     )
 
 
-def _length(answers: Sequence[Answer]) -> str:
+def _length(answers: Sequence[DetectionResult]) -> str:
     ends = [float(a.edges[-1]) for a in answers if len(a.edges)]
     return clock(sum(ends, 0.0))
 
@@ -163,7 +163,7 @@ def _list(rows: Sequence[str]) -> str:
     )
 
 
-def _row(answer: Answer, link: str, cover: bytes | None) -> str:
+def _row(answer: DetectionResult, link: str, cover: bytes | None) -> str:
     """Returns a video's line in a list of videos."""
     event = text.strongest(answer)
     picture = '<span class="thumbnail"></span>'

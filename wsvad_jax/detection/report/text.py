@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wsvad_jax.detection.events import Event
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.utils.text import clock, count
 
 SHORT = 2.0  # seconds; times of shorter events need tenths
@@ -38,19 +38,19 @@ def describe(event: Event) -> str:
     )
 
 
-def strongest(answer: Answer) -> Event | None:
+def strongest(answer: DetectionResult) -> Event | None:
     """Returns the event with the highest score, or None."""
     return max(answer.events, key=lambda e: e.score, default=None)
 
 
-def order(answer: Answer) -> tuple[float, float, str]:
+def order(answer: DetectionResult) -> tuple[float, float, str]:
     """Sort key of videos: by strongest event, then by highest score without events."""
     event = strongest(answer)
     top = float(answer.anomaly.max(initial=0.0))
     return (-event.score if event else 1.0, -top, answer.name)
 
 
-def sentence(answer: Answer) -> str:
+def sentence(answer: DetectionResult) -> str:
     """Words the result of one video, with its strongest event first."""
     event = strongest(answer)
     if event:
@@ -65,7 +65,7 @@ def sentence(answer: Answer) -> str:
     return f"Nothing found; the score is highest at {when}, {percent(top)}"
 
 
-def headline(answers: Sequence[Answer]) -> str:
+def headline(answers: Sequence[DetectionResult]) -> str:
     """Words the result of all videos together."""
     # For a single video, the sentence says more than counts.
     if len(answers) == 1:
@@ -78,7 +78,7 @@ def headline(answers: Sequence[Answer]) -> str:
     return f"{count(events, 'event')} in {where} videos"
 
 
-def classes(answers: Sequence[Answer]) -> str:
+def classes(answers: Sequence[DetectionResult]) -> str:
     """Lists the number of events per class, the most frequent first."""
     found: dict[str, int] = {}
     for answer in answers:
@@ -93,15 +93,15 @@ def overlaps(event: Event, others: Sequence[Event]) -> bool:
     return any(event.start < o.end and o.start < event.end for o in others)
 
 
-def compared(answers: Sequence[Answer]) -> str:
+def compared(answers: Sequence[DetectionResult]) -> str:
     """Words the agreement of events and ground truth; "" if no truth is known."""
-    known = [a for a in answers if a.truth is not None]
+    known = [a for a in answers if a.ground_truth is not None]
     if not known:
         return ""
 
     # A true event counts as found if any detection overlaps it.
-    true = [(e, a.events) for a in known for e in a.truth or ()]
-    false = sum(not overlaps(e, a.truth or ()) for a in known for e in a.events)
+    true = [(e, a.events) for a in known for e in a.ground_truth or ()]
+    false = sum(not overlaps(e, a.ground_truth or ()) for a in known for e in a.events)
     hits = sum(overlaps(e, found) for e, found in true)
 
     if len(true) == 1:

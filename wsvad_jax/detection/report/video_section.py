@@ -15,7 +15,7 @@ from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import svg_timeline
 from wsvad_jax.detection.report import text as wording
 from wsvad_jax.detection.report.key_frames import key_frames, unplayable
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.utils.text import clock, count
 
 MIME = {".webm": "video/webm", ".ogv": "video/ogg", ".mkv": "video/x-matroska"}
@@ -42,7 +42,7 @@ class EmbedBudget:
 
 
 def section(
-    answer: Answer,
+    answer: DetectionResult,
     anchor: str,
     folder: pathlib.Path,
     budget: EmbedBudget,
@@ -88,11 +88,11 @@ def section(
     ), cover
 
 
-def _end(answer: Answer) -> float:
+def _end(answer: DetectionResult) -> float:
     return float(answer.edges[-1]) if len(answer.edges) else 0.0
 
 
-def _peak(answer: Answer) -> float:
+def _peak(answer: DetectionResult) -> float:
     """The middle of the highest snippet, where there is no event."""
     if not len(answer.anomaly):
         return 0.0
@@ -113,7 +113,7 @@ def _moments(event: Event) -> list[float]:
     return moments
 
 
-def _pictures(answer: Answer) -> dict[float, bytes | None]:
+def _pictures(answer: DetectionResult) -> dict[float, bytes | None]:
     """Returns time → JPEG, for every time that the page shows."""
     if answer.path is None:
         return {}
@@ -175,11 +175,13 @@ def _jpeg_uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _timeline(answer: Answer, anchor: str, settings: Mapping[str, object]) -> str:
+def _timeline(
+    answer: DetectionResult, anchor: str, settings: Mapping[str, object]
+) -> str:
     """Returns curve, events, truth and classes over the same time, as labelled rows."""
     high = settings.get("high")
     threshold = float(high) if isinstance(high, int | float) else None
-    edges, truth = answer.edges, answer.truth or ()
+    edges, truth = answer.edges, answer.ground_truth or ()
     said = f"Anomaly score over {clock(_end(answer))}. "
     said += wording.sentence(answer) + "."
     percents = "<span>100 %</span><span>50 %</span><span>0 %</span>"
@@ -191,7 +193,7 @@ def _timeline(answer: Answer, anchor: str, settings: Mapping[str, object]) -> st
     rows.append(
         _row("Found", "Found", svg_timeline.lane(answer.events, edges, "event", said))
     )
-    if answer.truth is not None:
+    if answer.ground_truth is not None:
         said = "; ".join(map(wording.describe, truth)) or "none"
         rows.append(
             _row("True", "True", svg_timeline.lane(truth, edges, "truth", said))
@@ -222,7 +224,7 @@ def _row(kind: str, label: str, drawing: str) -> str:
     )
 
 
-def _shown(answer: Answer) -> list[int]:
+def _shown(answer: DetectionResult) -> list[int]:
     """Returns the abnormal classes that have a row, in the card's order."""
     if answer.classes is None or not len(answer.classes):
         return []
@@ -236,7 +238,7 @@ def _shown(answer: Answer) -> list[int]:
     return sorted(sorted(worth, key=lambda c: -peaks[c])[:ROWS])
 
 
-def _hidden(answer: Answer, shown: Sequence[int]) -> str:
+def _hidden(answer: DetectionResult, shown: Sequence[int]) -> str:
     """Says which classes have no row."""
     if answer.classes is None or len(shown) == len(answer.class_names) - 1:
         return ""
@@ -246,7 +248,7 @@ def _hidden(answer: Answer, shown: Sequence[int]) -> str:
 
 
 def _events(
-    answer: Answer, pictures: Mapping[float, bytes | None], heading: str
+    answer: DetectionResult, pictures: Mapping[float, bytes | None], heading: str
 ) -> str:
     if not answer.events:
         nothing = '<p class="nothing">No event in this video.</p>'
@@ -287,11 +289,11 @@ def _event(event: Event, pictures: Mapping[float, bytes | None]) -> str:
     )
 
 
-def _truth(answer: Answer, heading: str) -> str:
-    if answer.truth is None:
+def _truth(answer: DetectionResult, heading: str) -> str:
+    if answer.ground_truth is None:
         return ""
     items = []
-    for e in answer.truth:
+    for e in answer.ground_truth:
         hit = wording.overlaps(e, answer.events)
         items.append(
             f'<li><button type="button" class="jump" data-seek="{e.start:.3f}">'
@@ -305,7 +307,7 @@ def _truth(answer: Answer, heading: str) -> str:
     return f'{title}<p class="nothing">{text}</p>{listed}'
 
 
-def _data(answer: Answer) -> str:
+def _data(answer: DetectionResult) -> str:
     """Returns what the script needs; "<" is escaped, so that no name ends the block."""
     data: dict[str, Any] = {
         "edges": np.round(answer.edges, 3).tolist(),

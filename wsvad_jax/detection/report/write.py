@@ -3,14 +3,14 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from wsvad_jax.detection.result import Answer
+from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 
 
 def write(
     output: pathlib.Path,
-    made: Sequence[Answer],
+    made: Sequence[DetectionResult],
     title: str,
     settings: Mapping,
     errors: list[InputError],
