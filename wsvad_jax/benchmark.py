@@ -31,8 +31,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from wsvad_jax.benchmarks.grid import chosen, repro
-from wsvad_jax.benchmarks.suite import COMPILED, WORKS, compare, speed, table
+from wsvad_jax.benchmarks.grid import parse_names, repro
+from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, compare, speed, table
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
@@ -55,9 +55,16 @@ def _parser() -> argparse.ArgumentParser:
             f"--{size}", type=flags.count, help="the recipe's where left out"
         )
     one.add_argument("--steps", type=flags.count, default=10, help="timed steps")
-    one.add_argument("--works", default="all", help=f"of {','.join(WORKS)}, or all")
+    one.add_argument(
+        "--workloads",
+        "--works",
+        default="all",
+        help=f"of {','.join(WORKLOADS)}, or all",
+    )
     one.add_argument("--videos", type=flags.count, help="of the test set (290)")
-    one.add_argument("--film", default="", metavar="FILE", help="video to extract")
+    one.add_argument(
+        "--video_file", "--film", default="", metavar="FILE", help="video to extract"
+    )
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
     one.add_argument("--check", type=pathlib.Path, metavar="FILE", help="earlier JSON")
@@ -82,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    models = chosen(known.models, MODELS, "--models")
+    models = parse_names(known.models, MODELS, "--models")
     if known.part == "repro":
         from wsvad_jax.experiment.validation import PROTOCOLS
 
-        protocols = chosen(known.protocol, PROTOCOLS, "--protocol")
+        protocols = parse_names(known.protocol, PROTOCOLS, "--protocol")
         places = known.datasets.split(","), known.seeds, protocols
         repro(
             models,
@@ -111,21 +118,21 @@ def _speed(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> int:
     sizes = ("batch_size", "length", "width")
-    works = chosen(known.works, WORKS, "--works")
-    of = {"videos": "evaluation", "film": "extraction", "profile": "training"}
+    workloads = parse_names(known.workloads, WORKLOADS, "--workloads")
+    of = {"videos": "evaluation", "video_file": "extraction", "profile": "training"}
     unread = {
-        k: f"--{k}" for k, w in of.items() if getattr(known, k) and w not in works
+        k: f"--{k}" for k, w in of.items() if getattr(known, k) and w not in workloads
     }
-    flags.refuse(unread, unread, f"--works {known.works}")
+    flags.refuse(unread, unread, f"--workloads {known.workloads}")
     earlier = read_json(known.check) if known.check else None
     given = {k: v for k in sizes if (v := getattr(known, k)) is not None}
     found = speed(
         models,
         given,
         known.steps,
-        works=works,
+        workloads=workloads,
         videos=known.videos or 290,
-        film=known.film,
+        video=known.video_file,
         profile=known.profile,
         changes=changes,
     )
@@ -147,8 +154,8 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
         raise InputError(f"aot needs the TPU compiler: {flags.install('aot')}")
     from wsvad_jax.benchmarks import tpu_compile
 
-    works = ("training", "scoring")
-    grid = models, chosen(known.datasets, COMPILED, "--datasets"), works
+    workloads = ("training", "scoring")
+    grid = models, parse_names(known.datasets, TPU_DATASETS, "--datasets"), workloads
     cases = [tpu_compile.Case(*names) for names in itertools.product(*grid)]
     # In processes of their own: the compiler stays in one that it was loaded into.
     os.environ.update(tpu_compile.ENVIRONMENT)
@@ -158,7 +165,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
         print("\n".join(tpu_compile.table(found[-1])), flush=True)
     if known.output:
         write_json(known.output, found)
-    fitting = all(map(tpu_compile.fits, found))
+    fitting = all(map(tpu_compile.fits_in_memory, found))
     print("every program fits a chip" if fitting else "not every program fits a chip")
     return 0 if fitting else 1
 

@@ -24,8 +24,8 @@ from wsvad_jax.results.runs import collect, find_runs
 from wsvad_jax.results.tables import (
     HEADS,
     NOTE,
-    Group,
-    group,
+    SeedGroup,
+    group_by_recipe,
     markdown,
     tables,
     with_table,
@@ -63,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
         print(f"{path} is not finished and left out", file=sys.stderr)
-    groups = group(runs, summaries)
+    groups = group_by_recipe(runs, summaries)
     return write(groups, summaries, known)
 
 
-def write(groups: Sequence[Group], summaries, known: argparse.Namespace) -> int:
+def write(groups: Sequence[SeedGroup], summaries, known: argparse.Namespace) -> int:
     """Writes what was asked for; returns the exit code."""
     found = tables(groups, known.published)
     text = markdown(found)

@@ -15,7 +15,7 @@ from wsvad_jax.results.runs import find_runs
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
-SMALL = step_time.Sizes(batch_size=4, length=16, width=32, classes=3)
+SMALL = step_time.BenchmarkShapes(batch_size=4, length=16, width=32, classes=3)
 
 
 def flops(function, *arguments) -> float:
@@ -73,8 +73,8 @@ def test_a_test_set_of_many_lengths_is_evaluated(model):
     """In windows, or whole in few shapes; all metrics included."""
     config = load_config([f"--config={model}:ucf", "--config.eval.batch_size=4"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(input_pipeline, "LONGEST", 40)
-        patch.setattr(input_pipeline, "MEDIAN", 10)
+        patch.setattr(input_pipeline, "MAX_LENGTH", 40)
+        patch.setattr(input_pipeline, "MEDIAN_LENGTH", 10)
         found = input_pipeline.measure_evaluation(config, SMALL, videos=6, repeats=1)
     assert found["amount"] == 6 and 40 < found["snippets"] <= 6 * 40
     table = suite.table({"device": "here", "models": {model: {"evaluation": found}}})
@@ -125,10 +125,10 @@ def test_a_comparison_is_by_the_ratio_to_the_product():
 
 
 def test_names_are_checked():
-    assert grid.chosen("all", ("a", "b"), "--models") == ["a", "b"]
-    assert grid.chosen("b, a,b", ("a", "b"), "--models") == ["b", "a"]
+    assert grid.parse_names("all", ("a", "b"), "--models") == ["a", "b"]
+    assert grid.parse_names("b, a,b", ("a", "b"), "--models") == ["b", "a"]
     with pytest.raises(InputError, match="--models c: 'c' is none of a, b"):
-        grid.chosen("c", ("a", "b"), "--models")
+        grid.parse_names("c", ("a", "b"), "--models")
 
 
 @pytest.mark.parametrize("flag", ["--batch_size", "--length", "--steps", "--videos"])
@@ -197,5 +197,5 @@ def test_the_rows_of_an_ablation_lie_apart(tiny, tmp_path, monkeypatch):
     places = {p.parents[3].name for p in (tmp_path / "out").rglob("seed0.json")}
     assert places == {"out", "no_graph"}
     runs, *_ = find_runs([tmp_path / "out"])
-    variants = {group.variant for group in tables.group(runs)}
+    variants = {group.variant for group in tables.group_by_recipe(runs)}
     assert len(variants) == 2 and any("use_graph" in v for v in variants)

@@ -52,12 +52,12 @@ def test_the_table_and_what_fits():
         *("1500", "2500.0", "2", "0.02", "1"),
     ]
     assert "MiB a chip" in head and "all-reduces" in head
-    assert tpu_compile.fits(found(16 * 1024))
-    assert not tpu_compile.fits(found(16 * 1024 + 1))
+    assert tpu_compile.fits_in_memory(found(16 * 1024))
+    assert not tpu_compile.fits_in_memory(found(16 * 1024 + 1))
     full = found(1)
     full["programs"][0] = {**full["programs"][0], "error": "Ran out of memory"}
     del full["programs"][0]["bytes"]
-    assert not tpu_compile.fits(full)
+    assert not tpu_compile.fits_in_memory(full)
     assert "does not fit" in tpu_compile.table(full)[-1]
 
 

@@ -59,7 +59,7 @@ def test_whole_public_test_set_takes_less_than_a_second(shared, name):
         [(i, c, a, b) for i, v in enumerate(videos) for a, b, c in v.segments]
     )
     start = time.process_time()
-    temporal_map.paper_map(probs, truth)
+    temporal_map.released_map(probs, truth)
     assert time.process_time() - start < 1
     assert len(probs) == {"ucf": 290, "xd": 800}[name]
 
@@ -122,7 +122,7 @@ def test_equals_frame_by_frame_oracle(seed, levels):
     for row, iou in zip(table, temporal_map.IOUS, strict=True):
         expected = oracle(classes, truth, iou)
         np.testing.assert_allclose(row, [e or 0 for e in expected], atol=1e-12)
-    paper = temporal_map.paper_map(classes, truth)
+    paper = temporal_map.released_map(classes, truth)
     whole = oracle(classes, truth, 0.1)
     assert paper[0] == pytest.approx(0 if None in whole else np.mean(whole), abs=1e-12)
 
@@ -131,8 +131,8 @@ def test_a_class_without_detection_zeroes_the_paper_mean_only():
     ramp = np.linspace(0, 1, 20, dtype=np.float32)
     probs = np.stack([1 - ramp, ramp, np.full(20, 0.5, np.float32)], axis=1)
     truth = np.array([(0, 1, 8 * 16, 320)])
-    assert not temporal_map.paper_map([probs], truth).any()
-    assert temporal_map.clean_map([probs], truth)[0] == 1.0
+    assert not temporal_map.released_map([probs], truth).any()
+    assert temporal_map.anomaly_map([probs], truth)[0] == 1.0
 
 
 def test_clean_leaves_out_classes_without_truth_and_normal_videos():
@@ -149,7 +149,7 @@ def test_clean_leaves_out_classes_without_truth_and_normal_videos():
         [event, quiet], ("Normal", "Fighting", "Arson"), normal_truth="whole_video"
     )
     assert found["map"][0] > 1 / 3  # part of the quiet video is found as normal
-    assert np.isnan(temporal_map.clean_map([probs], np.zeros((0, 4), int))).all()
+    assert np.isnan(temporal_map.anomaly_map([probs], np.zeros((0, 4), int))).all()
 
 
 def test_runs_end_with_their_video():

@@ -268,10 +268,10 @@ def runs(folder: pathlib.Path, contents) -> list:
 
 def test_numbers_of_other_data_have_no_mean(tmp_path):
     one, two = "ab" * 32, "cd" * 32
-    groups = tables.group(runs(tmp_path / "mixed", (one, two, one, None)))
+    groups = tables.group_by_recipe(runs(tmp_path / "mixed", (one, two, one, None)))
     found = {g.variant: g.seeds for g in groups}
     assert found == {"data=abababab": [0, 2], "data=cdcdcdcd": [1], "data=unknown": [3]}
-    (same,) = tables.group(runs(tmp_path / "same", (one, one, None)))
+    (same,) = tables.group_by_recipe(runs(tmp_path / "same", (one, one, None)))
     assert same.variant == "" and same.seeds == [0, 1, 2]
     with pytest.raises(InputError, match="are of other data .*no mean"):
         seeds.check_alike(runs(tmp_path / "study", (one, two)))

@@ -31,7 +31,7 @@ def write_runs(folder, model="vadclip", seeds=(0, 1, 2), *changes, dataset="smal
 
 def read_groups(*paths):
     runs, summaries, _ = find_runs(paths)
-    return tables.group(runs, summaries)
+    return tables.group_by_recipe(runs, summaries)
 
 
 def rows_of(path):
@@ -240,13 +240,13 @@ def test_converted_weights_are_no_trained_run(tmp_path):
     changes = {"selection": "converted", "checkpoint": "model_ucf.pth"}
     run = write_run(tmp_path / "released", config, "ucf", **changes)
     (group,) = read_groups(run)
-    assert group.first.weights == "scored here: model_ucf.pth, converted"
+    assert group.first.weights_description == "scored here: model_ucf.pth, converted"
     assert group.first.protocol == ""
     (run / "config.json").unlink()  # as evaluate leaves it
-    assert "trained" not in read_groups(run)[0].first.weights
+    assert "trained" not in read_groups(run)[0].first.weights_description
     report.main([str(run), "--collect", str(tmp_path / "results")])
     file = tmp_path / "results" / "ucf" / "vadclip" / "scored" / "model_ucf.json"
-    assert read_run(file).weights == group.first.weights
+    assert read_run(file).weights_description == group.first.weights_description
     assert len(find_runs([tmp_path / "results"])[0]) == 1
 
 
@@ -294,7 +294,7 @@ def test_a_study_and_its_report_agree(tmp_path):
     runs = write_runs(tmp_path)
     (group,) = read_groups(tmp_path)
     study.check_alike([read_run(r) for r in runs])
-    assert group.first.weights == read_run(runs[0]).weights
+    assert group.first.weights_description == read_run(runs[0]).weights_description
 
 
 def test_the_program_needs_neither_jax_nor_numpy(tmp_path):

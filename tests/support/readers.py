@@ -211,8 +211,10 @@ def _report(path: pathlib.Path) -> None:
 
     root = next(p for p in path.parents if (p / "run").is_dir())
     runs, summaries, _ = find_runs([root / "results", root / "run"])
-    groups = tables.group([r for r in runs if r.source.suffix == ".json"], summaries)
-    groups += tables.group([r for r in runs if r.source.is_dir()], summaries)
+    groups = tables.group_by_recipe(
+        [r for r in runs if r.source.suffix == ".json"], summaries
+    )
+    groups += tables.group_by_recipe([r for r in runs if r.source.is_dir()], summaries)
     tables.markdown(tables.tables(groups, published=True))
     tables.write_csv(root / "out/report.csv", groups)
     shutil.rmtree(root / "out/collected", ignore_errors=True)

@@ -7,7 +7,7 @@ from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
 
 
-def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:
+def parse_names(text: str, known: Sequence[str], flag: str) -> list[str]:
     """Returns the names in 'a,b', or all of them for 'all'.
 
     Raises:
@@ -63,14 +63,16 @@ def repro(
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
         print(f"{name}, {i} of {len(grid)}", flush=True)
-        train_seeds(config, _which(seeds), runs / name, data_dir, together=together)
+        train_seeds(
+            config, parse_seed_flag(seeds), runs / name, data_dir, together=together
+        )
         found, summaries, _ = find_runs([runs / name])
         # After every recipe, so that what is done is there when the rest is stopped.
         written += collect(found, output / row, summaries)
     return written
 
 
-def _which(seeds):
+def parse_seed_flag(seeds):
     """Seeds as `train_seeds` takes them: '5' stands for 0..4."""
     if not seeds.strip().isdecimal():
         return seeds

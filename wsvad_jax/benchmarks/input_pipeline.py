@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from wsvad_jax.benchmarks import step_time
-from wsvad_jax.benchmarks.step_time import MatrixRate, Sizes, Timing
+from wsvad_jax.benchmarks.step_time import BenchmarkShapes, MatrixRate, Timing
 from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
 from wsvad_jax.clip.snapshot import Snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 # Lengths of UCF-Crime's test videos in snippets; the spread gives their mean, 240.
-MEDIAN, SPREAD, LONGEST = 104, 1.3, 6750
-FRAME = 240, 320  # height and width of UCF-Crime's videos
+MEDIAN_LENGTH, LENGTH_STD, MAX_LENGTH = 104, 1.3, 6750
+FRAME_SIZE = 240, 320  # height and width of UCF-Crime's videos
 
 
 def ucf_lengths(videos: int) -> np.ndarray:
@@ -46,8 +46,10 @@ def ucf_lengths(videos: int) -> np.ndarray:
     normal = statistics.NormalDist()
     at = [normal.inv_cdf((i + 0.5) / videos) for i in range(videos)]
     # Quantiles of a log-normal distribution, whose tail is cut at the longest video.
-    length = np.clip(MEDIAN * np.exp(SPREAD * np.array(at)), 1, LONGEST).astype(int)
-    length[-1] = LONGEST
+    length = np.clip(
+        MEDIAN_LENGTH * np.exp(LENGTH_STD * np.array(at)), 1, MAX_LENGTH
+    ).astype(int)
+    length[-1] = MAX_LENGTH
     return np.random.RandomState(0).permutation(length)
 
 
@@ -64,7 +66,7 @@ def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
 
 
 def measure_evaluation(
-    config: "ConfigDict", sizes: Sizes, *, videos: int = 290, repeats: int = 3
+    config: "ConfigDict", sizes: BenchmarkShapes, *, videos: int = 290, repeats: int = 3
 ) -> dict[str, Any]:
     """Times the scoring of a test set and the computation of all metrics.
 
@@ -87,7 +89,7 @@ def measure_evaluation(
             "synthetic", card, protocol, splits, pathlib.Path(folder)
         )
 
-        network = step_time.network_of(config, sizes)
+        network = step_time.build_network(config, sizes)
         parts = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
         opened = build.Recipe(**parts, dataset=open_dataset(path))
         variables = step_time.random_variables(network)
@@ -106,7 +108,7 @@ def measure_evaluation(
 
 
 def measure_reading(
-    config: "ConfigDict", sizes: Sizes, *, batches: int = 16, repeats: int = 3
+    config: "ConfigDict", sizes: BenchmarkShapes, *, batches: int = 16, repeats: int = 3
 ) -> dict[str, Any]:
     """Times the gathering of batches from a file that is not in the page cache."""
     with _cold_split(sizes, batches) as (packed, order, drop):
@@ -124,7 +126,7 @@ def measure_reading(
 
 
 def measure_feeding(
-    config: "ConfigDict", sizes: Sizes, *, batches: int = 8, repeats: int = 3
+    config: "ConfigDict", sizes: BenchmarkShapes, *, batches: int = 8, repeats: int = 3
 ) -> dict[str, Any]:
     """Times training from an uncached file and on a resident batch, alternately.
 
@@ -134,7 +136,7 @@ def measure_feeding(
       idle_share: median share of the first time that the second saves. The device waits
         for data in this share, or loses it to the host's work.
     """
-    network, current, step = step_time.training_of(config, sizes)
+    network, current, step = step_time.build_training(config, sizes)
 
     program, key = train_step.compile_step(step, network.mesh), jax.random.key(0)
     placed = multihost.join(step_time.synthetic_batch(sizes), network.mesh)
@@ -178,7 +180,7 @@ def measure_feeding(
 
 @contextlib.contextmanager
 def _cold_split(
-    sizes: Sizes, batches: int
+    sizes: BenchmarkShapes, batches: int
 ) -> Iterator[tuple[packing.Packed, np.ndarray, Callable[[], None]]]:
     """Yields a packed split in a file, the rows of its batches, and a cache dropper.
 
@@ -214,7 +216,7 @@ def _cold_split(
 def measure_extraction(
     config: "ConfigDict",
     *,
-    film: str | pathlib.Path = "",
+    video: str | pathlib.Path = "",
     image_size: int = 224,
     depth: int = 12,
     repeats: int = 3,
@@ -229,7 +231,7 @@ def measure_extraction(
 
     Args:
       config: recipe; its `model.dtype` is that of the reference matrix product.
-      film: video file, '' for a synthetic one.
+      video: video file, '' for a synthetic one.
       image_size: image size of the tower, which otherwise has CLIP ViT-B/16's widths.
       depth: number of blocks of the tower.
       repeats: number of timed passes, after one that compiles.
@@ -237,9 +239,9 @@ def measure_extraction(
     extractor = _extractor(image_size, depth)
 
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(film or pathlib.Path(folder) / "video.mp4")
-        if not film:
-            write_film(path, 2 * extractor.batch_size * extractor.stride)
+        path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
+        if not video:
+            write_synthetic_video(path, 2 * extractor.batch_size * extractor.stride)
         # This first pass compiles the tower and counts the frames.
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}
@@ -289,18 +291,18 @@ def _extractor(image_size: int, depth: int) -> Extractor:
     return Extractor(Snapshot(params, text, vision, where, "random", "0" * 12))
 
 
-def write_film(path: pathlib.Path, frames: int) -> None:
+def write_synthetic_video(path: pathlib.Path, frames: int) -> None:
     """Writes a video of moving noise, of the size of UCF-Crime's videos."""
     import av
 
     # Blocks of 8 x 8 pixels that move: compressible, yet with motion, as real video.
     r = np.random.RandomState(0)
-    noise = r.randint(0, 256, (FRAME[0] // 8, FRAME[1] // 8, 3), np.uint8)
+    noise = r.randint(0, 256, (FRAME_SIZE[0] // 8, FRAME_SIZE[1] // 8, 3), np.uint8)
     picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("mpeg4", rate=30)
-        stream.height, stream.width = FRAME
+        stream.height, stream.width = FRAME_SIZE
         for i in range(frames):
             image = np.roll(picture, 2 * i, axis=1)
             container.mux(

@@ -35,7 +35,7 @@ MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the reference produc
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
+class BenchmarkShapes:
     """Sizes of a measurement: B videos of T snippets, D wide, C classes."""
 
     batch_size: int
@@ -58,7 +58,7 @@ class Timing:
 
 
 def measure_training(
-    config: "ConfigDict", sizes: Sizes, *, steps: int = 10, profile: str = ""
+    config: "ConfigDict", sizes: BenchmarkShapes, *, steps: int = 10, profile: str = ""
 ) -> dict[str, Any]:
     """Times the recipe's training step on normal features.
 
@@ -69,7 +69,7 @@ def measure_training(
       profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
     """
     batch, key = synthetic_batch(sizes), jax.random.key(0)
-    network, current, step = training_of(config, sizes)
+    network, current, step = build_training(config, sizes)
 
     count = train_step.count(current.params)
     # Traced before compilation: XLA rewrites products, which a count by hand doesn't
@@ -92,7 +92,7 @@ def measure_training(
         return metrics
 
     timing, product_rate = interleaved(run, rate, steps, profile)
-    found = _work(timing, product_rate, compiled, products)
+    found = throughput_summary(timing, product_rate, compiled, products)
     snippets = sizes.batch_size * sizes.crops * sizes.length
 
     return {
@@ -106,11 +106,11 @@ def measure_training(
     }
 
 
-def training_of(
-    config: "ConfigDict", sizes: Sizes
+def build_training(
+    config: "ConfigDict", sizes: BenchmarkShapes
 ) -> tuple[build.Network, state.State, state.Step]:
     """Builds the recipe's model, initial state and training step."""
-    network, plan = network_of(config, sizes), config.paper.to_dict()
+    network, plan = build_network(config, sizes), config.paper.to_dict()
     optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
 
     # Parameters don't depend on the batch size, so two videos suffice.
@@ -125,10 +125,10 @@ def training_of(
 
 
 def measure_scoring(
-    config: "ConfigDict", sizes: Sizes, *, steps: int = 10
+    config: "ConfigDict", sizes: BenchmarkShapes, *, steps: int = 10
 ) -> dict[str, Any]:
     """Times the scoring of window batches, from host to host, with encoded text."""
-    network = network_of(config, sizes)
+    network = build_network(config, sizes)
     batch = synthetic_batch(sizes)
     params, batch_stats = random_variables(network)
     variables = {"params": params, "batch_stats": batch_stats}
@@ -152,7 +152,7 @@ def measure_scoring(
     # For the counts alone; JAX doesn't expose the program that ran.
     compiled = scorer.program.lower(*inputs).compile()
     products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
-    found = _work(timing, product_rate, compiled, products)
+    found = throughput_summary(timing, product_rate, compiled, products)
 
     return {
         **dataclasses.asdict(sizes),
@@ -176,7 +176,7 @@ def random_variables(network: build.Network) -> tuple[Any, Any]:
     return variables["params"], variables.get("batch_stats", {})
 
 
-def _work(
+def throughput_summary(
     timing: Timing, product_rate: float, compiled: Any, products: float
 ) -> dict[str, Any]:
     summary = timing.summary()
@@ -192,9 +192,9 @@ def _work(
     }
 
 
-def network_of(config: "ConfigDict", sizes: Sizes) -> build.Network:
+def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.Network:
     """Builds the recipe's model, with class prompts if it uses any."""
-    text = text_tower(sizes) if "clip" in config else None
+    text = random_text_inputs(sizes) if "clip" in config else None
     return build.Network(
         config=config,
         paper=build.paper_of(config),
@@ -207,7 +207,7 @@ def network_of(config: "ConfigDict", sizes: Sizes) -> build.Network:
     )
 
 
-def text_tower(sizes: Sizes) -> Any:
+def random_text_inputs(sizes: BenchmarkShapes) -> Any:
     """Returns prompts of 16 tokens and a random text tower of CLIP ViT-B/16's size."""
     from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
@@ -231,7 +231,7 @@ def text_tower(sizes: Sizes) -> Any:
     )
 
 
-def synthetic_batch(sizes: Sizes, seed: int = 0) -> Batch:
+def synthetic_batch(sizes: BenchmarkShapes, seed: int = 0) -> Batch:
     """Returns a batch of normal, then abnormal videos, of random lengths.
 
     The features have the deviation of CLIP's.

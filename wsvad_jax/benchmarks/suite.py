@@ -10,20 +10,20 @@ from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.processes import apart
 
-WORKS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
+WORKLOADS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
 
 
-PARTS = {  # of a work, measured alone
+PART_NAMES = {  # of a work, measured alone
     "decode_s": "decode alone",
     "encode_s": "encode alone",
     "resident_s": "resident batch",
 }
 
 
-COMPILED = ("ucf", "xd")  # datasets with sizes of their own
+TPU_DATASETS = ("ucf", "xd")  # datasets with sizes of their own
 
 
-SLOWER = 1.2  # times, from which --check complains
+SLOWDOWN_LIMIT = 1.2  # times, from which --check complains
 
 
 def speed(
@@ -31,13 +31,13 @@ def speed(
     sizes: dict[str, int],
     steps: int,
     *,
-    works: Sequence[str] = WORKS,
+    workloads: Sequence[str] = WORKLOADS,
     videos: int = 290,
-    film: str = "",
+    video: str = "",
     profile: str = "",
     changes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measures each model's works, each in a process of its own.
+    """Measures each model's workloads, each in a process of its own.
 
     Returns {'versions', 'device', 'models': {name: {work: measured}}}; extraction, which
     is of no model, stands under 'clip'.
@@ -46,20 +46,20 @@ def speed(
       models: recipes, by name.
       sizes: `batch_size`, `length`, `width`; what is missing is the recipe's.
       steps: timed ones, of training and scoring; a third of them of the rest.
-      works: some of WORKS.
+      workloads: names from WORKLOADS.
       videos: of the test set.
-      film: file for the extraction, '' for a synthetic one.
+      video: file for the extraction, '' for a synthetic one.
       profile: folder for traces, '' for none.
       changes: flags --config.KEY=VALUE for every recipe.
     """
     found: dict[str, Any] = {"models": {}}
     # A process each: memory and compiled programs of one don't count for the next.
-    grid = [(name, w) for name in models for w in works if w != "extraction"]
-    if "extraction" in works:
+    grid = [(name, w) for name in models for w in workloads if w != "extraction"]
+    if "extraction" in workloads:
         grid.append((models[0], "extraction"))
     for name, work in grid:
         print(f"{name}, {work}", file=sys.stderr, flush=True)
-        arguments = name, work, sizes, steps, videos, film, profile, changes
+        arguments = name, work, sizes, steps, videos, video, profile, changes
         about, measured = apart(_measure, *arguments)
         found = about | found
         of = "clip" if work == "extraction" else name
@@ -73,7 +73,7 @@ def _measure(
     sizes: dict[str, int],
     steps: int,
     videos: int,
-    film: str,
+    video: str,
     profile: str,
     changes: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -87,7 +87,7 @@ def _measure(
     config = load_config([f"--config={name}:ucf", *changes])
     length = config.data.length or 32
     own = {"batch_size": config.paper.batch_size, "length": length, "width": 512}
-    at = measure.Sizes(**{**own, **sizes}, classes=14)
+    at = measure.BenchmarkShapes(**{**own, **sizes}, classes=14)
     about = {"versions": versions(), "device": device()}
     few = -(-steps // 3)
     if work == "training":
@@ -103,7 +103,7 @@ def _measure(
         return about, input_pipeline.measure_reading(config, at, repeats=few)
     if work == "feeding":
         return about, input_pipeline.measure_feeding(config, at, repeats=few)
-    return about, input_pipeline.measure_extraction(config, film=film, repeats=few)
+    return about, input_pipeline.measure_extraction(config, video=video, repeats=few)
 
 
 def table(found: dict[str, Any]) -> str:
@@ -111,17 +111,17 @@ def table(found: dict[str, Any]) -> str:
     from wsvad_jax.utils.text import aligned
 
     heads = ["model", "work", "sizes", "compile s", "step s", "snippets/s"]
-    steps = [[*heads, "GFLOP", "XLA's", "GFLOP/s", "of product", "memory MB"]]
+    steps = [[*heads, "GFLOP", "XLA's", "GFLOP/s", "% of matmul rate", "memory MB"]]
     rest = [["model", "work", "amount", "s", "a second", "memory MB"]]
-    for name, works in found["models"].items():
-        for work, m in works.items():
+    for name, workloads in found["models"].items():
+        for work, m in workloads.items():
             seconds = f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})"
             if "unit" in m:
                 rate = m["amount"] / m["median_s"]
                 memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
                 amount = f"{m['amount']} {m['unit']}"
                 rest.append([name, work, amount, seconds, f"{rate:.4g}", memory])
-                for part, words in PARTS.items():
+                for part, words in PART_NAMES.items():
                     if part in m:
                         row = words, amount, f"{m[part]:.4g}"
                         rest.append([name, *row, f"{m['amount'] / m[part]:.4g}", ""])
@@ -157,8 +157,8 @@ def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list
     """
     complaints = []
     sizes = ("batch_size", "length", "width", "crops", "dtype", "amount")
-    for name, works in found["models"].items():
-        for work, m in works.items():
+    for name, workloads in found["models"].items():
+        for work, m in workloads.items():
             try:
                 old = earlier["models"][name][work]
                 now, then = (x["median_s"] * x["product_flop_per_s"] for x in (m, old))
@@ -173,6 +173,6 @@ def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list
                         f"{source}: its {work} of {name} has {key} {old.get(key)}, not "
                         f"{m.get(key)}; measure the same sizes"
                     )
-            if now > SLOWER * then:
+            if now > SLOWDOWN_LIMIT * then:
                 complaints.append(f"{name}, {work}: {now / then:.2f} times as long")
     return complaints

@@ -61,7 +61,16 @@ COLLECTIVES = (
     "all-to-all",
     "collective-permute",
 )
-SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+BYTES_PER_ELEMENT = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "bf16": 2,
+    "f16": 2,
+    "s32": 4,
+    "u32": 4,
+    "f32": 4,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +151,7 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
         mesh=mesh,
     )
 
-    sizes = step_time.Sizes(
+    sizes = step_time.BenchmarkShapes(
         batch, network.T, WIDTH, len(card.classes), CROPS[case.dataset] if whole else 1
     )
     lower = _lower_training if training else _lower_scoring
@@ -153,8 +162,8 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
 
 
 def _lower_training(
-    network: build.Network, sizes: step_time.Sizes
-) -> tuple[Any, step_time.Sizes]:
+    network: build.Network, sizes: step_time.BenchmarkShapes
+) -> tuple[Any, step_time.BenchmarkShapes]:
     config = network.config
     optimiser = optim.from_plan(
         config.paper.to_dict(), epochs=10, steps_per_epoch=100, loader_steps=100
@@ -176,12 +185,14 @@ def _lower_training(
 
     current = jax.eval_shape(init.func, *init.args, key)
     where = state_mesh.shardings(current, network.mesh)
-    return program.lower(lying(current, where), batch, network.text, key), sizes
+    return program.lower(
+        with_shardings(current, where), batch, network.text, key
+    ), sizes
 
 
 def _lower_scoring(
-    network: build.Network, sizes: step_time.Sizes
-) -> tuple[Any, step_time.Sizes]:
+    network: build.Network, sizes: step_time.BenchmarkShapes
+) -> tuple[Any, step_time.BenchmarkShapes]:
     scorer = Scorer(network)
 
     if network.config.eval.mode == "whole":
@@ -208,14 +219,15 @@ def _lower_scoring(
 
     whole = state_mesh.replicated(network.mesh)
     variables, text = (
-        lying(tree, jax.tree.map(lambda _: whole, tree)) for tree in (variables, text)
+        with_shardings(tree, jax.tree.map(lambda _: whole, tree))
+        for tree in (variables, text)
     )
 
     program = scorer.program
     return program.lower(variables, batch.features, batch.length, text), sizes
 
 
-def lying(tree: Any, where: Any) -> Any:
+def with_shardings(tree: Any, where: Any) -> Any:
     """Returns the shapes of a tree with the shardings of `where`."""
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where
@@ -243,7 +255,7 @@ def text_shapes(card: cards.Card) -> TextInputs:
     )
 
 
-def batch_shapes(sizes: step_time.Sizes) -> Batch:
+def batch_shapes(sizes: step_time.BenchmarkShapes) -> Batch:
     """Returns the shapes of a batch from the host."""
     B, N, T, D = sizes.batch_size, sizes.crops, sizes.length, sizes.width
     return Batch(
@@ -289,7 +301,8 @@ def collectives(program: str) -> dict[str, dict[str, int]]:
     for name, shapes in _collectives(program):
         count[name] += 1
         size[name] += sum(
-            SIZES.get(kind, 4) * math.prod(map(int, filter(None, dims.split(","))))
+            BYTES_PER_ELEMENT.get(kind, 4)
+            * math.prod(map(int, filter(None, dims.split(","))))
             for kind, dims in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shapes)
         )
     return {name: {"count": count[name], "bytes": size[name]} for name in count}
@@ -304,7 +317,7 @@ def _collectives(program: str) -> Iterator[tuple[str, str]]:
             yield found[2], found[1]
 
 
-def fits(found: dict[str, Any]) -> bool:
+def fits_in_memory(found: dict[str, Any]) -> bool:
     """Whether every program fits into the memory of a chip."""
     limit = (found["gib"] or math.inf) * GIB
     return all("bytes" in p and p["bytes"]["all"] <= limit for p in found["programs"])

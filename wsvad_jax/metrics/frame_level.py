@@ -251,11 +251,13 @@ def _map_metrics(videos, normal_truth, stride):
     if not len(events):
         return results
 
-    paper = temporal_map.paper_map(
+    paper = temporal_map.released_map(
         [v.classes for v in videos], _events(videos, normal_truth), stride=stride
     )
     # Our variant leaves out normal videos, on which the published one depends.
-    clean = temporal_map.clean_map([v.classes for v in abnormal], events, stride=stride)
+    clean = temporal_map.anomaly_map(
+        [v.classes for v in abnormal], events, stride=stride
+    )
 
     results["map"] = paper.tolist()
     results["map_avg"] = float(paper.mean())

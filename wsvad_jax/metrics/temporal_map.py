@@ -7,8 +7,8 @@ https://arxiv.org/abs/2308.11681) and DSANet, on snippet-level class probabiliti
   _scores              a run's score, max(run) + 0.7 x mean of the curve's top 1/16
   _matches             greedy matching to truth of the best IoU
   average_precision    AP of every class at every IoU threshold
-  paper_map            mean over all classes, normal included
-  clean_map            mean over the anomaly classes that have truth
+  released_map         mean over all classes, normal included
+  anomaly_map          mean over the anomaly classes that have truth
 
 The published procedure also suppresses overlapping detections of a class in a video.
 Such detections are runs of one curve above one threshold, hence disjoint. The step
@@ -189,7 +189,7 @@ def _overlaps(found, truth):
     return rank[choice], event[choice], overlap[choice]
 
 
-def paper_map(
+def released_map(
     classes: Sequence[Float[np.ndarray, "_ C"]],
     truth: Int[np.ndarray, "G 4"],
     *,
@@ -207,7 +207,7 @@ def paper_map(
     return average_precision(found, truth, C, ious).mean(axis=1)
 
 
-def clean_map(
+def anomaly_map(
     classes: Sequence[Float[np.ndarray, "_ C"]],
     truth: Int[np.ndarray, "G 4"],
     *,

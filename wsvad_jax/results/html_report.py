@@ -19,7 +19,7 @@ from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.html import write_document
 
 if TYPE_CHECKING:
-    from wsvad_jax.results.tables import Group, Row
+    from wsvad_jax.results.tables import Row, SeedGroup
 
 SIZES = {
     "roc": 101,
@@ -44,7 +44,7 @@ KINDS = (  # of a row, by the beginning of its words
 
 def write(
     path: pathlib.Path,
-    groups: Sequence["Group"],
+    groups: Sequence["SeedGroup"],
     tables: Mapping[str, Sequence["Row"]],
     columns: Sequence[str],
     note: str,
@@ -111,7 +111,7 @@ def _td(column: str, text: str) -> str:
     return f'<td class="text"><span class="kind {name}">{label}</span></td>'
 
 
-def _compared(groups: Sequence["Group"]) -> str:
+def _compared(groups: Sequence["SeedGroup"]) -> str:
     """Returns the paired bootstrap between models that were selected alike."""
     rows = []
     for a, b in itertools.combinations(groups, 2):
@@ -150,12 +150,12 @@ def _difference(pairs: Sequence[tuple[float, float]]) -> tuple[str, str, str]:
     )
 
 
-def _name(group: "Group") -> str:
+def _name(group: "SeedGroup") -> str:
     name = group.first.model + (f" ({group.variant})" if group.variant else "")
     return name + (", paper" if group.first.protocol == "paper" else "")
 
 
-def _charts(groups: Sequence["Group"]) -> str:
+def _charts(groups: Sequence["SeedGroup"]) -> str:
     found = {_name(g): means for g in groups if (means := _means(g))}
     if not found:
         return ""
@@ -234,7 +234,7 @@ def _classes(found: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _means(group: "Group") -> dict[str, Any]:
+def _means(group: "SeedGroup") -> dict[str, Any]:
     """Returns the curves' means over the seeds that have them, {} where none has."""
     each = [_read(r.curves_path) for r in group.runs if r.curves_path.is_file()]
     if not each:

@@ -25,7 +25,7 @@ class Published:
     values: Mapping[str, float]  # metric → %
 
     @property
-    def weights(self) -> str:
+    def weights_description(self) -> str:
         """Description of the row in a table of results."""
         return f"published, {self.features} features"
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from wsvad_jax.experiment.validation import check_config, read_config
 from wsvad_jax.results import run_data
-from wsvad_jax.results.schema import IOUS, fits, is_number, read_summary
+from wsvad_jax.results.schema import IOUS, is_number, is_valid_result, read_summary
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.utils.text import flatten
 
 REQUIRED = ("model", "dataset", "seed", "protocol", "auc")
 # Keys of a recipe that don't change what its numbers mean.
-IRRELEVANT = (
+KEYS_NOT_AFFECTING_METRICS = (
     "seed",
     "seeds",
     "checkpoint_every",
@@ -78,7 +78,7 @@ class Run:
         return found if isinstance(found, str) else ""
 
     @property
-    def weights(self) -> str:
+    def weights_description(self) -> str:
         """Says in words where the weights came from and what picked them."""
         selection = self.results.get("selection") or "selection unknown"
         if not self.config:
@@ -94,11 +94,11 @@ class Run:
         if not self.config:
             return {"checkpoint": self.results.get("checkpoint")}
         unused = {"clean": "paper.", "paper": "clean."}[self.protocol]
-        flat = flatten(portable(self)["config"])
+        flat = flatten(strip_local_paths(self)["config"])
         return {
             k: v
             for k, v in flat.items()
-            if k not in IRRELEVANT and not k.startswith(unused)
+            if k not in KEYS_NOT_AFFECTING_METRICS and not k.startswith(unused)
         }
 
     def values(self) -> dict[str, float | None]:
@@ -163,7 +163,7 @@ def _checked(path, results, config) -> Run:
             f"{path}: its results lack the key {missing[0]!r}; score again"
         )
     for key, value in results.items():
-        if not fits(key, value):
+        if not is_valid_result(key, value):
             raise InputError(
                 f"{path}: its results hold {key} {value!r:.60}, which scoring doesn't "
                 "write; score again"
@@ -240,7 +240,7 @@ def _walk(top: pathlib.Path) -> Iterable[pathlib.Path]:
                 yield here / name
 
 
-def portable(run: Run) -> dict[str, Any]:
+def strip_local_paths(run: Run) -> dict[str, Any]:
     """Returns {'results', 'config', 'run'} of a run without paths of this machine."""
     results = _without_paths(dict(run.results))
     config = _without_paths(dict(run.config)) if run.config else None
@@ -287,7 +287,7 @@ def collect(
                 f"{sources[path].source} and {run.source} are both seed {run.seed} of "
                 f"{run.model} on {run.dataset}; collect one of them"
             )
-        files[path], sources[path] = portable(run), run
+        files[path], sources[path] = strip_local_paths(run), run
     for summary in summaries:
         names = (summary["dataset"], summary["model"], summary["protocol"])
         path = _place(folder, *names, "summary")

@@ -15,7 +15,7 @@ TEXTS = ("model", "dataset", "protocol", "selection", "checkpoint", "device")
 DRAWN = re.compile(r"[01]\.\d+( [01]\.\d+)*")  # values of resamples
 
 
-def fits(key: str, value: Any) -> bool:
+def is_valid_result(key: str, value: Any) -> bool:
     """Whether a value is of the kind that results.json has under `key`."""
     if key in ("seed", "step"):
         return type(value) is int and value >= 0 or (key == "step" and value is None)

@@ -18,7 +18,7 @@ import numpy as np
 from wsvad_jax.results.runs import Run, read_run
 from wsvad_jax.utils.errors import InputError, check_readable
 from wsvad_jax.utils.files import write_json
-from wsvad_jax.utils.text import percent, spread
+from wsvad_jax.utils.text import mean_and_std, percent
 
 if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Dataset
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 HEADLINE = ("auc", "ap", "video_auc")  # metrics with an interval, for each curve
 PAIRED = ("auc", "ap")  # metrics whose resamples are kept, to compare models
+# What seeds of one study share, as {name in messages: attribute of a run}.
+IDENTITY = {
+    "model": "model",
+    "dataset": "dataset",
+    "protocol": "protocol",
+    "weights": "weights_description",
+}
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # settings of the bootstrap
 # Stored with the intervals, whose meaning depends on it.
 METHOD = (
@@ -79,7 +86,7 @@ def summarise(
     metrics: dict[str, dict[str, Any]] = {}
     for key in first.values():
         values = [run.values().get(key) for run in runs]
-        mean, std = spread(values)
+        mean, std = mean_and_std(values)
         metrics[key] = {"mean": mean, "std": std, "seeds": values}
 
     # Intervals are computed from the scores, since results.json has single values.
@@ -100,7 +107,7 @@ def summarise(
         "model": first.model,
         "dataset": first.dataset,
         "protocol": first.protocol,
-        "weights": first.weights,
+        "weights": first.weights_description,
         "seeds": [run.seed for run in runs],
         "step": [run.results.get("step") for run in runs],
         "device": first.results.get("device"),
@@ -122,8 +129,8 @@ def check_alike(runs: Sequence[Run]) -> None:
     # Identity first, for a short message, then all other settings.
     first, seen = runs[0], {}
     for run in runs:
-        for key in ("model", "dataset", "protocol", "weights"):
-            found, wanted = getattr(run, key), getattr(first, key)
+        for key, attribute in IDENTITY.items():
+            found, wanted = getattr(run, attribute), getattr(first, attribute)
             if found != wanted:
                 raise InputError(
                     f"{run.source}: {key} is {found!r}, but {wanted!r} in "

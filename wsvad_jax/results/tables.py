@@ -13,7 +13,7 @@ from wsvad_jax.results.results_table import without_truth
 from wsvad_jax.results.runs import Run
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import write_text
-from wsvad_jax.utils.text import percent, spread
+from wsvad_jax.utils.text import mean_and_std, percent
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -57,7 +57,7 @@ NOTE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Runs that differ by seed alone: one row."""
 
     runs: tuple[Run, ...]  # by seed
@@ -86,7 +86,7 @@ class Group:
 
     def spread(self, key: str) -> tuple[float | None, float | None]:
         """Returns mean and standard deviation of a metric."""
-        return spread([run.values().get(key) for run in self.runs])
+        return mean_and_std([run.values().get(key) for run in self.runs])
 
     def steps(self) -> str:
         """Returns '1000', or '600–1000' where seeds stopped at different ones."""
@@ -97,9 +97,9 @@ class Group:
         return "; ".join(dict.fromkeys(str(r.results.get("device")) for r in self.runs))
 
 
-def group(
+def group_by_recipe(
     runs: Sequence[Run], summaries: Sequence[Mapping[str, Any]] = ()
-) -> list[Group]:
+) -> list[SeedGroup]:
     """Puts runs that differ by seed alone together, in the order of the tables.
 
     Runs of one dataset, model and protocol with different recipes stay apart, and their
@@ -114,7 +114,7 @@ def group(
         contents.setdefault(run.dataset, set()).update({run.content} - {""})
     kinds: dict[tuple[str, ...], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=_order):
-        kind = (run.dataset, run.model, run.weights)
+        kind = (run.dataset, run.model, run.weights_description)
         settings = run.settings()
         if len(contents[run.dataset]) > 1:
             settings["data"] = run.content[:8] or "unknown"
@@ -137,15 +137,15 @@ def group(
         for each, members in zip(each_of, recipes.values(), strict=True):
             variant = ", ".join(f"{k}={each.get(k)}" for k in differing)
             summary = _summary(members, summaries)
-            groups.append(Group(tuple(members), variant, summary))
+            groups.append(SeedGroup(tuple(members), variant, summary))
     return groups
 
 
 def _order(run: Run) -> tuple:
-    return (*_place(run.dataset, run.model), run.weights, run.seed)
+    return (*_sort_rank(run.dataset, run.model), run.weights_description, run.seed)
 
 
-def _place(dataset: str, model: str) -> tuple:
+def _sort_rank(dataset: str, model: str) -> tuple:
     """Sorts own datasets first, then benchmarks; models as they were published."""
     rank = BENCHMARKS.index(dataset) + 1 if dataset in BENCHMARKS else 0
     return rank, dataset, MODELS.index(model) if model in MODELS else len(MODELS), model
@@ -166,7 +166,9 @@ def _summary(runs: Sequence[Run], summaries) -> Mapping[str, Any]:
 Row = dict[str, str]
 
 
-def tables(groups: Sequence[Group], published: bool = False) -> dict[str, list[Row]]:
+def tables(
+    groups: Sequence[SeedGroup], published: bool = False
+) -> dict[str, list[Row]]:
     """Returns the rows of each dataset, as {column: text}; published rows first.
 
     Args:
@@ -182,22 +184,22 @@ def tables(groups: Sequence[Group], published: bool = False) -> dict[str, list[R
         optional = {k for p in numbers for k in p.values} & set(OPTIONAL)
         keys = [k for k in COLUMNS if k not in OPTIONAL or k in optional]
         models = {x.model for x in numbers} | {g.first.model for g in here}
-        for model in sorted(models, key=lambda m: _place(dataset, m)):
+        for model in sorted(models, key=lambda m: _sort_rank(dataset, m)):
             rows += [published_row(p) for p in numbers if p.model == model]
             ours = [g for g in here if g.first.model == model]
             rows += [trained_row(g, keys) for g in ours]
             if not ours:
                 rows.append({"model": model, "weights": "trained here: not run"})
-    return dict(sorted(found.items(), key=lambda item: _place(item[0], "")))
+    return dict(sorted(found.items(), key=lambda item: _sort_rank(item[0], "")))
 
 
-def trained_row(group: Group, keys: Sequence[str]) -> Row:
+def trained_row(group: SeedGroup, keys: Sequence[str]) -> Row:
     """Returns the cells of runs; `keys` are the metrics."""
     first = group.first
     headline = "ap" if first.dataset == "xd" else "auc"
     row = {
         "model": first.model + (f" ({group.variant})" if group.variant else ""),
-        "weights": first.weights,
+        "weights": first.weights_description,
         "seeds": str(len(group.runs)),
     }
     known = {k: group.spread(k)[0] for k in ("auc", "ap", "far", "video_auc")}
@@ -214,7 +216,7 @@ def trained_row(group: Group, keys: Sequence[str]) -> Row:
 
 def published_row(numbers: Published) -> Row:
     """Returns the cells of published numbers."""
-    words, source = numbers.weights, numbers.source
+    words, source = numbers.weights_description, numbers.source
     row = {"model": numbers.model, "weights": f"[{words}]({source})"}
     return row | {COLUMNS[k]: f"{v:.2f}" for k, v in numbers.values.items()}
 
@@ -239,7 +241,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:
+def write_csv(path: pathlib.Path, groups: Sequence[SeedGroup]) -> None:
     """Writes a line for each group and published row, every metric as a fraction.
 
     Columns KEY and KEY_std hold mean and standard deviation, KEY_low and KEY_high the
@@ -249,7 +251,11 @@ def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:
     for g in groups:
         run = g.first
         row: dict[str, Any] = {"dataset": run.dataset, "model": run.model}
-        row |= {"variant": g.variant, "weights": run.weights, "protocol": run.protocol}
+        row |= {
+            "variant": g.variant,
+            "weights": run.weights_description,
+            "protocol": run.protocol,
+        }
         row |= {"n": len(g.runs), "seeds": " ".join(map(str, g.seeds))}
         row |= {"step": g.steps(), "device": g.devices()}
         for key in run.values():
@@ -259,7 +265,11 @@ def write_csv(path: pathlib.Path, groups: Sequence[Group]) -> None:
         rows.append(row)
     for p in PUBLISHED:
         if p.dataset in {g.first.dataset for g in groups}:
-            row = {"dataset": p.dataset, "model": p.model, "weights": p.weights}
+            row = {
+                "dataset": p.dataset,
+                "model": p.model,
+                "weights": p.weights_description,
+            }
             values = {k: round(v / 100, 6) for k, v in p.values.items()}
             rows.append(row | values | {"source": p.source})
     text = io.StringIO(newline="")

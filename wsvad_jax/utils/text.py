@@ -17,7 +17,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+def mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Returns mean and sample standard deviation (n − 1), None where undefined."""
     numbers = [v for v in values if v is not None]
     if not numbers or len(numbers) < len(values):
