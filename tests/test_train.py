@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.data import cards
-from wsvad_jax.experiment.build import open_recipe
+from wsvad_jax.experiment.build import open_experiment
 from wsvad_jax.results.runs import read_run
 from wsvad_jax.training import loop, sampler, train_step
 from wsvad_jax.training.metric_log import read_history
@@ -297,7 +297,7 @@ def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
 
 def test_all_videos_train_where_none_is_held_out(tiny, tmp_path):
     config = tiny.config("mil_ranking", clean__held_out=0.0, clean__steps=2)
-    assert len(sampler.open_feed(open_recipe(config)).rows) == 12
+    assert len(sampler.open_feed(open_experiment(config)).rows) == 12
     results = train_and_evaluate(config, tmp_path / "run")
     assert results["step"] == 2
     assert not any("heldout" in k for r in read_history(tmp_path / "run") for k in r)
@@ -371,7 +371,7 @@ def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
 
 def test_a_published_recipe_doesn_t_adapt(tiny):
     changes = {"clean__batch_size": 32, "clean__held_out": 0.0}
-    opened = open_recipe(tiny.config("mil_ranking", **changes))
+    opened = open_experiment(tiny.config("mil_ranking", **changes))
     assert sampler.fitted_batch(opened, 3, 5)[0] == 6
     assert sampler.fitted_batch(opened, 16, 40) == (32, "")
     with pytest.raises(InputError, match="a multiple of 2; add videos"):

@@ -12,7 +12,7 @@ from wsvad_jax.data import cards
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.data.tfds_builder import write_dataset
 from wsvad_jax.experiment import suggestion
-from wsvad_jax.experiment.build import settings
+from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
 
@@ -44,7 +44,7 @@ def prepared(tmp_path_factory):
 
 
 def without_name(config):
-    found = settings(config)
+    found = comparable_config(config)
     found["data"] = {k: v for k, v in found["data"].items() if k != "name"}
     return found
 

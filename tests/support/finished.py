@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from wsvad_jax.data import cards, tfds_builder
 from wsvad_jax.data.records import FeatureProtocol, Record
-from wsvad_jax.experiment.build import settings
+from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.metrics import frame_level
 from wsvad_jax.metrics.curves import curves
@@ -83,7 +83,7 @@ def write_run(
         "device": "cpu (1 × cpu)",
     }
     write_json(workdir / "results.json", results | changes)
-    write_json(workdir / "config.json", settings(config))
+    write_json(workdir / "config.json", comparable_config(config))
     arrays = {f"{v.video}/anomaly": v.anomaly for v in videos}
     arrays |= {f"{v.video}/classes": v.classes for v in videos}
     arrays |= {f"{v.video}/anomaly_align": v.extra["align"] for v in videos}

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax import train
 from wsvad_jax.experiment import build
 from wsvad_jax.weights.model_folder import save_params
 
@@ -24,7 +23,7 @@ def write_model(
       **protocol: of the features that it is to have been trained on.
     """
     config = tiny.config(model)
-    opened = build.open_recipe(config)
+    opened = build.open_experiment(config)
 
     def init(text):
         rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
@@ -44,13 +43,13 @@ def write_model(
     made = {"encoder": "unknown", "stride": 16, "crops": 1, "frame": "first"}
     meta = {
         "model": model,
-        "config": train.settings(config),
+        "config": build.comparable_config(config),
         "card": opened.dataset.card.to_json(),
         "features": {**made, "resize": "stretch", **protocol},
         "step": 0,
         "length": opened.T,
         "width": opened.width,
-        "tower": opened.tower,
+        "tower": opened.text_tower_id,
     }
     stats = variables.get("batch_stats", {})
     save_params(folder, variables["params"], stats, meta)

@@ -91,7 +91,7 @@ def measure_evaluation(
 
         network = step_time.build_network(config, sizes)
         parts = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
-        opened = build.Recipe(**parts, dataset=open_dataset(path))
+        opened = build.Experiment(**parts, dataset=open_dataset(path))
         variables = step_time.random_variables(network)
         scorer = Scorer(opened)
 

@@ -108,7 +108,7 @@ def measure_training(
 
 def build_training(
     config: "ConfigDict", sizes: BenchmarkShapes
-) -> tuple[build.Network, state.State, state.Step]:
+) -> tuple[build.ScoringModel, state.State, state.Step]:
     """Builds the recipe's model, initial state and training step."""
     network, plan = build_network(config, sizes), config.paper.to_dict()
     optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
@@ -164,7 +164,7 @@ def measure_scoring(
     }
 
 
-def random_variables(network: build.Network) -> tuple[Any, Any]:
+def random_variables(network: build.ScoringModel) -> tuple[Any, Any]:
     """Returns the initial parameters and running statistics of a model."""
     example = jnp.zeros((2, 1, network.T, network.width)), jnp.ones(2, jnp.int32)
 
@@ -192,15 +192,15 @@ def throughput_summary(
     }
 
 
-def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.Network:
+def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.ScoringModel:
     """Builds the recipe's model, with class prompts if it uses any."""
     text = random_text_inputs(sizes) if "clip" in config else None
-    return build.Network(
+    return build.ScoringModel(
         config=config,
         paper=build.paper_of(config),
         model=build.build_model(config),
         text=text,
-        tower=None,
+        text_tower_id=None,
         T=sizes.length,
         width=sizes.width,
         mesh=mesh.make_mesh(),

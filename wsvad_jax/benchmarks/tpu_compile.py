@@ -140,12 +140,12 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
 
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
-    network = build.Network(
+    network = build.ScoringModel(
         config=config,
         paper=build.paper_of(config),
         model=build.build_model(config),
         text=text_shapes(card) if "clip" in config else None,
-        tower=None,
+        text_tower_id=None,
         T=config.data.length,
         width=WIDTH,
         mesh=mesh,
@@ -162,7 +162,7 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
 
 
 def _lower_training(
-    network: build.Network, sizes: step_time.BenchmarkShapes
+    network: build.ScoringModel, sizes: step_time.BenchmarkShapes
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     config = network.config
     optimiser = optim.from_plan(
@@ -191,7 +191,7 @@ def _lower_training(
 
 
 def _lower_scoring(
-    network: build.Network, sizes: step_time.BenchmarkShapes
+    network: build.ScoringModel, sizes: step_time.BenchmarkShapes
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     scorer = Scorer(network)
 

@@ -109,7 +109,7 @@ class Detector:
 
         # What made the features knows itself; a model of an older version may not.
         seen = self.extractor.protocol if "extractor" in self.__dict__ else self.made
-        return feature_protocols.random_note(seen, self.network.tower)
+        return feature_protocols.random_note(seen, self.network.text_tower_id)
 
     @functools.cached_property
     def snapshot(self) -> "Snapshot":
@@ -155,7 +155,7 @@ class Detector:
         """
         x = self._checked(features)
         found = self._as_they_come(x)
-        if self.network.without_place:
+        if self.network.remove_position_bias:
             calm = self._of_still(x, found["anomaly"])
             found |= {
                 name: remove_position_bias(value, calm[name])
@@ -253,7 +253,7 @@ class Detector:
                 f"{edges.shape}"
             )
         calm = None
-        if rules.get("low") is None and not self.network.without_place:
+        if rules.get("low") is None and not self.network.remove_position_bias:
             calm = self._of_still(self._checked(features), anomaly)["anomaly"]
         found = events.find_events(
             anomaly, classes, edges, self.class_names, calm=calm, **rules

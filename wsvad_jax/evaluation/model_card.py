@@ -12,7 +12,7 @@ from wsvad_jax.utils.text import percent
 
 if TYPE_CHECKING:
     from wsvad_jax.data.records import FeatureProtocol
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
 
 CLEAN = (
     "The test set was not looked at before these weights were chosen (protocol clean)."
@@ -27,7 +27,7 @@ UNKNOWN = "The dataset's owner states no licence here; ask before you pass on re
 
 def write(
     path: pathlib.Path,
-    recipe: "Recipe",
+    experiment: "Experiment",
     meta: Mapping[str, Any],
     results: Mapping[str, Any],
 ) -> None:
@@ -35,12 +35,12 @@ def write(
 
     Args:
       path: of the file.
-      recipe: that was trained.
+      experiment: that was trained.
       meta: of the model folder.
       results: content of results.json.
     """
-    dataset, made = recipe.dataset, recipe.dataset.protocol
-    paper = (recipe.paper.__doc__ or "").splitlines()[0].partition(": ")[2]
+    dataset, made = experiment.dataset, experiment.dataset.protocol
+    paper = (experiment.paper.__doc__ or "").splitlines()[0].partition(": ")[2]
     versions = results["versions"]
     text = string.Template(_template()).substitute(
         model=meta["model"],
@@ -51,14 +51,14 @@ def write(
         f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}"
         f"{_settings(made)}",
         classes=", ".join(map(_plain, dataset.card.class_names)),
-        protocol=recipe.config.protocol,
+        protocol=experiment.config.protocol,
         selection=meta["selection"],
         step=meta["step"],
-        seed=recipe.config.seed,
+        seed=experiment.config.seed,
         versions=", ".join(f"{name} {v}" for name, v in versions.items()),
         device=results["device"],
         metrics=_table(results),
-        comparison=PAPER if recipe.config.protocol == "paper" else CLEAN,
+        comparison=PAPER if experiment.config.protocol == "paper" else CLEAN,
         licence=_licence(dataset.path),
         notes=_notes(results),
     )

@@ -13,7 +13,7 @@ from wsvad_jax.utils.files import atomic_path, write_json
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.metrics.frame_level import EvalVideo
 
 
@@ -45,7 +45,7 @@ def evaluate_model(
         features were made in another way than those of the training.
     """
     from wsvad_jax.evaluation.scorer import Scorer, score_split
-    from wsvad_jax.experiment.build import check_params, open_recipe
+    from wsvad_jax.experiment.build import check_params, open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
     from wsvad_jax.weights.model_folder import load_params
@@ -60,32 +60,35 @@ def evaluate_model(
     if "clip" in config and (own_clip / "vocab.json").is_file():
         # A converted file brings the text tower that it was trained with.
         config.clip = str(own_clip)
-    recipe = open_recipe(config, data_dir)
-    data = run_data.describe(recipe.dataset, recipe.tower)
+    experiment = open_experiment(config, data_dir)
+    data = run_data.describe(experiment.dataset, experiment.text_tower_id)
     trained_here = (workdir / "config.json").is_file()
     if trained_here:
         check_data(workdir, data, checkpoint)
-    check_params(recipe, params, str(checkpoint))
-    forced = _check_protocol(recipe, meta, checkpoint, force)
-    videos = score_split(recipe, Scorer(recipe), params, batch_stats)
+    check_params(experiment, params, str(checkpoint))
+    forced = _check_protocol(experiment, meta, checkpoint, force)
+    videos = score_split(experiment, Scorer(experiment), params, batch_stats)
     if not trained_here and multihost.is_first():
         write_json(workdir / run_data.FILE, data)
-    return write_results(recipe, videos, workdir, meta | {"forced": forced}, [])
+    return write_results(experiment, videos, workdir, meta | {"forced": forced}, [])
 
 
 def _check_protocol(
-    recipe: "Recipe", meta: dict[str, Any], checkpoint: pathlib.Path, force: bool
+    experiment: "Experiment",
+    meta: dict[str, Any],
+    checkpoint: pathlib.Path,
+    force: bool,
 ) -> str:
     """Returns how features and prompts differ from the training's, if that is let in."""
     from wsvad_jax.data import feature_protocols
     from wsvad_jax.weights.trained_model import tower_settings_difference
 
     # A model for windows scores one crop, which the dataset's card names and has.
-    dataset, wanted = recipe.dataset, feature_protocols.of(meta.get("features"))
-    crop = dataset.card.test_crop if recipe.config.eval.mode == "windows" else None
+    dataset, wanted = experiment.dataset, feature_protocols.of(meta.get("features"))
+    crop = dataset.card.test_crop if experiment.config.eval.mode == "windows" else None
     said = [feature_protocols.difference(dataset.protocol, wanted, crop=crop)]
-    if recipe.tower:
-        tower = recipe.tower
+    if experiment.text_tower_id:
+        tower = experiment.text_tower_id
         said.append(tower_settings_difference(tower["hash"], tower["settings"], meta))
     differs = "; ".join(part for part in said if part)
     if differs and not force:
@@ -120,7 +123,7 @@ def check_data(
 
 
 def write_results(
-    recipe: "Recipe",
+    experiment: "Experiment",
     videos: Sequence["EvalVideo"],
     workdir: pathlib.Path,
     meta: dict[str, Any],
@@ -129,7 +132,7 @@ def write_results(
     """Writes results.json, scores.npz and report.png; prints the table.
 
     Args:
-      recipe: that scored the videos.
+      experiment: that scored the videos.
       videos: the scored test set.
       workdir: where the files go.
       meta: of the model: `step`, `selection`, and `forced`, what --force let in.
@@ -146,8 +149,8 @@ def write_results(
         multihost.wait("results")
         return {}
 
-    config, card = recipe.config, recipe.dataset.card
-    results = results_of(recipe, videos, meta)
+    config, card = experiment.config, experiment.dataset.card
+    results = results_of(experiment, videos, meta)
     write_scores(workdir / "scores.npz", videos)
     found = curves(videos, card.class_names, card.stride)
     write_json(workdir / "curves.json", found, indent=None)
@@ -160,7 +163,7 @@ def write_results(
         stride=card.stride,
     )
     if (workdir / "model").is_dir():  # trained here
-        model_card.write(workdir / "MODEL_CARD.md", recipe, meta, results)
+        model_card.write(workdir / "MODEL_CARD.md", experiment, meta, results)
     # Last, since a run with results is finished.
     write_json(workdir / "results.json", results)
     print(results_table(results))
@@ -170,13 +173,13 @@ def write_results(
 
 
 def results_of(
-    recipe: "Recipe", videos: Sequence["EvalVideo"], meta: dict[str, Any]
+    experiment: "Experiment", videos: Sequence["EvalVideo"], meta: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the content of results.json; see `write_results`."""
     from wsvad_jax.metrics import frame_level
 
-    config, card = recipe.config, recipe.dataset.card
-    said = {"forced": meta.get("forced"), "random_weights": recipe.random_note}
+    config, card = experiment.config, experiment.dataset.card
+    said = {"forced": meta.get("forced"), "random_weights": experiment.random_note}
     results = frame_level.evaluate(
         videos,
         card.class_names,
@@ -191,7 +194,7 @@ def results_of(
         "seed": config.seed,
         "protocol": config.protocol,
         "selection": meta.get("selection", ""),
-        "without_place": recipe.without_place,
+        "without_place": experiment.remove_position_bias,
         "checkpoint": meta.get("checkpoint", ""),
         "step": meta.get("step"),
         "versions": versions(),

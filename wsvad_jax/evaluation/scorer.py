@@ -20,7 +20,7 @@ from wsvad_jax.utils.progress import Progress
 
 if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Entry
-    from wsvad_jax.experiment.build import Network, Recipe
+    from wsvad_jax.experiment.build import Experiment, ScoringModel
 
 # Shorter videos would need further programs and save little time.
 SHORTEST = 32  # shortest length that whole videos are padded to, in snippets
@@ -30,17 +30,19 @@ Scores = dict[str, np.ndarray]  # name → [windows, T] or [windows, T, C], floa
 class Scorer:
     """Scores windows with a recipe's model; one compiled program for all weights."""
 
-    def __init__(self, recipe: "Network"):
-        self.recipe = recipe
-        self.batch_size = recipe.config.eval.batch_size
-        check_batch(self.batch_size, recipe.mesh, "config.eval.batch_size")
+    def __init__(self, experiment: "ScoringModel"):
+        self.experiment = experiment
+        self.batch_size = experiment.config.eval.batch_size
+        check_batch(self.batch_size, experiment.mesh, "config.eval.batch_size")
 
-        everywhere, over_devices = replicated(recipe.mesh), split(recipe.mesh)
+        everywhere, over_devices = replicated(experiment.mesh), split(experiment.mesh)
 
         def score(variables, features, length, text):
             features = features.astype(jnp.float32)
-            outputs = recipe.model.apply(variables, features, length, text, train=False)
-            scores = recipe.paper.scores(outputs)
+            outputs = experiment.model.apply(
+                variables, features, length, text, train=False
+            )
+            scores = experiment.paper.scores(outputs)
             # Ties of half-precision scores move average precision by several points.
             return {k: v.astype(jnp.float32) for k, v in scores.items()}
 
@@ -53,13 +55,13 @@ class Scorer:
         # Class texts don't depend on the videos, so a separate program encodes them
         # once.
         self._encode_text: Callable | None = None
-        if recipe.text is not None:
-            self._encode_text = jax.jit(recipe.model.encode_text)
+        if experiment.text is not None:
+            self._encode_text = jax.jit(experiment.model.encode_text)
 
     def batch_of(self, L: int) -> int:
         """Number of videos of L snippets that fit into the size of a window batch."""
-        devices = self.recipe.mesh.size
-        rows = self.batch_size * self.recipe.T // L
+        devices = self.experiment.mesh.size
+        rows = self.batch_size * self.experiment.T // L
         return max(rows // devices, 1) * devices
 
     def __call__(
@@ -105,7 +107,7 @@ class Scorer:
         """Returns the features of the class prompts; None if the model has none."""
         if self._encode_text is None:
             return None
-        return self._encode_text(params, self.recipe.text)
+        return self._encode_text(params, self.experiment.text)
 
     def batch(
         self,
@@ -127,7 +129,7 @@ class Scorer:
         # Every process has all windows; each puts its rows on its devices.
         W = len(length)
         x, n = _fill(features, length, batch_size)
-        x, n = multihost.spread((x, n), self.recipe.mesh)
+        x, n = multihost.spread((x, n), self.experiment.mesh)
         scores = jax.device_get(self.program(variables, x, n, text))
         return {name: value[:W] for name, value in scores.items()}
 
@@ -158,7 +160,11 @@ def per_video(
 
 
 def score_split(
-    recipe: "Recipe", scorer: Scorer, params: Any, batch_stats: Any, name: str = "test"
+    experiment: "Experiment",
+    scorer: Scorer,
+    params: Any,
+    batch_stats: Any,
+    name: str = "test",
 ) -> list[EvalVideo]:
     """Scores every video of split `name` as the released test scripts do.
 
@@ -168,19 +174,19 @@ def score_split(
         padded; the dataset card names the crop.
       'whole': every video at its full length, with all its crops.
     """
-    entries = recipe.dataset.split(name).entries
-    if recipe.config.eval.mode == "windows":
-        scores = _score_windows(recipe, scorer, params, batch_stats, name)
+    entries = experiment.dataset.split(name).entries
+    if experiment.config.eval.mode == "windows":
+        scores = _score_windows(experiment, scorer, params, batch_stats, name)
     else:
-        scores = _score_whole(recipe, scorer, params, batch_stats, name)
+        scores = _score_whole(experiment, scorer, params, batch_stats, name)
     return eval_videos(entries, scores)
 
 
-def _score_windows(recipe, scorer, params, batch_stats, name):
+def _score_windows(experiment, scorer, params, batch_stats, name):
     from wsvad_jax.data import packing
 
     windows = packing.windows(
-        recipe.dataset, name, recipe.T, recipe.dataset.card.test_crop
+        experiment.dataset, name, experiment.T, experiment.dataset.card.test_crop
     )
 
     # The plain scores, which are final unless positional bias is removed.
@@ -188,7 +194,7 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
         params, batch_stats, windows.features, windows.length, label=f"score {name}"
     )
     videos = per_video(scores, windows.length, windows.num_snippets)
-    if not recipe.without_place:
+    if not experiment.remove_position_bias:
         return videos
 
     # A still video repeats one feature, so its windows differ by length alone: each
@@ -216,8 +222,8 @@ def _score_windows(recipe, scorer, params, batch_stats, name):
     ]
 
 
-def _score_whole(recipe, scorer, params, batch_stats, name):
-    split = recipe.dataset.split(name)
+def _score_whole(experiment, scorer, params, batch_stats, name):
+    split = experiment.dataset.split(name)
     num_snippets = np.array([e.num_snippets for e in split.entries], np.int32)
     buckets = bucket_lengths(num_snippets)
 

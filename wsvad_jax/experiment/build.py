@@ -28,32 +28,34 @@ DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class ScoringModel:
     """A recipe's model with all that it reads beside features: enough to score."""
 
     config: "ConfigDict"
     paper: ModuleType  # a module of wsvad_jax.models
     model: Any  # its linen module
     text: "TextInputs | None"  # None: the model reads no prompts
-    tower: dict[str, Any] | None  # whose text tower: clip (a name), hash, settings
+    text_tower_id: (
+        dict[str, Any] | None
+    )  # whose text tower: clip (a name), hash, settings
     T: int  # snippets a window
     width: int  # of the features
     mesh: "Mesh"
 
     @property
-    def plan(self) -> "ConfigDict":
+    def protocol_config(self) -> "ConfigDict":
         """Epochs, batch, optimisers and selection of the protocol in force."""
         return self.config[self.config.protocol]
 
     @property
-    def without_place(self) -> bool:
+    def remove_position_bias(self) -> bool:
         """Whether scores are rid of what comes from the place in the window alone."""
         plan = self.config.get(self.config.protocol, {})
         return self.config.eval.mode == "windows" and plan.get("without_place", False)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Network):
+class Experiment(ScoringModel):
     """What a config names, ready to train or to score a dataset."""
 
     dataset: "Dataset"
@@ -63,12 +65,12 @@ class Recipe(Network):
         """Says in a sentence where towers of random weights are used, "" where not."""
         from wsvad_jax.data import feature_protocols
 
-        return feature_protocols.random_note(self.dataset.protocol, self.tower)
+        return feature_protocols.random_note(self.dataset.protocol, self.text_tower_id)
 
 
-def open_recipe(
+def open_experiment(
     config: "ConfigDict", data_dir: "str | os.PathLike | None" = None
-) -> Recipe:
+) -> Experiment:
     """Opens what `config` names; makes the demo dataset where it is missing.
 
     Raises:
@@ -84,7 +86,7 @@ def open_recipe(
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
     T = window_length(config, dataset)
     text, tower = open_text(config, dataset) if "clip" in config else (None, None)
-    recipe = Recipe(
+    experiment = Experiment(
         config,
         paper,
         model,
@@ -95,13 +97,13 @@ def open_recipe(
         make_mesh(dict(config.get("mesh", {}))),
         dataset,
     )
-    if recipe.random_note:
-        print(f"note: {recipe.random_note}{_hint(recipe)}", file=sys.stderr)
-    return recipe
+    if experiment.random_note:
+        print(f"note: {experiment.random_note}{_hint(experiment)}", file=sys.stderr)
+    return experiment
 
 
-def _hint(recipe: Recipe) -> str:
-    if recipe.config.get("clip") == "auto" and not recipe.dataset.card.clip:
+def _hint(experiment: Experiment) -> str:
+    if experiment.config.get("clip") == "auto" and not experiment.dataset.card.clip:
         return (
             "; the dataset's card names no CLIP model (--config.clip=NAME takes a real "
             "one)"
@@ -194,11 +196,11 @@ def open_text(
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
     snapshot = load(place)
-    tower = tower_of_snapshot(name, snapshot)
+    tower = text_tower_id_of(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower
 
 
-def tower_of_snapshot(name: str, snapshot: "Snapshot") -> dict[str, Any]:
+def text_tower_id_of(name: str, snapshot: "Snapshot") -> dict[str, Any]:
     """Returns what a model folder notes of the text tower that prompts go through."""
     settings = snapshot.text_settings
     return {"clip": name, "hash": snapshot.text_hash, "settings": settings}
@@ -217,23 +219,23 @@ def random_snapshot(width: int) -> pathlib.Path:
     return directory
 
 
-def settings(config: "ConfigDict") -> dict[str, Any]:
+def comparable_config(config: "ConfigDict") -> dict[str, Any]:
     """Returns what a run depends on: not a study's list of seeds, nor the devices."""
     return {k: v for k, v in config.to_dict().items() if k not in ("seeds", "mesh")}
 
 
-def check_params(recipe: Network, params: Any, source: str) -> None:
+def check_params(experiment: ScoringModel, params: Any, source: str) -> None:
     """Raises InputError unless `params` have the names and shapes of the recipe's."""
     import jax
     import jax.numpy as jnp
 
     def init(text):
         rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        x = jnp.zeros((2, 1, recipe.T, recipe.width))
+        x = jnp.zeros((2, 1, experiment.T, experiment.width))
         n = jnp.ones(2, jnp.int32)
-        return recipe.model.init(rngs, x, n, text, train=True)["params"]
+        return experiment.model.init(rngs, x, n, text, train=True)["params"]
 
-    wanted = _shapes(jax.eval_shape(init, recipe.text))
+    wanted = _shapes(jax.eval_shape(init, experiment.text))
     found = _shapes(params)
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):

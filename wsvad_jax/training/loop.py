@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax.experiment.build import settings
+from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated
 from wsvad_jax.results import run_data
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
 
 # A step takes its state's memory over: weights that are to stay are copies.
 copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
@@ -79,14 +79,14 @@ class Schedule:
         return most
 
 
-def schedule_of(recipe: "Recipe", feed: Feed) -> Schedule:
+def schedule_of(experiment: "Experiment", feed: Feed) -> Schedule:
     """Returns the schedule of the recipe's plan."""
-    plan, per_epoch = recipe.plan, feed.steps_per_epoch
+    plan, per_epoch = experiment.protocol_config, feed.steps_per_epoch
     return Schedule(
         plan.get("steps", 0) or plan.epochs * per_epoch,
         per_epoch,
         plan.eval_every,
-        recipe.config.get("checkpoint_every", 0),
+        experiment.config.get("checkpoint_every", 0),
         plan.get("reload_best", False),
     )
 
@@ -121,11 +121,13 @@ class Training:
     best: Best
     writer: Writer
 
-    def __init__(self, recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path):
-        self.recipe, self.workdir = recipe, workdir
-        self.feed = open_feed(recipe)
-        self.schedule = schedule_of(recipe, self.feed)
-        self.validate = open_validation(recipe, self.feed, scorer)
+    def __init__(
+        self, experiment: "Experiment", scorer: "Scorer", workdir: pathlib.Path
+    ):
+        self.experiment, self.workdir = experiment, workdir
+        self.feed = open_feed(experiment)
+        self.schedule = schedule_of(experiment, self.feed)
+        self.validate = open_validation(experiment, self.feed, scorer)
         self.evaluated = 0
 
     def open(self, restart: bool = False) -> None:
@@ -135,8 +137,13 @@ class Training:
             if multihost.is_first():
                 if restart and (old := run_data.set_aside(self.workdir)):
                     print(f"the run in {self.workdir} is moved to {old}", flush=True)
-                write_json(self.workdir / "config.json", settings(self.recipe.config))
-                data = run_data.describe(self.recipe.dataset, self.recipe.tower)
+                write_json(
+                    self.workdir / "config.json",
+                    comparable_config(self.experiment.config),
+                )
+                data = run_data.describe(
+                    self.experiment.dataset, self.experiment.text_tower_id
+                )
                 run_data.note(self.workdir, data)
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
@@ -161,7 +168,7 @@ class Training:
         self.evaluated = step
         if metrics:
             self.writer.write(step, metrics)
-        if better(metric, self.best.metric, self.recipe.plan):
+        if better(metric, self.best.metric, self.experiment.protocol_config):
             params, batch_stats = copied(state.params), copied(state.batch_stats)
             self.best = Best(params, batch_stats, step, metric)
 
@@ -188,7 +195,7 @@ class Training:
         if bad:
             videos = self.feed.videos(step - 1)
             raise InputError(
-                f"step {step} of seed {self.recipe.config.seed}: {bad[0]} is "
+                f"step {step} of seed {self.experiment.config.seed}: {bad[0]} is "
                 f"{metrics[bad[0]]}; the batch's videos are {', '.join(videos[:8])}"
                 f"{' …' if len(videos) > 8 else ''}; look for extreme features among "
                 "them or lower the learning rate"
@@ -217,14 +224,14 @@ class Alone:
     """Takes the steps of one training."""
 
     def __init__(self, training: Training):
-        recipe, self.feed = training.recipe, training.feed
+        experiment, self.feed = training.experiment, training.feed
         self.chunk = self.feed.chunk
         init, step = programs(training)
-        self.key = jax.random.key(recipe.config.seed)
+        self.key = jax.random.key(experiment.config.seed)
         self.state = init(self.key)
         self.step = self.feed.compile(step)
         # Once: a step that gets it from the host would copy the text tower each time.
-        self.text = jax.device_put(recipe.text, replicated(recipe.mesh))
+        self.text = jax.device_put(experiment.text, replicated(experiment.mesh))
 
     def states(self) -> list[State]:
         return [self.state]
@@ -240,30 +247,37 @@ class Alone:
 
 def programs(training: Training) -> tuple[Callable, Callable]:
     """Returns the functions that make a training's initial state and take a step."""
-    recipe, schedule = training.recipe, training.schedule
+    experiment, schedule = training.experiment, training.schedule
     optimiser = optim.from_plan(
-        recipe.plan.to_dict(),
+        experiment.protocol_config.to_dict(),
         epochs=-(-schedule.total // schedule.per_epoch),
         steps_per_epoch=schedule.per_epoch,
         loader_steps=training.feed.loader_steps,
     )
-    weights = dict(recipe.config.loss)
+    weights = dict(experiment.config.loss)
     batch_size = training.feed.batch_size
-    parts = num_microbatches(recipe.config, recipe.paper, batch_size, recipe.mesh)
-    step = make_train_step(recipe.model, recipe.paper, optimiser, weights, parts)
+    parts = num_microbatches(
+        experiment.config, experiment.paper, batch_size, experiment.mesh
+    )
+    step = make_train_step(
+        experiment.model, experiment.paper, optimiser, weights, parts
+    )
     example = training.feed.example()
-    return make_init(recipe.model, optimiser, example, recipe.mesh), step
+    return make_init(experiment.model, optimiser, example, experiment.mesh), step
 
 
 def fit(
-    recipe: "Recipe", scorer: "Scorer", workdir: pathlib.Path, restart: bool = False
+    experiment: "Experiment",
+    scorer: "Scorer",
+    workdir: pathlib.Path,
+    restart: bool = False,
 ) -> tuple[Best, list[dict[str, Any]]]:
     """Trains a recipe, from the newest checkpoint if there is one.
 
     With `restart` the run that is there is moved aside. Returns the selected weights and the lines of metrics.jsonl.
     """
     with multihost.first_alone("feed"):
-        training = Training(recipe, scorer, workdir)
+        training = Training(experiment, scorer, workdir)
     stepper = Alone(training)
     training.open(restart)
     start, stepper.state = training.restore(stepper.state)

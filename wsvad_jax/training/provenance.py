@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from wsvad_jax.datasets import registry
-from wsvad_jax.experiment.build import settings
+from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import plain_recipe
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.processes import process_bytes
@@ -22,14 +22,14 @@ from wsvad_jax.utils.text import flatten
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
 
 FILE = "run.json"
 # Keys that every run sets for itself.
 OWN = ("seed", "checkpoint_every", "data.name")
 
 
-def provenance(recipe: "Recipe", seconds: dict[str, float]) -> dict[str, Any]:
+def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str, Any]:
     """Returns the content of run.json.
 
     {'git': commit and whether package or recipes differ from it, None outside a checkout;
@@ -39,16 +39,18 @@ def provenance(recipe: "Recipe", seconds: dict[str, float]) -> dict[str, Any]:
     process and device held}
 
     Args:
-      recipe: that was trained.
+      experiment: that was trained.
       seconds: wall time by kind of work.
     """
     used = jax.local_devices()[0].memory_stats() or {}
-    features = dataclasses.asdict(recipe.dataset.protocol)
+    features = dataclasses.asdict(experiment.dataset.protocol)
     canonical = json.dumps(features, sort_keys=True).encode()
     return {
         "git": git_state(),
-        "overrides": overrides(recipe.config, registry.name_of(recipe.dataset.card)),
-        "dataset": recipe.dataset.content,
+        "overrides": overrides(
+            experiment.config, registry.name_of(experiment.dataset.card)
+        ),
+        "dataset": experiment.dataset.content,
         "features": features,
         "features_hash": hashlib.sha256(canonical).hexdigest(),
         "seconds": {k: round(v, 2) for k, v in seconds.items()},
@@ -89,7 +91,7 @@ def overrides(config: "ConfigDict", dataset: str = "") -> dict[str, Any]:
         own = plain_recipe(config.model_name, dataset or config.data.name)
     except InputError:  # a recipe of somebody's own
         return {}
-    known, found = flatten(settings(own)), flatten(settings(config))
+    known, found = flatten(comparable_config(own)), flatten(comparable_config(config))
     return {
         key: value
         for key, value in found.items()

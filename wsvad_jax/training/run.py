@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment.build import settings
+from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.experiment.validation import read_config
 from wsvad_jax.utils.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.training.loop import Best
 
 
@@ -47,7 +47,7 @@ def train_and_evaluate(
         is not finite.
     """
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import open_recipe
+    from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
     from wsvad_jax.training.loop import fit
@@ -60,16 +60,18 @@ def train_and_evaluate(
         return show(config, workdir, data_dir)
     multihost.wait("workdir")
     with multihost.first_alone("data"):
-        recipe = open_recipe(config, data_dir)
+        experiment = open_experiment(config, data_dir)
     if not restart:
-        same_data(workdir, run_data.describe(recipe.dataset, recipe.tower))
-    scorer = Scorer(recipe)
+        same_data(
+            workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
+        )
+    scorer = Scorer(experiment)
     # The other processes of one run on several hosts share its folder.
     with locked(workdir) if multihost.is_first() else contextlib.nullcontext():
         start = time.perf_counter()
-        best, history = fit(recipe, scorer, workdir, restart)
+        best, history = fit(experiment, scorer, workdir, restart)
         seconds = time.perf_counter() - start
-        return finish(recipe, scorer, workdir, best, history, seconds)
+        return finish(experiment, scorer, workdir, best, history, seconds)
 
 
 def show(
@@ -122,7 +124,7 @@ def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
 
 
 def finish(
-    recipe: "Recipe",
+    experiment: "Experiment",
     scorer: "Scorer",
     workdir: pathlib.Path,
     best: "Best",
@@ -138,35 +140,35 @@ def finish(
     from wsvad_jax.weights.model_folder import save_params
 
     meta = {
-        "model": recipe.config.model_name,
-        "config": settings(recipe.config),
-        "card": recipe.dataset.card.to_json(),
-        "features": dataclasses.asdict(recipe.dataset.protocol),
+        "model": experiment.config.model_name,
+        "config": comparable_config(experiment.config),
+        "card": experiment.dataset.card.to_json(),
+        "features": dataclasses.asdict(experiment.dataset.protocol),
         "step": best.step,
-        "selection": selection_note(recipe),
-        "remarks": remarks(recipe),
+        "selection": selection_note(experiment),
+        "remarks": remarks(experiment),
         "checkpoint": "model",
         # What scoring needs of the dataset, which may be gone by then.
-        "length": recipe.T,
-        "width": recipe.width,
-        "tower": recipe.tower,
+        "length": experiment.T,
+        "width": experiment.width,
+        "tower": experiment.text_tower_id,
     }
     save_params(workdir / "model", best.params, best.batch_stats, meta)
     start = time.perf_counter()
-    videos = score_split(recipe, scorer, best.params, best.batch_stats)
+    videos = score_split(experiment, scorer, best.params, best.batch_stats)
     seconds = {"training": training_s, "scoring": time.perf_counter() - start}
     if multihost.is_first():
-        about = provenance.provenance(recipe, seconds)
+        about = provenance.provenance(experiment, seconds)
         write_json(workdir / provenance.FILE, about)
-    return evaluate_results.write_results(recipe, videos, workdir, meta, history)
+    return evaluate_results.write_results(experiment, videos, workdir, meta, history)
 
 
-def selection_note(recipe: "Recipe") -> str:
+def selection_note(experiment: "Experiment") -> str:
     """Says in words which weights the results are of."""
-    plan = recipe.plan
+    plan = experiment.protocol_config
     if plan.select == "last":
         return "last weights"
-    paper = recipe.config.protocol == "paper"
+    paper = experiment.config.protocol == "paper"
     return f"best {plan.metric} on {'test' if paper else 'held-out training videos'}"
 
 
@@ -181,7 +183,7 @@ def check_workdir(
     if path.is_file():
         if restart:
             return
-        found, now = flatten(read_config(path)), flatten(settings(config))
+        found, now = flatten(read_config(path)), flatten(comparable_config(config))
         for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
             if key not in ANEW and found.get(key) != now.get(key):
                 raise InputError(
@@ -276,7 +278,7 @@ def train_together(
     import jax
 
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import open_recipe
+    from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.results import run_data
     from wsvad_jax.training.vmapped_seeds import fit_together
 
@@ -289,21 +291,25 @@ def train_together(
     }
     if len(left) < 2:
         return
-    recipe = open_recipe(next(iter(left.values())), data_dir)
+    experiment = open_experiment(next(iter(left.values())), data_dir)
     for workdir in () if restart else left:
-        same_data(workdir, run_data.describe(recipe.dataset, recipe.tower))
+        same_data(
+            workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
+        )
     # One dataset, text tower and scoring program serve all.
-    recipes = [dataclasses.replace(recipe, config=config) for config in left.values()]
-    scorer, workdirs = Scorer(recipe), list(left)
+    experiments = [
+        dataclasses.replace(experiment, config=config) for config in left.values()
+    ]
+    scorer, workdirs = Scorer(experiment), list(left)
     seeds = ", ".join(str(config.seed) for config in left.values())
     print(f"seeds {seeds} together", flush=True)
     with contextlib.ExitStack() as stack:
         for workdir in workdirs:
             stack.enter_context(locked(workdir))
         start = time.perf_counter()
-        trained = fit_together(recipes, scorer, workdirs, restart)
+        trained = fit_together(experiments, scorer, workdirs, restart)
         seconds = time.perf_counter() - start  # of all seeds
-        for one, workdir, found in zip(recipes, workdirs, trained, strict=True):
+        for one, workdir, found in zip(experiments, workdirs, trained, strict=True):
             finish(one, scorer, workdir, *found, seconds)
 
 

@@ -31,19 +31,23 @@ from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.metrics.frame_level import EvalVideo
 
 
 class Feed:
     """The training samples of a recipe, batch by batch."""
 
-    def __init__(self, recipe: "Recipe", packed: "packing.Packed", rows: np.ndarray):
-        self.recipe, self.packed, self.rows = recipe, packed, rows
-        config = recipe.config
+    def __init__(
+        self, experiment: "Experiment", packed: "packing.Packed", rows: np.ndarray
+    ):
+        self.experiment, self.packed, self.rows = experiment, packed, rows
+        config = experiment.config
         self.is_normal = packed.label[rows, 0] > 0
         normal = int(self.is_normal.sum())
-        self.batch_size, self.remark = fitted_batch(recipe, normal, len(rows) - normal)
+        self.batch_size, self.remark = fitted_batch(
+            experiment, normal, len(rows) - normal
+        )
         # Asked from here and, for the epoch ahead, from the thread that gathers.
         self._order = functools.lru_cache(maxsize=2)(self.order)
         self.steps_per_epoch = len(self._order(0))
@@ -60,7 +64,7 @@ class Feed:
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
-        config = self.recipe.config
+        config = self.experiment.config
         order = batching.epoch_order(
             self.is_normal, self.batch_size, config.data.pairing, config.seed, epoch
         )
@@ -86,7 +90,7 @@ class Feed:
 
     def batch(self, step: int) -> Batch:
         """Gathers the batch of `step`: of several processes, each its own rows."""
-        mesh, rows = self.recipe.mesh, self.rows_of(step)
+        mesh, rows = self.experiment.mesh, self.rows_of(step)
         own = rows[multihost.own_rows(mesh, len(rows))]
         return multihost.join(batching.gather(self.packed, own), mesh)
 
@@ -100,8 +104,8 @@ class Feed:
     def compile(self, step: Step) -> Callable[..., Any]:
         """Compiles a training step for what `inputs` returns."""
         if self.on_device:
-            return compile_steps(step, self.recipe.mesh)
-        return compile_step(step, self.recipe.mesh)
+            return compile_steps(step, self.experiment.mesh)
+        return compile_step(step, self.experiment.mesh)
 
     def videos(self, step: int) -> list[str]:
         """Names of the videos in the batch of `step`."""
@@ -110,7 +114,7 @@ class Feed:
     def example(self) -> tuple[Any, Any, Any]:
         """(features, length, text) of two videos, to initialise a model with."""
         shape = (2, *self.packed.features.shape[1:])
-        return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.recipe.text
+        return jnp.zeros(shape), jnp.ones(2, jnp.int32), self.experiment.text
 
     @functools.cached_property
     def resident(self) -> Batch:
@@ -122,10 +126,12 @@ class Feed:
             label=np.asarray(packed.label),
             mask=np.ones(len(packed.length), bool),
         )
-        return jax.device_put(whole, replicated(self.recipe.mesh))
+        return jax.device_put(whole, replicated(self.experiment.mesh))
 
 
-def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str]:
+def fitted_batch(
+    experiment: "Experiment", normal: int, abnormal: int
+) -> tuple[int, str]:
     """Returns the samples of a batch, and a remark where they are fewer than asked for.
 
     For a custom folder, which may be small, the recipe's batch shrinks to the
@@ -133,15 +139,18 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
     is a number that the user chose.
 
     Args:
-      recipe: whose `batch_size` is asked for.
+      experiment: whose `batch_size` is asked for.
       normal: training samples of normal videos that are not held out.
       abnormal: those of abnormal videos.
 
     Raises:
       InputError: the samples, the devices or the pairing don't allow such a batch.
     """
-    config, mesh = recipe.config, recipe.mesh
-    wanted, key = recipe.plan.batch_size, f"config.{config.protocol}.batch_size"
+    config, mesh = experiment.config, experiment.mesh
+    wanted, key = (
+        experiment.protocol_config.batch_size,
+        f"config.{config.protocol}.batch_size",
+    )
     halves = config.data.pairing == "halves"
     room = 2 * min(normal, abnormal) if halves else normal + abnormal
     # Both halves of a batch and its parts are split over all devices.
@@ -162,8 +171,8 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
             f"{key} is {wanted}, but {there} to train with, and a batch takes a multiple "
             f"of {unit}; add videos, or take a smaller config.data.parts or fewer devices"
         )
-    public = registry.public_name(recipe.dataset.card)
-    if public or wanted != _usual_batch(recipe):
+    public = registry.public_name(experiment.dataset.card)
+    if public or wanted != _usual_batch(experiment):
         half = f"{wanted // 2} normal and as many abnormal" if halves else f"{wanted}"
         raise InputError(
             f"{key} is {wanted}, which asks for {half} training samples, but {there}; "
@@ -177,27 +186,31 @@ def fitted_batch(recipe: "Recipe", normal: int, abnormal: int) -> tuple[int, str
     )
 
 
-def _usual_batch(recipe: "Recipe") -> int:
+def _usual_batch(experiment: "Experiment") -> int:
     """Returns the batch of the package's recipe, or of one that isn't the package's."""
-    config = recipe.config
+    config = experiment.config
     try:
-        name = registry.name_of(recipe.dataset.card) or str(config.data.name)
+        name = registry.name_of(experiment.dataset.card) or str(config.data.name)
         usual = plain_recipe(config.model_name, name)
     except InputError:
-        return recipe.plan.batch_size
+        return experiment.protocol_config.batch_size
     return usual[config.protocol].batch_size
 
 
-def remarks(recipe: "Recipe") -> list[str]:
+def remarks(experiment: "Experiment") -> list[str]:
     """Returns what training does otherwise than the recipe says, for its results."""
-    records = recipe.dataset.split("train")
-    label = packing.multi_hot(records, len(recipe.dataset.card.classes))
+    records = experiment.dataset.split("train")
+    label = packing.multi_hot(records, len(experiment.dataset.card.classes))
     crops = np.array([e.num_crops for e in records.entries])
-    samples = crops if recipe.config.data.samples == "crops" else np.ones_like(crops)
-    if recipe.config.protocol == "clean" and (share := recipe.plan.held_out):
-        samples = samples * ~batching.holdout(label, share, recipe.config.seed)
+    samples = (
+        crops if experiment.config.data.samples == "crops" else np.ones_like(crops)
+    )
+    if experiment.config.protocol == "clean" and (
+        share := experiment.protocol_config.held_out
+    ):
+        samples = samples * ~batching.holdout(label, share, experiment.config.seed)
     normal = int(samples[label[:, 0] > 0].sum())
-    _, remark = fitted_batch(recipe, normal, int(samples.sum()) - normal)
+    _, remark = fitted_batch(experiment, normal, int(samples.sum()) - normal)
     return [remark] if remark else []
 
 
@@ -207,31 +220,34 @@ def _from(step: int) -> Iterator[int]:
         step += 1
 
 
-def open_feed(recipe: "Recipe") -> Feed:
+def open_feed(experiment: "Experiment") -> Feed:
     """Opens the training samples; under `clean`, those that are not held out."""
     packed = packing.pack(
-        recipe.dataset, "train", recipe.T, samples=recipe.config.data.samples
+        experiment.dataset,
+        "train",
+        experiment.T,
+        samples=experiment.config.data.samples,
     )
     rows = np.arange(len(packed.length))
-    if recipe.config.protocol == "clean":
-        rows = rows[~held_out(recipe, packed)[packed.index]]
-    feed = Feed(recipe, packed, rows)
+    if experiment.config.protocol == "clean":
+        rows = rows[~held_out(experiment, packed)[packed.index]]
+    feed = Feed(experiment, packed, rows)
     if feed.remark and multihost.is_first():
         print(f"remark: {feed.remark}", file=sys.stderr)
     return feed
 
 
-def held_out(recipe: "Recipe", packed: "packing.Packed") -> np.ndarray:
+def held_out(experiment: "Experiment", packed: "packing.Packed") -> np.ndarray:
     """Which training videos are held out under `clean`, bool [V]."""
     _, first = np.unique(packed.index, return_index=True)
-    share = recipe.plan.held_out
+    share = experiment.protocol_config.held_out
     if not share:
         return np.zeros(len(first), bool)
-    return batching.holdout(packed.label[first], share, recipe.config.seed)
+    return batching.holdout(packed.label[first], share, experiment.config.seed)
 
 
 def open_validation(
-    recipe: "Recipe", feed: Feed, scorer: "Scorer"
+    experiment: "Experiment", feed: Feed, scorer: "Scorer"
 ) -> Callable[[State], tuple[float | None, dict[str, float]]]:
     """Returns the function that scores weights for selection.
 
@@ -246,19 +262,23 @@ def open_validation(
     from wsvad_jax.evaluation import scorer as scoring
     from wsvad_jax.metrics import frame_level
 
-    config, card, metric = recipe.config, recipe.dataset.card, recipe.plan.metric
+    config, card, metric = (
+        experiment.config,
+        experiment.dataset.card,
+        experiment.protocol_config.metric,
+    )
     on_test = config.protocol == "paper"
     if not on_test:
-        _check_selection(recipe.plan)
-        if not recipe.plan.held_out:
+        _check_selection(experiment.protocol_config)
+        if not experiment.protocol_config.held_out:
             return lambda state: (None, {})
 
     def validate(state: State) -> tuple[float | None, dict[str, float]]:
         weights = state.params, state.batch_stats
         if on_test:
-            videos = scoring.score_split(recipe, scorer, *weights)
+            videos = scoring.score_split(experiment, scorer, *weights)
         else:
-            videos = score_held_out(recipe, feed.packed, scorer, *weights)
+            videos = score_held_out(experiment, feed.packed, scorer, *weights)
         found = frame_level.evaluate(
             videos,
             card.class_names,
@@ -292,7 +312,7 @@ def _check_selection(plan: Any) -> None:
 
 
 def score_held_out(
-    recipe: "Recipe",
+    experiment: "Experiment",
     packed: "packing.Packed",
     scorer: "Scorer",
     params: Any,
@@ -302,9 +322,9 @@ def score_held_out(
     from wsvad_jax.evaluation import scorer as scoring
 
     _, first = np.unique(packed.index, return_index=True)
-    chosen = np.flatnonzero(held_out(recipe, packed))
+    chosen = np.flatnonzero(held_out(experiment, packed))
     rows = first[chosen]
-    entries = [recipe.dataset.split("train").entries[i] for i in chosen]
+    entries = [experiment.dataset.split("train").entries[i] for i in chosen]
     scores = scorer(
         params,
         batch_stats,

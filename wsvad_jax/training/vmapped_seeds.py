@@ -21,7 +21,7 @@ from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_steps
 
 if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
-    from wsvad_jax.experiment.build import Recipe
+    from wsvad_jax.experiment.build import Experiment
 
 
 class Together:
@@ -33,7 +33,7 @@ class Together:
         self.trainings = trainings
         first = trainings[0]
         # Stacking and picking are compiled, so states stay on the devices.
-        whole = replicated(first.recipe.mesh)
+        whole = replicated(first.experiment.mesh)
 
         def stack(trees):
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -45,14 +45,14 @@ class Together:
         self._pick = jax.jit(pick, out_shardings=whole)
 
         init, step = programs(first)
-        keys = [jax.random.key(t.recipe.config.seed) for t in trainings]
+        keys = [jax.random.key(t.experiment.config.seed) for t in trainings]
         self.keys = jnp.stack(keys)
         self.state = self._stack([init(key) for key in keys])
-        self.step = compile_steps(step, first.recipe.mesh, seeds=True)
+        self.step = compile_steps(step, first.experiment.mesh, seeds=True)
 
         # The seeds differ in the order of samples, never in the samples.
         self.resident = first.feed.resident
-        self.text = jax.device_put(first.recipe.text, whole)
+        self.text = jax.device_put(first.experiment.text, whole)
 
     def states(self) -> list[State]:
         return [self._pick(self.state, i) for i in range(len(self.trainings))]
@@ -68,18 +68,18 @@ class Together:
 
 
 def fit_together(
-    recipes: Sequence["Recipe"],
+    experiments: Sequence["Experiment"],
     scorer: "Scorer",
     workdirs: Sequence[pathlib.Path],
     restart: bool = False,
 ) -> list[tuple[Best, list[dict[str, Any]]]]:
-    """Trains recipes that differ by seed alone, each in its workdir.
+    """Trains experiments that differ by seed alone, each in its workdir.
 
     Returns the result of `loop.fit` for each seed; `restart` is that of `loop.fit`.
     """
     trainings = [
-        Training(recipe, scorer, workdir)
-        for recipe, workdir in zip(recipes, workdirs, strict=True)
+        Training(experiment, scorer, workdir)
+        for experiment, workdir in zip(experiments, workdirs, strict=True)
     ]
 
     # The programs are built first: a recipe that can't be trained leaves no files.
@@ -114,7 +114,7 @@ def common(
         # most at the oldest step ends when all agree.
         newest = min(steps)
         seeds = ", ".join(
-            f"seed {training.recipe.config.seed} at step {step}"
+            f"seed {training.experiment.config.seed} at step {step}"
             for training, step in zip(trainings, steps, strict=True)
         )
         print(f"checkpoints differ ({seeds}); all go on from step {newest} at most")

@@ -20,7 +20,7 @@ __all__ = ["Trained", "image_snapshot", "open_trained", "same_encoder", "text_sn
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
-    from wsvad_jax.experiment.build import Network
+    from wsvad_jax.experiment.build import ScoringModel
 
 TOKENIZERS = ("vocab.json", "tokenizer.json")
 POSITIONS = "encoder/frame_position_embeddings"
@@ -32,7 +32,7 @@ class Trained:
     """A model folder, opened."""
 
     folder: pathlib.Path
-    network: "Network"
+    network: "ScoringModel"
     params: Any
     batch_stats: Any
     meta: dict[str, Any]
@@ -82,14 +82,14 @@ def open_trained(
     if "clip" in config:
         snapshot = text_snapshot(folder, meta, width, clip, force)
         text = text_inputs(snapshot, card.prompts)
-        tower = build.tower_of_snapshot(str(snapshot.path), snapshot)
+        tower = build.text_tower_id_of(str(snapshot.path), snapshot)
         forced = tower_difference(snapshot, meta)
-    network = build.Network(
+    network = build.ScoringModel(
         config=config,
         paper=paper,
         model=model,
         text=text,
-        tower=tower,
+        text_tower_id=tower,
         T=T,
         width=width,
         mesh=make_mesh(),
