@@ -273,7 +273,7 @@ def _detect(
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
-        more_of = {"fps": known.fps, "truth": truth, "errors": errors}
+        more_of = {"fps": known.fps, "ground_truth": truth, "errors": errors}
         made = detect_videos(detector, found, **more_of, **rules)
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)

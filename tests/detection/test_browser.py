@@ -66,12 +66,12 @@ def test_the_events_are_those_of_the_answers(opened, answers):
                 float(item.get_attribute("data-start")),
                 float(item.get_attribute("data-end")),
                 item.find_element("css selector", ".what").text,
-                item.find_element("css selector", ".sure").text,
+                item.find_element("css selector", ".value").text,
             )
             for item in items
         ]
         assert found == [
-            (e.start, e.end, e.category, f"{100 * e.score:.0f} % sure")
+            (e.start, e.end, e.category, f"score {e.score:.2f}")
             for e in expected.events
         ]
 
@@ -194,7 +194,7 @@ def test_without_a_playable_video_the_timeline_still_works(opened):
     opened.press("n")
     head = opened.run(f"return {old}.querySelector('.playhead').style.left")
     assert head == "25%"
-    assert "score 87 %" in opened.run(
+    assert "score 0.87" in opened.run(
         f"return {old}.querySelector('.readout').textContent"
     )
     assert not opened.errors()
@@ -216,7 +216,7 @@ def test_a_linked_video_plays_and_a_missing_one_is_said(browser, tmp_path):
     clip.unlink()
     browser.open(path)
     browser.wait("document.querySelector('video').hidden")
-    assert "cannot play the file" in browser.one(".unplayable").text
+    assert "can't play the file" in browser.one(".unplayable").text
     browser.click("article .scrub", 0.5)
     assert browser.one(".scrub").get_attribute("aria-valuetext").startswith("0:01")
 
@@ -333,7 +333,7 @@ def test_the_index_filters_and_leads_to_pages(browser, tmp_path):
     assert len(shown) == 1 and browser.one(".filter span").text == "1 of 26"
     browser.one(".overview li.has a").click()
     browser.wait("document.querySelector('video')?.readyState >= 1")
-    assert browser.one("h1").text == "Fighting, 0:02–0:05, 87 % sure, and 1 more event"
+    assert browser.one("h1").text == "Fighting, 0:02–0:05, score 0.87, and 1 more event"
     browser.one("nav a[rel=next]").click()
     browser.wait("!document.querySelector('video')")
     browser.one("nav a").click()

@@ -7,7 +7,7 @@ import pytest
 from footage import FPS, write_video
 from PIL import Image
 
-from wsvad_jax.detection.report.key_frames import key_frames, shrink, unplayable
+from wsvad_jax.detection.report.key_frames import key_frames, shrink, unplayable_format
 
 
 def level(jpeg):
@@ -67,9 +67,9 @@ def test_no_picture_of_what_is_no_video(tmp_path):
     ],
 )
 def test_what_browsers_play(tmp_path, name, codec, reason):
-    assert unplayable(write_video(tmp_path / name, 0.5, codec=codec)) == reason
+    assert unplayable_format(write_video(tmp_path / name, 0.5, codec=codec)) == reason
 
 
 def test_what_cannot_be_opened_is_damaged(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    assert unplayable(tmp_path / "text.mp4") == "damaged"
+    assert unplayable_format(tmp_path / "text.mp4") == "damaged"

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsvad_jax.detection.events import Event
-from wsvad_jax.detection.report import page, svg_timeline
-from wsvad_jax.detection.report import text as wording
+from wsvad_jax.detection.report import page, svg_timeline, text
 
 EVIL = "<script>alert('x')</script>\"'&</title><img src=x onerror=alert(1)> ü.mp4"
 NAN = math.nan
@@ -62,10 +61,10 @@ def write(tmp_path, answers, **options):
     return Page(written[0].read_text()), written
 
 
-def test_one_video_says_what_when_and_how_sure(tmp_path, mp4):
+def test_one_video_says_what_when_and_which_score(tmp_path, mp4):
     found, written = write(tmp_path, [answer(path=mp4)], settings={"high": 0.5})
     assert written == [tmp_path / "report.html"]
-    assert "Fighting, 0:02–0:05, 87 % sure, and 1 more event" in found.text
+    assert "Fighting, 0:02–0:05, score 0.87, and 1 more event" in found.text
     items = found.all("li", class_="event")
     assert [(i["data-start"], i["data-end"]) for i in items] == [
         ("2.000", "5.000"),
@@ -105,7 +104,7 @@ def test_the_page_holds_many_videos_in_order_of_their_events(tmp_path, mp4):
     assert [a["aria-label"] for a in articles] == ["strong", "weak", "quiet"]
     links = [a["href"] for a in found.all("a") if a["href"].startswith("#")]
     assert links == ["#" + a["id"] for a in articles]
-    assert "Nothing found; the score is highest at 0:00, 10 %" in found.text
+    assert "No event; the highest score is 0.10, at 0:00" in found.text
 
 
 def test_names_labels_and_settings_are_inert(tmp_path, mp4):
@@ -158,8 +157,8 @@ def test_without_a_playable_video_the_rest_is_there(tmp_path, kind):
     assert not found.all("video")
     reason = {
         "none": "there is no video file",
-        "avi": "cannot play this file (it is AVI)",
-        "gone": "not there any more",
+        "avi": "can't play this file (it is AVI)",
+        "gone": "doesn't exist any more",
         "damaged": "the file is damaged",
     }[kind]
     assert reason in found.text
@@ -171,13 +170,13 @@ def test_without_a_playable_video_the_rest_is_there(tmp_path, kind):
 def test_truth_is_compared(tmp_path):
     truth = (Event(3.0, 6.0, "Fighting", NAN, 4.5), Event(8.5, 9.0, "Arson", NAN, 8.75))
     found, _ = write(tmp_path, [answer(ground_truth=truth)])
-    assert "1 of 2 true events are found" in found.text
-    assert "1 event found where none is true" in found.text
+    assert "1 of 2 true events are detected" in found.text
+    assert "1 false alarm" in found.text
     assert "missed" in found.text
     found, _ = write(tmp_path, [answer(spans=(), ground_truth=())])
-    assert "No event is known to be true; no false one." in found.text
+    assert "The ground truth has no event; no false alarm." in found.text
     found, _ = write(tmp_path, [answer()])
-    assert "Known truth" not in found.text
+    assert "Ground truth" not in found.text
 
 
 def test_a_model_without_classes(tmp_path):
@@ -185,7 +184,7 @@ def test_a_model_without_classes(tmp_path):
         answer(), classes=None, events=(Event(2.0, 5.0, "anomaly", 0.7, 3.0),)
     )
     found, _ = write(tmp_path, [plain])
-    assert "anomaly, 0:02–0:05, 70 % sure" in found.text
+    assert "anomaly, 0:02–0:05, score 0.70" in found.text
     assert not found.all("svg", class_="band")
 
 
@@ -197,7 +196,7 @@ def test_nothing_at_all(tmp_path):
         classes=np.zeros((0, 3)),
     )
     found, _ = write(tmp_path, [empty])
-    assert "Nothing could be scored" in found.text
+    assert "nothing could be scored" in found.text
     found, _ = write(tmp_path, [])
     assert "No events in 0 videos" in found.text
 
@@ -225,11 +224,11 @@ def test_a_long_video_stays_small(tmp_path):
     anomaly = rng.random(T)
     anomaly[31_234] = 1.0
     edges = np.arange(T + 1) * 16 / 30
-    drawn = svg_timeline.curve(edges, anomaly, (), (), None, "")
-    assert len(drawn) < 60_000
-    assert len(svg_timeline.band(edges, anomaly, "")) < 60_000
-    bounds, peaks = svg_timeline.columns(edges, anomaly)
-    assert len(peaks) <= svg_timeline.MOST and peaks.max() == 1.0
+    assert len(svg_timeline.curve(edges, anomaly)) < 60_000
+    shades = svg_timeline.shades(edges, anomaly)
+    assert sum(len(shade.path) for shade in shades) < 60_000
+    bounds, peaks = svg_timeline.reduce_steps(edges, anomaly)
+    assert len(peaks) <= svg_timeline.MAX_STEPS and peaks.max() == 1.0
     at = int(peaks.argmax())
     assert bounds[at] <= edges[31_234] < bounds[at + 1]
 
@@ -239,7 +238,7 @@ def test_a_long_video_stays_small(tmp_path):
 def test_thinning_keeps_peaks_and_ends(values, most):
     values = np.array(values)
     edges = np.arange(len(values) + 1, dtype=float)
-    bounds, peaks = svg_timeline.columns(edges, values, most)
+    bounds, peaks = svg_timeline.reduce_steps(edges, values, most)
     assert len(peaks) <= most and len(bounds) == len(peaks) + 1
     assert bounds[0] == 0 and bounds[-1] == len(values)
     for a, b, peak in zip(bounds[:-1], bounds[1:], peaks, strict=True):
@@ -247,13 +246,7 @@ def test_thinning_keeps_peaks_and_ends(values, most):
 
 
 def test_short_events_have_tenths():
-    assert wording.span(Event(1.25, 2.0, "a", 0.5, 1.5)) == "0:01.3–0:02.0"
-
-
-def test_no_score_is_certain():
-    assert wording.percent(1.0) == "over 99 %"
-    assert wording.percent(0.87) == "87 %"
-    assert wording.percent(0.0) == "0 %"
+    assert text.time_span(Event(1.25, 2.0, "a", 0.5, 1.5)) == "0:01.3–0:02.0"
 
 
 @given(st.lists(st.text(max_size=120), max_size=20))

@@ -65,7 +65,7 @@ def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marke
     flag = (f"-disposition:v:{0 if first else 1}", "attached_pic") if marked else ()
     run("-i", files[0], "-i", files[1], "-map", 0, "-map", 1, "-c", "copy", *flag, path)
     assert numbers(path) == list(range(40))
-    assert key_frames.unplayable(path) == ""
+    assert key_frames.unplayable_format(path) == ""
     (shown,) = pictures(path, [2.05])
     assert shown.shape == (64, 96, 3) and number(shown) == 20
     assert validate.announced(path)[0] == 40

@@ -10,7 +10,6 @@ const clock = (seconds) => {
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
   return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60);
 };
-const percent = (share) => Math.round(100 * share) + " %";
 
 const named = (event) => event.key.length === 1 ? event.key.toLowerCase() : event.key;
 let used = null;  // the player that was clicked, focused or started last
@@ -40,12 +39,12 @@ function setUp(root) {
     }
     return low;
   };
-  const told = (t) => {
+  const describe = (t) => {
     const i = snippet(t);
     if (!(i in data.anomaly)) return "no score";
-    const text = "score " + percent(data.anomaly[i]);
-    if (!data.top || data.sure[i] < 0.1) return text;
-    return text + ", " + data.names[data.top[i]] + " " + percent(data.sure[i]);
+    const text = "score " + data.anomaly[i].toFixed(2);
+    if (!data.top || data.probability[i] < 0.1) return text;
+    return text + ", " + data.names[data.top[i]] + " " + data.probability[i].toFixed(2);
   };
 
   let last = -1;
@@ -55,7 +54,7 @@ function setUp(root) {
     last = t;
     head.style.left = (end ? (100 * t) / end : 0) + "%";
     scrub.setAttribute("aria-valuenow", t.toFixed(2));
-    const words = told(t);
+    const words = describe(t);
     scrub.setAttribute("aria-valuetext", clock(t) + " of " + clock(end) + ", " + words);
     readout.textContent = clock(t) + " of " + clock(end) + " · " + words;
     for (const event of events) {
@@ -103,7 +102,7 @@ function setUp(root) {
     if (event.pointerType === "touch") return;
     const share = at(event);
     tip.hidden = false;
-    tip.textContent = clock(share * end) + " · " + told(share * end);
+    tip.textContent = clock(share * end) + " · " + describe(share * end);
     const half = tip.offsetWidth / 2, width = scrub.offsetWidth;
     const middle = Math.max(half, Math.min(share * width, width - half));
     tip.style.left = middle + "px";

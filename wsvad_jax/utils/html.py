@@ -1,49 +1,80 @@
-"""Writes an HTML document with its styles and script inside."""
+"""Renders templates of assets/ as self-contained HTML documents.
+
+jinja2 escapes every value that a template prints, so names from outside stay text.
+"""
 
 import base64
+import functools
 import hashlib
-import html
 import importlib.resources
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from wsvad_jax.utils.files import write_text
+import jinja2
+from markupsafe import Markup
+
+from wsvad_jax.utils.files import atomic_path
 
 
 def write_document(
     path: pathlib.Path,
-    title: str,
-    body: str,
+    template: str,
+    values: Mapping[str, object],
+    *,
     styles: Sequence[str] = ("report.css",),
     script: str = "report.js",
 ) -> None:
-    """Writes a document around `body`, whole or not at all.
+    """Writes a template as a document that loads nothing, whole or not at all.
 
     Args:
-      path: of the file.
-      title: of the document.
-      body: HTML whose names are escaped.
-      styles: files in assets/.
-      script: one in assets/, "" for none.
+      path: file to write.
+      template: template in assets/ that extends document.html.
+      values: variables of the template, `title` among them.
+      styles: style sheets in assets/ that the document contains.
+      script: script in assets/ that the document contains; "" for none.
     """
     style = "\n".join(map(_asset, styles))
-    code = f"<script>{_asset(script)}</script>\n" if script else ""
-    allowed = _hash(_asset(script)) if script else "'none'"
+    code = _asset(script) if script else ""
+
+    # A browser runs only what has one of these hashes, whatever else gets in.
+    allowed = _hash(code) if code else "'none'"
     policy = (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; "
-        "img-src data:; media-src data: file: 'self'; "
+        f"default-src 'none'; script-src {allowed}; "
+        f"style-src {_hash(style)}; img-src data:; media-src data: file: 'self'; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
-        f"<body>\n<main>{body}</main>\n{code}</body>\n</html>\n"
+    trusted = {"policy": policy, "style": style, "script": code}
+    marked = {name: Markup(text) for name, text in trusted.items()}
+    chunks = _templates().get_template(template).generate(**values, **marked)
+
+    # Written in chunks, since a document may carry 100 MB of video.
+    with (
+        atomic_path(path) as temporary,
+        open(
+            temporary, "w", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file,
+    ):
+        file.writelines(chunks)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """Returns the environment of the templates; an undefined variable is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wsvad_jax", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    write_text(path, page)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
+
+
+def data_uri(content: bytes, mime: str) -> Markup:
+    """Returns bytes as an address that contains them; `mime` is not escaped."""
+    # Base64 has no characters to escape, and may be long.
+    return Markup(f"data:{mime};base64,{base64.b64encode(content).decode()}")
 
 
 def _asset(name: str) -> str:

@@ -179,7 +179,7 @@ def _jpeg(picture: np.ndarray, width: int) -> bytes:
     return out.getvalue()
 
 
-def unplayable(path: str | os.PathLike) -> str:
+def unplayable_format(path: str | os.PathLike) -> str:
     """Returns what of a video file no browser plays, such as "AVI", or ""."""
     try:
         with open_file(pathlib.Path(path)) as container:

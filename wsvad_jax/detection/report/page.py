@@ -1,14 +1,12 @@
-"""Answers as a web page: a player, the scores as its timeline, events, key frames.
+"""Writes detection results as a web page: player, score timeline, events, key frames.
 
-  write_report   one file, or an index and a page a video where there are many
+  write_report   one file, or an index and one page per video where there are many
 
-A page needs nothing from elsewhere, and its policy lets the browser load nothing. What
-is in it can be read without JavaScript, which adds seeking and the playhead. Everything
-that comes from outside (names, labels, settings) is escaped.
+A page loads nothing from elsewhere, and its security policy allows nothing else. It can
+be read without JavaScript, which adds seeking and the playhead.
 """
 
-import base64
-import html
+import dataclasses
 import pathlib
 import re
 import urllib.parse
@@ -16,185 +14,192 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.detection.report import svg_timeline, text
 from wsvad_jax.detection.report.key_frames import shrink
-from wsvad_jax.detection.report.video_section import EmbedBudget, section
+from wsvad_jax.detection.report.video_section import JPEG, EmbedBudget, video_section
 from wsvad_jax.detection.result import DetectionResult
-from wsvad_jax.utils.html import write_document
+from wsvad_jax.utils.html import data_uri, write_document
 from wsvad_jax.utils.progress import Progress
 from wsvad_jax.utils.text import clock, count
 
-SINGLE = 24  # videos up to which a report is one file
-CARRIED = 5  # times `embed_limit` that one file carries in all
+SINGLE = 24  # most videos of a report in one file
+CARRIED = 5  # most bytes of video in one file, as a multiple of `embed_limit`
 THUMBNAIL = 160  # pixels
-NOTE = (
-    "The score says how unusual a moment looks to the model; “87 % sure” is the "
-    "highest score in the event. It is the model's own estimate and no proof: "
-    "look at the video before acting on it."
-)
-THRESHOLD = " The dashed line is the setting “high”."
+SPARK_STEPS = 160  # most steps of the curves in the list of videos
+TEMPLATE = "detection_report.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class OverviewRow:
+    """One video in the list of videos."""
+
+    link: str
+    name: str
+    summary: str
+    words: str  # text that the list's filter searches
+    thumbnail: str  # picture as an address; "" for none
+    curve: str  # path of the scores
+    highest: str  # description of the curve for screen readers
+    count: str  # number of events; "" for none
+    detected: bool  # whether the video has an event
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """Addresses of the index, and of the pages before and after one."""
+
+    index: str
+    before: str  # "" for the first page
+    after: str  # "" for the last page
 
 
 def write_report(
     path: pathlib.Path,
-    answers: Sequence[DetectionResult],
+    results: Sequence[DetectionResult],
     *,
     title: str,
     settings: Mapping[str, object],
     embed_limit: int = 20_000_000,
 ) -> list[pathlib.Path]:
-    """Writes what was found as HTML.
+    """Writes results as HTML.
 
     Up to 24 videos are one file. More get an index at `path`, sorted by the strongest
-    event, and a page each in the folder `pages` beside it.
+    event, and one page per video in the folder `pages` beside it.
 
     Args:
-      path: of the page, as a rule report.html.
-      answers: one a video, in any order.
-      title: above everything.
+      path: file to write, usually report.html.
+      results: one result per video, in any order.
+      title: small title above the headline.
       settings: name → value, listed at the end; a number `high` in [0, 1] is drawn as
         the threshold.
-      embed_limit: bytes; smaller videos are part of the page (five times as many bytes
-        in one page), the others are linked.
+      embed_limit: size in bytes below which a video is part of the page, up to five
+        times as many bytes per page; other videos are linked.
 
     Returns:
-      The files written, the one to open first.
+      Paths of the files, the first to open first.
     """
     path = pathlib.Path(path)
-    ranked = sorted(answers, key=text.order)
+    ranked = sorted(results, key=text.sort_key)
     if len(ranked) > SINGLE:
-        return _many(path, ranked, title, settings, embed_limit)
+        return _write_pages(path, ranked, title, settings, embed_limit)
+
     budget = EmbedBudget(embed_limit, CARRIED * embed_limit)
-    alone = len(ranked) == 1
-    parts, rows = [], []
-    for i, answer in enumerate(ranked, 1):
-        anchor = f"v{i}"
-        part, cover = section(
-            answer, anchor, path.parent, budget, settings, 1 if alone else 2
-        )
-        parts.append(part)
-        rows.append(_row(answer, f"#{anchor}", cover))
-    overview = "" if alone else _list(rows)
-    body = f"{_head(ranked, title)}{overview}{''.join(parts)}{_settings(settings)}"
-    write_document(path, title, body)
+    sections, rows = [], []
+    for i, result in enumerate(ranked, 1):
+        section = video_section(result, f"v{i}", path.parent, budget, settings)
+        sections.append(section)
+        rows.append(_overview_row(result, f"#v{i}", section.cover))
+
+    values = _page_values(ranked, title, settings)
+    # One video needs no list of videos.
+    values |= {"sections": sections, "rows": rows if len(ranked) != 1 else []}
+    write_document(path, TEMPLATE, values)
     return [path]
 
 
-def _many(path, ranked, title, settings, embed_limit) -> list[pathlib.Path]:
-    """Writes an index and its pages; the index last, when all it names is there."""
+def _write_pages(
+    path: pathlib.Path,
+    ranked: Sequence[DetectionResult],
+    title: str,
+    settings: Mapping[str, object],
+    embed_limit: int,
+) -> list[pathlib.Path]:
+    """Writes one page per video, then the index, so that its links always work."""
     pages, rows = [], []
-    files = file_names([a.name for a in ranked])
+    files = file_names([result.name for result in ranked])
     with Progress("report", len(ranked), unit="video") as progress:
-        for i, (answer, file) in enumerate(zip(ranked, files, strict=True)):
+        for i, (result, file) in enumerate(zip(ranked, files, strict=True)):
             page = path.parent / "pages" / file
             budget = EmbedBudget(embed_limit, embed_limit)
-            part, cover = section(answer, "v1", page.parent, budget, settings, 1)
-            links = _neighbours(path.name, files, i)
-            body = f"{links}{_head([answer], title)}{part}{_settings(settings)}"
-            write_document(page, f"{answer.name} · {title}", body)
+            section = video_section(result, "v1", page.parent, budget, settings)
+
+            values = _page_values([result], title, settings)
+            values |= {
+                "title": f"{result.name} · {title}",
+                "sections": [section],
+                "neighbours": _neighbours(path.name, files, i),
+            }
+            write_document(page, TEMPLATE, values)
+
             pages.append(page)
-            rows.append(_row(answer, f"pages/{urllib.parse.quote(file)}", cover))
+            link = f"pages/{urllib.parse.quote(file)}"
+            rows.append(_overview_row(result, link, section.cover))
             progress.update()
-    search = (
-        '<p class="filter" hidden><label>Show only names or classes with '
-        '<input type="search" autocomplete="off"></label> '
-        '<span role="status"></span></p>'
-    )
-    body = f"{_head(ranked, title)}{search}{_list(rows)}{_settings(settings)}"
-    write_document(path, title, body)
+
+    values = _page_values(ranked, title, settings)
+    write_document(path, TEMPLATE, values | {"rows": rows, "filter": True})
     return [path, *pages]
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Returns a file name for each video, different also where case is ignored."""
+    """Returns a file name per video, unique even where case is ignored."""
     taken: set[str] = set()
-    found = []
+    unique = []
     for name in names:
         base = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "video"
         base = base.encode()[:200].decode(errors="ignore")  # names are limited in bytes
-        number, unique = 1, base
-        while unique.casefold() in taken:
+
+        # Doubles get a number.
+        number, candidate = 1, base
+        while candidate.casefold() in taken:
             number += 1
-            unique = f"{base}-{number}"
-        taken.add(unique.casefold())
-        found.append(f"{unique}.html")
-    return found
+            candidate = f"{base}-{number}"
+        taken.add(candidate.casefold())
+        unique.append(f"{candidate}.html")
+    return unique
 
 
-def _neighbours(index: str, files: Sequence[str], i: int) -> str:
-    up = f'<a href="../{urllib.parse.quote(index)}">All videos</a>'
-    before = (
-        f'<a rel="prev" href="{urllib.parse.quote(files[i - 1])}">Stronger</a>'
-        if i
-        else ""
-    )
-    after = (
-        f'<a rel="next" href="{urllib.parse.quote(files[i + 1])}">Weaker</a>'
-        if i + 1 < len(files)
-        else ""
-    )
-    return f'<nav aria-label="Videos">{up}{before}{after}</nav>'
+def _neighbours(index: str, files: Sequence[str], i: int) -> Neighbours:
+    before = files[i - 1] if i else ""
+    after = files[i + 1] if i + 1 < len(files) else ""
+    quote = urllib.parse.quote
+    return Neighbours(f"../{quote(index)}", quote(before), quote(after))
 
 
-def _head(answers: Sequence[DetectionResult], title: str) -> str:
-    """Returns the page's top: the answer in one sentence, and a few facts."""
-    if len(answers) == 1:
-        facts = [answers[0].name, _length(answers)]
+def _page_values(
+    results: Sequence[DetectionResult], title: str, settings: Mapping[str, object]
+) -> dict[str, object]:
+    """Returns the values that each kind of page has: its top and its settings."""
+    if len(results) == 1:
+        facts = [results[0].name, _duration(results)]
     else:
-        found = text.classes(answers)
-        facts = [found, f"{_length(answers)} of video"]
-        if compared := text.compared(answers):
-            facts.append(compared.rstrip("."))
-    listed = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts if fact)
-    return (
-        f'<header class="top"><p class="title">{html.escape(title)}</p>'
-        f"<h1>{html.escape(text.headline(answers))}</h1>"
-        f'<ul class="facts">{listed}</ul></header>'
-    )
+        facts = [text.count_classes(results), f"{_duration(results)} of video"]
+        facts.append(text.compare_with_ground_truth(results).rstrip("."))
+
+    listed = [
+        (str(name).replace("_", " "), text.format_setting(value))
+        for name, value in settings.items()
+    ]
+    return {
+        "title": title,
+        "report_title": title,
+        "headline": text.headline(results),
+        "facts": [fact for fact in facts if fact],
+        "settings": listed,
+        "threshold": "high" in settings,
+        "rows": [],
+        "sections": [],
+        "neighbours": None,
+        "filter": False,
+    }
 
 
-def _length(answers: Sequence[DetectionResult]) -> str:
-    ends = [float(a.edges[-1]) for a in answers if len(a.edges)]
+def _duration(results: Sequence[DetectionResult]) -> str:
+    ends = [float(r.edges[-1]) for r in results if len(r.edges)]
     return clock(sum(ends, 0.0))
 
 
-def _list(rows: Sequence[str]) -> str:
-    return (
-        '<nav class="overview" aria-label="Videos, the strongest event first">'
-        f"<ol>{''.join(rows)}</ol></nav>"
+def _overview_row(
+    result: DetectionResult, link: str, cover: bytes | None
+) -> OverviewRow:
+    event = text.strongest_event(result)
+    highest = float(result.anomaly.max(initial=0.0))
+    return OverviewRow(
+        link=link,
+        name=result.name,
+        summary=text.describe_event(event) if event else text.summarize(result),
+        words=" ".join([result.name, *(e.category for e in result.events)]),
+        thumbnail=data_uri(shrink(cover, THUMBNAIL), JPEG) if cover else "",
+        curve=svg_timeline.curve(result.edges, result.anomaly, SPARK_STEPS),
+        highest=f"Highest score {highest:.2f}",
+        count=count(len(result.events), "event") if result.events else "",
+        detected=event is not None,
     )
-
-
-def _row(answer: DetectionResult, link: str, cover: bytes | None) -> str:
-    """Returns a video's line in a list of videos."""
-    event = text.strongest(answer)
-    picture = '<span class="thumbnail"></span>'
-    if cover:
-        small = base64.b64encode(shrink(cover, THUMBNAIL)).decode()
-        source = f"data:image/jpeg;base64,{small}"
-        picture = f'<img class="thumbnail" src="{source}" alt="" loading="lazy">'
-    events = count(len(answer.events), "event") if answer.events else ""
-    words = text.describe(event) if event else text.sentence(answer)
-    top = text.percent(float(answer.anomaly.max(initial=0.0)))
-    spark = svg_timeline.sparkline(answer.edges, answer.anomaly, f"Score at most {top}")
-    named = html.escape(" ".join([answer.name, *(e.category for e in answer.events)]))
-    return (
-        f'<li class="{"has" if event else "none"}" data-words="{named}">'
-        f'<a href="{link}">{picture}<span class="who">'
-        f'<span class="name">{html.escape(answer.name)}</span>'
-        f'<span class="what">{html.escape(words)}</span></span>'
-        f'{spark}<span class="count">{events}</span></a></li>'
-    )
-
-
-def _settings(settings: Mapping[str, object]) -> str:
-    listed = "".join(
-        f"<div><dt>{html.escape(str(name).replace('_', ' '))}</dt>"
-        f"<dd>{html.escape(text.setting(value))}</dd></div>"
-        for name, value in settings.items()
-    )
-    shown = (
-        f"<details><summary>Settings used</summary><dl>{listed}</dl></details>"
-        if listed
-        else ""
-    )
-    threshold = THRESHOLD if "high" in settings else ""
-    return f"<footer><p>{NOTE}{threshold}</p>{shown}</footer>"

@@ -1,12 +1,11 @@
-"""Draws scores over time as inline SVG, for the report page.
+"""Computes the shapes of a timeline: scores, events and class probabilities over time.
 
-Drawings stretch to the width of the page. Text does not stretch, since positions in
-time are percentages. Colours are classes of report.css. The attribute `style` is
-avoided, since the page's security policy forbids it.
+The template timeline.html draws them as inline SVG. Drawings stretch to the width of
+the page. Text does not stretch, since positions in time are percentages.
 """
 
-import html
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -14,20 +13,50 @@ from jaxtyping import Float
 from wsvad_jax.detection.events import Event
 from wsvad_jax.utils.text import clock
 
-WIDE = 1000  # width of the stretched drawings, in their units
-MOST = 1200  # most columns of a long video; each shows its highest score
+WIDTH = 1000  # width of the stretched drawings, in their units
+MAX_STEPS = 1200  # most steps of a long video's curve; each shows its highest score
 LEVELS = 8  # shades of a class's probability
 LETTER = 7.2  # widest letter of a label in pixels
 ROOMS = (("label wide", 560.0), ("label", 250.0))  # CSS class, narrowest drawing
 
 
-def columns(
-    edges: Float[np.ndarray, "T1"], values: Float[np.ndarray, "T"], most: int = MOST
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """An event on the timeline; positions are percentages of its width."""
+
+    x: str
+    width: str
+    name: str
+    label: str  # CSS class of the drawn name; "" if the bar has no room for it
+
+
+@dataclasses.dataclass(frozen=True)
+class Shade:
+    """All parts of a strip that have one shade."""
+
+    opacity: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    """A mark on the time axis."""
+
+    x: str
+    text: str
+    anchor: str  # text-anchor of the label
+    odd: bool  # narrow pages hide every second mark
+
+
+def reduce_steps(
+    edges: Float[np.ndarray, "T1"],
+    values: Float[np.ndarray, "T"],
+    max_steps: int = MAX_STEPS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduces a step function to at most `most` steps and keeps its peaks."""
+    """Reduces a step function to at most `max_steps` steps and keeps its peaks."""
     # Peaks are kept, not means: a short event must stay visible.
     T = len(values)
-    step = -(-T // most) if T else 1
+    step = -(-T // max_steps) if T else 1
     starts = np.arange(0, T, step)
     peaks = np.maximum.reduceat(values, starts) if T else values
     return np.append(edges[starts], edges[-1:]), peaks
@@ -36,186 +65,91 @@ def columns(
 def curve(
     edges: Float[np.ndarray, "T1"],
     anomaly: Float[np.ndarray, "T"],
-    events: Sequence[Event],
-    truth: Sequence[Event],
-    threshold: float | None,
-    label: str,
+    max_steps: int = MAX_STEPS,
 ) -> str:
-    """Returns the anomaly score as steps, with events and ground truth shaded behind.
+    """Returns scores as an SVG path without its first letter; "" without scores.
 
     Args:
       edges: bounds of the snippets, in seconds.
       anomaly: scores of the snippets, in [0, 1].
-      events: detected events.
-      truth: true events, if known.
-      threshold: threshold of the events, drawn as a dashed line.
-      label: description of the drawing for screen readers.
+      max_steps: largest number of steps of the path.
     """
-    # All positions are shares of the scored time, so drawings of a video align.
-    end = _end(edges)
-    events_shade = [_shade("shade-event", e, end) for e in events]
-    truth_shade = [_shade("shade-truth", e, end) for e in truth]
-    lines = [_rule("grid", y) for y in (0.0, 50.0, 100.0)]
-    if threshold is not None:
-        lines.append(_rule("threshold", 100 - 100 * threshold))
-
-    # Later parts cover earlier ones: the score's line stays on top.
-    area, line = _paths(_steps(*columns(edges, anomaly), end))
-    return _drawing("curve", label, *events_shade, area, *truth_shade, *lines, line)
-
-
-def sparkline(
-    edges: Float[np.ndarray, "T1"], anomaly: Float[np.ndarray, "T"], label: str
-) -> str:
-    """Returns the anomaly score as a small drawing for a list of videos."""
-    paths = _paths(_steps(*columns(edges, anomaly, 160), _end(edges)))
-    return _drawing("spark", label, _rule("grid", 100.0), *paths)
-
-
-def _paths(steps: str) -> tuple[str, str]:
-    """SVG paths of the area below a curve, and of its line."""
-    if not steps:
-        return "", ""
-    return (
-        f'<path class="area" d="M0 100L{steps}V100Z"/>',
-        f'<path class="line" d="M{steps}"/>',
-    )
-
-
-def _drawing(kind: str, label: str, *parts: str) -> str:
-    return (
-        f'<svg class="{kind}" viewBox="0 -3 {WIDE} 106" preserveAspectRatio="none" '
-        f'role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
-    )
-
-
-def lane(
-    events: Sequence[Event], edges: Float[np.ndarray, "T1"], kind: str, label: str
-) -> str:
-    """Returns events as bars with their names.
-
-    Args:
-      events: events in the order of time.
-      edges: bounds of the snippets, in seconds.
-      kind: CSS class of the bars' colour.
-      label: description of the drawing for screen readers.
-    """
-    end = _end(edges)
-    bars = []
-    for e in events:
-        start, share = _place(e, end)
-        # A name is drawn only where its bar has room for it, on wide or on all pages.
-        room = LETTER * len(e.category) + 10
-        fits = [name for name, width in ROOMS if share * width >= room]
-
-        text = (
-            f'<text class="{fits[-1]}" x="6" y="15">{html.escape(e.category)}</text>'
-            if fits
-            else ""
-        )
-
-        bars.append(
-            f'<svg x="{_percent(start)}" width="{_percent(share)}" height="22">'
-            f"<title>{html.escape(e.category)}</title>"
-            f'<rect class="{kind}" width="100%" height="22" rx="3"/>{text}</svg>'
-        )
-
-    return (
-        f'<svg class="lane" role="img" aria-label="{html.escape(label)}">'
-        f"{''.join(bars)}</svg>"
-    )
-
-
-def band(
-    edges: Float[np.ndarray, "T1"], probability: Float[np.ndarray, "T"], label: str
-) -> str:
-    """Returns a class's probability over time as a strip of shades."""
-    end = _end(edges)
-    bounds, peaks = columns(edges, probability)
-
-    # Runs of equal shade become one rectangle, and all runs of a shade one path.
-    level = np.clip(np.rint(peaks * LEVELS), 0, LEVELS).astype(int)
-    cuts = np.flatnonzero(np.diff(level)) + 1 if len(level) else np.zeros(0, int)
-    paths: dict[int, list[str]] = {}
-    for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(level)], strict=True):
-        if a < b and level[a]:
-            x, to = WIDE * bounds[a] / end, WIDE * bounds[b] / end
-            runs = paths.setdefault(int(level[a]), [])
-            runs.append(f"M{_number(x)} 0H{_number(to)}V1H{_number(x)}Z")
-
-    shades = (
-        f'<path class="heat" opacity="{_number(n / LEVELS)}" d="{"".join(runs)}"/>'
-        for n, runs in sorted(paths.items())
-    )
-
-    return (
-        f'<svg class="band" viewBox="0 0 {WIDE} 1" preserveAspectRatio="none" '
-        f'role="img" aria-label="{html.escape(label)}">{"".join(shades)}</svg>'
-    )
-
-
-def axis(edges: Float[np.ndarray, "T1"]) -> str:
-    """Returns the time axis below the lanes, with at most ten marks.
-
-    Narrow pages hide every second mark (class `odd`).
-    """
-    end = _end(edges)
-    most = 10 if end < 3600 else 6  # hours make long labels
-    step = next(s for s in _rounds() if end / s <= most)
-
-    marks = []
-    # The first and last labels would be cut off if they were centred.
-    for i in range(int(end / step + 1e-6) + 1):
-        share = i * step / end
-        anchor = "start" if i == 0 else "end" if share > 0.97 else "middle"
-        few = " odd" if i % 2 else ""
-
-        x = _percent(share)
-        marks.append(f'<line class="tick{few}" x1="{x}" x2="{x}" y1="0" y2="5"/>')
-        marks.append(
-            f'<text class="time{few}" x="{x}" y="18" text-anchor="{anchor}">'
-            f"{clock(float(i * step))}</text>"
-        )
-
-    return f'<svg class="axis" aria-hidden="true">{"".join(marks)}</svg>'
-
-
-def _steps(bounds: np.ndarray, values: np.ndarray, end: float) -> str:
-    """Returns the points of a path, without the M or L before the first."""
-    if not len(values):
+    bounds, peaks = reduce_steps(edges, anomaly, max_steps)
+    if not len(peaks):
         return ""
-    xs = [_number(x) for x in WIDE * bounds / end]
-    ys = [_number(y) for y in 100 - 100 * values]
+
+    # y grows downwards, so the highest score is 0.
+    xs = [_number(x) for x in WIDTH * bounds / _end(edges)]
+    ys = [_number(y) for y in 100 - 100 * peaks]
     parts = [f"{xs[0]} {ys[0]}H{xs[1]}"]
     parts += [f"V{y}H{x}" for y, x in zip(ys[1:], xs[2:], strict=True)]
     return "".join(parts)
 
 
-def _shade(kind: str, event: Event, end: float) -> str:
-    x, width = (_number(WIDE * share) for share in _place(event, end))
-    return f'<rect class="{kind}" x="{x}" y="0" width="{width}" height="100"/>'
+def bars(events: Sequence[Event], edges: Float[np.ndarray, "T1"]) -> list[Bar]:
+    """Returns events as bars, in the given order.
 
-
-def _place(event: Event, end: float) -> tuple[float, float]:
-    """Returns start and length of an event, as shares of the scored time.
-
-    True events may continue after the last score.
+    Args:
+      events: events of the video; true events may continue after the last score.
+      edges: bounds of the snippets, in seconds.
     """
-    start, stop = (min(max(t / end, 0.0), 1.0) for t in (event.start, event.end))
-    return start, max(stop - start, 0.0)
+    end = _end(edges)
+    drawn = []
+    for event in events:
+        start, stop = (min(max(t / end, 0.0), 1.0) for t in (event.start, event.end))
+        length = max(stop - start, 0.0)
+
+        # A name is drawn only where its bar has room for it, on wide or on all pages.
+        room = LETTER * len(event.category) + 10
+        labels = [label for label, width in ROOMS if length * width >= room]
+
+        label = labels[-1] if labels else ""
+        drawn.append(Bar(_percent(start), _percent(length), event.category, label))
+    return drawn
 
 
-def _rule(kind: str, y: float) -> str:
-    return f'<path class="{kind}" d="M0 {_number(y)}H{WIDE}"/>'
+def shades(
+    edges: Float[np.ndarray, "T1"], probability: Float[np.ndarray, "T"]
+) -> list[Shade]:
+    """Returns a class's probability over time as a strip of shades."""
+    end = _end(edges)
+    bounds, peaks = reduce_steps(edges, probability)
+    level = np.clip(np.rint(peaks * LEVELS), 0, LEVELS).astype(int)
+
+    # Runs of equal shade become one rectangle, and all runs of a shade one path.
+    cuts = np.flatnonzero(np.diff(level)) + 1 if len(level) else np.zeros(0, int)
+    paths: dict[int, list[str]] = {}
+    for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(level)], strict=True):
+        if a < b and level[a]:
+            left, right = (_number(WIDTH * bounds[k] / end) for k in (a, b))
+            runs = paths.setdefault(int(level[a]), [])
+            runs.append(f"M{left} 0H{right}V1H{left}Z")
+
+    return [Shade(_number(n / LEVELS), "".join(p)) for n, p in sorted(paths.items())]
 
 
-def _rounds():
+def ticks(edges: Float[np.ndarray, "T1"]) -> list[Tick]:
+    """Returns at most ten marks of the time axis, at round times."""
+    end = _end(edges)
+    most = 10 if end < 3600 else 6  # hours make long labels
+    step = next(s for s in _round_steps() if end / s <= most)
+
+    marks = []
+    for i in range(int(end / step + 1e-6) + 1):
+        share = i * step / end
+        # The first and last labels would be cut off if they were centred.
+        anchor = "start" if i == 0 else "end" if share > 0.97 else "middle"
+        marks.append(Tick(_percent(share), clock(float(i * step)), anchor, i % 2 == 1))
+    return marks
+
+
+def _round_steps() -> Iterator[int]:
     """Yields round distances between marks, in seconds: 1, 2, 5, … minutes, hours."""
     yield from (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-    n = 4
+    hours = 4
     while True:
-        yield n * 3600
-        n *= 2
+        yield hours * 3600
+        hours *= 2
 
 
 def _end(edges: np.ndarray) -> float:

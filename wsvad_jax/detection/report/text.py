@@ -1,4 +1,4 @@
-"""Words detections for readers without background: what happened, when, how surely."""
+"""Words detections for readers without background: what happened, when, which score."""
 
 from collections.abc import Sequence
 
@@ -9,82 +9,78 @@ from wsvad_jax.utils.text import clock, count
 SHORT = 2.0  # seconds; times of shorter events need tenths
 
 
-def percent(share: float) -> str:
-    """Formats a score as "87 %", but never as 100 %, and as 0 % only if it is 0."""
-    # A score is an estimate: certainty would be a false claim.
-    if share >= 0.995:
-        return "over 99 %"
-    if 0 < share < 0.005:
-        return "under 1 %"
-    return f"{100 * share:.0f} %"
-
-
-def span(event: Event) -> str:
+def time_span(event: Event) -> str:
     """Formats the times of an event, as 0:12–0:19."""
-    start, end = (clock(t, tenths=short(event)) for t in (event.start, event.end))
-    return f"{start}–{end}"
+    tenths = needs_tenths(event)
+    return "–".join(clock(t, tenths=tenths) for t in (event.start, event.end))
 
 
-def short(event: Event) -> bool:
+def needs_tenths(event: Event) -> bool:
     """Whether the times of an event need tenths of a second."""
     return event.end - event.start < SHORT
 
 
-def describe(event: Event) -> str:
-    """Words an event as "Fighting, 0:12–0:19, 87 % sure"; true events have no score."""
-    what = f"{event.category}, {span(event)}"
-    return (
-        what if event.score != event.score else f"{what}, {percent(event.score)} sure"
-    )
+def describe_event(event: Event) -> str:
+    """Words an event as "Fighting, 0:12–0:19, score 0.87"."""
+    what = f"{event.category}, {time_span(event)}"
+    # True events have no score: it is NaN.
+    return what if event.score != event.score else f"{what}, score {event.score:.2f}"
 
 
-def strongest(answer: DetectionResult) -> Event | None:
+def list_events(events: Sequence[Event]) -> str:
+    """Words all events of a video; "none" if there are none."""
+    return "; ".join(map(describe_event, events)) or "none"
+
+
+def strongest_event(result: DetectionResult) -> Event | None:
     """Returns the event with the highest score, or None."""
-    return max(answer.events, key=lambda e: e.score, default=None)
+    return max(result.events, key=lambda e: e.score, default=None)
 
 
-def order(answer: DetectionResult) -> tuple[float, float, str]:
-    """Sort key of videos: by strongest event, then by highest score without events."""
-    event = strongest(answer)
-    top = float(answer.anomaly.max(initial=0.0))
-    return (-event.score if event else 1.0, -top, answer.name)
+def sort_key(result: DetectionResult) -> tuple[float, float, str]:
+    """Sorts videos by strongest event; those without events by highest score."""
+    event = strongest_event(result)
+    top = float(result.anomaly.max(initial=0.0))
+    return (-event.score if event else 1.0, -top, result.name)
 
 
-def sentence(answer: DetectionResult) -> str:
+def summarize(result: DetectionResult) -> str:
     """Words the result of one video, with its strongest event first."""
-    event = strongest(answer)
+    event = strongest_event(result)
     if event:
-        rest = len(answer.events) - 1
-        return describe(event) + (f", and {count(rest, 'more event')}" if rest else "")
+        more = len(result.events) - 1
+        rest = f", and {count(more, 'more event')}" if more else ""
+        return describe_event(event) + rest
 
-    if not len(answer.anomaly):
-        return "Nothing could be scored"
+    if not len(result.anomaly):
+        return "No event; nothing could be scored"
 
-    at = int(answer.anomaly.argmax())
-    top, when = float(answer.anomaly[at]), clock(float(answer.edges[at]))
-    return f"Nothing found; the score is highest at {when}, {percent(top)}"
+    at = int(result.anomaly.argmax())
+    top, when = float(result.anomaly[at]), clock(float(result.edges[at]))
+    return f"No event; the highest score is {top:.2f}, at {when}"
 
 
-def headline(answers: Sequence[DetectionResult]) -> str:
+def headline(results: Sequence[DetectionResult]) -> str:
     """Words the result of all videos together."""
     # For a single video, the sentence says more than counts.
-    if len(answers) == 1:
-        return sentence(answers[0])
-    events = sum(len(a.events) for a in answers)
-    videos = sum(bool(a.events) for a in answers)
+    if len(results) == 1:
+        return summarize(results[0])
+
+    events = sum(len(r.events) for r in results)
+    videos = sum(bool(r.events) for r in results)
     if not events:
-        return f"No events in {count(len(answers), 'video')}"
-    where = f"{videos} of {len(answers)}" if videos < len(answers) else f"all {videos}"
+        return f"No events in {count(len(results), 'video')}"
+    where = f"{videos} of {len(results)}" if videos < len(results) else f"all {videos}"
     return f"{count(events, 'event')} in {where} videos"
 
 
-def classes(answers: Sequence[DetectionResult]) -> str:
+def count_classes(results: Sequence[DetectionResult]) -> str:
     """Lists the number of events per class, the most frequent first."""
-    found: dict[str, int] = {}
-    for answer in answers:
-        for event in answer.events:
-            found[event.category] = found.get(event.category, 0) + 1
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    counts: dict[str, int] = {}
+    for result in results:
+        for event in result.events:
+            counts[event.category] = counts.get(event.category, 0) + 1
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} ({n})" for name, n in ranked)
 
 
@@ -93,31 +89,29 @@ def overlaps(event: Event, others: Sequence[Event]) -> bool:
     return any(event.start < o.end and o.start < event.end for o in others)
 
 
-def compared(answers: Sequence[DetectionResult]) -> str:
-    """Words the agreement of events and ground truth; "" if no truth is known."""
-    known = [a for a in answers if a.ground_truth is not None]
+def compare_with_ground_truth(results: Sequence[DetectionResult]) -> str:
+    """Words the agreement of events and ground truth; "" without ground truth."""
+    known = [r for r in results if r.ground_truth is not None]
     if not known:
         return ""
 
-    # A true event counts as found if any detection overlaps it.
-    true = [(e, a.events) for a in known for e in a.ground_truth or ()]
-    false = sum(not overlaps(e, a.ground_truth or ()) for a in known for e in a.events)
-    hits = sum(overlaps(e, found) for e, found in true)
+    # A true event counts as detected if any detection overlaps it.
+    hits = [overlaps(e, r.events) for r in known for e in r.ground_truth or ()]
+    false = sum(not overlaps(e, r.ground_truth or ()) for r in known for e in r.events)
 
-    if len(true) == 1:
-        first = f"The one true event is {'found' if hits else 'missed'}"
-    elif true:
-        first = f"{hits} of {len(true)} true events are found, at least in part"
+    if len(hits) == 1:
+        detected = f"The one true event is {'detected' if hits[0] else 'missed'}"
+    elif hits:
+        detected = (
+            f"{sum(hits)} of {len(hits)} true events are detected, at least in part"
+        )
     else:
-        first = "No event is known to be true"
-
-    wrong = (
-        f"{count(false, 'event')} found where none is true" if false else "no false one"
-    )
-    return f"{first}; {wrong}."
+        detected = "The ground truth has no event"
+    alarms = count(false, "false alarm") if false else "no false alarm"
+    return f"{detected}; {alarms}."
 
 
-def setting(value: object) -> str:
+def format_setting(value: object) -> str:
     """Formats the value of a setting for readers."""
     if value is None:
         return "none"
@@ -126,5 +120,5 @@ def setting(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(setting(v) for v in value) or "none"
+        return ", ".join(format_setting(v) for v in value) or "none"
     return str(value)

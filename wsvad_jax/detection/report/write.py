@@ -1,4 +1,4 @@
-"""Writes all that detection leaves: the page, events.json, events.csv, pictures."""
+"""Writes the outputs of detection: report.html, events.json, events.csv, pictures."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,35 @@ from wsvad_jax.utils.errors import InputError
 
 def write(
     output: pathlib.Path,
-    made: Sequence[DetectionResult],
+    results: Sequence[DetectionResult],
     title: str,
     settings: Mapping,
     errors: list[InputError],
 ) -> list[pathlib.Path]:
-    """Writes the page, events.json, events.csv and pictures; returns the page first.
+    """Writes all outputs; returns the paths of the page, the first to open first.
 
-    Names that files can't have are `errors`: their videos have no picture.
+    Args:
+      output: folder of the outputs.
+      results: one result per video.
+      title: title of the page.
+      settings: name → value, stored beside the results.
+      errors: list that gets an error per video whose name no picture file can have.
     """
     from wsvad_jax.detection import plots, result
     from wsvad_jax.detection.report import page
 
-    result.write_events_json(output / "events.json", made, settings)
-    result.write_events_csv(output / "events.csv", made)
-    for one in made:
+    result.write_events_json(output / "events.json", results, settings)
+    result.write_events_csv(output / "events.csv", results)
+
+    # One name that the disk refuses doesn't cost the other videos their pictures.
+    for each in results:
         try:
-            plots.picture(output / "pictures" / f"{one.name}.png", one)
+            plots.picture(output / "pictures" / f"{each.name}.png", each)
         except OSError as e:
             if e.errno not in files.ABOUT_ONE_NAME:
                 raise
-            errors.append(InputError(f"no picture of {one.name}: {e.strerror}"))
+            errors.append(InputError(f"no picture of {each.name}: {e.strerror}"))
+
     return page.write_report(
-        output / "report.html", made, title=title, settings=settings
+        output / "report.html", results, title=title, settings=settings
     )
