@@ -93,7 +93,7 @@ class Hockey:
         vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
         params = random_params(text, vision, seed)
         pictures = [
-            video.crop(video.rgb(frame), 96)[0]
+            video.crop(video.to_rgb(frame), 96)[0]
             for i in range(0, 20, 2)
             for n, frame in enumerate(
                 video.Video(self.folder / "videos" / f"train{i:02}.mp4").frames()

@@ -30,7 +30,7 @@ from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.extraction.extract_files import Summary, Target
+    from wsvad_jax.extraction.extract_files import FeatureFolder, Summary
     from wsvad_jax.extraction.extractor import Extractor
     from wsvad_jax.utils.walk import Passed
 
@@ -68,7 +68,7 @@ def extract(
     _check(choices, compare, len(named), runner)
 
     extractor, where = _load(clip, choices)
-    target = files.Target(output, extractor, layout, where)
+    target = files.FeatureFolder(output, extractor, layout, where)
     if runner:
         from wsvad_jax.extraction.beam import Job, extract_archive
 
@@ -129,7 +129,7 @@ def _check(
         )
 
 
-def compare_one(name: str, target: "Target", theirs: str) -> str:
+def compare_one(name: str, target: "FeatureFolder", theirs: str) -> str:
     """Says how a video's features in a folder differ from others."""
     from wsvad_jax.extraction import compare
 

@@ -32,10 +32,10 @@ from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.feature_files import Problems
+    from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import Collection
-    from wsvad_jax.datasets.custom_videos import Way
+    from wsvad_jax.datasets.custom_videos import ExtractionOptions
 
 REPORT = "report.txt"
 # Flags that only a preparation reads.
@@ -70,24 +70,32 @@ def prepare(
 
     Raises InputError for the first bad file, or the arguments.
     """
-    from wsvad_jax.data.feature_files import Problems
+    from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import write_dataset
     from wsvad_jax.datasets import custom_videos, registry
 
     base = registry.data_dir_of(data_dir)
     built_in = name in (registry.DEMO, *registry.PUBLIC)
-    own_only = built_in and custom_videos.Way(**way).told, built_in and rename
+    own_only = (
+        built_in and custom_videos.ExtractionOptions(**way).is_set,
+        built_in and rename,
+    )
     _check_arguments(name, *own_only, slack, runner)
     if name == registry.DEMO:
         return registry.resolve(name, data_dir)
-    problems = Problems(skip_bad)
+    problems = ErrorCollector(skip_bad)
     if built_in:
         found, source = _public(name, features, annotations, problems, slack)
     else:
         source = _own_folder(name, annotations)
         check_name(base, source, rename)  # before hours of extraction
         found = _own(
-            source, features, custom_videos.Way(**way), problems, slack, rename
+            source,
+            features,
+            custom_videos.ExtractionOptions(**way),
+            problems,
+            slack,
+            rename,
         )
     what = found.name, found.card, found.protocol, found.splits, base, found.about
     path = write_dataset(*what, source, _writer(runner, options))
@@ -124,7 +132,7 @@ def _public(
     name: str,
     features: str | None,
     annotations: str | None,
-    problems: "Problems",
+    problems: "ErrorCollector",
     slack: int,
 ) -> tuple["Collection", str]:
     from wsvad_jax.datasets import public
@@ -141,8 +149,8 @@ def _public(
 def _own(
     source: str,
     features: str | None,
-    way: "Way",
-    problems: "Problems",
+    way: "ExtractionOptions",
+    problems: "ErrorCollector",
     slack: int,
     rename: str | None,
 ) -> "Collection":
@@ -244,7 +252,9 @@ def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> No
             )
 
 
-def _report(path: pathlib.Path, found: "Collection", problems: "Problems") -> None:
+def _report(
+    path: pathlib.Path, found: "Collection", problems: "ErrorCollector"
+) -> None:
     from wsvad_jax.data.dataset import open_dataset
 
     dataset = open_dataset(path)

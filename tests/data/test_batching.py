@@ -54,7 +54,7 @@ def test_resample_of_half_precision_is_rounded_once(n):
 @settings(max_examples=40, deadline=None)
 def test_windows_concatenate_back(n, T, N):
     x = np.random.RandomState(n).standard_normal((N, n, 2)).astype(np.float16)
-    w = packing.cut(x, T)
+    w = packing.split_windows(x, T)
     assert w.shape == (-(-n // T), N, T, 2)
     joined = np.concatenate(list(w), 1)
     np.testing.assert_array_equal(joined[:, :n], x)
@@ -64,7 +64,7 @@ def test_windows_concatenate_back(n, T, N):
 @pytest.mark.parametrize("samples", ["crops", "videos"])
 def test_pack_equals_the_records(dataset, samples):
     T = 8
-    packed = packing.pack(dataset, "train", T, samples=samples)
+    packed = packing.pack_split(dataset, "train", T, samples=samples)
     assert (
         isinstance(packed.features, np.memmap) and packed.features.dtype == np.float16
     )
@@ -82,13 +82,13 @@ def test_pack_equals_the_records(dataset, samples):
         assert packed.length[s] == min(T, records[v].num_snippets)
         assert tuple(np.flatnonzero(packed.label[s])) == records[v].label
     with pytest.raises(InputError, match="expected 'crops' or 'videos'"):
-        packing.pack(dataset, "train", T, samples="frames")
+        packing.pack_split(dataset, "train", T, samples="frames")
 
 
 @pytest.mark.parametrize("crop", [0, 1, None])
 def test_windows_equal_the_records(dataset, crop):
     T = 5
-    windows = packing.windows(dataset, "test", T, crop)
+    windows = packing.pack_windows(dataset, "test", T, crop)
     records = list(dataset.split("test"))
     assert windows.videos == [r.video for r in records]
     assert windows.num_snippets.tolist() == [r.num_snippets for r in records]
@@ -100,7 +100,7 @@ def test_windows_equal_the_records(dataset, crop):
         assert windows.length[mine].sum() == record.num_snippets
         assert (windows.length[mine][:-1] == T).all()
     with pytest.raises(InputError, match="no crop 2, the test features have 2"):
-        packing.windows(dataset, "test", T, 2)
+        packing.pack_windows(dataset, "test", T, 2)
 
 
 def file_of(dataset):
@@ -109,12 +109,12 @@ def file_of(dataset):
 
 
 def test_packed_file_is_used_again(dataset):
-    packing.pack(dataset, "train", 8)
+    packing.pack_split(dataset, "train", 8)
     file = file_of(dataset)
     before = file.stat().st_mtime_ns
-    packing.pack(dataset, "train", 8)
+    packing.pack_split(dataset, "train", 8)
     assert file.stat().st_mtime_ns == before
-    packing.pack(dataset, "train", 9)
+    packing.pack_split(dataset, "train", 9)
     assert len(list((dataset.path / "packed").iterdir())) == 2
 
 
@@ -161,20 +161,22 @@ def of_an_older_version(file):
     ],
 )
 def test_damaged_packed_file_is_built_again(dataset, damage):
-    expected = np.array(packing.pack(dataset, "train", 8).features)
+    expected = np.array(packing.pack_split(dataset, "train", 8).features)
     damage(file_of(dataset))
-    np.testing.assert_array_equal(packing.pack(dataset, "train", 8).features, expected)
+    np.testing.assert_array_equal(
+        packing.pack_split(dataset, "train", 8).features, expected
+    )
     assert os.listdir(dataset.path / "packed") == [file_of(dataset).parent.name]
 
 
 def test_a_packed_file_that_changed_is_named(dataset, capsys):
-    packing.pack(dataset, "train", 8)
+    packing.pack_split(dataset, "train", 8)
     flip_a_byte(file_of(dataset))
-    packing.pack(dataset, "train", 8)
+    packing.pack_split(dataset, "train", 8)
     err = capsys.readouterr().err
     said = f"{file_of(dataset)}: its content has changed since it was packed"
     assert err.count(said) == 1
-    packing.pack(dataset, "train", 8)
+    packing.pack_split(dataset, "train", 8)
     assert "changed" not in capsys.readouterr().err
 
 
@@ -182,12 +184,12 @@ def test_read_only_dataset_packs_into_the_cache(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("WSVAD_JAX_CACHE", str(tmp_path / "cache"))
     (dataset.path / "packed").write_text("a file where the folder should be")
     for _ in range(2):
-        packed = packing.pack(dataset, "train", 8)
+        packed = packing.pack_split(dataset, "train", 8)
     assert packed.features.shape == (46, 1, 8, 6)
     assert len(list((tmp_path / "cache" / "packed").iterdir())) == 1
     monkeypatch.setenv("WSVAD_JAX_CACHE", str(dataset.path / "packed"))
     with pytest.raises(InputError, match="cannot write .* GB in either"):
-        packing.pack(dataset, "train", 9)
+        packing.pack_split(dataset, "train", 9)
 
 
 @given(
@@ -286,7 +288,7 @@ def test_holdout_takes_a_video_s_first_abnormal_class():
 
 
 def test_batches_follow_the_order_and_resume(dataset):
-    packed = packing.pack(dataset, "train", 8)
+    packed = packing.pack_split(dataset, "train", 8)
     order = batching.epoch_order(packed.label[:, 0] > 0, 4, "halves", 0, 0)
     got = list(batching.batches(packed, order))
     assert len(got) == len(order)

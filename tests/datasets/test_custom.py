@@ -7,7 +7,7 @@ import bends
 import numpy as np
 import pytest
 
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.datasets import custom
 from wsvad_jax.datasets.validation import validate
@@ -148,7 +148,7 @@ def test_bad_feature_file(own, bend, message):
 @pytest.mark.parametrize(("bend", "message"), FEATURE_FILES)
 def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
     bend(own)
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     splits = custom.load(own.path, problems).splits
     assert [r.video for r in splits["train"]] == ["n0", "n1", "f1", "m0"]
     assert len(list(splits["test"])) == 3
@@ -234,7 +234,7 @@ def test_bad_folder(own, bend, message):
 
 def test_a_video_in_both_lists_is_skipped_in_the_test(own):
     bends.in_both(own)
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     found = custom.load(own.path, problems)
     assert [len(s) for s in found.splits.values()] == [5, 3]
     assert "already in" in str(problems.errors[0])

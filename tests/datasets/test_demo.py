@@ -8,7 +8,7 @@ from wsvad_jax.datasets.demo import dataset as demo
 from wsvad_jax.datasets.demo import world as demo_world
 from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.extraction.extractor import Extractor
-from wsvad_jax.extraction.video import Video, rgb
+from wsvad_jax.extraction.video import Video, to_rgb
 
 VIDEOS = (2, 2)
 
@@ -80,7 +80,7 @@ def test_videos_are_real_h264_and_features_come_from_them(base):
     extractor = Extractor(load(world / "clip"), frame="mean", resize="clip")
     for record in dataset.split("test"):
         video = Video(world / "videos" / f"{record.video}.mp4")
-        frames = [rgb(f[1] if isinstance(f, tuple) else f) for f in video.frames()]
+        frames = [to_rgb(f[1] if isinstance(f, tuple) else f) for f in video.frames()]
         assert frames[0].shape == (demo_world.HEIGHT, demo_world.WIDTH, 3)
         assert record.num_snippets == -(-len(frames) // 16)
         again = extractor(world / "videos" / f"{record.video}.mp4")

@@ -9,7 +9,7 @@ import pytest
 from films import write_video
 
 from wsvad_jax import prepare
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.datasets import custom, custom_videos
 from wsvad_jax.datasets.validation import validate
 from wsvad_jax.utils.errors import InputError
@@ -109,7 +109,7 @@ def test_what_is_not_read_is_remarked(own):
     assert "gone.npy: links to gone" in problems(own)
     with pytest.raises(InputError, match=r"gone\.npy: links to gone"):
         custom.load(own.path)
-    skipped = Problems(skip=True)
+    skipped = ErrorCollector(skip=True)
     assert len(custom.load(own.path, skipped).splits["train"].videos) == 4
     assert "gone.npy: links to gone" in str(skipped.errors[0])
 
@@ -239,6 +239,8 @@ def test_what_is_beside_the_videos_is_remarked(own, capsys):
     assert prepare.main([str(own.path), "--check"]) in (0, 2)
     assert "in no list, so not used: caf\\udce9" in capsys.readouterr().out
     assert "2 files not read: .crdownload (1), .rar (1)" in remarks(own)
-    skipped = Problems(skip=True)
-    custom_videos.update(own.path, own.path / "features", custom_videos.Way(), skipped)
+    skipped = ErrorCollector(skip=True)
+    custom_videos.update(
+        own.path, own.path / "features", custom_videos.ExtractionOptions(), skipped
+    )
     assert "2 files not read: " in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax import prepare
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.data.tfds_builder import open_dataset
 from wsvad_jax.datasets import public
 from wsvad_jax.utils.errors import InputError
@@ -66,7 +66,7 @@ class Release:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.link(made[T], target)
 
-    def load(self, problems: Problems | None = None, **options):
+    def load(self, problems: ErrorCollector | None = None, **options):
         return public.load(
             self.name, self.features, self.annotations, problems, **options
         )
@@ -146,7 +146,7 @@ def test_the_card_s_crop_stays_where_the_test_has_all(shared, tmp_path):
     ucf = Release(shared, "ucf", tmp_path / "ucf")
     ucf.lists = {split: rows[:2] + rows[-2:] for split, rows in ucf.lists.items()}
     ucf.write(lambda split, video, label: [f"{video}__{c}.npy" for c in range(10)])
-    found = ucf.load(Problems(skip=True))
+    found = ucf.load(ErrorCollector(skip=True))
     assert found.card.test_crop == 5 and found.remarks == []
     assert next(iter(found.splits["test"])).features.shape[0] == 10
 
@@ -247,7 +247,7 @@ def test_missing_and_corrupt_files_are_named_or_skipped(campus, tmp_path):
     (campus.features / f"{test}.npy").write_bytes(b"")
     with pytest.raises(InputError, match=f"the feature file {train}.npy is missing"):
         campus.load()
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     found = campus.load(problems)
     assert [len(s) for s in found.splits.values()] == [237, 198]
     assert len(problems.errors) == 2

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from test_public import Release, check_counts, one_file, rewrite
 
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.utils.errors import InputError
 
 
@@ -43,7 +43,7 @@ def test_two_files_of_one_video(campus, second):
     shutil.copy(campus.features / f"{video}.npy", other)
     with pytest.raises(InputError, match=f"are both features of video {video}"):
         campus.load()
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     assert len(campus.load(problems).splits["train"]) == 237
     assert other.name in str(problems.errors[0])
 

@@ -21,7 +21,7 @@ from untrained import write_model
 
 from wsvad_jax.detection import events, live
 from wsvad_jax.detection.detector import Detector
-from wsvad_jax.extraction.live_stream import Stream, StreamSnippet, StreamStatus
+from wsvad_jax.extraction.live_stream import SnippetStream, StreamSnippet, StreamStatus
 from wsvad_jax.utils.errors import InputError
 
 CLASSES = ("Normal", "Fire", "Fight")
@@ -168,7 +168,7 @@ def takes(stream, pause=0.0):
 
 def open_stream(source, **kwargs):
     picture = np.zeros((1, 1, 1, 3), np.uint8)
-    return Stream(
+    return SnippetStream(
         str(source), frame="first", stride=16, preprocess=lambda _: picture, **kwargs
     )
 

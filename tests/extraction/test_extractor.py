@@ -266,7 +266,7 @@ def test_a_snapshot_s_own_normalisation_and_filter_count(tmp_path, clip, folder)
     assert not np.allclose(found.features, plain.features, atol=0.02)
     # The released geometry stays, with the model's own normalisation.
     found = Extractor(snapshot, frame="first")(folder / "b.mp4")
-    pixels = (video.crop(video.rgb(frame), 32) / 255 - 0.5) / 0.5
+    pixels = (video.crop(video.to_rgb(frame), 32) / 255 - 0.5) / 0.5
     wanted = encode_image(snapshot.params, snapshot.vision, pixels)
     np.testing.assert_allclose(found.features[:, 0], wanted, rtol=2e-3, atol=2e-3)
     write_json(path, read_json(path) | {"do_resize": False})

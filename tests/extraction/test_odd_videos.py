@@ -10,7 +10,7 @@ from numbered import H264, as_read, copied, film, needs_ffmpeg, number, run
 from test_reader import pictures, plain  # noqa: F401 a fixture
 
 from wsvad_jax.datasets.validation import validate
-from wsvad_jax.extraction.video import Video, shown
+from wsvad_jax.extraction.video import Video, to_display_rgb
 
 pytestmark = needs_ffmpeg
 
@@ -45,7 +45,7 @@ def test_all_frames_have_the_pixel_aspect(tmp_path):
     path = copied(source, tmp_path / "a.mp4", "-aspect", "3:1")
     frames = list(itertools.islice(Video(path).frames(), 6))
     del frames[0]  # and what only that one noted
-    assert {shown(frame).shape for frame in frames} == {(64, 192, 3)}
+    assert {to_display_rgb(frame).shape for frame in frames} == {(64, 192, 3)}
 
 
 @pytest.mark.parametrize("ending", ["mp4", "ts"])

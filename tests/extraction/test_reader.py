@@ -23,9 +23,9 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.datasets.validation import validate
 from wsvad_jax.detection.report import key_frames
 from wsvad_jax.extraction import video
-from wsvad_jax.extraction.decoding.reader import Film, open_file
+from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
 from wsvad_jax.extraction.extractor import Extractor
-from wsvad_jax.extraction.live_stream import Stream
+from wsvad_jax.extraction.live_stream import SnippetStream
 from wsvad_jax.utils.errors import InputError
 
 pytestmark = needs_ffmpeg
@@ -69,8 +69,8 @@ def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marke
     (shown,) = pictures(path, [2.05])
     assert shown.shape == (64, 96, 3) and number(shown) == 20
     assert validate.announced(path)[0] == 40
-    with Stream(
-        str(path), frame="first", stride=40, preprocess=video.rgb, pace=0.0
+    with SnippetStream(
+        str(path), frame="first", stride=40, preprocess=video.to_rgb, pace=0.0
     ) as stream:
         assert stream.take(20.0).snippet.num_frames == 40
 
@@ -380,7 +380,7 @@ def test_odd_films_among_others_are_extracted(tmp_path, plain, clip, capsys):
 def test_the_reader_holds_its_rules_in_one_place(plain):
     """Frames, length and rate of the reader, which all programs use."""
     with open_file(plain) as container:
-        found = Film(container, plain)
+        found = VideoReader(container, plain)
         assert found.promised == 40 and found.codec == "h264"
         assert found.length == pytest.approx(4.0, abs=0.01)
         assert found.rate == 10 and found.remark == ""

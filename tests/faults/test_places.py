@@ -89,11 +89,13 @@ def test_a_video_that_vanishes_is_named_and_the_rest_is_made(tmp_path):
 
 def test_features_that_vanish_after_the_check(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((3, 4), np.float32))
-    video = feature_files.Video("a", (0,), (tmp_path / "a.npy",), feature_files.OWN)
-    (sized,) = feature_files.survey([video], feature_files.Problems())
+    video = feature_files.FeatureFiles(
+        "a", (0,), (tmp_path / "a.npy",), feature_files.OWN
+    )
+    (sized,) = feature_files.check_headers([video], feature_files.ErrorCollector())
     (tmp_path / "a.npy").unlink()
     with pytest.raises(InputError, match=r"a\.npy: the feature file is missing"):
-        list(feature_files.Records([sized], 16, feature_files.Problems()))
+        list(feature_files.Records([sized], 16, feature_files.ErrorCollector()))
 
 
 @pytest.mark.parametrize("date", [0, 4_102_444_800])  # 1970, 2100

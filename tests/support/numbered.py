@@ -104,10 +104,10 @@ def as_ffmpeg(path):
 
 def as_read(path):
     """Frames, times and the pass, as the package reads them."""
-    from wsvad_jax.extraction.video import Video, rgb
+    from wsvad_jax.extraction.video import Video, to_rgb
 
     video, frames, times = Video(path), [], []
     for frame in video.frames():
-        frames.append(rgb(frame))
+        frames.append(to_rgb(frame))
         times.append(video.seconds)
     return frames, np.array(times), video

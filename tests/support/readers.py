@@ -154,10 +154,10 @@ def _list_of(name: str) -> Callable[[pathlib.Path], None]:
 
 def _read_list_of(name: str) -> Read:
     def read(path):
-        from wsvad_jax.data.feature_files import Problems
+        from wsvad_jax.data.feature_files import ErrorCollector
         from wsvad_jax.datasets import public
 
-        public.read_lists(name, path.parent, Problems(skip=True))
+        public.read_lists(name, path.parent, ErrorCollector(skip=True))
 
     return read
 
@@ -178,7 +178,7 @@ def _read_video(path):
     from wsvad_jax.extraction import video
 
     def see(frame):
-        return video.crop(video.rgb(frame), 32)
+        return video.crop(video.to_rgb(frame), 32)
 
     for _ in video.snippets(video.Video(path), preprocess=see):
         pass

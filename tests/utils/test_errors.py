@@ -141,13 +141,13 @@ def test_a_packed_file_that_cannot_be_read_now_stays(tmp_path):
     def chunks():
         yield np.ones(shape, np.float16)
 
-    memmap_cache.mapped(dataset, "some", shape, chunks, split)
+    memmap_cache.open_or_build_memmap(dataset, "some", shape, chunks, split)
     (path,) = (dataset.path / "packed").glob("*/features.npy")
     settings = path.with_name("settings.json")
     text = settings.read_text()
     loop(settings)
     with pytest.raises(OSError, match="symbolic"):
-        memmap_cache.mapped(dataset, "some", shape, chunks, split)
+        memmap_cache.open_or_build_memmap(dataset, "some", shape, chunks, split)
     assert settings.is_symlink() and path.is_file()
     settings.unlink()
     settings.write_text(text)

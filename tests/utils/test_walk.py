@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from wsvad_jax.data.feature_files import npy_files
+from wsvad_jax.data.feature_files import find_npy_files
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.walk import Passed, files_below
 
@@ -39,7 +39,7 @@ def test_what_is_not_read_is_counted_by_its_ending(tmp_path):
 
 def test_hidden_features_are_passed_over(tmp_path):
     make(tmp_path, "a.npy", "._a.npy", "a.json", ".tmp/b.npy")
-    assert npy_files(tmp_path) == [tmp_path / "a.npy"]
+    assert find_npy_files(tmp_path) == [tmp_path / "a.npy"]
 
 
 def test_links_in_circles_end(tmp_path):

@@ -43,7 +43,7 @@ BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside feature
 
 
 @dataclasses.dataclass(frozen=True)
-class Video:
+class FeatureFiles:
     """A video's feature files and what is known about it before they are read."""
 
     video: str
@@ -57,7 +57,7 @@ class Video:
     segments: tuple[tuple[int, int, int], ...] = ()
 
 
-def npy_files(
+def find_npy_files(
     root: pathlib.Path, passed: Passed | None = None, *, every_name: bool = False
 ) -> list[pathlib.Path]:
     """Returns all `.npy` files under a folder, see `walk.files_below`."""
@@ -213,7 +213,7 @@ def _check_small(
         )
 
 
-class Problems:
+class ErrorCollector:
     """Takes errors of single videos: raises the first, or lists them all (`skip`)."""
 
     def __init__(self, skip: bool = False):
@@ -226,9 +226,12 @@ class Problems:
         self.errors.append(error)
 
 
-def survey(
-    videos: Sequence[Video], problems: Problems, *, width: int | None = None
-) -> list[Video]:
+def check_headers(
+    videos: Sequence[FeatureFiles],
+    problems: ErrorCollector,
+    *,
+    width: int | None = None,
+) -> list[FeatureFiles]:
     """Checks the headers of all files and fills in each video's sizes.
 
     Args:
@@ -236,7 +239,7 @@ def survey(
       problems: takes each bad video's error; with `skip` the video is left out.
       width: that features must have; None is the one that most have.
     """
-    read: list[tuple[Video, tuple[int, ...]]] = []
+    read: list[tuple[FeatureFiles, tuple[int, ...]]] = []
     with Progress("checking features", len(videos), unit="video") as progress:
         for video in videos:
             try:
@@ -259,12 +262,14 @@ def survey(
     return _alike(found, "width", "features {} wide", problems, width)
 
 
-def same_crops(videos: Sequence[Video], problems: Problems) -> list[Video]:
+def keep_usual_crops(
+    videos: Sequence[FeatureFiles], problems: ErrorCollector
+) -> list[FeatureFiles]:
     """Holds the videos of one split to one number of crops, the most frequent."""
     return _alike(videos, "num_crops", "features of {} crops", problems)
 
 
-def _shape(video: Video) -> tuple[int, ...]:
+def _shape(video: FeatureFiles) -> tuple[int, ...]:
     shapes = [shape_of(path) for path in video.paths]
     path, shape = video.paths[0], shapes[0]
     for other, found in zip(video.paths, shapes, strict=True):
@@ -276,13 +281,15 @@ def _shape(video: Video) -> tuple[int, ...]:
     return shape
 
 
-def _is_open(video: Video, shape: tuple[int, ...]) -> bool:
+def _is_open(video: FeatureFiles, shape: tuple[int, ...]) -> bool:
     """Whether a file's axes are yet to be told apart."""
     deep = len(shape) == 3 and len(video.paths) == 1 and all(shape)
     return deep and video.layout == OWN
 
 
-def _sized(video: Video, shape: tuple[int, ...], settled: str | InputError) -> Video:
+def _sized(
+    video: FeatureFiles, shape: tuple[int, ...], settled: str | InputError
+) -> FeatureFiles:
     path, layout = video.paths[0], video.layout
     if layout == OWN:
         if isinstance(settled, InputError):
@@ -309,12 +316,12 @@ def _sized(video: Video, shape: tuple[int, ...], settled: str | InputError) -> V
 
 
 def _alike(
-    videos: Sequence[Video],
+    videos: Sequence[FeatureFiles],
     key: str,
     text: str,
-    problems: Problems,
+    problems: ErrorCollector,
     wanted: int | None = None,
-) -> list[Video]:
+) -> list[FeatureFiles]:
     counts = Counter(getattr(v, key) for v in videos)
     usual = wanted or max(counts, key=counts.__getitem__, default=0)
     good = []
@@ -338,9 +345,9 @@ class Records:
 
     def __init__(
         self,
-        videos: Iterable[Video],
+        videos: Iterable[FeatureFiles],
         stride: int,
-        problems: Problems,
+        problems: ErrorCollector,
     ):
         self.videos, self.stride, self.problems = list(videos), stride, problems
         self.remarks: list[str] = []  # what reading the features shows
@@ -359,7 +366,7 @@ class Records:
             yield Record(video.video, features, video.label, frames, video.segments)
 
 
-def _features(video: Video, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
+def _features(video: FeatureFiles, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
     if video.layout == "TD":
         return np.stack([read(path, remarks) for path in video.paths])
     features = read(video.paths[0], remarks)

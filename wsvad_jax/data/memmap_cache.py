@@ -27,7 +27,7 @@ FORMAT = 2  # version of the files; files of another version are built again
 CHUNK = 16 << 20  # bytes that are hashed at a time
 
 
-def mapped(
+def open_or_build_memmap(
     dataset: Dataset,
     name: str,
     shape: tuple[int, ...],

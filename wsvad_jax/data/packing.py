@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int32, Num
 
 from wsvad_jax.data.dataset import Dataset, Split
-from wsvad_jax.data.memmap_cache import mapped
+from wsvad_jax.data.memmap_cache import open_or_build_memmap
 from wsvad_jax.utils.errors import InputError
 
 
@@ -52,7 +52,9 @@ def resample(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "N {
     return (sums / counts[:, None]).astype(features.dtype)
 
 
-def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Packed:
+def pack_split(
+    dataset: Dataset, split: str, T: int, *, samples: str = "crops"
+) -> Packed:
     """Returns a split resampled to T snippets, memory-mapped.
 
     Args:
@@ -81,7 +83,9 @@ def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Pac
         for record in records:
             yield resample(record.features, T).reshape(-1, *shape[1:])
 
-    features = mapped(dataset, f"{split}-{samples}-{T}", shape, chunks, records)
+    features = open_or_build_memmap(
+        dataset, f"{split}-{samples}-{T}", shape, chunks, records
+    )
 
     # Crops of a video share its length and label.
     snippets = np.array([e.num_snippets for e in entries], np.int32)
@@ -96,7 +100,9 @@ def pack(dataset: Dataset, split: str, T: int, *, samples: str = "crops") -> Pac
     )
 
 
-def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Windows:
+def pack_windows(
+    dataset: Dataset, split: str, T: int, crop: int | None = None
+) -> Windows:
     """Returns a split cut into consecutive windows of T snippets, memory-mapped.
 
     The last window of a video is zero-padded.
@@ -127,10 +133,10 @@ def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Wi
     def chunks() -> Iterator[np.ndarray]:
         for record in records:
             chosen = slice(None) if crop is None else slice(crop, crop + 1)
-            yield cut(record.features[chosen], T)
+            yield split_windows(record.features[chosen], T)
 
     name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
-    features = mapped(dataset, name, shape, chunks, records)
+    features = open_or_build_memmap(dataset, name, shape, chunks, records)
     # Place of each window in its video: the last one holds the remaining snippets.
     position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
     length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
@@ -138,7 +144,9 @@ def windows(dataset: Dataset, split: str, T: int, crop: int | None = None) -> Wi
     return Windows(features, video, length, [e.video for e in entries], snippets)
 
 
-def cut(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "W N {T} D"]:
+def split_windows(
+    features: Num[np.ndarray, "N n D"], T: int
+) -> Num[np.ndarray, "W N {T} D"]:
     """Cuts a video into ceil(n / T) windows, the last one zero-padded."""
     N, n, D = features.shape
     W = -(-n // T)

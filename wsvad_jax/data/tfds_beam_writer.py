@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 
 from wsvad_jax.data import tfds_builder
-from wsvad_jax.data.feature_files import Problems, Records, Video
+from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles, Records
 from wsvad_jax.utils import beam as archive_beam
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
@@ -33,7 +33,7 @@ class Shard:
 
     split: str
     index: int
-    videos: tuple[Video, ...]
+    videos: tuple[FeatureFiles, ...]
     stride: int
 
     @property
@@ -100,7 +100,7 @@ class Write(beam.DoFn):
     def process(self, shard: Shard) -> Iterator[str]:
         from array_record.python import array_record_module
 
-        problems, rows, size = Problems(skip=True), [], 0
+        problems, rows, size = ErrorCollector(skip=True), [], 0
 
         path = pathlib.Path(self.folder, shard.part)
         # A runner may process a shard twice; each file appears whole.

@@ -25,7 +25,7 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import building_dir
 from wsvad_jax.utils.progress import Progress
 
-__all__ = ["About", "Dataset", "Entry", "open_dataset", "write_dataset"]
+__all__ = ["Dataset", "DatasetInfo", "Entry", "open_dataset", "write_dataset"]
 
 SHARD_RECORDS = 128
 LONGEST_NAME = 100  # of a dataset: it is part of its files' names
@@ -36,7 +36,7 @@ Writer = Callable[[Any, Mapping[str, Any], "Checker"], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class About:
+class DatasetInfo:
     """What TFDS's metadata says of a dataset beside its features."""
 
     description: str = "Snippet features of untrimmed videos with video-level labels."
@@ -51,7 +51,7 @@ def write_dataset(
     protocol: FeatureProtocol,
     splits: Mapping[str, Iterable[Record]],
     data_dir: str | os.PathLike,
-    about: About | None = None,
+    about: DatasetInfo | None = None,
     source: str = "",
     write: "Writer | None" = None,
 ) -> pathlib.Path:
@@ -79,7 +79,7 @@ def write_dataset(
     with building_dir(data_dir) as temporary:
         own: dict[str, Any] = {"card": card.to_json(), "source": source}
         own["protocol"] = dataclasses.asdict(protocol)
-        builder = builder_class()(name, own, splits, about or About(), temporary)
+        builder = builder_class()(name, own, splits, about or DatasetInfo(), temporary)
         folder = pathlib.Path(builder.data_dir)
         folder.mkdir(parents=True)
         checker = Checker(card)

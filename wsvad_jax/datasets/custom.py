@@ -25,15 +25,15 @@ from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Index, crop_files, parts_of
 from wsvad_jax.data.feature_files import (
     OWN,
-    Problems,
+    ErrorCollector,
+    FeatureFiles,
     Records,
-    Video,
-    npy_files,
-    same_crops,
-    survey,
+    check_headers,
+    find_npy_files,
+    keep_usual_crops,
 )
 from wsvad_jax.data.records import FeatureProtocol
-from wsvad_jax.data.tfds_builder import About
+from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import Hints, plain
 from wsvad_jax.datasets.custom_ground_truth import read_truth, with_truth
 from wsvad_jax.datasets.missing_files import VIDEOS, beside, passed_over
@@ -62,12 +62,12 @@ class Collection:
     protocol: FeatureProtocol
     splits: Mapping[str, Records]
     remarks: Sequence[str] = ()
-    about: About = dataclasses.field(default_factory=About)
+    about: DatasetInfo = dataclasses.field(default_factory=DatasetInfo)
 
 
 def load(
     folder: str | os.PathLike,
-    problems: Problems | None = None,
+    problems: ErrorCollector | None = None,
     *,
     features: str | os.PathLike | None = None,
     slack: int = 0,
@@ -87,7 +87,7 @@ def load(
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
-    problems = problems or Problems()
+    problems = problems or ErrorCollector()
     named, (protocol, clip) = read_lists(folder), read_protocol(root / "protocol.json")
     card = card_of(folder, root, named["train"], protocol, clip)
     lists = without_doubles(named, problems)
@@ -96,14 +96,14 @@ def load(
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
         videos[split] = _videos(rows, card, index, root, problems)
-    sized = survey([v for split in SPLITS for v in videos[split]], problems)
+    sized = check_headers([v for split in SPLITS for v in videos[split]], problems)
     sized = of_stated_crops(root / "protocol.json", sized, problems)
     sized, said, made = with_sidecars(sized, card, problems, protocol)
     remarks += said
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
-        videos[split] = same_crops(kept, problems)
+        videos[split] = keep_usual_crops(kept, problems)
     _check_sides(folder, videos["train"])
     check_crop(folder, card, videos["test"])
     if (folder / TRUTH).exists():
@@ -133,11 +133,11 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
 
 
 def with_sidecars(
-    videos: Sequence[Video],
+    videos: Sequence[FeatureFiles],
     card: Card,
-    problems: Problems,
+    problems: ErrorCollector,
     protocol: FeatureProtocol | None = None,
-) -> tuple[list[Video], list[str], FeatureProtocol]:
+) -> tuple[list[FeatureFiles], list[str], FeatureProtocol]:
     """Gives videos their exact length where a sidecar has it.
 
     Returns also remarks, and how the features were made: what the folder says
@@ -177,7 +177,7 @@ def with_sidecars(
 
 
 def _check_sidecar(
-    side: sidecar.Sidecar, path: pathlib.Path, video: Video, card: Card
+    side: sidecar.Sidecar, path: pathlib.Path, video: FeatureFiles, card: Card
 ) -> None:
     if side.stride != card.stride:
         raise InputError(
@@ -220,8 +220,8 @@ def made_by(made: Any) -> str:
 
 
 def of_stated_crops(
-    path: pathlib.Path, videos: Sequence[Video], problems: Problems
-) -> list[Video]:
+    path: pathlib.Path, videos: Sequence[FeatureFiles], problems: ErrorCollector
+) -> list[FeatureFiles]:
     """Returns the videos that hold the number of crops that protocol.json states."""
     value = files.read_json(path) if path.exists() else {}
     good = []
@@ -274,7 +274,7 @@ def _found(
     folder: pathlib.Path,
     root: pathlib.Path,
     lists: Mapping[str, Sequence[Row]],
-    problems: Problems,
+    problems: ErrorCollector,
 ) -> tuple[Index, list[str]]:
     """Returns the feature files by name, and remarks about what else is there."""
     _check_place(folder, root)
@@ -323,7 +323,7 @@ def feature_files(
       passed: takes what is not read.
     """
     index = Index(root, listed)
-    for path in npy_files(root, passed or Passed(), every_name=True):
+    for path in find_npy_files(root, passed or Passed(), every_name=True):
         name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
         video, crop = parts_of(name) or (name, None)
@@ -338,9 +338,9 @@ def _videos(
     card: Card,
     index: Index,
     root: pathlib.Path,
-    problems: Problems,
-) -> list[Video]:
-    videos: dict[str, Video] = {}
+    problems: ErrorCollector,
+) -> list[FeatureFiles]:
+    videos: dict[str, FeatureFiles] = {}
     hints = Hints(index, (VIDEOS, root.name))
     for row in rows:
         try:
@@ -349,11 +349,11 @@ def _videos(
         except InputError as e:
             problems(hints.add(e, row.video))
             continue
-        videos.setdefault(row.video, Video(row.video, label, paths, OWN))
+        videos.setdefault(row.video, FeatureFiles(row.video, label, paths, OWN))
     return list(videos.values())
 
 
-def _check_sides(folder: pathlib.Path, train: Sequence[Video]) -> None:
+def _check_sides(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> None:
     for kind, count in (
         ("normal", sum(v.label == (0,) for v in train)),
         ("abnormal", sum(v.label != (0,) for v in train)),
@@ -365,7 +365,7 @@ def _check_sides(folder: pathlib.Path, train: Sequence[Video]) -> None:
             )
 
 
-def check_crop(folder: pathlib.Path, card: Card, test: Sequence[Video]) -> None:
+def check_crop(folder: pathlib.Path, card: Card, test: Sequence[FeatureFiles]) -> None:
     """Raises InputError where test videos lack the crop that the card tests."""
     if test and card.test_crop >= test[0].num_crops:
         raise InputError(

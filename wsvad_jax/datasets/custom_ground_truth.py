@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.feature_files import Problems, Video
+from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.video_names import Hints, spelt
 from wsvad_jax.datasets import ground_truth, time_units
 from wsvad_jax.datasets.missing_files import VIDEOS
@@ -33,16 +33,16 @@ def read_truth(path: pathlib.Path) -> dict[str, ground_truth.Truth]:
 
 
 def with_truth(
-    videos: Sequence[Video],
+    videos: Sequence[FeatureFiles],
     rows: Sequence[Row],
     truth: Mapping[str, ground_truth.Truth],
     card: Card,
-    problems: Problems,
+    problems: ErrorCollector,
     *,
     slack: int = 0,
     strict: bool = True,
     clocks: Mapping[str, Clock] | None = None,
-) -> tuple[list[Video], list[str]]:
+) -> tuple[list[FeatureFiles], list[str]]:
     """Gives test videos their events and returns remarks; see `annotations.settle`.
 
     Truth of a video that `rows`, the test list, lacks is a problem. Times of videos
@@ -81,7 +81,9 @@ def with_truth(
 
 
 def _check_listed(
-    rows: Sequence[Row], truth: Mapping[str, ground_truth.Truth], problems: Problems
+    rows: Sequence[Row],
+    truth: Mapping[str, ground_truth.Truth],
+    problems: ErrorCollector,
 ) -> None:
     listed = {row.video for row in rows}
     hints = Hints(listed, (VIDEOS,))
@@ -91,7 +93,7 @@ def _check_listed(
             problems(hints.add(InputError(f"{text}name or add it to the list"), name))
 
 
-def _same_label(truth: ground_truth.Truth, video: Video, card: Card) -> None:
+def _same_label(truth: ground_truth.Truth, video: FeatureFiles, card: Card) -> None:
     names = {card.class_names[c] for c in video.label}
     if names != {spelt(part) for part in (truth.label or "").split("+")}:
         raise InputError(

@@ -15,7 +15,7 @@ from typing import Any
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import Missing, crop_files, other_format
-from wsvad_jax.data.feature_files import Problems, shape_of
+from wsvad_jax.data.feature_files import ErrorCollector, shape_of
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index
 from wsvad_jax.datasets import custom as folders
@@ -29,7 +29,7 @@ PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class ExtractionOptions:
     """How features are to be made; None is as the others were, else the default."""
 
     clip: str | None = None  # hub name or snapshot folder
@@ -38,7 +38,7 @@ class Way:
     resize: str | None = None
 
     @property
-    def told(self) -> bool:
+    def is_set(self) -> bool:
         return any(v is not None for v in dataclasses.astuple(self))
 
 
@@ -133,7 +133,10 @@ def _compare(result: Plan, video: str, npy: Sequence[pathlib.Path]) -> None:
 
 
 def update(
-    folder: pathlib.Path, root: pathlib.Path, way: Way, problems: Problems
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    way: ExtractionOptions,
+    problems: ErrorCollector,
 ) -> set[str]:
     """Extracts features of the videos that have none, or those of another video.
 
@@ -151,7 +154,7 @@ def update(
     """
     videos = folder / folders.VIDEOS
     if not videos.is_dir():
-        if way.told:
+        if way.is_set:
             raise InputError(
                 f"{beside(folder, root) or f'{videos}: no such folder'}; --clip, --crops, "
                 "--frame and --resize extract features from the videos there"
@@ -164,18 +167,18 @@ def update(
         problems(lost(folder, root, rows[video], found.hints))
     for error in found.double.values():
         problems(error)
-    if found.sources and (way.told or found.missing or found.changed):
+    if found.sources and (way.is_set or found.missing or found.changed):
         card = _check_lists(folder, root, problems.skip)
         _extract(folder, root, found, card, way, problems)
         found = plan(folder, root, rows)
-    elif way.told:
+    elif way.is_set:
         raise InputError(
             f"{videos}: none of the {len(rows)} videos in the lists is there"
         )
     return {*found.lost, *found.double, *found.missing, *found.changed}
 
 
-def say(found: Plan, problems: Problems) -> None:
+def say(found: Plan, problems: ErrorCollector) -> None:
     """Says what was passed over: problems where listed videos may be in it."""
     if str(found.passed):
         print(found.passed, file=sys.stderr)
@@ -206,7 +209,7 @@ def lost(
 
 def _check_lists(folder: pathlib.Path, root: pathlib.Path, skip: bool) -> Card | None:
     """Finds what would stop later, before hours of extraction; returns the card."""
-    problems, path = Problems(skip), folder / "card.json"
+    problems, path = ErrorCollector(skip), folder / "card.json"
     lists = without_doubles(read_lists(folder), problems)
     protocol, clip = folders.read_protocol(root / "protocol.json")
     known = folders.card_of(folder, root, lists["train"], protocol, clip)
@@ -226,8 +229,8 @@ def _extract(
     root: pathlib.Path,
     found: Plan,
     card: Card | None,
-    way: Way,
-    problems: Problems,
+    way: ExtractionOptions,
+    problems: ErrorCollector,
 ) -> None:
     from wsvad_jax.extraction.extract_files import extract_files
 
@@ -262,7 +265,7 @@ def _extractor(
     folder: pathlib.Path,
     found: Plan,
     card: Card | None,
-    way: Way,
+    way: ExtractionOptions,
     before: str,
 ) -> tuple[Any, str]:
     """Returns the extractor, and the snapshot's name as training finds it."""

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Container, Mapping, Sequence
 
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.data.video_names import EXTENSIONS
 from wsvad_jax.datasets.split_lists import Row
 from wsvad_jax.utils.walk import Passed, files_below
@@ -15,7 +15,7 @@ def passed_over(
     passed: Passed,
     lists: Mapping[str, Sequence[Row]],
     index: Container[str],
-    problems: Problems,
+    problems: ErrorCollector,
 ) -> list[str]:
     """Returns remarks; what can't be read is a problem if videos are missing.
 

@@ -21,15 +21,15 @@ from wsvad_jax.data import axes, cards
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import (
     OWN,
-    Problems,
+    ErrorCollector,
+    FeatureFiles,
     Records,
-    Video,
-    npy_files,
-    same_crops,
-    survey,
+    check_headers,
+    find_npy_files,
+    keep_usual_crops,
 )
 from wsvad_jax.data.records import FeatureProtocol
-from wsvad_jax.data.tfds_builder import About
+from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import plain
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.custom import Collection
@@ -61,14 +61,14 @@ class Public:
     lists: Mapping[str, Sequence[str]]
     truth: Sequence[str]
     read_truth: Callable[[pathlib.Path, Sequence[str]], dict[str, Truth]]
-    about: About
+    about: DatasetInfo
 
 
 def load(
     name: str,
     features: str | os.PathLike,
     annotations_dir: str | os.PathLike,
-    problems: Problems | None = None,
+    problems: ErrorCollector | None = None,
     *,
     slack: int = 0,
 ) -> Collection:
@@ -84,7 +84,7 @@ def load(
     Raises:
       InputError: a file that is missing or is not what it should be.
     """
-    public, problems = PUBLIC[name], problems or Problems()
+    public, problems = PUBLIC[name], problems or ErrorCollector()
     root, folder = pathlib.Path(features), pathlib.Path(annotations_dir)
     for path, flag in ((root, "--features"), (folder, "--annotations")):
         if not path.is_dir():
@@ -97,13 +97,13 @@ def load(
         videos[split] = _videos(rows, card, found, crops, root, problems)
         if split == "test":
             card, remarks = _tested(card, crops)
-    sized = survey([v for rows in videos.values() for v in rows], problems)
+    sized = check_headers([v for rows in videos.values() for v in rows], problems)
     if not sized:
         raise InputError(f"{root}: no features of the videos listed in {folder}")
     by_name = {v.video: v for v in sized}
     for split, rows in videos.items():
         kept = [by_name[v.video] for v in rows if v.video in by_name]
-        videos[split] = same_crops(kept, problems)
+        videos[split] = keep_usual_crops(kept, problems)
     path = _first(folder, public.truth)
     truth = public.read_truth(path, [row.video for row in lists["test"]])
     videos["test"], said = with_truth(
@@ -117,7 +117,7 @@ def load(
 
 
 def read_lists(
-    name: str, folder: pathlib.Path, problems: Problems
+    name: str, folder: pathlib.Path, problems: ErrorCollector
 ) -> dict[str, list[Row]]:
     """Reads the lists of a public dataset and holds them to its counts.
 
@@ -202,7 +202,7 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
 def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
     found = Found()
-    for path in npy_files(root, passed):
+    for path in find_npy_files(root, passed):
         base, crop = plain(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
@@ -213,7 +213,7 @@ def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
 
 
 def _searched(
-    root: pathlib.Path, lists: Mapping[str, Sequence[Row]], problems: Problems
+    root: pathlib.Path, lists: Mapping[str, Sequence[Row]], problems: ErrorCollector
 ) -> tuple[Found, list[str]]:
     """Returns the feature files, and remarks about what else is under `root`."""
     passed = Passed()
@@ -252,8 +252,8 @@ def _videos(
     found: Found,
     crops: Sequence[int | None],
     root: pathlib.Path,
-    problems: Problems,
-) -> list[Video]:
+    problems: ErrorCollector,
+) -> list[FeatureFiles]:
     videos = []
     for row in rows:
         files = found.get(row.video, {})
@@ -288,7 +288,7 @@ def _videos(
             continue
         paths = tuple(files[c] for c in crops)
         layout = OWN if len(paths) == 1 else "TD"
-        videos.append(Video(row.video, label_of(row, card), paths, layout))
+        videos.append(FeatureFiles(row.video, label_of(row, card), paths, layout))
     return videos
 
 
@@ -331,7 +331,7 @@ PUBLIC = {
             "Temporal_Anomaly_Annotation.txt",
         ),
         lambda path, videos: ground_truth.read_ucf(path),
-        About(
+        DatasetInfo(
             "UCF-Crime: 1900 untrimmed surveillance videos, 13 kinds of anomaly; "
             "video labels for training, frame truth for the 290 test videos.",
             "https://www.crcv.ucf.edu/projects/real-world/",
@@ -355,7 +355,7 @@ PUBLIC = {
             "annotations.txt",
         ),
         lambda path, videos: ground_truth.read_xd(path),
-        About(
+        DatasetInfo(
             "XD-Violence: 4754 untrimmed videos from films and the web, 6 kinds of "
             "violence, several a video; frame truth for the 800 test videos.",
             "https://roc-ng.github.io/XD-Violence/",
@@ -375,7 +375,7 @@ PUBLIC = {
         },
         ("shanghaitech_test_segments.json", "test_frame_mask"),
         _read_shanghaitech,
-        About(
+        DatasetInfo(
             "ShanghaiTech Campus in the weakly supervised split of Zhong et al. "
             "(CVPR 2019): 437 videos of 13 cameras, normal or not.",
             "https://svip-lab.github.io/dataset/campus_dataset.html",

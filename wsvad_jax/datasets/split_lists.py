@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.data.video_names import EXTENSIONS, plain, spelt, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.utils.errors import InputError
@@ -133,7 +133,7 @@ def entry_id(name: str) -> str:
 
 
 def without_doubles(
-    lists: Mapping[str, Sequence[Row]], problems: Problems
+    lists: Mapping[str, Sequence[Row]], problems: ErrorCollector
 ) -> dict[str, list[Row]]:
     """Reports videos that are named twice, in one list or in both; the first stays."""
     seen: dict[str, str] = {}

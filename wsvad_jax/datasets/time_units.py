@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.data import sidecar
-from wsvad_jax.data.feature_files import Video
+from wsvad_jax.data.feature_files import FeatureFiles
 from wsvad_jax.datasets.ground_truth import Truth
 from wsvad_jax.utils.errors import InputError
 
@@ -41,7 +41,7 @@ class Clock:
     num_frames: int
 
 
-def clock_of(video: Video) -> Clock | None:
+def clock_of(video: FeatureFiles) -> Clock | None:
     """Returns the times in the sidecar of a video's features; None without one."""
     path = sidecar.sidecar_path(video.paths[0]) if video.paths else None
     if path is None or not os.path.isfile(path):
@@ -51,7 +51,7 @@ def clock_of(video: Video) -> Clock | None:
 
 
 def clocks_of(
-    videos: Sequence[Video],
+    videos: Sequence[FeatureFiles],
     truth: Mapping[str, Truth],
     stride: int,
     known: Mapping[str, Clock],

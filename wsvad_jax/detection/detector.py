@@ -165,16 +165,16 @@ class Detector:
         return found
 
     def _as_they_come(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        from wsvad_jax.data.packing import cut
+        from wsvad_jax.data.packing import split_windows
         from wsvad_jax.evaluation.scorer import bucket_lengths
 
         N, n, _ = x.shape
         if self.mode == "windows":
             crop = self.card.test_crop if self.card.test_crop < N else 0
-            windows = cut(x[crop : crop + 1], self.T)
+            windows = split_windows(x[crop : crop + 1], self.T)
         else:
             L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
-            windows = cut(x, L)
+            windows = split_windows(x, L)
         W, L = len(windows), windows.shape[2]
         length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
         valid = np.arange(L) < length[:, None]

@@ -105,7 +105,7 @@ def _file(path: pathlib.Path, passed: Passed) -> list[VideoInput]:
 
 
 def _folder(folder: pathlib.Path, passed: Passed) -> list[VideoInput]:
-    from wsvad_jax.data.feature_files import npy_files
+    from wsvad_jax.data.feature_files import find_npy_files
     from wsvad_jax.extraction.video_files import find_videos, name_videos
 
     noted, videos, features = Passed(), [], []
@@ -113,7 +113,7 @@ def _folder(folder: pathlib.Path, passed: Passed) -> list[VideoInput]:
         videos = find_videos([folder], noted)
     except InputError:
         noted = Passed()
-        if not (features := npy_files(folder, noted)):
+        if not (features := find_npy_files(folder, noted)):
             raise
     passed.unread += noted.unread
     passed.errors += noted.errors

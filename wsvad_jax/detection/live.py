@@ -32,7 +32,12 @@ import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from wsvad_jax.detection import events
-from wsvad_jax.extraction.live_stream import PAUSES, Stream, StreamSnippet, StreamStatus
+from wsvad_jax.extraction.live_stream import (
+    PAUSES,
+    SnippetStream,
+    StreamSnippet,
+    StreamStatus,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -308,7 +313,7 @@ def run(
     live = Live(detector, **rules)
     encoding = getattr(out or sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().startswith("utf")
-    with Stream(
+    with SnippetStream(
         source,
         frame=live.encoder.frame,
         stride=live.encoder.stride,
@@ -324,7 +329,7 @@ def run(
 
 
 def _lines(
-    live: Live, stream: Stream, stop: threading.Event
+    live: Live, stream: SnippetStream, stop: threading.Event
 ) -> Iterator[dict[str, Any]]:
     yield live.start(stream.source)
     ended = "stopped"

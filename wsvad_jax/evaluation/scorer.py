@@ -185,7 +185,7 @@ def score_split(
 def _score_windows(experiment, scorer, params, batch_stats, name):
     from wsvad_jax.data import packing
 
-    windows = packing.windows(
+    windows = packing.pack_windows(
         experiment.dataset, name, experiment.T, experiment.dataset.card.test_crop
     )
 

@@ -33,7 +33,7 @@ from apache_beam.utils.shared import Shared
 
 from wsvad_jax.data import sidecar
 from wsvad_jax.extraction import extract_files
-from wsvad_jax.extraction.extract_files import Summary, Target
+from wsvad_jax.extraction.extract_files import FeatureFolder, Summary
 from wsvad_jax.utils import files
 from wsvad_jax.utils.beam import run_pipeline
 from wsvad_jax.utils.errors import InputError
@@ -124,7 +124,7 @@ class Extract(beam.DoFn):
         """Acquires the process's model, which the first thread loads."""
         job = self.job
         self.extractor = self.shared.acquire(self._load)
-        self.target = Target(job.output, self.extractor, job.layout, job.clip)
+        self.target = FeatureFolder(job.output, self.extractor, job.layout, job.clip)
         self.target.claim(())
 
     def _load(self) -> Any:

@@ -15,7 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from wsvad_jax.extraction.extractor import Extractor
-from wsvad_jax.extraction.feature_folder import LAYOUTS, PROTOCOL, Target, make_folder
+from wsvad_jax.extraction.feature_folder import (
+    LAYOUTS,
+    PROTOCOL,
+    FeatureFolder,
+    make_folder,
+)
 from wsvad_jax.extraction.video_files import SUFFIXES, Paths, find_videos, name_videos
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.progress import Progress
@@ -24,7 +29,7 @@ __all__ = [
     "LAYOUTS",
     "PROTOCOL",
     "SUFFIXES",
-    "Target",
+    "FeatureFolder",
     "extract_files",
     "find_videos",
     "make_folder",
@@ -94,7 +99,7 @@ def extract_files(
     roots = (
         [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
     )
-    target, summary = Target(output, extractor, layout, clip), Summary()
+    target, summary = FeatureFolder(output, extractor, layout, clip), Summary()
     named = target.fitting(name_videos(videos, roots), summary.failed)
     target.claim(named)
     part = choose(named, shard)
@@ -129,7 +134,7 @@ def choose(
 
 def extract_missing(
     left: Mapping[str, pathlib.Path],
-    target: "Target",
+    target: "FeatureFolder",
     extractor: Extractor,
     summary: Summary,
     tick: Callable[[int], None] = lambda videos: None,

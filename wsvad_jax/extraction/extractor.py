@@ -130,7 +130,7 @@ class Extractor:
     def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
         """Returns the pictures of an `av.VideoFrame` that the tower gets."""
         # The released geometry ignores aspects, those of pixels too.
-        turned = videos.shown if self.resize == "clip" else videos.rgb
+        turned = videos.to_display_rgb if self.resize == "clip" else videos.to_rgb
         return videos.crop(
             turned(frame),
             self.config.image_size,

@@ -25,7 +25,7 @@ LAYOUTS = ("one", "crops")
 PROTOCOL = "protocol.json"
 
 
-class Target:
+class FeatureFolder:
     """A folder of features that are all made in one way."""
 
     def __init__(

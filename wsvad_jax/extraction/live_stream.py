@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.decoding.reader import Film, any_tags
+from wsvad_jax.extraction.decoding.reader import VideoReader, any_tags
 from wsvad_jax.utils.errors import InputError
 
 PATIENCE = 10.0  # seconds that a network source may be silent
@@ -119,7 +119,7 @@ class LiveVideo(videos.Video):
         self.size = max(container.size, 0) if self.kind == "network" else 0
         return container
 
-    def _close(self, film: Film) -> None:
+    def _close(self, film: VideoReader) -> None:
         # The length that a live source states, if any, is not that of this pass.
         if not self.num_frames and not self.stopped.is_set():
             reason = f" ({self.damage})" if self.damage else ""
@@ -146,7 +146,7 @@ def kind_of(source: str) -> str:
     return "camera" if stat.S_ISCHR(mode) else "file"
 
 
-class Stream:
+class SnippetStream:
     """Snippets of a source, decoded by a thread; use with `with`."""
 
     def __init__(
@@ -186,7 +186,7 @@ class Stream:
         self.dropped = self.stopped = 0
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Stream":  # noqa: PYI034 (beartype refuses Self here)
+    def __enter__(self) -> "SnippetStream":  # noqa: PYI034 (beartype refuses Self here)
         self.thread.start()
         return self
 

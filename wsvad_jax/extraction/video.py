@@ -28,12 +28,13 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.extraction.decoding.picture import rgb, shown
-from wsvad_jax.extraction.decoding.reader import Film, no_frame, open_file
+from wsvad_jax.extraction.decoding.picture import to_display_rgb, to_rgb
+from wsvad_jax.extraction.decoding.reader import VideoReader, no_frame, open_file
 from wsvad_jax.utils.errors import InputError
 
 __all__ = ["CROPS", "FRAMES", "RESIZES", "Snippet", "Video", "check_crops", "check_cut",
-           "crop", "resize_bilinear", "rgb", "shown", "snippets"]  # fmt: skip
+           "crop", "resize_bilinear", "snippets",
+           "to_display_rgb", "to_rgb"]  # fmt: skip
 
 CROPS = (1, 5, 10)
 FRAMES = ("first", "middle", "mean")
@@ -67,7 +68,7 @@ class Video:
           InputError: no file, not a video, no video stream, or not one frame.
         """
         with self._open() as container:
-            film = Film(container, self._name)
+            film = VideoReader(container, self._name)
             self.announced, self.fps = film.stream.frames, film.rate
             self.remark = film.remark
             for frame in film.frames():
@@ -85,7 +86,7 @@ class Video:
     def _open(self) -> Any:
         return open_file(self.path)
 
-    def _close(self, film: Film) -> None:
+    def _close(self, film: VideoReader) -> None:
         if not self.num_frames:
             raise no_frame(self.path, self.damage)
         self.damage = film.lack or self.damage
@@ -116,13 +117,13 @@ def snippets(
         `middle` (number n // 2 of n), or all of them for `mean` (of their features).
       stride: frames per snippet.
       preprocess: turns a chosen `av.VideoFrame` into the picture that is kept, at once, so
-        that no more full frames are held than it takes; None is `shown`.
+        that no more full frames are held than it takes; None is `to_display_rgb`.
 
     Raises:
       InputError: unknown `frame`, a stride below 1, or as `Video.frames`.
     """
     check_cut(frame, stride)
-    preprocess = preprocess or shown
+    preprocess = preprocess or to_display_rgb
     held, first, number, count = [], 0.0, 0, 0
     for decoded in video.frames():
         if count == 0:

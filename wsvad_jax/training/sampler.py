@@ -222,7 +222,7 @@ def _from(step: int) -> Iterator[int]:
 
 def open_feed(experiment: "Experiment") -> Feed:
     """Opens the training samples; under `clean`, those that are not held out."""
-    packed = packing.pack(
+    packed = packing.pack_split(
         experiment.dataset,
         "train",
         experiment.T,

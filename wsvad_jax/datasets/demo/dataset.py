@@ -270,14 +270,14 @@ def calibrated(
 
 def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
     """One picture per second of the first normal videos, cropped to a square."""
-    from wsvad_jax.extraction.video import Video, rgb
+    from wsvad_jax.extraction.video import Video, to_rgb
 
     # Normal videos alone: anomalies stay outside of the normalised range.
     normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
     side = (WIDTH - HEIGHT) // 2
     return np.stack(
         [
-            rgb(frame)[:, side : side + HEIGHT]
+            to_rgb(frame)[:, side : side + HEIGHT]
             for plan in normal
             for i, frame in enumerate(Video(directory / _video(plan)).frames())
             if i % FPS == FPS // 2

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.feature_files import Problems
+from wsvad_jax.data.feature_files import ErrorCollector
 from wsvad_jax.datasets.custom import MODEL
 from wsvad_jax.datasets.split_lists import SPLITS, Row
 from wsvad_jax.utils import flags
@@ -55,7 +55,7 @@ class Findings:
     def remark(self, kind: str, text: object) -> None:
         self.remarks.setdefault(kind, []).append(self._short(text))
 
-    def take(self, kind: str, problems: Problems) -> None:
+    def take(self, kind: str, problems: ErrorCollector) -> None:
         for error in problems.errors:
             self.problem(kind, error)
         problems.errors.clear()

@@ -16,7 +16,7 @@ import numpy as np
 
 from wsvad_jax.data import feature_files
 from wsvad_jax.data.crops import Index, crop_files, video_of
-from wsvad_jax.data.feature_files import Problems, Video
+from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.datasets import custom as folders
 from wsvad_jax.datasets import custom_videos, time_units
@@ -33,7 +33,7 @@ from wsvad_jax.datasets.validation.report import Findings, Item, counted, some
 from wsvad_jax.extraction.decoding.reader import (
     LOOK,
     SLACK,
-    Film,
+    VideoReader,
     no_frame,
     open_file,
     unexpected,
@@ -81,7 +81,7 @@ def _lists(found: Findings) -> dict[str, list[Row]]:
         except InputError as e:
             found.problem("lists", e)
             lists[split] = []
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     lists = without_doubles(lists, problems)
     found.take("lists", problems)
     return lists
@@ -175,17 +175,19 @@ def _index(found: Findings, passed: Passed | None = None) -> Index:
     return folders.feature_files(found.root, listed, passed)
 
 
-def _features(found: Findings, plan: custom_videos.Plan) -> list[Video]:
+def _features(found: Findings, plan: custom_videos.Plan) -> list[FeatureFiles]:
     """Reads all features; returns those of one width, with their lengths."""
     index, videos = _index(found), []
     later = {*plan.missing, *plan.changed, *plan.lost, *plan.double}
     for item in found.items:
         if item.row.video not in later:
             paths = crop_files(item.row.video, index, found.root)
-            videos.append(Video(item.row.video, item.label, paths, feature_files.OWN))
-    problems = Problems(skip=True)
+            videos.append(
+                FeatureFiles(item.row.video, item.label, paths, feature_files.OWN)
+            )
+    problems = ErrorCollector(skip=True)
     try:
-        videos = feature_files.survey(videos, problems)
+        videos = feature_files.check_headers(videos, problems)
     except InputError as e:  # of all of them
         problems(e)
         videos = []
@@ -199,7 +201,7 @@ def _features(found: Findings, plan: custom_videos.Plan) -> list[Video]:
     items = {item.row.video: item for item in found.items}
     for split in SPLITS:
         part = [v for v in videos if items[v.video].split == split]
-        kept = {v.video for v in feature_files.same_crops(part, problems)}
+        kept = {v.video for v in feature_files.keep_usual_crops(part, problems)}
         if split == "test" and found.card and part:
             try:
                 folders.check_crop(found.folder, found.card, part)
@@ -218,7 +220,7 @@ def _features(found: Findings, plan: custom_videos.Plan) -> list[Video]:
     return videos
 
 
-def _values(videos: Sequence[Video], problems: Problems) -> list[str]:
+def _values(videos: Sequence[FeatureFiles], problems: ErrorCollector) -> list[str]:
     remarks: list[str] = []
     with Progress("reading features", len(videos), unit="video") as progress:
         for video in videos:
@@ -231,7 +233,7 @@ def _values(videos: Sequence[Video], problems: Problems) -> list[str]:
     return remarks
 
 
-def _films(found: Findings, plan: custom_videos.Plan) -> list[Video]:
+def _films(found: Findings, plan: custom_videos.Plan) -> list[FeatureFiles]:
     """Opens the videos that are to be extracted; their lengths are as announced.
 
     Where a length is an estimate, no event can be said to be outside of it.
@@ -253,7 +255,7 @@ def _films(found: Findings, plan: custom_videos.Plan) -> list[Video]:
             if not exact and item.split == "test":
                 estimated.append(item.row.video)
             T = -(-item.frames // stride) if exact else 0
-            videos.append(Video(item.row.video, item.label, (), num_snippets=T))
+            videos.append(FeatureFiles(item.row.video, item.label, (), num_snippets=T))
     if estimated and (found.folder / folders.TRUTH).exists():
         found.remark(
             "truth",
@@ -274,7 +276,7 @@ def announced(path: pathlib.Path) -> tuple[int, float, bool]:
     """
     try:
         with open_file(path) as container:
-            film = Film(container, path)
+            film = VideoReader(container, path)
             frames = film.frames()
             if next(frames, None) is None:
                 raise no_frame(path, film.damage)
@@ -287,7 +289,7 @@ def announced(path: pathlib.Path) -> tuple[int, float, bool]:
         raise unexpected(path, e) from e
 
 
-def _exact(film: Film) -> bool:
+def _exact(film: VideoReader) -> bool:
     """Whether a film's `promised` is a count of frames rather than an estimate.
 
     Such is an index of the whole film, without cuts. One of fragments, or of the first
@@ -306,7 +308,7 @@ def _exact(film: Film) -> bool:
 
 
 def _truth(
-    found: Findings, rows: Sequence[Row], videos: Sequence[Video], slack: int
+    found: Findings, rows: Sequence[Row], videos: Sequence[FeatureFiles], slack: int
 ) -> None:
     path = found.folder / folders.TRUTH
     abnormal = [i for i in found.items if i.split == "test" and any(i.label)]
@@ -322,7 +324,7 @@ def _truth(
         return
     tested = {i.row.video for i in found.items if i.split == "test" and i.label}
     videos = [v for v in videos if v.video in tested and v.num_snippets]
-    problems = Problems(skip=True)
+    problems = ErrorCollector(skip=True)
     try:
         truth = folders.read_truth(path)
         clocks = _clocks(found, videos)
@@ -336,7 +338,9 @@ def _truth(
     found.take("truth", problems)
 
 
-def _clocks(found: Findings, videos: Sequence[Video]) -> dict[str, time_units.Clock]:
+def _clocks(
+    found: Findings, videos: Sequence[FeatureFiles]
+) -> dict[str, time_units.Clock]:
     """Returns the times of videos without features, as their containers promise them."""
     items, clocks = {i.row.video: i for i in found.items}, {}
     for video in videos:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from wsvad_jax.extraction.decoding.packets import demuxed
-from wsvad_jax.extraction.decoding.picture import shown
-from wsvad_jax.extraction.decoding.reader import Film, open_file
+from wsvad_jax.extraction.decoding.picture import to_display_rgb
+from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
 from wsvad_jax.utils.errors import InputError
 
 QUALITY = 78  # of the JPEGs
@@ -67,7 +67,7 @@ def key_frames(
         for i in np.argsort(seconds, kind="stable").tolist():
             frame = reader.at(float(seconds[i]))
             if frame is not None:
-                found[i] = _jpeg(shown(frame), width)
+                found[i] = _jpeg(to_display_rgb(frame), width)
     except Exception:  # noqa: BLE001 the page does without the rest
         return found
     finally:
@@ -102,7 +102,7 @@ class _Reader:
         """Opens the file; `before` and `next` are neighbours in presentation order."""
         self.close()
         self.container = open_file(self.path)
-        self.film = Film(self.container, self.path)
+        self.film = VideoReader(self.container, self.path)
         self.frames = self.film.frames()
         self.before = self.next = None
         self._step()
@@ -135,7 +135,7 @@ class _Reader:
             self._step()
 
 
-def _seekable(path: pathlib.Path, film: Film) -> bool:
+def _seekable(path: pathlib.Path, film: VideoReader) -> bool:
     """Tells whether a time is found by a film's time stamps alone.
 
     A reset clock or stamps that repeat move the times of all frames after them. Only
@@ -183,7 +183,7 @@ def unplayable_format(path: str | os.PathLike) -> str:
     """Returns what of a video file no browser plays, such as "AVI", or ""."""
     try:
         with open_file(pathlib.Path(path)) as container:
-            film = Film(container, os.fspath(path))
+            film = VideoReader(container, os.fspath(path))
     except InputError:
         return "damaged"
     for name in film.formats:

@@ -1,7 +1,7 @@
 """A decoded frame as a picture: colours, orientation, and pixels that are square.
 
 Players turn and mirror a frame by the container's display matrix, and stretch it where
-its pixels are not square. `rgb` does the first, `shown` both.
+its pixels are not square. `to_rgb` does the first, `to_display_rgb` both.
 
 Colours are converted with the matrix that the film is tagged with. One that the scaler
 doesn't know (BT.2020 with constant luminance, YCgCo, ICtCp, reserved values) is
@@ -23,7 +23,7 @@ STRETCH = 10.0  # a pixel that is longer than this is a wrong tag
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class FrameGeometry:
     """What `film.Film` notes in a frame, as `opaque`: how its picture is shown.
 
     Each frame needs its own; PyAV keeps one of several frames no longer than the first.
@@ -33,20 +33,20 @@ class Shape:
     matrix: tuple[float, float, float, float] | None  # of the display
 
 
-def rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
+def to_rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     """Converts an `av.VideoFrame` to RGB, upright as players show it.
 
-    Pixels stay as they are stored, see `shown`.
+    Pixels stay as they are stored, see `to_display_rgb`.
     """
-    return upright(_converted(frame), display_matrix(frame))
+    return apply_display_matrix(_converted(frame), display_matrix(frame))
 
 
-def shown(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
+def to_display_rgb(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     """Converts a frame to RGB, upright and with square pixels.
 
     The side that has too few pixels is enlarged.
     """
-    picture, aspect = rgb(frame), pixel_aspect(frame)
+    picture, aspect = to_rgb(frame), pixel_aspect(frame)
     if aspect == 1:
         return picture
     from PIL import Image
@@ -60,7 +60,7 @@ def shown(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(image)
 
 
-def sensible(aspect: fractions.Fraction | None) -> fractions.Fraction | None:
+def valid_aspect(aspect: fractions.Fraction | None) -> fractions.Fraction | None:
     """Returns a pixel's width by its height, None where it is square or nonsense."""
     if not aspect or aspect < 0 or not 1 / STRETCH <= aspect <= STRETCH:
         return None
@@ -70,7 +70,7 @@ def sensible(aspect: fractions.Fraction | None) -> fractions.Fraction | None:
 def pixel_aspect(frame: Any) -> fractions.Fraction:
     """Returns a pixel's width by its height, as `film.Film` noted it in the frame."""
     noted = frame.opaque
-    aspect = noted.aspect if isinstance(noted, Shape) else None
+    aspect = noted.aspect if isinstance(noted, FrameGeometry) else None
     return aspect or fractions.Fraction(1)
 
 
@@ -81,10 +81,12 @@ def display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     that `film.Film` may have noted that of an earlier frame.
     """
     noted = frame.opaque
-    return noted.matrix if isinstance(noted, Shape) else own_matrix(frame)
+    return (
+        noted.matrix if isinstance(noted, FrameGeometry) else read_display_matrix(frame)
+    )
 
 
-def own_matrix(frame: Any) -> tuple[float, float, float, float] | None:
+def read_display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     """Returns the display matrix that comes with a frame, None without one."""
     try:
         matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], np.int32)
@@ -99,7 +101,7 @@ def own_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     return (a, b, c, d) if a or b or c or d else None
 
 
-def upright(
+def apply_display_matrix(
     picture: UInt8[np.ndarray, "H W 3"],
     matrix: tuple[float, float, float, float] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:

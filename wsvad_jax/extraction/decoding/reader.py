@@ -17,8 +17,12 @@ from typing import Any
 
 from wsvad_jax.extraction.decoding import nal_units, tracks
 from wsvad_jax.extraction.decoding.packets import demuxed, joined, reason
-from wsvad_jax.extraction.decoding.picture import Shape, own_matrix, sensible
-from wsvad_jax.extraction.decoding.timestamps import ASSUMED, Clock, stated_rate
+from wsvad_jax.extraction.decoding.picture import (
+    FrameGeometry,
+    read_display_matrix,
+    valid_aspect,
+)
+from wsvad_jax.extraction.decoding.timestamps import ASSUMED, FrameClock, stated_rate
 from wsvad_jax.utils.errors import InputError
 
 LOOK = 100  # packets that are looked at before the track is chosen, at most
@@ -68,7 +72,7 @@ def open_file(path: pathlib.Path) -> Any:
     return container
 
 
-class Film:
+class VideoReader:
     """One pass over the film of an open container."""
 
     def __init__(self, container: Any, name: str | pathlib.Path):
@@ -94,7 +98,7 @@ class Film:
 
         self._held: list[Any] = []  # packets that were looked at
         self._source = self._demuxed(found)
-        looks = [tracks.Look(track) for track in found]
+        looks = [tracks.TrackProbe(track) for track in found]
         look = self._choose(looks)
         tracks.check_moving(look, container, name)
         self.stream = look.stream
@@ -103,7 +107,7 @@ class Film:
         start = (container.start_time or 0) / 1e6
         self.rate = stated_rate(self.stream, counted=bool(look.useless))
         base = fraction(self.stream.time_base)
-        self.clock = Clock(base, start, self.rate, look.useless)
+        self.clock = FrameClock(base, start, self.rate, look.useless)
         self._several = tracks.several(look, looks)
         self._keyed = False
         self._begin: int | None = None  # stamp before which frames are not shown
@@ -256,7 +260,7 @@ class Film:
             cut = f"{self.early} packets before the first key frame cannot be decoded"
         return "; ".join(filter(None, (self._several, cut, self.clock.remark)))
 
-    def _choose(self, looks: list[tracks.Look]) -> tracks.Look:
+    def _choose(self, looks: list[tracks.TrackProbe]) -> tracks.TrackProbe:
         """Returns the first track that is a film."""
         by_index, size = {look.stream.index: look for look in looks}, 0
         for packet in self._source:
@@ -360,8 +364,10 @@ class Film:
         for frame in decoded:
             changed = None if self._fixed else self.stream.codec_context
             aspect = fraction(changed.sample_aspect_ratio) if changed else None
-            self._matrix = own_matrix(frame) or self._matrix
-            frame.opaque = Shape(sensible(aspect or self._aspect), self._matrix)
+            self._matrix = read_display_matrix(frame) or self._matrix
+            frame.opaque = FrameGeometry(
+                valid_aspect(aspect or self._aspect), self._matrix
+            )
             yield frame
 
 

@@ -17,7 +17,7 @@ GAP = 10.0  # seconds without a frame that are worth a remark
 FASTEST = 1000.0  # frames per second; what is faster is a unit of time and no rate
 
 
-class Clock:
+class FrameClock:
     """The time of the frame that came last."""
 
     def __init__(

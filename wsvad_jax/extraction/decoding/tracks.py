@@ -17,7 +17,7 @@ PICTURES = ("apng", "bmp", "gif", "jpeg2000", "jpegls", "mjpeg", "png", "ppm", "
             "tiff", "webp")  # fmt: skip
 
 
-class Look:
+class TrackProbe:
     """What the first packets tell about a track."""
 
     def __init__(self, stream: Any):
@@ -98,7 +98,7 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
     return known
 
 
-def decided(looks: list[Look]) -> Look | None:
+def decided(looks: list[TrackProbe]) -> TrackProbe | None:
     """Returns the film as soon as the packets seen leave no doubt."""
     for i, look in enumerate(looks):
         alone = len(looks) == 1  # then it is the film at any pace
@@ -110,7 +110,7 @@ def decided(looks: list[Look]) -> Look | None:
     return None
 
 
-def _outlasted(before: Look, look: Look) -> bool:
+def _outlasted(before: TrackProbe, look: TrackProbe) -> bool:
     """Whether a track lasts for long enough after a picture of one before it."""
     if not before.count:
         return False
@@ -118,7 +118,7 @@ def _outlasted(before: Look, look: Look) -> bool:
     return look.span >= LONE and max(look.times) - since >= LONE
 
 
-def likeliest(looks: list[Look]) -> Look:
+def likeliest(looks: list[TrackProbe]) -> TrackProbe:
     """Returns the film when no more packets are looked at."""
     moving = [look for look in looks if not look.still or look.later]
     several = [look for look in looks if look.count > 1]
@@ -126,7 +126,7 @@ def likeliest(looks: list[Look]) -> Look:
     return (moving or several or some or looks)[0]
 
 
-def several(chosen: Look, looks: list[Look]) -> str:
+def several(chosen: TrackProbe, looks: list[TrackProbe]) -> str:
     """Says which of several films was chosen, "" where there is one."""
     others = [
         look
@@ -144,7 +144,7 @@ def several(chosen: Look, looks: list[Look]) -> str:
     )
 
 
-def check_moving(look: Look, container: Any, name: str | pathlib.Path) -> None:
+def check_moving(look: TrackProbe, container: Any, name: str | pathlib.Path) -> None:
     """Raises InputError for a picture file, or a picture that accompanies sound."""
     if look.count > 1 or look.codec not in PICTURES:
         return
