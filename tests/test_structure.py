@@ -53,6 +53,7 @@ HEAVY = {
     "ml_collections",
     "optax",
     "orbax",
+    "pydantic",
     "sklearn",
     "tensorboardX",
     "tensorflow_datasets",

@@ -52,14 +52,14 @@ def test_its_protocol_is_the_dataset_s():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stride": "16"}, "stride is '16'"),
-        ({"stride": True}, "stride is True"),
-        ({"stride": 1.5}, "stride is 1.5"),
-        ({"seconds": [0, "1"]}, "seconds is"),
-        ({"seconds": 3}, "seconds is 3"),
-        ({"fps": None}, "fps is None"),
-        ({"source": "x"}, "source is 'x'"),
-        ({"encoder": 1}, "encoder is 1"),
+        ({"stride": "16"}, "stride must be a whole number, found '16'"),
+        ({"stride": True}, "stride must be a whole number, found True"),
+        ({"stride": 1.5}, "stride must be a whole number, found 1.5"),
+        ({"seconds": [0, "1"]}, r"seconds\[1\] must be a finite number, found '1'"),
+        ({"seconds": 3}, "seconds must be a list, found 3"),
+        ({"fps": None}, "fps must be a finite number, found None"),
+        ({"source": "x"}, "source must be an object, found 'x'"),
+        ({"encoder": 1}, "encoder must be a text, found 1"),
     ],
 )
 def test_values_of_other_kinds_are_errors(tmp_path, change, message):

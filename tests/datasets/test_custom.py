@@ -221,7 +221,7 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
         (bends.other_stride, "card.json: stride 16, but .*protocol.json says 8"),
         (
             bends.bad_protocol,
-            "protocol.json: stride must be of the kind of 16, found '8'",
+            "protocol.json: stride must be a whole number, found '8'",
         ),
     ],
 )
@@ -253,10 +253,14 @@ def test_slack_is_remarked(own):
 @pytest.mark.parametrize(
     ("made", "shape", "words"),
     [
-        ({"stride": 0}, (4, 6), "stride is 0; expected a whole number from 1 on"),
-        ({"stride": -16}, (4, 6), "stride is -16; expected a whole number"),
-        ({"stride": True}, (4, 6), "stride must be of the kind of 16, found True"),
-        ({"crops": 0}, (4, 6), "crops is 0; expected a whole number"),
+        ({"stride": 0}, (4, 6), "stride must be a whole number of at least 1, found 0"),
+        (
+            {"stride": -16},
+            (4, 6),
+            "stride must be a whole number of at least 1, found -16",
+        ),
+        ({"stride": True}, (4, 6), "stride must be a whole number, found True"),
+        ({"crops": 0}, (4, 6), "crops must be a whole number of at least 1, found 0"),
         ({"crops": 10}, (4, 6), "crops is 10, but .*n0.npy holds 1; correct crops"),
         ({"crops": 1}, (5, 4, 6), "crops is 1, but .*n0.npy holds 5"),
         ({"axes": "TD"}, (5, 4, 6), r"n0.npy: features of shape \[5, 4, 6\], but .*TD"),

@@ -138,7 +138,7 @@ def test_the_protocol_that_is_beside_must_be_of_the_arrays(
     file.with_suffix(".json").unlink()
     arguments = (file, "--checkpoint", models["vadclip"], "--output", out)
     for changes, words in (
-        ({"stride": 0}, "stride is 0; expected a whole number from 1 on"),
+        ({"stride": 0}, "stride must be a whole number of at least 1, found 0"),
         ({"crops": 10}, "crops is 10, but "),
     ):
         write_json(tmp_path / "protocol.json", protocol | changes)

@@ -12,6 +12,7 @@ from finished import recipe, write_run
 from wsvad_jax import report
 from wsvad_jax.results import seeds as study
 from wsvad_jax.results import tables
+from wsvad_jax.results.published import PUBLISHED
 from wsvad_jax.results.runs import find_runs, read_run
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
@@ -270,10 +271,10 @@ def test_bad_input_is_named(tmp_path):
             find_runs([path])
     (run,) = write_runs(tmp_path, seeds=(0,))
     write_json(run / "results.json", read_json(run / "results.json") | {"seed": 4})
-    with pytest.raises(InputError, match="results are of seed 4, its recipe says 0"):
+    with pytest.raises(InputError, match="results are of seed 4, its config says 0"):
         find_runs([run])
     write_json(run / "results.json", {"auc": 1})
-    with pytest.raises(InputError, match="lack the key 'model'"):
+    with pytest.raises(InputError, match="results: the key model is missing; score"):
         find_runs([tmp_path])
     (run / "results.json").write_text('{"auc": 0.')
     with pytest.raises(InputError, match="expected a JSON file"):
@@ -313,7 +314,7 @@ def test_the_program_needs_neither_jax_nor_numpy(tmp_path):
 
 
 def test_published_numbers_are_of_known_metrics_and_systems():
-    for numbers in report.PUBLISHED:
+    for numbers in PUBLISHED:
         assert numbers.model in tables.MODELS
         assert numbers.dataset in tables.BENCHMARKS
         assert set(numbers.values) <= set(tables.COLUMNS)

@@ -11,13 +11,27 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import spelt
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.json_shapes import (
+    Count,
+    PositiveCount,
+    Shape,
+    Text,
+    check_shape,
+    expected,
+)
 
-KEYS = ("name", "classes", "normal", "stride", "test_crop", "clip")
+FORM = (
+    'a card is {"name": ..., "classes": [{"name": ..., "prompts": [...]}, ...], '
+    '"normal": ..., "stride": ..., "test_crop": ..., "clip": ...} with at least two '
+    "classes, one of them normal"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,24 +107,21 @@ class Card:
         Raises:
           InputError: a key or value is missing or is not what it should be.
         """
-        if not isinstance(value, Mapping):
-            raise InputError(f"{source}: a card is a JSON object, not {_kind(value)}")
-        if unknown := sorted(set(value) - set(KEYS)):
-            raise InputError(
-                f"{source}: a card has no key {unknown[0]!r}; its keys are "
-                f"{', '.join(KEYS)}"
-            )
-        value = {**(defaults or {}), **value}
-        normal = value.get("normal", "Normal")
-        normal = spelt(normal) if isinstance(normal, str) else normal
-        if labels and "classes" not in value:
-            _text(normal, "normal", source)
+        merged = {**(defaults or {}), **value} if isinstance(value, Mapping) else value
+        shape = check_shape(_CardShape, merged, source, FORM)
+
+        normal = shape.normal
+        if shape.classes:
+            classes = [_class_card(c) for c in shape.classes]
+            _check_duplicates(classes, source)
+        elif labels:
             classes = list(infer(labels, normal, source).classes)
             normal = classes[0].name
         else:
-            classes = _classes(value.get("classes"), source)
+            raise InputError(f"{source}: the key classes is missing; {FORM}")
+
         if normal not in [c.name for c in classes]:
-            hint = near(str(normal), [c.name for c in classes])
+            hint = near(normal, [c.name for c in classes])
             raise InputError(
                 f"{source}: the normal class {normal!r} is not among the classes "
                 f"({', '.join(c.name for c in classes)}){hint}; name it with the key "
@@ -118,11 +129,11 @@ class Card:
             )
         classes.sort(key=lambda c: c.name != normal)  # stable
         return cls(
-            name=_text(value.get("name"), "name", source),
+            name=shape.name,
             classes=tuple(classes),
-            stride=_integer(value, "stride", FRAMES_PER_SNIPPET, 1, source),
-            test_crop=_integer(value, "test_crop", 0, 0, source),
-            clip=_text(value.get("clip", ""), "clip", source, empty=True),
+            stride=shape.stride,
+            test_crop=shape.test_crop,
+            clip=shape.clip,
         )
 
 
@@ -178,60 +189,44 @@ def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> C
     return Card(name, classes)
 
 
-def _classes(value: Any, source: str) -> list[ClassCard]:
-    if not isinstance(value, list) or len(value) < 2:
-        raise InputError(
-            f'{source}: "classes" must list at least two classes, normal and another, '
-            'each as {"name": ..., "prompts": [...]}'
-        )
-    classes = []
-    for item in value:
-        if not isinstance(item, Mapping) or set(item) - {"name", "prompts"}:
-            raise InputError(
-                f'{source}: a class is {{"name": ..., "prompts": [...]}}, '
-                f"found {item!r}"
-            )
-        name = item.get("name")
-        name = _text(
-            spelt(name) if isinstance(name, str) else name, "a class's name", source
-        )
-        if set(name) & set("+,\n"):
-            raise InputError(
-                f"{source}: the class name {name!r} holds '+', ',' or a line break, "
-                "which separate labels; choose another"
-            )
-        prompts = item.get("prompts", [prompt_of(name)])
-        good = isinstance(prompts, list) and prompts
-        if not good or not all(isinstance(p, str) and p.strip() for p in prompts):
-            raise InputError(
-                f'{source}: "prompts" of class {name!r} must be a list of at least one '
-                f"text, found {prompts!r}"
-            )
-        classes.append(ClassCard(name, tuple(prompts)))
+def _check_duplicates(classes: Sequence[ClassCard], source: str) -> None:
     name, count = Counter(c.name for c in classes).most_common(1)[0]
     if count > 1:
         raise InputError(f"{source}: class {name!r} is there {count} times; keep one")
-    return classes
 
 
-def _text(value: Any, key: str, source: str, empty: bool = False) -> str:
-    if not isinstance(value, str) or not (empty or value.strip()):
-        raise InputError(f"{source}: {key} must be a text, found {_kind(value)}")
-    return value
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise expected("a text")
+    return text
 
 
-def _integer(value: Mapping, key: str, default: int, least: int, source: str) -> int:
-    found = value.get(key, default)
-    if not isinstance(found, int) or isinstance(found, bool) or found < least:
-        raise InputError(
-            f'{source}: "{key}" must be a whole number of at least {least}, '
-            f"found {found!r}"
-        )
-    return found
+def _class_name(text: str) -> str:
+    name = _filled(spelt(text))
+    if set(name) & set("+,\n"):
+        raise expected("without '+', ',' and line breaks, which separate labels")
+    return name
 
 
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"{value!r:.60}"
+FilledText = Annotated[Text, AfterValidator(_filled)]
+
+
+class _ClassShape(Shape, extra="forbid"):
+    name: Annotated[Text, AfterValidator(_class_name)]
+    prompts: list[FilledText] = Field(default=[], min_length=1)
+
+
+class _CardShape(Shape, extra="forbid"):
+    name: FilledText
+    classes: list[_ClassShape] = Field(default=[], min_length=2)  # [] if left out
+    normal: Annotated[Text, AfterValidator(spelt)] = "Normal"
+    stride: PositiveCount = FRAMES_PER_SNIPPET
+    test_crop: Count = 0
+    clip: Text = ""
+
+
+def _class_card(shape: _ClassShape) -> ClassCard:
+    return ClassCard(shape.name, tuple(shape.prompts) or (prompt_of(shape.name),))
 
 
 def _card(name: str, test_crop: int, classes: Mapping[str, str]) -> Card:

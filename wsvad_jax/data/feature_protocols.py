@@ -15,12 +15,15 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from wsvad_jax.clip.identity import NOT_COMPARED, RANDOM, UNLIKE
 from wsvad_jax.clip.preprocessing import IMAGE_MEAN, IMAGE_STD
-from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.json_shapes import PositiveCount, Shape, Text, check_shape
 
 UNKNOWN = ("", "unknown")
 # Encoders of random weights that older versions made and noted without saying so: the
@@ -43,35 +46,37 @@ def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
     return dataclasses.replace(unknown, **known)
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+WholeCount = Annotated[PositiveCount, BeforeValidator(_whole)]
+
+
+class ProtocolFile(Shape):
+    """protocol.json beside features; further keys are kept."""
+
+    encoder: Text = "unknown"
+    stride: WholeCount = FRAMES_PER_SNIPPET
+    crops: WholeCount = 1
+    frame: Text = "unknown"
+    resize: Text = "unknown"
+    encoder_settings: dict = Field(default_factory=dict)
+    clip: Text = ""
+
+
 def checked(path: str | os.PathLike, value: Any) -> dict[str, Any]:
-    """Returns what a protocol.json holds; whole numbers may be written as floats.
+    """Returns the content of a protocol.json; whole numbers may be written as floats.
 
     Args:
-      path: of the file, for messages.
+      path: file, for messages.
       value: its JSON.
 
     Raises:
       InputError: no object, or a value that no protocol has.
     """
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
-    value = dict(value)
-    for key, default in dataclasses.asdict(FeatureProtocol()).items():
-        found = value.get(key, default)
-        if type(default) is int and type(found) is float and found.is_integer():
-            found = value[key] = int(found)
-        if type(found) is not type(default):
-            raise InputError(
-                f"{path}: {key} must be of the kind of {default!r}, found {found!r:.60}"
-            )
-        if isinstance(default, int) and found < 1:
-            raise InputError(
-                f"{path}: {key} is {found}; expected a whole number from 1 on"
-            )
-    clip = value.get("clip", "")
-    if not isinstance(clip, str):
-        raise InputError(f"{path}: clip must be a text, found {clip!r:.60}")
-    return value
+    known = check_shape(ProtocolFile, value, path).fields()
+    return value | {key: known[key] for key in known if key in value}
 
 
 def check_crops(

@@ -10,11 +10,21 @@ import json
 import os
 import pathlib
 import re
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.json_shapes import (
+    Count,
+    Number,
+    PositiveCount,
+    Text,
+    check_shape,
+    dataclass_shape,
+)
 
 BLOCK, BLOCKS = 1 << 16, 16  # bytes and number of the parts that stand for a video
 
@@ -23,23 +33,24 @@ BLOCK, BLOCKS = 1 << 16, 16  # bytes and number of the parts that stand for a vi
 class Sidecar:
     """How one video's features were made, and when each snippet is."""
 
-    video: str  # file name
-    encoder: str  # as `FeatureProtocol.encoder`
-    weights_hash: str  # of the CLIP model: weights, activation, preprocessing
-    stride: int  # frames per snippet
-    frame: str  # which of them are encoded: first, middle, mean
-    crops: int
-    resize: str  # stretch or clip
-    image_size: int  # pixels of a crop's side
-    fps: float  # average rate that the container states, 0 unknown
-    num_frames: int  # decoded
-    seconds: tuple[float, ...]  # presentation time of each snippet's first frame
-    duration: float  # end of the last frame, seconds
-    damage: str = ""  # what could not be read
+    video: Text  # file name
+    encoder: Text  # as `FeatureProtocol.encoder`
+    weights_hash: Text  # of the CLIP model: weights, activation, preprocessing
+    stride: PositiveCount  # frames per snippet
+    frame: Text  # which of them are encoded: first, middle, mean
+    crops: PositiveCount
+    resize: Text  # stretch or clip
+    image_size: Count  # pixels of a crop's side
+    fps: Number  # average rate that the container states, 0 unknown
+    num_frames: Count  # decoded
+    # Presentation time of each snippet's first frame; JSON has it as a list.
+    seconds: Annotated[tuple[Number, ...], Field(strict=False)]
+    duration: Number  # end of the last frame, seconds
+    damage: Text = ""  # what could not be read
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
     # What `weights_hash` covers, by name; empty in sidecars of older versions.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    remark: str = ""  # what the reader decided, such as counted time stamps
+    remark: Text = ""  # what the reader decided, such as counted time stamps
 
     @property
     def protocol(self) -> FeatureProtocol:
@@ -62,54 +73,21 @@ class Sidecar:
         files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+SHAPE = dataclass_shape(Sidecar)
+
+
 def read(path: str | os.PathLike) -> Sidecar:
     """Reads a sidecar.
 
     Raises:
-      InputError: no such file, or one that `Sidecar.write` did not write.
+      InputError: the file is missing, or `Sidecar.write` did not write it.
     """
     try:
         value = files.read_json(path)
     except OSError as e:
         raise InputError(f"{path}: can't be read ({e.strerror})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a sidecar of features, found {value!r:.60}")
-    fields = {}
-    for field in dataclasses.fields(Sidecar):
-        if field.name in value:
-            fields[field.name] = _checked(path, field, value[field.name])
-        elif field.name not in ("damage", "source", "encoder_settings", "remark"):
-            raise InputError(
-                f"{path}: not a sidecar of features ({field.name} is missing); "
-                "extract the video again"
-            )
-    return Sidecar(**fields)
-
-
-def _checked(path: str | os.PathLike, field: dataclasses.Field, value: Any) -> Any:
-    if field.name == "seconds":
-        good = isinstance(value, list) and all(_is_number(s) for s in value)
-        result = tuple(map(float, value)) if good else ()
-    elif field.type is float:
-        good = _is_number(value)
-        result = float(value) if good else 0.0
-    else:
-        kind = {int: int, str: str}.get(field.type, dict)  # pyright: ignore
-        good, result = type(value) is kind, value
-        if kind is int:
-            least = 1 if field.name in ("stride", "crops") else 0
-            good = good and least <= value < 1e15
-    if not good:
-        raise InputError(
-            f"{path}: {field.name} is {value!r:.60}, which no sidecar of features has; "
-            "extract the video again"
-        )
-    return result
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < 1e15  # finite, and still exact in seconds
+    advice = "expected a sidecar of features; extract the video again"
+    return Sidecar(**check_shape(SHAPE, value, path, advice).fields())
 
 
 def sidecar_path(path: str | os.PathLike) -> pathlib.Path:

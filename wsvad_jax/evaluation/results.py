@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment.validation import read_config
+from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import atomic_path, write_json
 

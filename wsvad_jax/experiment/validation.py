@@ -5,13 +5,11 @@ words. Those of a model's fields stand in its module (`RANGES`), of other keys h
 """
 
 import fnmatch
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.metrics.frame_level import NORMAL_TRUTHS
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -79,35 +77,3 @@ def _holds(allowed: Range, value: Any) -> bool:
     low, high = (float(end) for end in allowed[1:-1].split(","))
     above = value > low if allowed[0] == "(" else value >= low
     return above and (value < high if allowed[-1] == ")" else value <= high)
-
-
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the config.json of a workdir.
-
-    Raises:
-      InputError: no such file, or one that training did not write.
-    """
-    config = read_json(path)
-    check_config(config, str(path))
-    return config
-
-
-def check_config(config: Any, source: str) -> None:
-    """Raises InputError for what is no recipe's settings; `source` names them."""
-    known = config if isinstance(config, dict) else {}
-    data = known.get("data")
-    dataset = data.get("name") if isinstance(data, dict) else None
-    named = (known.get("model_name"), known.get("protocol"), dataset)
-    if not all(isinstance(name, str) for name in named) or not _plain(known):
-        raise InputError(
-            f"{source}: expected the settings of a training, with the keys model_name, "
-            "protocol and data.name"
-        )
-
-
-def _plain(tree: Mapping[str, Any], depth: int = 8) -> bool:
-    """Whether keys are names, `depth` below each other at most."""
-    return depth > 0 and all(
-        "." not in key and (not isinstance(value, dict) or _plain(value, depth - 1))
-        for key, value in tree.items()
-    )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json, write_json
+from wsvad_jax.utils.files import write_json
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -64,27 +64,28 @@ def prepared(config: "ConfigDict", data_dir: str | os.PathLike | None) -> "Datas
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns what a workdir says of its data, {} where it says nothing."""
+    """Returns the data that a workdir was trained on, as `describe`; {} if unknown.
+
+    Raises:
+      InputError: one of its files has another shape.
+    """
+    from wsvad_jax.results.schema import ModelNotes, RunAbout, RunData, read_as
+
     if (workdir / FILE).is_file():
-        return _object(workdir / FILE)
+        return read_as(RunData, workdir / FILE)
     if not (workdir / ABOUT).is_file():
         return {}
-    about, meta = _object(workdir / ABOUT), {}
+
+    # Older versions wrote no data.json.
+    about, meta = read_as(RunAbout, workdir / ABOUT), {}
     if (workdir / "model/meta.json").is_file():
-        meta = _object(workdir / "model/meta.json")
+        meta = read_as(ModelNotes, workdir / "model/meta.json")
     card = meta.get("card") or {}
     return {
         "content": about.get("dataset"),
         "card": {key: card[key] for key in CARD if key in card},
         "features": about.get("features"),
     }
-
-
-def _object(path: pathlib.Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
-    return value
 
 
 def check(workdir: pathlib.Path, now: Mapping[str, Any], advice: str = "") -> bool:
@@ -145,8 +146,10 @@ def note(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
 
 def begin_about(workdir: pathlib.Path) -> None:
     """Writes run.json where it is missing, from data.json; training completes it."""
+    from wsvad_jax.results.schema import RunData, read_as
+
     if (workdir / FILE).is_file() and not (workdir / ABOUT).is_file():
-        data = _object(workdir / FILE)
+        data = read_as(RunData, workdir / FILE)
         about = {"dataset": data.get("content"), "features": data.get("features")}
         write_json(workdir / ABOUT, about)
 

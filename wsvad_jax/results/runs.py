@@ -14,14 +14,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.experiment.validation import check_config, read_config
+from wsvad_jax.experiment.saved_config import check_config, read_config
 from wsvad_jax.results import run_data
-from wsvad_jax.results.schema import IOUS, is_number, is_valid_result, read_summary
+from wsvad_jax.results.results_table import IOUS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.utils.text import flatten
 
-REQUIRED = ("model", "dataset", "seed", "protocol", "auc")
 # Keys of a recipe that don't change what its numbers mean.
 KEYS_NOT_AFFECTING_METRICS = (
     "seed",
@@ -114,7 +113,7 @@ class Run:
                 found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
             elif value is None:
                 found[key] = None
-            elif is_number(value):
+            elif isinstance(value, int | float) and not isinstance(value, bool):
                 found[key] = float(value)
         return found
 
@@ -123,66 +122,77 @@ def read_run(path: str | os.PathLike) -> Run:
     """Reads a workdir, or a file that `collect` wrote.
 
     Raises:
-      InputError: nothing finished is there, or not what training and scoring write.
+      InputError: the run is not finished, or one of its files has another shape.
     """
+    # pydantic takes a fifth of a second, which --help does without.
+    from wsvad_jax.results.schema import RunAbout, read_as
+
     path = pathlib.Path(path)
-    config = about = None
-    if path.is_dir():
-        if not (path / "results.json").is_file():
-            raise InputError(
-                f"{path}: no results.json here, so this run is not finished; give the "
-                "command that started it again"
-            )
-        results = read_json(path / "results.json")
-        if (path / "config.json").is_file():
-            config = read_config(path / "config.json")
-        if (path / "run.json").is_file():
-            about = read_json(path / "run.json")
-        elif (path / run_data.FILE).is_file():
-            about = {"dataset": run_data.read(path).get("content")}
-    else:
-        content = read_json(path)
-        if not isinstance(content, dict) or "results" not in content:
-            raise InputError(
-                f"{path}: expected a run that report --collect wrote, with the keys "
-                "results and config"
-            )
-        results, config = content["results"], content.get("config")
-        about = content.get("run")
-        if config is not None:
-            check_config(config, str(path))
-    if not isinstance(about, dict | None):
-        raise InputError(f"{path}: what it says of the run is no JSON object")
-    return dataclasses.replace(_checked(path, results, config), about=about)
+    if not path.is_dir():
+        return _read_collected(path)
 
-
-def _checked(path, results, config) -> Run:
-    missing = [k for k in REQUIRED if not isinstance(results, dict) or k not in results]
-    if missing:
+    if not (path / "results.json").is_file():
         raise InputError(
-            f"{path}: its results lack the key {missing[0]!r}; score again"
+            f"{path}: no results.json here, so this run is not finished; give the "
+            "command that started it again"
         )
-    for key, value in results.items():
-        if not is_valid_result(key, value):
-            raise InputError(
-                f"{path}: its results hold {key} {value!r:.60}, which scoring doesn't "
-                "write; score again"
-            )
+    results = read_json(path / "results.json")
+    config = about = None
+    if (path / "config.json").is_file():
+        config = read_config(path / "config.json")
+    if (path / "run.json").is_file():
+        about = read_as(RunAbout, path / "run.json")
+    elif (path / run_data.FILE).is_file():
+        about = {"dataset": run_data.read(path).get("content")}
+    return _checked_run(path, results, config, about)
+
+
+def _read_collected(path: pathlib.Path) -> Run:
+    from wsvad_jax.results.schema import CollectedRun, RunAbout, read_as
+    from wsvad_jax.utils.json_shapes import check_shape
+
+    content = read_as(
+        CollectedRun,
+        path,
+        "expected a run that report --collect wrote, with the keys results and config",
+    )
+    config, about = content.get("config"), content.get("run")
+    if config is not None:
+        check_config(config, str(path))
+    if about is not None:
+        check_shape(RunAbout, about, f"{path}: run")
+    return _checked_run(path, content["results"], config, about)
+
+
+def _checked_run(
+    path: pathlib.Path,
+    results: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
+    about: Mapping[str, Any] | None,
+) -> Run:
+    """Returns a run whose results have the right shape and fit its config."""
+    from wsvad_jax.results.schema import Results
+    from wsvad_jax.utils.json_shapes import check_shape
+
+    check_shape(Results, results, f"{path}: results", "score the run again")
     if results.get("selection") == "converted":
-        return Run(path, results, None)
+        return Run(path, results, None, about)
+
+    # Results copied from another run would be shown under a wrong name.
     if config is not None:
         pairs = {"model": "model_name", "seed": "seed", "protocol": "protocol"}
         for key, name in pairs.items():
             if config.get(name) != results[key]:
                 raise InputError(
-                    f"{path}: its results are of {key} {results[key]!r}, its recipe "
+                    f"{path}: its results are of {key} {results[key]!r}, its config "
                     f"says {config.get(name)!r}; score the workdir's own model again"
                 )
         if results["protocol"] not in ("clean", "paper"):
             raise InputError(
-                f"{path}: protocol {results['protocol']!r}, expected clean or paper"
+                f"{path}: protocol must be clean or paper, found "
+                f"{results['protocol']!r}"
             )
-    return Run(path, results, config)
+    return Run(path, results, config, about)
 
 
 def find_runs(
@@ -197,6 +207,8 @@ def find_runs(
     Raises:
       InputError: a path that is missing, not finished, or holds no run.
     """
+    from wsvad_jax.results.schema import read_summary
+
     runs: dict[pathlib.Path, Run] = {}
     summaries: list[dict[str, Any]] = []
     unfinished: list[pathlib.Path] = []

@@ -1,78 +1,178 @@
-"""What the files of a run must hold: a recipe, results, a summary of seeds.
+"""Shapes of the files of a run: results, summaries of seeds, curves, notes on data.
 
-They may come from others, so every value that tables and pages show is looked at.
+They may come from somebody else, so every value that tables and pages show is checked.
 """
 
+import os
 import pathlib
-import re
-from typing import Any
+from typing import Annotated, Any
 
-from wsvad_jax.utils.errors import InputError
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from wsvad_jax.results.results_table import IOUS
 from wsvad_jax.utils.files import read_json
+from wsvad_jax.utils.json_shapes import (
+    MAX_NUMBER,
+    Number,
+    PrintableText,
+    Shape,
+    Text,
+    check_shape,
+    expected,
+)
 
-IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
-TEXTS = ("model", "dataset", "protocol", "selection", "checkpoint", "device")
-DRAWN = re.compile(r"[01]\.\d+( [01]\.\d+)*")  # values of resamples
-
-
-def is_valid_result(key: str, value: Any) -> bool:
-    """Whether a value is of the kind that results.json has under `key`."""
-    if key in ("seed", "step"):
-        return type(value) is int and value >= 0 or (key == "step" and value is None)
-    if key == "map":
-        return value is None or _numbers(value, len(IOUS))
-    if key in TEXTS:
-        return _is_text(value)
-    if key == "remarks":
-        return isinstance(value, list) and all(map(_is_text, value))
-    return value is None or isinstance(value, bool | str | dict) or is_number(value)
+Seed = Annotated[int, Field(ge=0)]
+# Values of a metric on the resamples of a bootstrap, as text.
+Resamples = Annotated[str, StringConstraints(pattern=r"^[01]\.\d+( [01]\.\d+)*$")]
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
+def _metric(value: Any) -> Any:
+    if value is None or isinstance(value, bool | str | dict):
+        return value
+    if isinstance(value, int | float) and abs(value) < MAX_NUMBER:
+        return value
+    raise expected("a finite number, a text, a switch, an object or null")
 
 
-def is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < 1e15  # finite
+class Results(Shape, extra="allow"):
+    """results.json; keys that aren't named here are further metrics and switches."""
+
+    __pydantic_extra__: dict[Any, Annotated[Any, AfterValidator(_metric)]]
+
+    model: PrintableText
+    dataset: PrintableText
+    seed: Seed
+    protocol: PrintableText
+    auc: Number | None
+    step: Seed | None = None
+    # Average precision per IoU threshold.
+    map: (
+        Annotated[
+            list[Number | None], Field(min_length=len(IOUS), max_length=len(IOUS))
+        ]
+        | None
+    ) = None
+    selection: PrintableText = ""
+    checkpoint: PrintableText = ""
+    device: PrintableText = ""
+    remarks: list[PrintableText] = Field(default_factory=list)
+
+
+class CollectedRun(Shape):
+    """A run in one file, as `report --collect` writes it."""
+
+    results: Any
+    config: dict | None = None
+    run: dict | None = None
+
+
+class MetricSummary(Shape):
+    """A metric's values over seeds and its bootstrap interval [low, high]."""
+
+    seeds: list[Number | None]
+    interval: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+
+
+class Bootstrap(Shape):
+    """Resamples that are kept to compare models in pairs."""
+
+    values: dict[Text, Resamples] = Field(default_factory=dict)
+
+
+class Summary(Shape):
+    """summary.json of several seeds (`wsvad_jax.results.seeds`)."""
+
+    dataset: Text
+    model: Text
+    protocol: Text
+    seeds: list[int]
+    metrics: dict[Text, MetricSummary]
+    bootstrap: Bootstrap = Bootstrap()
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> "Summary":
+        for name, metric in self.metrics.items():
+            if len(metric.seeds) != len(self.seeds):
+                raise expected(f"a summary in which {name} has one number per seed")
+        return self
 
 
 def read_summary(path: pathlib.Path) -> dict[str, Any]:
-    """Reads what a study of seeds left (`wsvad_jax.results.seeds`).
+    """Returns what `wsvad_jax.results.seeds` wrote.
 
     Raises:
-      InputError: no such file.
+      InputError: the file is missing or has another shape.
     """
     value = read_json(path)
-    known = value if isinstance(value, dict) else {}
-    seeds, metrics = known.get("seeds"), known.get("metrics")
-    named = all(isinstance(known.get(k), str) for k in ("dataset", "model", "protocol"))
-    numbered = isinstance(seeds, list) and all(type(s) is int for s in seeds)
-    if not named or not numbered or not isinstance(metrics, dict):
-        raise InputError(f"{path}: expected the summary of a study of seeds")
-    bootstrap = known.get("bootstrap", {})
-    drawn = bootstrap.get("values", {}) if isinstance(bootstrap, dict) else None
-    if not isinstance(drawn, dict) or not all(
-        map(DRAWN.fullmatch, map(str, drawn.values()))
-    ):
-        raise InputError(f"{path}: its bootstrap holds no numbers")
-    count = len(known["seeds"])
-    for name, metric in metrics.items():
-        found = metric if isinstance(metric, dict) else {}
-        interval = found.get("interval") or [0, 0]
-        good = _numbers(found.get("seeds"), count) and _numbers(interval, 2)
-        if not good or None in interval:
-            raise InputError(
-                f"{path}: {name} lacks a number of each seed or an interval [low, "
-                "high]; make the summary again with train --seeds"
-            )
+    advice = "make the summary of the seeds again with train --seeds"
+    check_shape(Summary, value, path, advice)
     return value
 
 
-def _numbers(value: Any, count: int) -> bool:
-    """Whether `value` lists `count` numbers, some of which may be unknown."""
-    return (
-        isinstance(value, list)
-        and len(value) == count
-        and all(v is None or is_number(v) for v in value)
-    )
+Share = Annotated[float, Field(ge=0, lt=MAX_NUMBER)]
+GridCurve = Annotated[list[Share], Field(min_length=101, max_length=101)]
+ScoreBins = Annotated[list[Share], Field(min_length=20, max_length=20)]
+ConfidenceBins = Annotated[list[Share], Field(min_length=10, max_length=10)]
+
+
+class Curves(Shape):
+    """curves.json (`wsvad_jax.metrics.curves`); null where undefined."""
+
+    roc: GridCurve | None
+    pr: GridCurve | None
+    normal: ScoreBins | None
+    anomalous: ScoreBins | None
+    accuracy: ConfidenceBins | None
+    frames: ConfidenceBins | None
+    class_ap: dict[Text, Share | None] | None = None
+
+
+def read_curves(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the curves that `evaluate` wrote.
+
+    Raises:
+      InputError: the file is missing or has another shape.
+    """
+    value = read_json(path)
+    check_shape(Curves, value, path, "not the curves of a test set; score again")
+    return {"class_ap": None, **value}
+
+
+class RunData(Shape):
+    """data.json: which data a run was trained on."""
+
+    content: PrintableText | None = None  # hash of the records
+    card: dict | None = None
+    features: dict | None = None
+    tower: PrintableText | None = None  # hash of the text tower
+
+
+class ModelNotes(Shape):
+    """The part of a model's meta.json that says its data."""
+
+    card: dict | None = None
+
+
+class RunAbout(Shape):
+    """run.json: what training writes about machine, versions and data."""
+
+    dataset: PrintableText | None = None  # hash of its records
+    features: dict | None = None
+
+
+def read_as(
+    shape: type[Shape], path: str | os.PathLike, advice: str = ""
+) -> dict[str, Any]:
+    """Returns a JSON object, as it is.
+
+    Args:
+      shape: its expected shape.
+      path: JSON file.
+      advice: end of the message, what the user should do.
+
+    Raises:
+      InputError: the file is missing or has another shape.
+    """
+    value = read_json(path)
+    check_shape(shape, value, path, advice)
+    return value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.experiment.validation import read_config
+from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import locked, move_aside, read_json, write_json
 from wsvad_jax.utils.text import flatten

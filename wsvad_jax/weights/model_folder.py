@@ -15,24 +15,33 @@ from typing import Any
 import jax
 import numpy as np
 
-from wsvad_jax.experiment.validation import check_config
+from wsvad_jax.experiment.saved_config import check_config
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.stored_arrays import CHANGED, _raised_only, digest
 from wsvad_jax.utils.damage import proof
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import difference, hashes, read_json, write_json
+from wsvad_jax.utils.json_shapes import Shape, Text, check_shape
 
-NoneType = type(None)
-META: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "digest": (str,),
-    "config": (dict,),
-    "card": (dict, NoneType),
-    "features": (dict, NoneType),
-    "tower": (dict, NoneType),
-    "length": (int, NoneType),
-    "width": (int, NoneType),
-}
+
+class TextTowerNotes(Shape):
+    """Text tower that read the prompts: its name or folder, and the weights' hash."""
+
+    clip: Text
+    hash: Text
+
+
+class ModelMeta(Shape):
+    """meta.json of a model folder; keys that aren't named here are kept."""
+
+    model: Text
+    digest: Text  # of the arrays
+    config: dict
+    card: dict | None = None
+    features: dict | None = None
+    tower: TextTowerNotes | None = None
+    length: int | None = None
+    width: int | None = None
 
 
 def save_params(
@@ -71,17 +80,7 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
             "training left as WORKDIR/model or that `python -m wsvad_jax.convert` wrote"
         )
     meta = read_json(path)
-    if not isinstance(meta, dict):
-        raise InputError(f"{path}: expected a JSON object, found {meta!r:.60}")
-    for key, kinds in META.items():
-        if not isinstance(meta.get(key), kinds):
-            raise InputError(
-                f"{path}: {key} is {meta.get(key)!r:.60}, which no model folder has; "
-                "train or convert the model again"
-            )
-    tower = meta.get("tower") or {"clip": "", "hash": ""}
-    if not all(isinstance(tower.get(key), str) for key in ("clip", "hash")):
-        raise InputError(f"{path}: tower lacks clip or hash; train the model again")
+    check_shape(ModelMeta, meta, path, "train or convert the model again")
     check_config(meta["config"], f"{path}: config")
     return meta
 
