@@ -149,7 +149,7 @@ def tiny_text():
     return TextInputs(
         tokens=jnp.asarray(tokens, jnp.int32),
         eos=jnp.asarray(eos, jnp.int32),
-        owner=jnp.asarray(owner),
+        class_from_prompt=jnp.asarray(owner),
         params=jax.tree.map(jnp.asarray, frozen),
         config=text,
     )

@@ -25,7 +25,6 @@ import sys
 from collections.abc import Sequence
 
 from wsvad_jax.detection.export import (
-    ANY_BATCH,
     FORMATS,
     LONGEST,
     TITLES,
@@ -66,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsvad_jax.detection.detector import Detector
 
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
-    if detector.network.config.model_name in ANY_BATCH:
+    if detector.network.spec.onnx_any_batch:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
     if detector.text is None:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")

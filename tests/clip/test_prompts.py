@@ -57,7 +57,7 @@ def test_text_inputs_are_an_argument_of_a_jitted_function(snapshot):
     @jax.jit
     def classes(text):
         features = encode_text(text.params, text.config, text.tokens, text.eos)
-        return text.owner @ features
+        return text.class_from_prompt @ features
 
     assert classes(text).shape == (2, snapshot.text.projection_dim)
     assert jax.eval_shape(classes, text).shape == (2, snapshot.text.projection_dim)

@@ -12,7 +12,7 @@ from wsvad_jax.models import dsanet
 def card(tmp_path, protocol="clean", name="small"):
     dataset = open_dataset(write_small(tmp_path / "data"))
     config = recipe("dsanet", str(dataset.path), 0, f"protocol={protocol}")
-    opened = SimpleNamespace(dataset=dataset, paper=dsanet, config=config)
+    opened = SimpleNamespace(dataset=dataset, spec=dsanet.SPEC, config=config)
     meta = {"model": "dsanet", "selection": "last weights", "step": 60}
     results = {"versions": {"jax": "0.10"}, "device": "cpu", "auc": 0.91, "map": [0.1]}
     model_card.write(tmp_path / "MODEL_CARD.md", opened, meta, results)

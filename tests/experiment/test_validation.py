@@ -41,11 +41,11 @@ def test_what_a_range_holds(allowed, inside, outside):
 @pytest.mark.parametrize("name", MODELS)
 def test_recipes_lie_within(name):
     Model = MODELS[name].Model
-    assert set(MODELS[name].RANGES) <= {f.name for f in dataclasses.fields(Model)}
+    assert set(MODELS[name].field_ranges) <= {f.name for f in dataclasses.fields(Model)}
     for dataset in ("demo", "ucf", "xd", "shanghaitech", "ucf_r3d18"):
         config = load_config([f"--config={name}:{dataset}"])
-        assert build.paper_of(config) is MODELS[name]
+        assert build.get_model_spec(config) is MODELS[name]
         build.build_model(config)
         config.seed = -1  # as from a notebook, which no program checks
         with pytest.raises(InputError, match=r"config.seed is -1; expected"):
-            build.paper_of(config)
+            build.get_model_spec(config)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from wsvad_jax.models import clip_tsa, selection
+from wsvad_jax.models import clip_tsa
 
 KEY = jax.random.key(0)
 WEIGHTS = {"magnitude": 1e-4, "smooth": 8e-4, "sparse": 8e-3}
@@ -128,9 +128,9 @@ def test_noise_at_test_time_is_a_switch(variables):
 
 def test_selection_size_is_the_double_precision_floor():
     # 0.29 · 100 is 28.999999999999996 in double precision, 29 in single.
-    assert selection.selection_sizes(0.29, 100, 1000)[100] == 28
-    assert selection.selection_sizes(0.01, 32, 32)[[0, 1, 32]].tolist() == [1, 1, 1]
-    assert selection.selection_sizes(0.95, 6750, 1000)[[20, 6750]].tolist() == [
+    assert clip_tsa.selection_sizes(0.29, 100, 1000)[100] == 28
+    assert clip_tsa.selection_sizes(0.01, 32, 32)[[0, 1, 32]].tolist() == [1, 1, 1]
+    assert clip_tsa.selection_sizes(0.95, 6750, 1000)[[20, 6750]].tolist() == [
         19,
         1000,
     ]
@@ -151,8 +151,8 @@ def numpy_perturbed_top_k(s, k, noise, sigma, g):
 @pytest.mark.parametrize("limit", [2**22, 1])
 def test_perturbed_top_k_is_its_definition(monkeypatch, limit, few):
     """At once and draw by draw, by pairs and sorted; k differs between the rows."""
-    monkeypatch.setattr(selection, "DRAW_LIMIT", limit)
-    monkeypatch.setattr(selection, "FEW", few)
+    monkeypatch.setattr(clip_tsa, "DRAW_LIMIT", limit)
+    monkeypatch.setattr(clip_tsa, "FEW", few)
     r = np.random.default_rng(3)
     s, g = r.uniform(size=(2, 3, 12)).astype(np.float32) / 10
     noise = r.standard_normal((3, 20, 12)).astype(np.float32)
@@ -160,7 +160,7 @@ def test_perturbed_top_k_is_its_definition(monkeypatch, limit, few):
 
     def select(s):
         where = jnp.ones((3, 12), bool)
-        return selection.perturbed_top_k(
+        return clip_tsa.perturbed_top_k(
             s, where, jnp.asarray(k), jnp.asarray(noise), 20, 0.05, 3
         )
 
@@ -184,10 +184,10 @@ def test_pairs_select_what_sorting_selects(monkeypatch, values):
     x = jnp.asarray(r.integers(0, 10**values, (5, 4, 40)), jnp.float32)
     x = x.at[:, 2:, 30:].set(-jnp.inf)
     k = jnp.array([1, 17, 29, 30])
-    found = selection._top_k(x, k)
+    found = clip_tsa._top_k(x, k)
     np.testing.assert_array_equal(np.sum(found, -1), np.tile(k, (5, 1)))
-    monkeypatch.setattr(selection, "FEW", 0)
-    np.testing.assert_array_equal(found, selection._top_k(x, k))
+    monkeypatch.setattr(clip_tsa, "FEW", 0)
+    np.testing.assert_array_equal(found, clip_tsa._top_k(x, k))
 
 
 @pytest.mark.parametrize("T", [60, 100])  # by pairs, sorted
@@ -197,7 +197,7 @@ def test_selection_never_builds_the_one_hot_rows(T):
     def value_and_grad(s, key):
         def loss(s):
             where, ks = jnp.ones((1, T), bool), jnp.array([k])
-            p = selection.perturbed_top_k(s, where, ks, key, S, 0.05, 1)
+            p = clip_tsa.perturbed_top_k(s, where, ks, key, S, 0.05, 1)
             return jnp.sum(p**2)
 
         return jax.value_and_grad(loss)(s)

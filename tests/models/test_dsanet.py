@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.models import dsanet
-from wsvad_jax.models.lgt_adapter import Encoder
+from wsvad_jax.models.lgt_adapter import LGTAdapter
 
 B, T, D, C = 4, 32, 32, 5
 WEIGHTS = dict.fromkeys(
@@ -145,7 +145,7 @@ def test_padding_matters_as_released(videos, classes):
 def test_windows_do_not_see_each_other():
     """Attention alone: a snippet depends on its own block of W snippets only."""
     W = 8
-    encoder = Encoder(layers=2, window=W, use_graph=False)
+    encoder = LGTAdapter(layers=2, window=W, use_graph=False)
     x = jax.random.normal(jax.random.key(0), (1, T, D))
     args = jnp.array([T], jnp.int32), jnp.ones((1, T), bool)
     params = jax.jit(encoder.init)(jax.random.key(1), x, *args)

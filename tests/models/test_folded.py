@@ -9,8 +9,8 @@ import pytest
 from flax import linen as nn
 
 from wsvad_jax.clip.activations import gelu
-from wsvad_jax.models import common, lgt_adapter, normality
-from wsvad_jax.models.convolution import TemporalConv
+from wsvad_jax.models import common, lgt_adapter
+from wsvad_jax.models.common import TemporalConv
 
 B, T, D, W = 3, 16, 12, 8
 RANDOM = np.random.RandomState(0)
@@ -62,18 +62,18 @@ def test_a_block_attends_as_its_four_projections_do(heads):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_mlp_onto_a_vector(dtype):
-    mlp, x, onto = (
+    mlp, x, projection = (
         common.Mlp(jnp.dtype(dtype)),
         array(B, T, D).astype(dtype),
         array(D, 1),
     )
     params = filled(mlp, x)
-    found = mlp.apply({"params": params}, x, onto)
-    wanted = mlp.apply({"params": params}, x).astype(jnp.float32) @ onto
+    found = mlp.apply({"params": params}, x, projection)
+    wanted = mlp.apply({"params": params}, x).astype(jnp.float32) @ projection
     assert found.dtype == jnp.float32
     tolerance = 1e-4 if dtype == "float32" else 0.1
     np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
-    made = mlp.init(jax.random.key(1), x, onto)
+    made = mlp.init(jax.random.key(1), x, projection)
     jax.tree.map(np.testing.assert_array_equal, made, mlp.init(jax.random.key(1), x))
 
 
@@ -81,7 +81,7 @@ def test_an_mlp_onto_a_vector(dtype):
 @pytest.mark.parametrize("linear", [False, True])
 def test_few_keys_are_projected_first(keys, linear):
     H = 3
-    attention = normality.Attention(H, linear, jnp.float32)
+    attention = common.CrossAttention(H, linear, jnp.float32)
     queries, kept = array(B, T, D), array(B, keys, D)
     params = filled(attention, queries, kept)
     part = (B, -1, H, D // H)

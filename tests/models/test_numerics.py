@@ -53,11 +53,11 @@ class Case:
 
     def __init__(self, name: str, text: Any, dtype: str = "float32"):
         self.name, self.text = name, text if name in ("vadclip", "dsanet") else None
-        paper = models.MODELS[name]
-        self.model = paper.Model(**SMALL[name], dtype=dtype)
+        spec = models.MODELS[name]
+        self.model = spec.Model(**SMALL[name], dtype=dtype)
         self.gradient = jax.jit(
             jax.value_and_grad(
-                make_loss(self.model, paper.loss_fn, WEIGHTS[name]), has_aux=True
+                make_loss(self.model, spec.loss_fn, WEIGHTS[name]), has_aux=True
             )
         )
 

@@ -27,7 +27,7 @@ class Case:
     def __init__(self, name, text, dtype, B=4, T=16, D=32, **changes):
         config = load_config([f"--config={name}:ucf"])
         config.model.update(SMALL[name] | {"dtype": dtype} | changes)
-        self.paper, self.model = build.paper_of(config), build.build_model(config)
+        self.spec, self.model = build.get_model_spec(config), build.build_model(config)
         self.text = text if "clip" in config else None
         r = np.random.RandomState(0)
         label = np.zeros((B, C), np.float32)
@@ -38,7 +38,7 @@ class Case:
         self.batch = jax.tree.map(jnp.asarray, batch)
         self.rngs = {k: jax.random.key(1) for k in ("params", "dropout", "noise")}
         self.loss = train_step.make_loss(
-            self.model, self.paper.loss_fn, dict(config.loss)
+            self.model, self.spec.loss_fn, dict(config.loss)
         )
 
     def init(self):
@@ -53,7 +53,7 @@ class Case:
     def scores(self, params, batch_stats):
         x = jnp.asarray(self.batch.features, jnp.float32), self.batch.length, self.text
         variables = {"params": params, "batch_stats": batch_stats}
-        return self.paper.scores(self.model.apply(variables, *x, train=False))
+        return self.spec.scores(self.model.apply(variables, *x, train=False))
 
 
 def parts(variables):

@@ -24,7 +24,7 @@ def case(model_name: str, dataset: str):
     text = TextInputs(
         tokens=tokens[:, : eos.max() + 1],
         eos=eos,
-        owner=np.eye(len(tokens), dtype=np.float32),
+        class_from_prompt=np.eye(len(tokens), dtype=np.float32),
         params={k: tree[k] for k in ("text_model", "text_projection")},
         config=config,
     )

@@ -10,7 +10,7 @@ import optax
 import pytest
 from golden_case import case, relative
 
-from wsvad_jax.models import dsanet, normality, vadclip
+from wsvad_jax.models import dsanet, vadclip
 from wsvad_jax.training import optim
 from wsvad_jax.weights.torch_mapping import export_state
 
@@ -36,8 +36,8 @@ class Golden:
 
     def __init__(self, name: str, dataset: str):
         self.name, self.dataset = name, dataset
-        self.paper, fields, weights = MODELS[name, dataset]
-        self.model = self.paper.Model(**fields)
+        self.spec, fields, weights = MODELS[name, dataset]
+        self.model = self.spec.Model(**fields)
         self.weights = dict.fromkeys(TERMS, 1.0) | weights
         self.wanted, self.params, self.x, self.text, self.batch = case(name, dataset)
         self.value_and_grad = jax.jit(jax.value_and_grad(self.objective, has_aux=True))
@@ -49,7 +49,7 @@ class Golden:
 
     def objective(self, params):
         outputs = self.outputs(params)
-        loss, terms = self.paper.loss_fn(outputs, self.batch, self.weights)
+        loss, terms = self.spec.loss_fn(outputs, self.batch, self.weights)
         return loss, ({**terms, "total": loss}, outputs)
 
 
@@ -104,7 +104,7 @@ class Sides:
 
     def __init__(self, golden, monkeypatch):
         self.golden, self.calls, self.thresholds = golden, 0, None
-        monkeypatch.setattr(normality.nn, "relu", self._relu)
+        monkeypatch.setattr(dsanet.nn, "relu", self._relu)
         self._grad = jax.jit(jax.grad(self._objective, has_aux=True))
 
     def __call__(self, thresholds: np.ndarray):

@@ -60,8 +60,8 @@ def train(name, shape):
     example = np.zeros((2, N, T, D), np.float32), np.ones(2, np.int32), prompts
     key = jax.random.key(0)
     current = state.make_init(model, optimiser, example, mesh)(key)
-    paper = build.paper_of(config)
-    step = train_step.make_train_step(model, paper, optimiser, dict(config.loss))
+    spec = build.get_model_spec(config)
+    step = train_step.make_train_step(model, spec, optimiser, dict(config.loss))
     program, losses = train_step.compile_step(step, mesh), []
     for batch in batches():
         current, metrics = program(current, batch, prompts, key)

@@ -52,10 +52,10 @@ class Case:
         self.init = state.make_init(self.model, self.optimiser, example, self.mesh)
 
     def step(self, parts=1):
-        paper = build.paper_of(self.config)
+        spec = build.get_model_spec(self.config)
         weights = dict(self.config.loss)
         return train_step.make_train_step(
-            self.model, paper, self.optimiser, weights, parts
+            self.model, spec, self.optimiser, weights, parts
         )
 
     def batch(self, i):
@@ -163,5 +163,5 @@ def test_parts_that_a_batch_does_not_have(name, parts, said):
     config.data = dict(config.data) | {"parts": parts}
     with pytest.raises(InputError, match=said):
         train_step.num_microbatches(
-            config, build.paper_of(config), 128, mesh.make_mesh()
+            config, build.get_model_spec(config), 128, mesh.make_mesh()
         )

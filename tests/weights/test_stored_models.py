@@ -184,7 +184,7 @@ def test_files_of_somebody_else_are_no_damage(folder, version):
     for closed in (folder / "4/record", largest(folder / "4/tree")):
         closed.chmod(0)
         for path in folder.parents:
-            if path.owner() == "root" and path.stat().st_mode & 0o077 == 0:
+            if path.class_from_prompt() == "root" and path.stat().st_mode & 0o077 == 0:
                 path.chmod(0o711)
         folder.chmod(0o755)
         with nobody(), pytest.raises(Unreadable, match="Permission denied"):

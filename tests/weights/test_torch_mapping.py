@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.models import clip_tsa, mil_ranking
-from wsvad_jax.models.lgt_adapter import Encoder
+from wsvad_jax.models.lgt_adapter import LGTAdapter
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.weights import torch_mapping
 
@@ -168,7 +168,7 @@ def test_packed_attention_and_convolution_match_pytorch():
 def test_encoder_takes_the_imported_tree(released):
     state = released("vadclip_ucf")
     params = torch_mapping.import_state("vadclip", state)[0]["params"]["encoder"]
-    encoder = Encoder(layers=2, window=8)
+    encoder = LGTAdapter(layers=2, window=8)
     x, length = jnp.zeros((1, 256, 512)), jnp.full(1, 256)
     where = jnp.ones((1, 256), bool)
     want = jax.eval_shape(encoder.init, jax.random.key(0), x, length, where)["params"]

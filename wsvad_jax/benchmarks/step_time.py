@@ -118,9 +118,9 @@ def build_training(
     example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
     init = state.make_init(network.model, optimiser, example, network.mesh)
 
-    paper, weights = network.paper, dict(config.loss)
-    parts = train_step.num_microbatches(config, paper, sizes.batch_size, network.mesh)
-    step = train_step.make_train_step(network.model, paper, optimiser, weights, parts)
+    spec, weights = network.spec, dict(config.loss)
+    parts = train_step.num_microbatches(config, spec, sizes.batch_size, network.mesh)
+    step = train_step.make_train_step(network.model, spec, optimiser, weights, parts)
     return network, init(jax.random.key(0)), step
 
 
@@ -197,7 +197,7 @@ def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.Scoring
     text = random_text_inputs(sizes) if "clip" in config else None
     return build.ScoringModel(
         config=config,
-        paper=build.paper_of(config),
+        spec=build.get_model_spec(config),
         model=build.build_model(config),
         text=text,
         text_tower_id=None,
@@ -225,7 +225,7 @@ def random_text_inputs(sizes: BenchmarkShapes) -> Any:
     return TextInputs(
         tokens=jnp.asarray(tokens, jnp.int32),
         eos=jnp.full(sizes.classes, PROMPT - 1, jnp.int32),
-        owner=jnp.eye(sizes.classes),
+        class_from_prompt=jnp.eye(sizes.classes),
         params={k: params[k] for k in ("text_model", "text_projection")},
         config=text,
     )

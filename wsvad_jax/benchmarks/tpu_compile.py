@@ -142,7 +142,7 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
     network = build.ScoringModel(
         config=config,
-        paper=build.paper_of(config),
+        spec=build.get_model_spec(config),
         model=build.build_model(config),
         text=text_shapes(card) if "clip" in config else None,
         text_tower_id=None,
@@ -176,10 +176,10 @@ def _lower_training(
     )
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    paper = network.paper
-    parts = train_step.num_microbatches(config, paper, sizes.batch_size, network.mesh)
+    spec = network.spec
+    parts = train_step.num_microbatches(config, spec, sizes.batch_size, network.mesh)
     step = train_step.make_train_step(
-        network.model, paper, optimiser, dict(config.loss), parts
+        network.model, spec, optimiser, dict(config.loss), parts
     )
     program: Any = train_step.compile_step(step, network.mesh)
 
@@ -246,7 +246,7 @@ def text_shapes(card: cards.Card) -> TextInputs:
     return TextInputs(
         tokens=tokens,
         eos=jax.ShapeDtypeStruct((K,), jnp.int32),
-        owner=jax.ShapeDtypeStruct((len(card.classes), K), jnp.float32),
+        class_from_prompt=jax.ShapeDtypeStruct((len(card.classes), K), jnp.float32),
         params={
             "text_model": tower["params"],
             "text_projection": {"kernel": kernel},

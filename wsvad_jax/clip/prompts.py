@@ -1,8 +1,9 @@
 """Tokenizes class prompts for the CLIP text tower.
 
 A class may have several descriptions, whose features are averaged (DSANet, Yin et al.
-2026, arXiv 2511.10334); the matrix `TextInputs.owner` takes that mean. Tokens are cut
-after the longest prompt's end token. This is exact, since the text tower is causal.
+2026, arXiv 2511.10334); the matrix `TextInputs.class_from_prompt` takes that mean.
+Tokens are cut after the longest prompt's end token. This is exact, since the text tower
+is causal.
 """
 
 import os
@@ -29,7 +30,7 @@ class TextInputs:
     # Any, since JAX also builds this tree from shardings and shapes.
     tokens: Int[Array | np.ndarray, "K L"] | Any
     eos: Int[Array | np.ndarray, "K"] | Any  # index of each prompt's end token
-    owner: Float[Array | np.ndarray, "C K"] | Any  # rows sum to 1
+    class_from_prompt: Float[Array | np.ndarray, "C K"] | Any  # rows sum to 1
     params: dict[str, Any]  # 'text_model' and 'text_projection', float32
     config: TextConfig = struct.field(pytree_node=False)
 
@@ -44,9 +45,9 @@ def text_inputs(snapshot: Snapshot, prompts: Sequence[Sequence[str]]) -> TextInp
     Raises:
       InputError: the prompts can't be tokenized, see `tokenize`.
     """
-    tokens, eos, owner = tokenize(prompts, snapshot.path, snapshot.text)
+    tokens, eos, class_from_prompt = tokenize(prompts, snapshot.path, snapshot.text)
     params = {k: snapshot.params[k] for k in ("text_model", "text_projection")}
-    return TextInputs(tokens, eos, owner, params, snapshot.text)
+    return TextInputs(tokens, eos, class_from_prompt, params, snapshot.text)
 
 
 def tokenize(
@@ -54,9 +55,9 @@ def tokenize(
     snapshot_dir: str | os.PathLike,
     config: TextConfig,
 ) -> tuple[Int[np.ndarray, "K L"], Int[np.ndarray, "K"], Float[np.ndarray, "C K"]]:
-    """Returns token ids, the index of each end token, and the owner matrix.
+    """Returns token ids, the index of each end token, and the matrix of the classes.
 
-    Row c of the owner matrix averages the prompts of class c.
+    Row c of that matrix averages the prompts of class c.
 
     Args:
       prompts: descriptions of each class, in the order of the classes.
@@ -94,13 +95,17 @@ def tokenize(
         tokens[i, : len(row)] = row
 
     eos = eos_positions(tokens, config.eos_token_id).astype(np.int32)
-    return tokens[:, : eos.max() + 1], eos, _owner([len(p) for p in prompts])
+    return (
+        tokens[:, : eos.max() + 1],
+        eos,
+        _class_from_prompt([len(p) for p in prompts]),
+    )
 
 
-def _owner(counts: Sequence[int]) -> Float[np.ndarray, "C K"]:
+def _class_from_prompt(counts: Sequence[int]) -> Float[np.ndarray, "C K"]:
     classes = np.repeat(np.arange(len(counts)), counts)
-    owner = classes[None, :] == np.arange(len(counts))[:, None]
-    return (owner / owner.sum(axis=1, keepdims=True)).astype(np.float32)
+    owned = classes[None, :] == np.arange(len(counts))[:, None]
+    return (owned / owned.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _tokenizer(path: pathlib.Path) -> Any:

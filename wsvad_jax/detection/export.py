@@ -11,7 +11,6 @@ from wsvad_jax.utils.errors import InputError, check_readable, one_line
 from wsvad_jax.utils.files import atomic_path, write_json
 
 if TYPE_CHECKING:
-    import numpy as np
     from jax.export import Exported
 
     from wsvad_jax.detection.detector import Detector
@@ -33,9 +32,6 @@ FOREIGN = (
 
 
 OUTPUTS = ("anomaly", "classes")
-
-
-ANY_BATCH = ("vadclip", "dsanet")  # in ONNX; the others' integer division has none
 
 
 LONGEST = 256  # snippets of a program whose model takes whole videos
@@ -76,7 +72,7 @@ def export_model(
     kind = format_of(output, kind)
     shape = sizes(detector, length, crops)
     if kind == "onnx":
-        fixed = 0 if detector.network.config.model_name in ANY_BATCH else batch
+        fixed = 0 if detector.network.spec.onnx_any_batch else batch
         with atomic_path(output) as temporary:
             write_onnx(detector, shape, fixed, temporary)
         first: Any = fixed or "b"
@@ -155,7 +151,7 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
         outputs = network.model.apply(
             variables, features, length, classes, train=False, **kwargs
         )
-        found = network.paper.scores(outputs)
+        found = network.spec.scores(outputs)
         return {name: found[name] for name in OUTPUTS if name in found}
 
     return score
@@ -214,8 +210,11 @@ def write_onnx(
         ) from None
     score = scoring(detector)
     extra = {}
-    if detector.network.config.model_name == "clip_tsa":
-        extra["noise"] = jnp.tile(fixed_noise(detector, *shape[:2]), (batch, 1, 1))
+    network = detector.network
+    if network.spec.fixed_noise is not None:
+        # ONNX has no generator of JAX's random numbers.
+        noise = network.spec.fixed_noise(network.model, *shape[:2])
+        extra["noise"] = jnp.tile(noise, (batch, 1, 1))
     specs = (
         jax.ShapeDtypeStruct((batch or "b", *shape), jnp.float32),
         jax.ShapeDtypeStruct((batch or "b",), jnp.int32),
@@ -228,7 +227,7 @@ def write_onnx(
                     score(features, length, **extra).values()
                 ),
                 specs,
-                model_name=str(detector.network.config.model_name),
+                model_name=network.spec.name,
                 return_mode="file",
                 output_path=path,
                 input_names=("features", "length"),
@@ -240,22 +239,6 @@ def write_onnx(
             f"{detector.folder}: jax2onnx can't convert this model ({reason}); leave "
             "--format out for StableHLO"
         ) from None
-
-
-def fixed_noise(detector: "Detector", crops: int, T: int) -> "np.ndarray":
-    """CLIP-TSA's noise at test time [N, S, T]: ONNX has no generator of JAX's numbers.
-
-    As `clip_tsa._mean_over_draws` draws it, from the fixed key of `Model._attend`.
-    """
-    import jax
-    import numpy as np
-
-    key = jax.random.key(0, impl="threefry2x32")
-    draws = [
-        jax.random.normal(jax.random.fold_in(key, m), (T, crops)).T
-        for m in range(detector.network.model.samples)
-    ]
-    return np.stack([np.asarray(d) for d in draws], 1)
 
 
 def output_shapes(detector: "Detector", shape: tuple[int, ...]) -> dict[str, Any]:

@@ -40,12 +40,11 @@ def write(
       results: content of results.json.
     """
     dataset, made = experiment.dataset, experiment.dataset.protocol
-    paper = (experiment.paper.__doc__ or "").splitlines()[0].partition(": ")[2]
     versions = results["versions"]
     text = string.Template(_template()).substitute(
         model=meta["model"],
         dataset=_plain(dataset.card.name),
-        paper=paper.rstrip("."),
+        paper=experiment.spec.citation,
         content=dataset.content[:16],
         features=f"{_plain(made.encoder)}, {dataset.width} wide, {made.stride} frames per "
         f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}"

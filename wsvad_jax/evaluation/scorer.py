@@ -42,7 +42,7 @@ class Scorer:
             outputs = experiment.model.apply(
                 variables, features, length, text, train=False
             )
-            scores = experiment.paper.scores(outputs)
+            scores = experiment.spec.scores(outputs)
             # Ties of half-precision scores move average precision by several points.
             return {k: v.astype(jnp.float32) for k, v in scores.items()}
 

@@ -8,7 +8,6 @@ import dataclasses
 import os
 import pathlib
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment import validation
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.data.tfds_builder import Dataset
+    from wsvad_jax.models.spec import ModelSpec
 
 LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
 DTYPES = ("float32", "bfloat16")
@@ -32,7 +32,7 @@ class ScoringModel:
     """A recipe's model with all that it reads beside features: enough to score."""
 
     config: "ConfigDict"
-    paper: ModuleType  # a module of wsvad_jax.models
+    spec: "ModelSpec"
     model: Any  # its linen module
     text: "TextInputs | None"  # None: the model reads no prompts
     text_tower_id: (
@@ -81,14 +81,14 @@ def open_experiment(
     from wsvad_jax.datasets import registry
     from wsvad_jax.parallel.mesh import make_mesh
 
-    paper = paper_of(config)
+    spec = get_model_spec(config)
     model = build_model(config)
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
     T = window_length(config, dataset)
     text, tower = open_text(config, dataset) if "clip" in config else (None, None)
     experiment = Experiment(
         config,
-        paper,
+        spec,
         model,
         text,
         tower,
@@ -111,8 +111,8 @@ def _hint(experiment: Experiment) -> str:
     return ""
 
 
-def paper_of(config: "ConfigDict") -> ModuleType:
-    """Returns the module of the recipe's model.
+def get_model_spec(config: "ConfigDict") -> "ModelSpec":
+    """Returns the spec of the recipe's model.
 
     Raises:
       InputError: an unknown model, or a value outside its range.
@@ -135,16 +135,16 @@ def build_model(config: "ConfigDict") -> Any:
     """
     from wsvad_jax.models import MODELS
 
-    Model = MODELS[config.model_name].Model
-    fields = {f.name for f in dataclasses.fields(Model)} - {"parent", "name"}
+    spec: Any = MODELS[config.model_name]
+    fields = {f.name for f in dataclasses.fields(spec.Model)} - {"parent", "name"}
     if unknown := sorted(set(config.model) - fields):
         raise InputError(
             f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
             f"fields are {', '.join(sorted(fields))}"
         )
-    own = getattr(MODELS[config.model_name], "RANGES", {})
-    validation.check(config.model, {"dtype": DTYPES, **own}, "config.model.")
-    return Model(**config.model)
+    ranges = {"dtype": DTYPES, **spec.field_ranges}
+    validation.check(config.model, ranges, "config.model.")
+    return spec.Model(**config.model)
 
 
 def window_length(config: "ConfigDict", dataset: "Dataset") -> int:

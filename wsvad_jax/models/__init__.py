@@ -4,19 +4,21 @@ Letters used throughout: B videos, N crops, T snippets, D feature width, C class
 (index 0 is normal), L text tokens, H heads, P prototypes, K selected snippets,
 S noise samples, W attention window, I segments, M chosen or drawn at a time.
 
-Each model file exports
+Each model file exports its `SPEC`, which names
   Model(**config.model)               a pure linen module
   Model.__call__(features, length, text, *, train) -> Outputs
   loss_fn(outputs, batch, weights) -> (scalar, terms)
   scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
+and what else the package asks of a model: see `wsvad_jax.models.spec.ModelSpec`.
 """
 
 from wsvad_jax.models import clip_tsa, dsanet, mil_ranking, vadclip
+from wsvad_jax.models.spec import ModelSpec
 
 # A literal dictionary: editors find a model's definition, and a fifth is one line.
-MODELS = {
-    "mil_ranking": mil_ranking,
-    "clip_tsa": clip_tsa,
-    "vadclip": vadclip,
-    "dsanet": dsanet,
+MODELS: dict[str, ModelSpec] = {
+    "mil_ranking": mil_ranking.SPEC,
+    "clip_tsa": clip_tsa.SPEC,
+    "vadclip": vadclip.SPEC,
+    "dsanet": dsanet.SPEC,
 }

@@ -1,18 +1,20 @@
-"""Dense layers of VadCLIP and DSANet, and products of their matrices.
+"""Layers that several models share: dense layers, products of them, convolution.
 
 Initial weights follow PyTorch's default, as in the released implementations.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from wsvad_jax.clip.activations import quick_gelu
+from wsvad_jax.models.losses import normalise
 from wsvad_jax.utils.errors import InputError
 
 
@@ -33,7 +35,7 @@ def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.De
     return nn.Dense(features, name=name, dtype=dtype, **kwargs)
 
 
-class Affine(nn.Module):
+class DenseParams(nn.Module):
     """Kernel and bias of a dense layer, for products taken in another order.
 
     Two consecutive linear layers equal one with the product kernel, which is small.
@@ -62,7 +64,7 @@ def affine(
     return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
-def fold(
+def fold_single_head_qkv(
     into: Float[Array, "D D3"],
     bias: Float[Array, "D3"],
     out: Float[Array, "D D"],
@@ -97,7 +99,7 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
     )
 
 
-def exact(equation: str, *arrays: Array) -> Array:
+def einsum_f32(equation: str, *arrays: Array) -> Array:
     """Einsum of half-precision arrays that accumulates and returns float32."""
     # Half-precision products are exact in float32; only their sum needs it.
     dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
@@ -126,17 +128,122 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*B D"], onto: Float[Array, "D E"] | None = None
+        self,
+        x: Float[Array, "*B D"],
+        output_projection: Float[Array, "D E"] | None = None,
     ) -> Float[Array, "*B E"]:
-        """Returns the output, or its product with `onto` in float32."""
+        """Returns the output, or its product with `output_projection` in float32."""
         D = x.shape[-1]
         x = linear(D, 4 * D, self.names[0], self.dtype, **self.initial)(x)
         x = self.activation(x)
 
-        if onto is None:
+        if output_projection is None:
             return linear(4 * D, D, self.names[1], self.dtype, **self.initial)(x)
 
-        # The second layer and `onto` are folded into one small product.
-        kernel, bias = Affine(D, **self.initial, name=self.names[1])(4 * D)
-        y = exact("...d,de->...e", x, (kernel @ onto).astype(x.dtype))
-        return y + jnp.expand_dims(bias @ onto, range(y.ndim - 1))
+        # The second layer and `output_projection` are folded into one small product.
+        kernel, bias = DenseParams(D, **self.initial, name=self.names[1])(4 * D)
+        y = einsum_f32("...d,de->...e", x, (kernel @ output_projection).astype(x.dtype))
+        return y + jnp.expand_dims(bias @ output_projection, range(y.ndim - 1))
+
+
+class CrossAttention(nn.Module):
+    """Cross-attention of DSANet's SG-NM.
+
+    The weights of the keys are a softmax, or, if `linear`, ReLU of scaled cosines.
+    """
+
+    heads: int
+    linear: bool
+    dtype: Any
+    initial: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "#B Q D"],
+        keys: Float[Array, "B K D"],
+        where: Bool[Array, "B K"] | None = None,
+    ) -> Float[Array, "B Q D"]:
+        D, H, K = queries.shape[-1], self.heads, keys.shape[1]
+        check_heads(H, D, "decoder_heads")
+        project = functools.partial(nn.Dense, dtype=self.dtype, **self.initial)
+        q = project(D, name="q")(queries)
+        kv = project(2 * D, name="kv")(keys)
+
+        # Heads stay an axis of the matrix products, so no array is transposed.
+        q = q.reshape(*q.shape[:2], H, D // H)
+        k, v = jnp.split(kv.reshape(*kv.shape[:2], 2 * H, D // H), 2, axis=2)
+
+        # The decoder weighs the prototypes by cosines: no softmax, so all weights may
+        # be 0.
+        if self.linear:
+            scale = self.param("learn_scale", nn.initializers.ones, (H, 1, 1))
+            q, k = normalise(q), normalise(k)
+            logits = jnp.einsum("bqhd,bkhd->bhqk", q, k)
+            weights = nn.relu(logits * scale[None].astype(self.dtype))
+        # The prototypes read the snippets by ordinary softmax attention.
+        else:
+            q = jnp.broadcast_to(q, (len(k), *q.shape[1:]))
+            logits = einsum_f32("bqhd,bkhd->bhqk", q, k) * (D // H) ** -0.5
+            if where is not None:
+                logits = jnp.where(where[:, None, None], logits, -1e9)
+            weights = jax.nn.softmax(logits).astype(self.dtype)
+
+        kernel, bias = DenseParams(D, **self.initial, name="proj")(D)
+        if H * K >= D:
+            x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(*q.shape[:2], D)
+            return affine(x, kernel, bias)
+
+        # Few keys and many queries: projecting the values first takes fewer products.
+        v = jnp.einsum("bkhd,hde->bhke", v, kernel.astype(v.dtype).reshape(H, -1, D))
+        x = jnp.einsum("bhqk,bhke->bqe", weights, v)
+        return x + bias.astype(x.dtype)[None, None]
+
+
+class TemporalConv(nn.Module):
+    """Convolution over time, computed as matrix products.
+
+    It spans `size` (odd) snippets, `dilation` apart, and is zero beyond the ends.
+
+    XLA optimises convolutions for a CPU only in a program's outermost computation.
+    Inside a loop over steps or microbatches, their gradients take a hundred times as
+    long. Matrix products are equally fast in both places.
+
+    The parameters are those of flax's Conv. A gate p makes it the convolution of p · x,
+    computed as p · (x W) for each tap. Input features need no gradient, so the gradient
+    of p then takes no further product.
+    """
+
+    features: int
+    size: int = 1
+    dilation: int = 1
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], gate: Float[Array, "B T"] | None = None
+    ) -> Float[Array, "B T E"]:
+        D, E = x.shape[-1], self.features
+        kernel = self.param("kernel", self.kernel_init, (self.size, D, E))
+
+        # One product with the kernels of all taps at once.
+        x = x.astype(self.dtype)
+        taps = x @ jnp.moveaxis(kernel, 0, 1).reshape(D, -1).astype(self.dtype)
+        if gate is not None:
+            taps = gate.astype(self.dtype)[..., None] * taps
+
+        # Each tap's product is shifted to the snippet that it contributes to. A
+        # negative pad cuts the snippets that move beyond the ends.
+        zero = jnp.zeros((), self.dtype)
+        y = jnp.zeros((*x.shape[:2], E), self.dtype)
+        for i, tap in enumerate(jnp.split(taps, self.size, axis=-1)):
+            later = (self.size // 2 - i) * self.dilation
+            y = y + jax.lax.pad(tap, zero, ((0, 0, 0), (later, -later, 0), (0, 0, 0)))
+
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", self.bias_init, (E,))
+        return y + bias.astype(self.dtype)[None, None]

@@ -1,17 +1,19 @@
 """DSANet: Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334.
 
 VadCLIP's encoder, C-branch and A-branch with decoupled semantics:
-  encoder and both branches         -> layers.Encoder, layers.ClassifierBranch,
-                                       layers.AlignBranch
-  text adapter (adapter=True)       -> TextAdapter
-  DCSA, decoupled contrastive       -> decoupled_logits, decoupled_targets, the terms
-  semantic alignment (dcsa=True)       `event` and `background` of loss_fn
-  SG-NM, self-guided normality      -> normality.Normality, consistency, the terms
-  modelling (sgnm=True)                `consistency` and `gather` of loss_fn
-  terms `mil`, `align` and `text`   -> losses.mil_top_k, losses.mil_align,
-                                       losses.text_contrast
-  inference                         -> scores
-  optimiser of SG-NM's parameters   -> wsvad_jax.training.optim.stable_adamw
+  encoder and both branches               -> lgt_adapter.LGTAdapter,
+                                             lgt_adapter.ClassifierBranch, .AlignBranch
+  text adapter (adapter=True)             -> TextAdapter
+  decoupled contrastive semantic          -> decoupled_logits, decoupled_targets, the
+    alignment, DCSA (dcsa=True)              terms `event` and `background` of loss_fn
+  self-guided normality modelling,        -> Normality, the terms `consistency` and
+    SG-NM (sgnm=True)                        `gather` of loss_fn
+    prototypes read normal snippets       -> least_anomalous, CrossBlock
+    reconstruction from prototypes alone  -> CrossBlock(reconstruct=True), consistency
+  terms `mil`, `align` and `text`         -> losses.mil_top_k, losses.mil_align,
+                                             losses.text_contrast
+  inference                               -> scores
+  optimiser of SG-NM's parameters         -> wsvad_jax.training.optim.stable_adamw
 Each switch gives a row of the paper's ablation. With adapter=False the prompts are
 learned as in VadCLIP. SG-NM exists in training only.
 """
@@ -25,12 +27,14 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from wsvad_jax.clip.activations import gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
-from wsvad_jax.models import lgt_adapter, losses
-from wsvad_jax.models.normality import Normality, chosen_of
+from wsvad_jax.models import common, lgt_adapter, losses
+from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.spec import ModelSpec
 
-RANGES = lgt_adapter.RANGES | {
+FIELD_RANGES = lgt_adapter.FIELD_RANGES | {
     "text_adapt_until": "[0, inf)",
     "text_adapt_weight": "[0, 1]",
     "prototypes": "[1, inf)",
@@ -44,6 +48,12 @@ SHARPNESS = 10.0  # exponent of DCSA's pooling weights
 SATURATED = 30.0  # bound of the anomaly logits in DCSA
 LABEL_SMOOTHING = 0.1
 BACKGROUND_SHARE = 0.01  # weight of each anomaly class in the background's target
+EPSILON = 1e-8  # ε of SG-NM's layer norms
+# SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
+SMALL = {
+    "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
+    "bias_init": nn.initializers.zeros,
+}
 
 
 @struct.dataclass
@@ -120,11 +130,11 @@ class Model(nn.Module):
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
-        where = lgt_adapter.participants(length, T, self.mask_padding)
+        where = lgt_adapter.attention_mask(length, T, self.mask_padding)
 
         # VadCLIP's encoder and C-branch
         x = features[:, 0].astype(dtype)
-        v = lgt_adapter.Encoder(
+        v = lgt_adapter.LGTAdapter(
             self.visual_layers,
             self.attn_window,
             self.visual_heads,
@@ -219,7 +229,7 @@ class TextAdapter(nn.Module):
 
         x = nn.leaky_relu(projection(end_token(hidden, text.eos)), 0.01)
         # A class with several descriptions gets the mean of their features.
-        return losses.normalise(jnp.asarray(text.owner) @ x)
+        return losses.normalise(jnp.asarray(text.class_from_prompt) @ x)
 
 
 def decoupled_logits(
@@ -252,11 +262,114 @@ def decoupled_logits(
     return logits(jax.nn.sigmoid(a)), logits(jax.nn.sigmoid(-a))
 
 
+class Normality(nn.Module):
+    """SG-NM: normality prototypes of each video, and v reconstructed from them."""
+
+    prototypes: int
+    ratio: float
+    depth: int
+    heads: int
+    dtype: Any
+    remat: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        v: Float[Array, "B T D"],
+        score: Float[Array, "B T"],
+        where: Bool[Array, "B T"],
+    ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
+        """Returns the reconstruction of `v` and the gather distance."""
+        u, chosen = least_anomalous(v, score, where, self.ratio)
+
+        # The prototypes query the least anomalous snippets through one block.
+        P, D = self.prototypes, v.shape[-1]
+        table = self.param("video_prototypes", nn.initializers.normal(1.0), (P, D))
+        p = CrossBlock(self.heads, False, self.dtype, name="dnp_extractor_0")(
+            table[None].astype(self.dtype), u, chosen
+        )
+
+        # One product of normalised vectors instead of a [B, M, P, D] broadcast.
+        distance = 1 - jnp.max(
+            common.einsum_f32("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)),
+            -1,
+        )
+        distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
+
+        # No residual leads around the bottleneck and the decoder's attention, so only
+        # features near the prototypes can be reconstructed.
+        x = common.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)
+        names = [f"decoder_{i}" for i in range(self.depth)]
+        decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
+        x = lgt_adapter.apply_blocks(decoders, x, p, remat=self.remat)
+        return x, distance
+
+
+def least_anomalous(
+    v: Float[Array, "B T D"],
+    score: Float[Array, "B T"],
+    where: Bool[Array, "B T"],
+    ratio: float,
+) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
+    """The ⌊ratio · snippets⌋ lowest-scored snippets of each video, without gradient.
+
+    M = ⌊ratio · T⌋; the mask is False where a video has fewer such snippets.
+    """
+    M = max(int(ratio * v.shape[1]), 1)
+    counts = num_normal_snippets(jnp.sum(where, -1), ratio)
+    # Scores are at most 1, so 2 sorts masked snippets last.
+    _, index = jax.lax.top_k(-jnp.where(where, jax.lax.stop_gradient(score), 2.0), M)
+    u = jnp.take_along_axis(v, index[..., None], axis=1)
+    return jax.lax.stop_gradient(u), jnp.arange(M)[None] < counts[:, None]
+
+
+def num_normal_snippets(snippets: Int[Array, "B"], ratio: float) -> Float[Array, "B"]:
+    """Number of normal snippets of each video, ⌊ratio · snippets⌋ and at least 1."""
+    # A float32 product would round 0.8 · 20 down to 15.
+    return jnp.maximum(jnp.floor(ratio * snippets + 1e-4), 1)
+
+
+class CrossBlock(nn.Module):
+    """Cross-attention to keys under one shared LayerNorm, then an MLP.
+
+    Args:
+      heads: number of attention heads.
+      reconstruct: True for the decoder, with linear attention and no residual around it.
+      dtype: type of the activations.
+    """
+
+    heads: int
+    reconstruct: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "#B Q D"],
+        keys: Float[Array, "B K D"],
+        where: Bool[Array, "B K"] | None = None,
+    ) -> Float[Array, "B Q D"]:
+        norm1 = common.layer_norm(
+            "norm1", EPSILON
+        )  # shared by queries and keys, as released
+        attention = common.CrossAttention(
+            self.heads, self.reconstruct, self.dtype, SMALL, name="attn"
+        )
+        y = attention(
+            norm1(x).astype(self.dtype), norm1(keys).astype(self.dtype), where
+        )
+        x = y if self.reconstruct else x + y
+
+        y = common.layer_norm("norm2", EPSILON)(x).astype(self.dtype)
+        mlp = common.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
+        return x + mlp(y)
+
+
 def loss_fn(
     outputs: Outputs,
-    batch: losses.Bags,
+    batch: LabelledBatch,
     weights: Mapping[str, float],
-    share: Mapping[str, Any] | None = None,
+    term_weights: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The objective and its terms.
 
@@ -265,8 +378,8 @@ def loss_fn(
       batch: `label` [B, C] multi-hot and `length` [B].
       weights: weight of each term; λ is `align`, which the paper sets to 1 without
         SG-NM.
-      share: weight of this microbatch in each term's full-batch mean (see `shares`);
-        None for a full batch.
+      term_weights: weight of this microbatch in each term's full-batch mean; None for
+        a full batch.
     """
     label, length = batch.label, batch.length
     terms = {
@@ -289,25 +402,30 @@ def loss_fn(
     else:
         terms["consistency"] = consistency(outputs, outputs.reconstructed, length)
         terms["gather"] = outputs.gather_distance
-    return losses.weighted(terms, weights, share)
+    return losses.weighted(terms, weights, term_weights)
 
 
-def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
+def microbatch_term_weights(
+    model: Model, microbatch: LabelledBatch, batch: LabelledBatch
+) -> dict[str, Any]:
     """Weight of a microbatch in the full-batch mean of each term.
 
     Most terms are means over videos. `consistency` is a mean over valid snippets, and
     `gather` a mean over the snippets chosen as normal.
     """
 
-    def of(count: Callable[[Int[Array, "B"]], Array]) -> Float[Array, ""]:
-        return jnp.sum(count(part.length)) / jnp.sum(count(batch.length))
+    def fraction(count: Callable[[Int[Array, "B"]], Array]) -> Float[Array, ""]:
+        return jnp.sum(count(microbatch.length)) / jnp.sum(count(batch.length))
 
-    found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
-    found["consistency"] = of(lambda length: length)
-    # Without the mask, each video has equally many chosen snippets.
+    of_videos: Any = len(microbatch.length) / len(batch.length)
+    weights: dict[str, Any] = dict.fromkeys(TERMS, of_videos)
+    weights["consistency"] = fraction(lambda length: length)
+    # Without the mask, each video has equally many normal snippets.
     if model.mask_padding:
-        found["gather"] = of(lambda n: chosen_of(n, model.normality_ratio))
-    return found
+        weights["gather"] = fraction(
+            lambda n: num_normal_snippets(n, model.normality_ratio)
+        )
+    return weights
 
 
 def decoupled_targets(
@@ -358,3 +476,20 @@ def scores(outputs: Outputs) -> dict[str, Array]:
         "classes": jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),
         "anomaly_align": 1 - jax.nn.softmax(outputs.align_logits)[..., 0],
     }
+
+
+SPEC = ModelSpec(
+    name="dsanet",
+    title="DSANet",
+    citation="Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334",
+    Model=Model,
+    loss_fn=loss_fn,
+    scores=scores,
+    field_ranges=FIELD_RANGES,
+    microbatch_term_weights=microbatch_term_weights,
+    reads_text=True,
+    window_field="attn_window",
+    width_axis=("encoder/frame_position_embeddings", 1),
+    length_axis=("encoder/frame_position_embeddings", 0),
+    onnx_any_batch=True,
+)

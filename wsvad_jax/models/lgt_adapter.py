@@ -4,7 +4,7 @@ VadCLIP: https://arxiv.org/abs/2308.11681. DSANet: https://arxiv.org/abs/2511.10
 LGT adapter, VadCLIP Sec. 3.2, Eq. 1 to 4:
   local windowed attention -> WindowBlock     graph convolution  -> GraphConv
   H_sim                    -> similarity_graph    H_dis          -> distance_graph
-  the whole encoder        -> Encoder
+  the whole encoder        -> LGTAdapter
 C-branch, Sec. 3.3         -> ClassifierBranch
 A-branch, Sec. 3.4         -> PromptLearner, AlignBranch
 Submodules carry the names of the released checkpoints, '.' replaced by '_'.
@@ -22,14 +22,14 @@ from wsvad_jax.clip.activations import quick_gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, text_features
 from wsvad_jax.models import common
-from wsvad_jax.models.convolution import TemporalConv
+from wsvad_jax.models.common import TemporalConv
 from wsvad_jax.models.losses import normalise
 from wsvad_jax.utils.errors import InputError
 
 TEMPERATURE = 0.07  # temperature of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
 CONTEXT = 10  # learned vectors on either side of a class name
-RANGES = {  # valid values of the encoder's fields
+FIELD_RANGES = {  # valid values of the encoder's fields
     "visual_layers": "[0, inf)",
     "visual_heads": "[1, inf)",
     "attn_window": "[1, inf)",
@@ -37,7 +37,7 @@ RANGES = {  # valid values of the encoder's fields
 xavier = nn.initializers.xavier_uniform()
 
 
-def participants(
+def attention_mask(
     length: Int[Array, "B"], T: int, mask_padding: bool
 ) -> Bool[Array, "B T"]:
     """Mask of the snippets that attend, convolve and pool: all, or the valid ones."""
@@ -61,13 +61,15 @@ class WindowBlock(nn.Module):
         W, H = self.window, self.heads
         common.check_heads(H, D, "visual_heads")
 
-        into = common.Affine(3 * D, xavier, nn.initializers.zeros, name="attn_in_proj")(
-            D
-        )
-        out = common.Affine(D, bias_init=nn.initializers.zeros, name="attn_out_proj")(D)
+        into = common.DenseParams(
+            3 * D, xavier, nn.initializers.zeros, name="attn_in_proj"
+        )(D)
+        out = common.DenseParams(
+            D, bias_init=nn.initializers.zeros, name="attn_out_proj"
+        )(D)
         # One head: the folded projections save half of the products.
         if H == 1:
-            into, out = common.fold(*into, *out), None
+            into, out = common.fold_single_head_qkv(*into, *out), None
 
         y = common.layer_norm("ln_1")(x).astype(self.dtype)
         values = common.affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
@@ -75,7 +77,7 @@ class WindowBlock(nn.Module):
         # T/W small attentions instead of one T×T attention under a block mask.
         q, v = values[:, :, :, 0], values[:, :, :, -1]
         k = y.reshape(q.shape) if H == 1 else values[:, :, :, 1]
-        logits = common.exact("bnqhd,bnkhd->bnhqk", q, k)
+        logits = common.einsum_f32("bnqhd,bnkhd->bnhqk", q, k)
 
         # A window of padding alone attends evenly: finite, and never read.
         mask = where.reshape(B, T // W, 1, 1, W)
@@ -89,7 +91,7 @@ class WindowBlock(nn.Module):
         )
 
 
-def in_turn(
+def apply_blocks(
     blocks: Sequence[nn.Module], x: Array, *others: Array, remat: bool = False
 ) -> Array:
     """Passes `x` through blocks of one kind in sequence.
@@ -155,7 +157,7 @@ def similarity_graph(
     VadCLIP Eq. 2. Cosines up to 0.7 count as 0. Rows and columns of padding are zero.
     """
     x = normalise(x)
-    cosine = common.exact("btd,bsd->bts", x, x)
+    cosine = common.einsum_f32("btd,bsd->bts", x, x)
     cosine = jnp.where(cosine > SIMILARITY_THRESHOLD, cosine, 0)
 
     # cos ≤ 1, so the exponential needs no running maximum.
@@ -170,7 +172,7 @@ def distance_graph(T: int) -> Float[Array, "1 T T"]:
     return jnp.exp(-jnp.abs(t[:, None] - t[None]) / jnp.e)[None]
 
 
-class Encoder(nn.Module):
+class LGTAdapter(nn.Module):
     """LGT adapter: positions, windowed attention, two graphs, one projection."""
 
     layers: int
@@ -193,7 +195,7 @@ class Encoder(nn.Module):
         Args:
           x: snippet features.
           length: valid snippets; the similarity graph sees no others.
-          where: mask of `participants` for all other parts.
+          where: mask of `attention_mask`, for all other steps.
         """
         T, D = x.shape[1:]
         if T % self.window:
@@ -212,7 +214,7 @@ class Encoder(nn.Module):
             window = self.window, self.heads, self.dtype
             names = [f"temporal_resblocks_{i}" for i in range(self.layers)]
             blocks = [WindowBlock(*window, name=name) for name in names]
-            x = in_turn(blocks, x, where, remat=self.remat)
+            x = apply_blocks(blocks, x, where, remat=self.remat)
 
         # The released forward pass doesn't use it; released checkpoints contain it.
         self.param("disAdj_sigma", nn.initializers.ones, (1,))
@@ -247,9 +249,9 @@ class ClassifierBranch(nn.Module):
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
         # The classifier is one column, by which v and mlp2(v) are multiplied separately.
         # So the second layer of mlp2 shrinks to a column too.
-        kernel, bias = common.Affine(1, name="classifier")(v.shape[-1])
-        own = common.exact("btd,de->bte", v, kernel.astype(v.dtype))
-        own = own + common.Mlp(self.dtype, name="mlp2")(v, onto=kernel)
+        kernel, bias = common.DenseParams(1, name="classifier")(v.shape[-1])
+        own = common.einsum_f32("btd,de->bte", v, kernel.astype(v.dtype))
+        own = own + common.Mlp(self.dtype, name="mlp2")(v, output_projection=kernel)
         return own[..., 0] + bias[None]
 
 
@@ -333,5 +335,5 @@ class PromptLearner(nn.Module):
 
         # A class with several descriptions gets the mean of their features.
         x = text_features(text.params, hidden, eos[:, 0] + 2 * CONTEXT)
-        x = jnp.asarray(text.owner) @ x
+        x = jnp.asarray(text.class_from_prompt) @ x
         return normalise(x) if self.normalised else x

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 
 @runtime_checkable
-class Bags(Protocol):
+class LabelledBatch(Protocol):
     """Batch fields that an objective reads: multi-hot labels and valid lengths."""
 
     @property
@@ -25,17 +25,19 @@ class Bags(Protocol):
 def weighted(
     terms: Mapping[str, Float[Array, ""]],
     weights: Mapping[str, Any],
-    share: Mapping[str, Any] | None = None,
+    term_weights: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Weighted sum of loss terms, Σ weight · term, and the terms.
 
     Args:
       terms: mean of each term over a batch.
       weights: weight of each term.
-      share: weight of this microbatch in each term's full-batch mean, which the
-        returned terms are multiplied by; None for a full batch.
+      term_weights: weight of this microbatch in each term's full-batch mean, which
+        the returned terms are multiplied by; None for a full batch.
     """
-    terms = {k: v if share is None else v * share[k] for k, v in terms.items()}
+    terms = dict(terms)
+    if term_weights is not None:
+        terms = {k: v * term_weights[k] for k, v in terms.items()}
     return jnp.asarray(sum(weights[k] * v for k, v in terms.items())), terms
 
 

@@ -17,7 +17,7 @@ gradient 2λ w equals a weight decay of 0.002 added to the kernels' gradient.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +26,12 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Num
 
 from wsvad_jax.models import losses
+from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.utils.errors import InputError
 
-RANGES = {"segments": "[1, inf)", "dropout": "[0, 1)"}
+FIELD_RANGES = {"segments": "[1, inf)", "dropout": "[0, 1)"}
 glorot = nn.initializers.glorot_normal()
-
-
-@runtime_checkable
-class Labelled(Protocol):
-    """Batch fields of the objective, which reads the order of the videos alone."""
-
-    label: Array
 
 
 @struct.dataclass
@@ -139,7 +134,7 @@ def spread(
 
 
 def loss_fn(
-    outputs: Outputs, batch: Labelled, weights: Mapping[str, Any]
+    outputs: Outputs, batch: LabelledBatch, weights: Mapping[str, Any]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The ranking objective (Eq. 6) and its terms: hinge + λ1 smooth + λ2 sparse.
 
@@ -186,3 +181,15 @@ def loss_fn(
 def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:
     """The anomaly probability of each snippet, 0 past a video's length."""
     return {"anomaly": outputs.scores}
+
+
+SPEC = ModelSpec(
+    name="mil_ranking",
+    title="MIL ranking",
+    citation="Sultani, Chen, Shah, CVPR 2018, https://arxiv.org/abs/1801.04264",
+    Model=Model,
+    loss_fn=loss_fn,
+    scores=scores,
+    field_ranges=FIELD_RANGES,
+    width_axis=("fc1/kernel", 0),
+)

@@ -1,10 +1,10 @@
 """VadCLIP: Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681.
 
 A classifier and the class texts both score CLIP features with temporal context.
-  LGT adapter (Sec. 3.2, Eq. 1 to 4)              -> layers.Encoder
-  C-branch (Sec. 3.3, Eq. 5)                      -> layers.ClassifierBranch
-  A-branch with learnable and visual prompts      -> layers.PromptLearner,
-    (Sec. 3.4, Eq. 6 and 7)                          layers.AlignBranch
+  LGT adapter (Sec. 3.2, Eq. 1 to 4)              -> lgt_adapter.LGTAdapter
+  C-branch (Sec. 3.3, Eq. 5)                      -> lgt_adapter.ClassifierBranch
+  A-branch with learnable and visual prompts      -> lgt_adapter.PromptLearner,
+    (Sec. 3.4, Eq. 6 and 7)                          lgt_adapter.AlignBranch
   objective (Sec. 3.5, Eq. 8 to 12)               -> loss_fn
     MIL-Align (Eq. 8 to 10)                       -> losses.mil_align
     MIL (Eq. 11), text contrast (Eq. 12)          -> losses.mil_top_k,
@@ -26,8 +26,10 @@ from jaxtyping import Array, Float, Int, Num
 from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.models import lgt_adapter, losses
+from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.spec import ModelSpec
 
-RANGES = lgt_adapter.RANGES
+FIELD_RANGES = lgt_adapter.FIELD_RANGES
 TERMS = ("mil", "align", "text")
 
 
@@ -91,9 +93,9 @@ class Model(nn.Module):
         """
         T = features.shape[2]
         dtype = jnp.dtype(self.dtype)
-        where = lgt_adapter.participants(length, T, self.mask_padding)
+        where = lgt_adapter.attention_mask(length, T, self.mask_padding)
 
-        encoder = lgt_adapter.Encoder(
+        encoder = lgt_adapter.LGTAdapter(
             self.visual_layers,
             self.attn_window,
             self.visual_heads,
@@ -143,14 +145,14 @@ class Model(nn.Module):
         plain = towers.encode_text(
             text.params, text.config, text.tokens, text.eos, dtype=self.dtype
         )
-        return jnp.asarray(text.owner) @ plain
+        return jnp.asarray(text.class_from_prompt) @ plain
 
 
 def loss_fn(
     outputs: Outputs,
-    batch: losses.Bags,
+    batch: LabelledBatch,
     weights: Mapping[str, float],
-    share: Mapping[str, Any] | None = None,
+    term_weights: Mapping[str, Any] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The objective, Σ weight · term, and its terms.
 
@@ -158,8 +160,8 @@ def loss_fn(
       outputs: outputs of a forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
       weights: weights of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
-      share: weight of this microbatch in each term's full-batch mean; None for a full
-        batch.
+      term_weights: weight of this microbatch in each term's full-batch mean; None for
+        a full batch.
     """
     # A branch that is switched off drops its terms.
     terms = {}
@@ -173,14 +175,16 @@ def loss_fn(
         )
         terms["text"] = losses.text_contrast(outputs.text)
 
-    return losses.weighted(terms, weights, share)
+    return losses.weighted(terms, weights, term_weights)
 
 
-def shares(model: Model, part: losses.Bags, batch: losses.Bags) -> dict[str, Any]:
-    """Weight of a microbatch in each term's full-batch mean: its share of videos."""
+def microbatch_term_weights(
+    model: Model, microbatch: LabelledBatch, batch: LabelledBatch
+) -> dict[str, Any]:
+    """Weight of a microbatch in each term's full-batch mean: its fraction of videos."""
     del model
-    found: dict[str, Any] = dict.fromkeys(TERMS, len(part.length) / len(batch.length))
-    return found
+    fraction: Any = len(microbatch.length) / len(batch.length)
+    return dict.fromkeys(TERMS, fraction)
 
 
 def scores(outputs: Outputs) -> dict[str, Array]:
@@ -198,3 +202,20 @@ def scores(outputs: Outputs) -> dict[str, Array]:
         found["anomaly_align"] = 1 - classes[..., 0]
         found.setdefault("anomaly", found["anomaly_align"])
     return found
+
+
+SPEC = ModelSpec(
+    name="vadclip",
+    title="VadCLIP",
+    citation="Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681",
+    Model=Model,
+    loss_fn=loss_fn,
+    scores=scores,
+    field_ranges=FIELD_RANGES,
+    microbatch_term_weights=microbatch_term_weights,
+    reads_text=True,
+    window_field="attn_window",
+    width_axis=("encoder/frame_position_embeddings", 1),
+    length_axis=("encoder/frame_position_embeddings", 0),
+    onnx_any_batch=True,
+)

@@ -257,11 +257,9 @@ def programs(training: Training) -> tuple[Callable, Callable]:
     weights = dict(experiment.config.loss)
     batch_size = training.feed.batch_size
     parts = num_microbatches(
-        experiment.config, experiment.paper, batch_size, experiment.mesh
+        experiment.config, experiment.spec, batch_size, experiment.mesh
     )
-    step = make_train_step(
-        experiment.model, experiment.paper, optimiser, weights, parts
-    )
+    step = make_train_step(experiment.model, experiment.spec, optimiser, weights, parts)
     example = training.feed.example()
     return make_init(experiment.model, optimiser, example, experiment.mesh), step
 

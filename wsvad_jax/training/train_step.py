@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.parallel.mesh import replicated, shardings, split
 from wsvad_jax.training.state import LossFn, State, Step
 from wsvad_jax.utils.errors import InputError
@@ -20,16 +21,16 @@ from wsvad_jax.utils.errors import InputError
 MAX_STEPS_PER_CALL = 32  # most steps per call with the training split on the device
 
 
-def num_microbatches(config: Any, paper: Any, batch_size: int, mesh: Mesh) -> int:
+def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) -> int:
     """Returns the number of gradient-accumulation microbatches, `config.data.parts`.
 
     Raises:
-      InputError: the batch isn't divisible by it, or the paper's objective needs the
+      InputError: the batch isn't divisible by it, or the model's objective needs the
         whole batch at once.
     """
     parts = config.data.get("parts", 1)
-    # Without `shares`, microbatch means can't be combined to the full batch's mean.
-    if parts > 1 and not hasattr(paper, "shares"):
+    # Without term weights, microbatch means can't be combined to the full batch's mean.
+    if parts > 1 and spec.microbatch_term_weights is None:
         raise InputError(
             f"config.data.parts is {parts}, but the objective of {config.model_name} "
             "needs the whole batch at once; leave it at 1"
@@ -68,14 +69,16 @@ def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
 
 
 def accumulate_gradients(
-    model: Any, paper: Any, weights: dict[str, float], parts: int
+    model: Any, spec: ModelSpec, weights: dict[str, float], parts: int
 ) -> Callable[..., Any]:
     """Returns `value_and_grad` of `objective` with gradient accumulation.
 
     The batch is processed as `parts` microbatches in sequence, so only the activations
-    of one are in memory. The result is equal up to rounding. It needs a paper that
-    defines `shares`: videos are independent, and the model draws no random numbers.
+    of one are in memory. The result is equal up to rounding. It needs a model
+    whose spec has `microbatch_term_weights`.
     """
+    assert spec.microbatch_term_weights is not None
+    microbatch_term_weights = spec.microbatch_term_weights
 
     def gradient(params, batch_stats, batch, text, rngs):
         del rngs
@@ -86,8 +89,8 @@ def accumulate_gradients(
         def contribution(params, features, part):
             variables, x = {"params": params}, part.features.astype(jnp.float32)
             outputs = model.apply(variables, x, part.length, features, train=True)
-            share = paper.shares(model, part, batch)
-            return paper.loss_fn(outputs, part, weights, share)
+            term_weights = microbatch_term_weights(model, part, batch)
+            return spec.loss_fn(outputs, part, weights, term_weights)
 
         of_part = jax.value_and_grad(contribution, (0, 1), has_aux=True)
 
@@ -114,7 +117,7 @@ def accumulate_gradients(
 
 def make_train_step(
     model: Any,
-    paper: Any,
+    spec: ModelSpec,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
     parts: int = 1,
@@ -125,15 +128,16 @@ def make_train_step(
 
     Args:
       model: linen module of wsvad_jax.models.
-      paper: model file that defines it.
+      spec: spec of the model.
       optimiser: optax transformation.
       weights: weight of each loss term.
       parts: number of gradient-accumulation microbatches, `config.data.parts`.
     """
-    gradient = accumulate_gradients(model, paper, weights, parts)
     if parts == 1:
-        loss = make_loss(model, paper.loss_fn, weights)
+        loss = make_loss(model, spec.loss_fn, weights)
         gradient = jax.value_and_grad(loss, has_aux=True)
+    else:
+        gradient = accumulate_gradients(model, spec, weights, parts)
 
     def step(
         state: State, batch: Any, text: Any, key: Array

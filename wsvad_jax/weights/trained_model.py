@@ -74,7 +74,7 @@ def open_trained(
     card = card_of(meta, folder)
     config = ConfigDict(meta["config"])
     try:
-        paper, model = build.paper_of(config), build.build_model(config)
+        spec, model = build.get_model_spec(config), build.build_model(config)
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = sizes(meta, params, folder)
@@ -86,7 +86,7 @@ def open_trained(
         forced = tower_difference(snapshot, meta)
     network = build.ScoringModel(
         config=config,
-        paper=paper,
+        spec=spec,
         model=model,
         text=text,
         text_tower_id=tower,
