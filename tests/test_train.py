@@ -46,7 +46,7 @@ def straight(tiny, tmp_path_factory):
 
 def stopped(monkeypatch, step, config, workdir):
     """Runs until the batch of `step` is asked for, and no further."""
-    inputs = sampler.Feed.inputs
+    inputs = sampler.BatchSampler.inputs
 
     def until(self, first, n=1):
         if first <= step < first + n:
@@ -54,7 +54,7 @@ def stopped(monkeypatch, step, config, workdir):
         return inputs(self, first, n)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sampler.Feed, "inputs", until)
+        patch.setattr(sampler.BatchSampler, "inputs", until)
         train_and_evaluate(config, workdir)
 
 
@@ -297,7 +297,7 @@ def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
 
 def test_all_videos_train_where_none_is_held_out(tiny, tmp_path):
     config = tiny.config("mil_ranking", clean__held_out=0.0, clean__steps=2)
-    assert len(sampler.open_feed(open_experiment(config)).rows) == 12
+    assert len(sampler.open_batch_sampler(open_experiment(config)).rows) == 12
     results = train_and_evaluate(config, tmp_path / "run")
     assert results["step"] == 2
     assert not any("heldout" in k for r in read_history(tmp_path / "run") for k in r)
@@ -372,13 +372,13 @@ def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
 def test_a_published_recipe_doesn_t_adapt(tiny):
     changes = {"clean__batch_size": 32, "clean__held_out": 0.0}
     opened = open_experiment(tiny.config("mil_ranking", **changes))
-    assert sampler.fitted_batch(opened, 3, 5)[0] == 6
-    assert sampler.fitted_batch(opened, 16, 40) == (32, "")
+    assert sampler.fit_batch_size(opened, 3, 5)[0] == 6
+    assert sampler.fit_batch_size(opened, 16, 40) == (32, "")
     with pytest.raises(InputError, match="a multiple of 2; add videos"):
-        sampler.fitted_batch(opened, 0, 5)
+        sampler.fit_batch_size(opened, 0, 5)
     card = dataclasses.replace(cards.UCF, test_crop=0)
     dataset = dataclasses.replace(opened.dataset, card=card)
     published = dataclasses.replace(opened, dataset=dataset)
     message = r"--config.clean.batch_size=6 \(then it isn't the recipe of ucf\)"
     with pytest.raises(InputError, match=message):
-        sampler.fitted_batch(published, 3, 5)
+        sampler.fit_batch_size(published, 3, 5)

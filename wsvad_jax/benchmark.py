@@ -36,7 +36,7 @@ from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, compare, speed, 
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
-from wsvad_jax.utils.processes import apart
+from wsvad_jax.utils.processes import run_in_subprocess
 
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 
@@ -161,7 +161,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
     os.environ.update(tpu_compile.ENVIRONMENT)
     found = []
     for topology in named:
-        found.append(apart(tpu_compile.compile_all, topology, cases))
+        found.append(run_in_subprocess(tpu_compile.compile_all, topology, cases))
         print("\n".join(tpu_compile.table(found[-1])), flush=True)
     if known.output:
         write_json(known.output, found)

@@ -66,7 +66,7 @@ def train(name, shape):
     for batch in batches():
         current, metrics = program(current, batch, prompts, key)
         losses.append(float(metrics["loss"]))
-    wanted = state_mesh.shardings(current, mesh)
+    wanted = state_mesh.fsdp_shardings(current, mesh)
     assert jax.tree.all(
         jax.tree.map(
             lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), current, wanted

@@ -288,8 +288,8 @@ def _read_meta(path):
     from wsvad_jax.weights.model_folder import read_meta
 
     meta = read_meta(path.parent)
-    trained_model.card_of(meta, path.parent)
-    trained_model.sizes(meta, {}, path.parent)
+    trained_model.read_card(meta, path.parent)
+    trained_model.window_and_feature_size(meta, {}, path.parent)
     trained_model.tower_of(meta)
 
 
@@ -300,10 +300,10 @@ def _history(folder):
 
 
 def _read_history(path):
-    from wsvad_jax.training.metric_log import Writer, read_history
+    from wsvad_jax.training.metric_log import MetricWriter, read_history
 
     read_history(path.parent)
-    with Writer(path.parent, resume_step=4, tensorboard=False):
+    with MetricWriter(path.parent, resume_step=4, tensorboard=False):
         pass
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from wsvad_jax.metrics.frame_level import EvalVideo, evaluate
 from wsvad_jax.results.results_table import results_table
-from wsvad_jax.training.metric_log import EVENTS, FILE, Writer, read_history
+from wsvad_jax.training.metric_log import EVENTS, FILE, MetricWriter, read_history
 
 
 def write_run(workdir, steps, resume_step=0, **options):
-    with Writer(workdir, resume_step=resume_step, **options) as writer:
+    with MetricWriter(workdir, resume_step=resume_step, **options) as writer:
         for step in steps:
             writer.write(step, {"loss": 1 / step, "mil": np.float32(0.5)})
             if step % 4 == 0:
@@ -24,7 +24,7 @@ def write_run(workdir, steps, resume_step=0, **options):
 
 
 def test_one_object_a_line(tmp_path):
-    with Writer(tmp_path / "run", tensorboard=False) as writer:
+    with MetricWriter(tmp_path / "run", tensorboard=False) as writer:
         writer.write(1, {"loss": np.float32(0.5), "map": (0.1, None), "count": 3})
         writer.write(2, {"loss": float("nan"), "auc": None})
         assert writer.history()[0]["loss"] == 0.5  # readable while it is written
@@ -59,15 +59,15 @@ def test_damaged_lines_are_left_out(tmp_path):
         b'\x00\xff\n[1]\n{"loss": 1}\n' + good.encode() + b'\n{"step": 4, "loss": 0.'
     )
     assert read_history(tmp_path) == [{"step": 3, "loss": 0.5}]
-    with Writer(tmp_path, resume_step=3, tensorboard=False):
+    with MetricWriter(tmp_path, resume_step=3, tensorboard=False):
         pass
     assert (tmp_path / FILE).read_text() == good + "\n"
 
 
 def test_a_killed_process_leaves_its_lines(tmp_path):
     code = (
-        "import sys; from wsvad_jax.training.metric_log import Writer\n"
-        "w = Writer(sys.argv[1], tensorboard=False)\n"
+        "import sys; from wsvad_jax.training.metric_log import MetricWriter\n"
+        "w = MetricWriter(sys.argv[1], tensorboard=False)\n"
         "for step in range(1, 10**9):\n"
         "    w.write(step, {'loss': 1.0})\n"
         "    if step == 50: print('ready', flush=True)\n"
@@ -104,7 +104,7 @@ def read_events(path):
 
 def test_events_hold_the_numbers(tmp_path):
     write_run(tmp_path, range(1, 3))
-    with Writer(tmp_path, resume_step=2) as writer:
+    with MetricWriter(tmp_path, resume_step=2) as writer:
         writer.write(3, {"loss": 0.25, "map": [0.5], "note": None})
     first, second = sorted((tmp_path / EVENTS).iterdir(), key=lambda p: p.suffix)
     assert read_events(first) == [
@@ -116,7 +116,7 @@ def test_events_hold_the_numbers(tmp_path):
 
 
 def test_writing_after_close_does_nothing(tmp_path):
-    writer = Writer(tmp_path, tensorboard=False)
+    writer = MetricWriter(tmp_path, tensorboard=False)
     writer.write(1, {"loss": 1.0})
     writer.close()
     writer.close()

@@ -115,12 +115,14 @@ def test_release_counts_both_loaders():
         "warmup": 2,
         "count_loaders": True,
     }
-    counted = optim.learning_rate(config, epochs=2, steps_per_epoch=10, loader_steps=20)
+    counted = optim.learning_rate(
+        config, epochs=2, steps_per_epoch=10, loader_batches_per_epoch=20
+    )
     plain = optim.learning_rate(
         {**config, "count_loaders": False},
         epochs=2,
         steps_per_epoch=10,
-        loader_steps=20,
+        loader_batches_per_epoch=20,
     )
     assert float(counted(20)) > 0.5 > float(plain(20))
 
@@ -152,4 +154,6 @@ def test_unknown_names_are_one_sentence(change, said):
         }
     }
     with pytest.raises(InputError, match=said):
-        optim.from_plan(plan, epochs=1, steps_per_epoch=1, loader_steps=1)
+        optim.build_optimiser(
+            plan, epochs=1, steps_per_epoch=1, loader_batches_per_epoch=1
+        )

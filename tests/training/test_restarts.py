@@ -181,7 +181,7 @@ def test_multihost_is_asked_for_by_flag_or_variable(monkeypatch, tmp_path):
 
 def test_multihost_alone_and_under_slurm():
     code = (
-        "import jax; from wsvad_jax import cli; cli.start_hosts(True);"
+        "import jax; from wsvad_jax.utils import program; program.start_hosts(True);"
         "print(jax.process_count(), jax.distributed.is_initialized())"
     )
     task = {"JOB_ID": "7", "STEP_NODELIST": "localhost", "NTASKS": "1"}

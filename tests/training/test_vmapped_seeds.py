@@ -95,7 +95,7 @@ def test_a_stopped_study_goes_on_together_or_one_by_one(
 ):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         # Seed 0 has its checkpoint of step 4, seed 1 not yet.
-        stopped(patch, loop.Training, "save", 3)
+        stopped(patch, loop.SeedRun, "save", 3)
         seeds(tiny, tmp_path, "--together")
     seeds(tiny, tmp_path, *filter(None, [go_on]))
     said = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_a_stopped_study_goes_on_together_or_one_by_one(
 
 def test_finished_seeds_are_skipped(tiny, alone, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in alone.glob("seed*/*")}
-    monkeypatch.setattr(vmapped_seeds, "fit_together", None)
+    monkeypatch.setattr(vmapped_seeds, "train_vmapped_seeds", None)
     seeds(tiny, alone, "--together")
     assert before == {p: p.stat().st_mtime_ns for p in before}
 

@@ -10,7 +10,7 @@ import pytest
 
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.processes import apart
+from wsvad_jax.utils.processes import run_in_subprocess
 
 
 def refuse(words):
@@ -18,15 +18,15 @@ def refuse(words):
 
 
 def test_results_and_errors_come_back():
-    assert apart(os.getppid) == os.getpid()
+    assert run_in_subprocess(os.getppid) == os.getpid()
     with pytest.raises(InputError, match="no such thing"):
-        apart(refuse, "no such thing")
+        run_in_subprocess(refuse, "no such thing")
 
 
 def test_a_killed_process_is_told(capsys):
     """As the kernel kills one for want of memory; nobody waits for it."""
     with pytest.raises(SystemExit) as e:
-        program.run(lambda: apart(signal.raise_signal, signal.SIGKILL))
+        program.run(lambda: run_in_subprocess(signal.raise_signal, signal.SIGKILL))
     assert e.value.code == program.EXIT_INPUT
     err = capsys.readouterr().err
     assert "was killed, by hand or for want of memory" in err and err.count("\n") == 1

@@ -139,7 +139,7 @@ def measure_feeding(
     network, current, step = step_time.build_training(config, sizes)
 
     program, key = train_step.compile_step(step, network.mesh), jax.random.key(0)
-    placed = multihost.join(step_time.synthetic_batch(sizes), network.mesh)
+    placed = multihost.make_global_batch(step_time.synthetic_batch(sizes), network.mesh)
     resident: list[float] = []
     seconds: list[float] = []
 
@@ -157,7 +157,11 @@ def measure_feeding(
 
         def feed() -> None:
             gathered = (batching.gather(packed, rows) for rows in order)
-            take(prefetch.prefetch(multihost.join(b, network.mesh) for b in gathered))
+            take(
+                prefetch.prefetch(
+                    multihost.make_global_batch(b, network.mesh) for b in gathered
+                )
+            )
 
         def before() -> None:
             # The reference runs right before, under the same load of the machine.

@@ -71,12 +71,12 @@ def measure_training(
     batch, key = synthetic_batch(sizes), jax.random.key(0)
     network, current, step = build_training(config, sizes)
 
-    count = train_step.count(current.params)
+    count = train_step.count_entries(current.params)
     # Traced before compilation: XLA rewrites products, which a count by hand doesn't
     # see.
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
 
-    placed = jax.device_put(batch, mesh.split(network.mesh))
+    placed = jax.device_put(batch, mesh.batch_sharding(network.mesh))
     # Compiled explicitly, for its time and its memory analysis.
     start = time.perf_counter()
     program: Any = train_step.compile_step(step, network.mesh)
@@ -111,7 +111,9 @@ def build_training(
 ) -> tuple[build.ScoringModel, state.State, state.Step]:
     """Builds the recipe's model, initial state and training step."""
     network, plan = build_network(config, sizes), config.paper.to_dict()
-    optimiser = optim.from_plan(plan, epochs=1, steps_per_epoch=100, loader_steps=100)
+    optimiser = optim.build_optimiser(
+        plan, epochs=1, steps_per_epoch=100, loader_batches_per_epoch=100
+    )
 
     # Parameters don't depend on the batch size, so two videos suffice.
     shape = (2, sizes.crops, sizes.length, sizes.width)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.processes import apart
+from wsvad_jax.utils.processes import run_in_subprocess
 
 WORKLOADS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
 
@@ -60,7 +60,7 @@ def speed(
     for name, work in grid:
         print(f"{name}, {work}", file=sys.stderr, flush=True)
         arguments = name, work, sizes, steps, videos, video, profile, changes
-        about, measured = apart(_measure, *arguments)
+        about, measured = run_in_subprocess(_measure, *arguments)
         found = about | found
         of = "clip" if work == "extraction" else name
         found["models"].setdefault(of, {})[work] = measured

@@ -165,8 +165,11 @@ def _lower_training(
     network: build.ScoringModel, sizes: step_time.BenchmarkShapes
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     config = network.config
-    optimiser = optim.from_plan(
-        config.paper.to_dict(), epochs=10, steps_per_epoch=100, loader_steps=100
+    optimiser = optim.build_optimiser(
+        config.paper.to_dict(),
+        epochs=10,
+        steps_per_epoch=100,
+        loader_batches_per_epoch=100,
     )
     batch = batch_shapes(sizes)
     # The same calls as in training, traced for shapes.
@@ -184,7 +187,7 @@ def _lower_training(
     program: Any = train_step.compile_step(step, network.mesh)
 
     current = jax.eval_shape(init.func, *init.args, key)
-    where = state_mesh.shardings(current, network.mesh)
+    where = state_mesh.fsdp_shardings(current, network.mesh)
     return program.lower(
         with_shardings(current, where), batch, network.text, key
     ), sizes
@@ -217,7 +220,7 @@ def _lower_scoring(
             network.model.encode_text, variables["params"], network.text
         )
 
-    whole = state_mesh.replicated(network.mesh)
+    whole = state_mesh.replicated_sharding(network.mesh)
     variables, text = (
         with_shardings(tree, jax.tree.map(lambda _: whole, tree))
         for tree in (variables, text)

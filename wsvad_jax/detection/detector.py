@@ -71,10 +71,10 @@ class Detector:
         import jax
 
         from wsvad_jax.evaluation.scorer import Scorer
-        from wsvad_jax.parallel.mesh import replicated
-        from wsvad_jax.weights.trained_model import open_trained
+        from wsvad_jax.parallel.mesh import replicated_sharding
+        from wsvad_jax.weights.trained_model import open_trained_model
 
-        trained = open_trained(checkpoint, clip=clip, force=force)
+        trained = open_trained_model(checkpoint, clip=clip, force=force)
         self.folder, self.meta, self.card = trained.folder, trained.meta, trained.card
         self.network = trained.network
         self.config, self.T = self.network.config, self.network.T
@@ -87,7 +87,9 @@ class Detector:
             self.forced[trained.forced] = None
         self.scorer = Scorer(self.network)
         variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-        self.variables = jax.device_put(variables, replicated(self.network.mesh))
+        self.variables = jax.device_put(
+            variables, replicated_sharding(self.network.mesh)
+        )
         self.text = self.scorer.encode_text(self.variables["params"])
 
     @property

@@ -68,7 +68,7 @@ def evaluate_model(
     check_params(experiment, params, str(checkpoint))
     forced = _check_protocol(experiment, meta, checkpoint, force)
     videos = score_split(experiment, Scorer(experiment), params, batch_stats)
-    if not trained_here and multihost.is_first():
+    if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
     return write_results(experiment, videos, workdir, meta | {"forced": forced}, [])
 
@@ -115,7 +115,7 @@ def check_data(
         "to score its model on the data as it is now, pass --config, --checkpoint "
         f"{checkpoint} and another --workdir"
     )
-    if not run_data.check(workdir, data, advice) and multihost.is_first():
+    if not run_data.check(workdir, data, advice) and multihost.is_process_zero():
         print(
             f"{workdir} doesn't say which data it was trained on; nothing was compared",
             file=sys.stderr,
@@ -145,8 +145,8 @@ def write_results(
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results.results_table import results_table
 
-    if not multihost.is_first():
-        multihost.wait("results")
+    if not multihost.is_process_zero():
+        multihost.sync_processes("results")
         return {}
 
     config, card = experiment.config, experiment.dataset.card
@@ -168,7 +168,7 @@ def write_results(
     write_json(workdir / "results.json", results)
     print(results_table(results))
     print(f"results.json, scores.npz and report.png are in {workdir}")
-    multihost.wait("results")
+    multihost.sync_processes("results")
     return results
 
 

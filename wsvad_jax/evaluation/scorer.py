@@ -15,7 +15,7 @@ from jaxtyping import Float, Float16, Int, Num
 from wsvad_jax.evaluation.position_bias import StaticWindows, remove_position_bias
 from wsvad_jax.metrics.frame_level import EvalVideo
 from wsvad_jax.parallel import multihost
-from wsvad_jax.parallel.mesh import check_batch, replicated, split
+from wsvad_jax.parallel.mesh import batch_sharding, check_batch, replicated_sharding
 from wsvad_jax.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ class Scorer:
         self.batch_size = experiment.config.eval.batch_size
         check_batch(self.batch_size, experiment.mesh, "config.eval.batch_size")
 
-        everywhere, over_devices = replicated(experiment.mesh), split(experiment.mesh)
+        everywhere, over_devices = (
+            replicated_sharding(experiment.mesh),
+            batch_sharding(experiment.mesh),
+        )
 
         def score(variables, features, length, text):
             features = features.astype(jnp.float32)
@@ -129,7 +132,7 @@ class Scorer:
         # Every process has all windows; each puts its rows on its devices.
         W = len(length)
         x, n = _fill(features, length, batch_size)
-        x, n = multihost.spread((x, n), self.experiment.mesh)
+        x, n = multihost.shard_replicated_batch((x, n), self.experiment.mesh)
         scores = jax.device_get(self.program(variables, x, n, text))
         return {name: value[:W] for name, value in scores.items()}
 

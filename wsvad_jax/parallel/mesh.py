@@ -12,7 +12,7 @@ from wsvad_jax.utils.errors import InputError
 AXES = ("data", "fsdp")  # axes of the device mesh
 
 
-SHARDED = 1024  # fewest entries of a sharded array
+MIN_SHARDED_SIZE = 1024  # fewest entries of a sharded array
 
 
 def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
@@ -54,17 +54,17 @@ def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
         )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """Sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Sharding of a batch, whose first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
-def shardings(tree: Any, mesh: Mesh) -> Any:
+def fsdp_shardings(tree: Any, mesh: Mesh) -> Any:
     """Shardings of a state's arrays: split over `fsdp` along the longest axis.
 
     Arrays that are small, or have no axis divisible by `fsdp`, are on every device.
@@ -76,8 +76,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
         n = mesh.shape["fsdp"]
         axes = [i for i, size in enumerate(x.shape) if size % n == 0]
 
-        if n == 1 or not axes or np.prod(x.shape) < SHARDED:
-            return replicated(mesh)
+        if n == 1 or not axes or np.prod(x.shape) < MIN_SHARDED_SIZE:
+            return replicated_sharding(mesh)
 
         axis = max(axes, key=lambda i: x.shape[i])
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "fsdp"))

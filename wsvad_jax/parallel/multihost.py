@@ -16,63 +16,63 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from wsvad_jax.parallel.mesh import split
+from wsvad_jax.parallel.mesh import batch_sharding
 
 
-def is_first() -> bool:
+def is_process_zero() -> bool:
     """Whether this process writes logs and results."""
     return jax.process_index() == 0
 
 
-def wait(name: str) -> None:
+def sync_processes(name: str) -> None:
     """Waits until all processes have reached the barrier `name`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 @contextlib.contextmanager
-def first_alone(name: str) -> Iterator[None]:
+def process_zero_first(name: str) -> Iterator[None]:
     """Runs the block in process 0 first; the others then find its files."""
-    if not is_first():
-        wait(name)
+    if not is_process_zero():
+        sync_processes(name)
     yield
-    if is_first():
-        wait(name)
+    if is_process_zero():
+        sync_processes(name)
 
 
-def from_first(number: int) -> int:
+def broadcast_from_process_zero(number: int) -> int:
     """Returns process 0's `number`, to all processes."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def own_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
+def local_batch_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
     """Returns the indices of a batch's rows on this process's devices, in order."""
-    places = split(mesh).addressable_devices_indices_map((batch_size,))
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     # Sorted, since the global batch is assembled in the order of its rows.
     return np.unique(np.concatenate([rows[index] for index in places.values()]))
 
 
-def join(own: Any, mesh: Mesh) -> Any:
-    """Builds the global batch from each process's rows (`own_rows`)."""
+def make_global_batch(own: Any, mesh: Mesh) -> Any:
+    """Builds the global batch from each process's rows (`local_batch_rows`)."""
     if jax.process_count() == 1:
-        return jax.device_put(own, split(mesh))
+        return jax.device_put(own, batch_sharding(mesh))
     make = jax.make_array_from_process_local_data
-    return jax.tree.map(lambda x: make(split(mesh), x), own)
+    return jax.tree.map(lambda x: make(batch_sharding(mesh), x), own)
 
 
-def spread(whole: Any, mesh: Mesh) -> Any:
+def shard_replicated_batch(whole: Any, mesh: Mesh) -> Any:
     """Builds the global batch from a batch that every process has whole."""
     # jit places a host array itself where there is one process.
     if jax.process_count() == 1:
         return whole
-    rows = own_rows(mesh, len(jax.tree.leaves(whole)[0]))
-    return join(jax.tree.map(lambda x: x[rows], whole), mesh)
+    rows = local_batch_rows(mesh, len(jax.tree.leaves(whole)[0]))
+    return make_global_batch(jax.tree.map(lambda x: x[rows], whole), mesh)
 
 
-def fetch(array: Any) -> np.ndarray:
+def gather_to_host(array: Any) -> np.ndarray:
     """Returns the whole array on the host, gathered from all devices."""
     # Other processes hold parts of an array that is sharded over all devices.
     if isinstance(array, jax.Array) and not (
@@ -82,7 +82,7 @@ def fetch(array: Any) -> np.ndarray:
     return np.asarray(jax.device_get(array))
 
 
-class Notice:
+class PreemptionSignal:
     """Preemption notice: SIGTERM, sent by a scheduler or cloud before it stops us.
 
     JAX forwards it between processes, so that all stop at the same step.
@@ -91,7 +91,7 @@ class Notice:
     def __init__(self):
         self.came, self.asked = False, 0
 
-    def __enter__(self) -> "Notice":  # noqa: PYI034 (beartype refuses Self here)
+    def __enter__(self) -> "PreemptionSignal":  # noqa: PYI034 (beartype refuses Self here)
         # JAX installs its handler where several processes compute together.
         self.handles = (
             jax.process_count() == 1
@@ -108,7 +108,7 @@ class Notice:
     def _take(self, *_: Any) -> None:
         self.came = True
 
-    def given(self) -> bool:
+    def reached(self) -> bool:
         """Whether to stop here; all processes must ask equally often."""
         self.asked += 1
         # The processes agree on a step by the number of their questions.

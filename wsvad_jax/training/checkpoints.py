@@ -51,7 +51,7 @@ class Checkpoints:
             )
 
         # These tell a damaged file from one that can't be read at the moment.
-        if multihost.is_first():
+        if multihost.is_process_zero():
             folder = self.directory / str(step)
             found = {part: hashes(folder / part) for part in PARTS}
             write_json(folder / FILES, found)
@@ -88,7 +88,7 @@ class Checkpoints:
             aside += 1
 
         self.manager.reload()  # forgets those that were moved
-        if aside and not found and multihost.is_first():
+        if aside and not found and multihost.is_process_zero():
             print(
                 f"no intact checkpoint is left in {self.directory}: training starts at "
                 f"step 0; the damaged ones are in {self.directory / 'damaged'}",
@@ -132,12 +132,12 @@ class Checkpoints:
           InputError: a file can't be read now.
         """
         found, problem = "", None
-        if multihost.is_first():
+        if multihost.is_process_zero():
             try:
                 found = self._compare(self.directory / str(step))
             except InputError as e:
                 problem = e
-        state = multihost.from_first(2 if problem else bool(found))
+        state = multihost.broadcast_from_process_zero(2 if problem else bool(found))
         if state == 2:
             raise problem or InputError(
                 f"{self.directory / str(step)}: the first process can't read it now"
@@ -170,10 +170,10 @@ class Checkpoints:
     def _move(self, step: int, kind: str, what: str) -> None:
         """Moves a checkpoint to the folder `kind`; `what` says why."""
         path = self.directory / str(step)
-        with multihost.first_alone("aside"):
+        with multihost.process_zero_first("aside"):
             # Of processes with one folder, the first has moved it for all.
             target = move_aside(path, self.directory / kind) if path.is_dir() else ""
-        if multihost.is_first():
+        if multihost.is_process_zero():
             print(
                 f"checkpoint {step} in {self.directory} {what}; it is moved to {target}",
                 file=sys.stderr,

@@ -18,15 +18,15 @@ import numpy as np
 
 from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.parallel import multihost
-from wsvad_jax.parallel.mesh import replicated
+from wsvad_jax.parallel.mesh import replicated_sharding
 from wsvad_jax.results import run_data
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints
-from wsvad_jax.training.metric_log import Writer, read_history
-from wsvad_jax.training.sampler import Feed, open_feed, open_validation
+from wsvad_jax.training.metric_log import MetricWriter, read_history
+from wsvad_jax.training.sampler import BatchSampler, open_batch_sampler, open_validation
 from wsvad_jax.training.state import State, make_init
 from wsvad_jax.training.train_step import make_train_step, num_microbatches
-from wsvad_jax.utils.errors import InputError, Stopped
+from wsvad_jax.utils.errors import InputError, Preempted
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.progress import Progress
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wsvad_jax.experiment.build import Experiment
 
 # A step takes its state's memory over: weights that are to stay are copies.
-copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+copy_tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Schedule:
         return most
 
 
-def schedule_of(experiment: "Experiment", feed: Feed) -> Schedule:
+def build_schedule(experiment: "Experiment", sampler: BatchSampler) -> Schedule:
     """Returns the schedule of the recipe's plan."""
-    plan, per_epoch = experiment.protocol_config, feed.steps_per_epoch
+    plan, per_epoch = experiment.protocol_config, sampler.steps_per_epoch
     return Schedule(
         plan.get("steps", 0) or plan.epochs * per_epoch,
         per_epoch,
@@ -92,7 +92,7 @@ def schedule_of(experiment: "Experiment", feed: Feed) -> Schedule:
 
 
 @dataclasses.dataclass
-class Best:
+class BestWeights:
     """The weights that the protocol selects, so far."""
 
     params: Any
@@ -104,7 +104,9 @@ class Best:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def better(metric: float | None, best: float | None, plan: "ConfigDict") -> bool:
+def is_improvement(
+    metric: float | None, best: float | None, plan: "ConfigDict"
+) -> bool:
     """Whether new weights replace the best; of equals, the later under `clean`.
 
     A held-out tenth of a small dataset is soon scored without a mistake; the later of
@@ -115,26 +117,26 @@ def better(metric: float | None, best: float | None, plan: "ConfigDict") -> bool
     return metric >= best if plan.get("later_of_equals") else metric > best
 
 
-class Training:
+class SeedRun:
     """One seed's training: its batches, its best weights, its workdir."""
 
-    best: Best
-    writer: Writer
+    best: BestWeights
+    writer: MetricWriter
 
     def __init__(
         self, experiment: "Experiment", scorer: "Scorer", workdir: pathlib.Path
     ):
         self.experiment, self.workdir = experiment, workdir
-        self.feed = open_feed(experiment)
-        self.schedule = schedule_of(experiment, self.feed)
-        self.validate = open_validation(experiment, self.feed, scorer)
+        self.sampler = open_batch_sampler(experiment)
+        self.schedule = build_schedule(experiment, self.sampler)
+        self.validate = open_validation(experiment, self.sampler, scorer)
         self.evaluated = 0
 
     def open(self, restart: bool = False) -> None:
         """Opens the workdir; `restart` first moves the run aside that it holds."""
         # Only now: a recipe that can't be trained leaves nothing behind.
-        with multihost.first_alone("workdir of the run"):
-            if multihost.is_first():
+        with multihost.process_zero_first("workdir of the run"):
+            if multihost.is_process_zero():
                 if restart and (old := run_data.set_aside(self.workdir)):
                     print(f"the run in {self.workdir} is moved to {old}", flush=True)
                 write_json(
@@ -153,13 +155,15 @@ class Training:
         template = {"state": initial, "best": weights}
         found = self.checkpoints.restore(template, newest)
         if not found:
-            if multihost.is_first() and read_history(self.workdir):
+            if multihost.is_process_zero() and read_history(self.workdir):
                 print(f"{self.workdir} holds no checkpoint: training starts at step 0")
-            self.evaluated, self.best = 0, Best(**copied(weights))
+            self.evaluated, self.best = 0, BestWeights(**copy_tree(weights))
             return 0, initial
         step, tree, record = found
         self.evaluated = record["evaluated"]
-        self.best = Best(**tree["best"], step=record["best"], metric=record["metric"])
+        self.best = BestWeights(
+            **tree["best"], step=record["best"], metric=record["metric"]
+        )
         return step, tree["state"]
 
     def evaluate(self, step: int, state: State) -> None:
@@ -168,15 +172,15 @@ class Training:
         self.evaluated = step
         if metrics:
             self.writer.write(step, metrics)
-        if better(metric, self.best.metric, self.experiment.protocol_config):
-            params, batch_stats = copied(state.params), copied(state.batch_stats)
-            self.best = Best(params, batch_stats, step, metric)
+        if is_improvement(metric, self.best.metric, self.experiment.protocol_config):
+            params, batch_stats = copy_tree(state.params), copy_tree(state.batch_stats)
+            self.best = BestWeights(params, batch_stats, step, metric)
 
     def reload(self, state: State) -> State:
         """Returns `state` with the best weights, if any were selected."""
         if not self.best.step:
             return state
-        weights = {k: copied(v) for k, v in self.best.arrays().items()}
+        weights = {k: copy_tree(v) for k, v in self.best.arrays().items()}
         return dataclasses.replace(state, **weights)
 
     def save(self, step: int, state: State) -> None:
@@ -193,7 +197,7 @@ class Training:
         """
         bad = [name for name, value in metrics.items() if not np.isfinite(value)]
         if bad:
-            videos = self.feed.videos(step - 1)
+            videos = self.sampler.videos(step - 1)
             raise InputError(
                 f"step {step} of seed {self.experiment.config.seed}: {bad[0]} is "
                 f"{metrics[bad[0]]}; the batch's videos are {', '.join(videos[:8])}"
@@ -209,29 +213,31 @@ class Training:
 
 @runtime_checkable
 class Stepper(Protocol):
-    """Holds the states of trainings and takes their steps."""
+    """Holds the states of runs and takes their steps."""
 
-    chunk: int  # steps of an advance, at most
+    max_steps: int  # steps of an advance, at most
 
     def states(self) -> list[State]: ...
     def replace(self, states: list[State]) -> None: ...
     def advance(self, step: int, n: int) -> dict[str, jax.Array]:
-        """Takes the n steps after `step`; returns metrics, [≥ n] or [trainings, ≥ n]."""
+        """Takes the n steps after `step`; returns metrics, [≥ n] or [runs, ≥ n]."""
         ...
 
 
-class Alone:
+class SingleSeedStepper:
     """Takes the steps of one training."""
 
-    def __init__(self, training: Training):
-        experiment, self.feed = training.experiment, training.feed
-        self.chunk = self.feed.chunk
-        init, step = programs(training)
+    def __init__(self, run: SeedRun):
+        experiment, self.sampler = run.experiment, run.sampler
+        self.max_steps = self.sampler.max_steps
+        init, step = build_init_and_step(run)
         self.key = jax.random.key(experiment.config.seed)
         self.state = init(self.key)
-        self.step = self.feed.compile(step)
+        self.step = self.sampler.compile(step)
         # Once: a step that gets it from the host would copy the text tower each time.
-        self.text = jax.device_put(experiment.text, replicated(experiment.mesh))
+        self.text = jax.device_put(
+            experiment.text, replicated_sharding(experiment.mesh)
+        )
 
     def states(self) -> list[State]:
         return [self.state]
@@ -240,108 +246,108 @@ class Alone:
         (self.state,) = states
 
     def advance(self, step: int, n: int) -> dict[str, jax.Array]:
-        inputs = self.feed.inputs(step, n)
+        inputs = self.sampler.inputs(step, n)
         self.state, metrics = self.step(self.state, *inputs, self.text, self.key)
         return metrics
 
 
-def programs(training: Training) -> tuple[Callable, Callable]:
+def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
     """Returns the functions that make a training's initial state and take a step."""
-    experiment, schedule = training.experiment, training.schedule
-    optimiser = optim.from_plan(
+    experiment, schedule = run.experiment, run.schedule
+    optimiser = optim.build_optimiser(
         experiment.protocol_config.to_dict(),
         epochs=-(-schedule.total // schedule.per_epoch),
         steps_per_epoch=schedule.per_epoch,
-        loader_steps=training.feed.loader_steps,
+        loader_batches_per_epoch=run.sampler.loader_batches_per_epoch,
     )
     weights = dict(experiment.config.loss)
-    batch_size = training.feed.batch_size
+    batch_size = run.sampler.batch_size
     parts = num_microbatches(
         experiment.config, experiment.spec, batch_size, experiment.mesh
     )
     step = make_train_step(experiment.model, experiment.spec, optimiser, weights, parts)
-    example = training.feed.example()
+    example = run.sampler.example()
     return make_init(experiment.model, optimiser, example, experiment.mesh), step
 
 
-def fit(
+def train_one_seed(
     experiment: "Experiment",
     scorer: "Scorer",
     workdir: pathlib.Path,
     restart: bool = False,
-) -> tuple[Best, list[dict[str, Any]]]:
+) -> tuple[BestWeights, list[dict[str, Any]]]:
     """Trains a recipe, from the newest checkpoint if there is one.
 
     With `restart` the run that is there is moved aside. Returns the selected weights and the lines of metrics.jsonl.
     """
-    with multihost.first_alone("feed"):
-        training = Training(experiment, scorer, workdir)
-    stepper = Alone(training)
-    training.open(restart)
-    start, stepper.state = training.restore(stepper.state)
-    if start and multihost.is_first():
-        print(f"resuming {workdir} at step {start} of {training.schedule.total}")
-    take_steps([training], stepper, start)
-    return training.best, training.writer.history()
+    with multihost.process_zero_first("sampler"):
+        run = SeedRun(experiment, scorer, workdir)
+    stepper = SingleSeedStepper(run)
+    run.open(restart)
+    start, stepper.state = run.restore(stepper.state)
+    if start and multihost.is_process_zero():
+        print(f"resuming {workdir} at step {start} of {run.schedule.total}")
+    run_training_loop([run], stepper, start)
+    return run.best, run.writer.history()
 
 
-def take_steps(trainings: Sequence[Training], stepper: Stepper, start: int) -> None:
-    """Takes all steps after `start` of trainings that share a schedule."""
-    step, schedule = start, trainings[0].schedule
+def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> None:
+    """Takes all steps after `start` of runs that share a schedule."""
+    step, schedule = start, runs[0].schedule
     pending: tuple[int, int, dict[str, jax.Array]] | None = None
-    for training in trainings:
-        training.writer = Writer(
-            training.workdir, resume_step=start, active=multihost.is_first()
+    for run in runs:
+        run.writer = MetricWriter(
+            run.workdir, resume_step=start, active=multihost.is_process_zero()
         )
 
     def each():
-        return zip(trainings, stepper.states(), strict=True)
+        return zip(runs, stepper.states(), strict=True)
 
     def log() -> None:
         nonlocal pending
         if pending is not None:
             (first, n, found), pending = pending, None
-            shown = log_steps(trainings, first, n, jax.device_get(found))
+            shown = log_steps(runs, first, n, jax.device_get(found))
             progress.update(n, **shown)
 
     with (
-        multihost.Notice() as notice,
+        multihost.PreemptionSignal() as preemption,
         Progress("train", schedule.total, unit="step", initial=start) as progress,
     ):
         while True:
-            if step > trainings[0].evaluated and schedule.evaluates(step):
+            if step > runs[0].evaluated and schedule.evaluates(step):
                 log()
-                for training, state in each():
-                    training.evaluate(step, state)
+                for run, state in each():
+                    run.evaluate(step, state)
             if step > start and schedule.reloads(step):
-                stepper.replace([training.reload(state) for training, state in each()])
-            stop = notice.given() and step < schedule.total
+                stepper.replace([run.reload(state) for run, state in each()])
+            stop = preemption.reached() and step < schedule.total
             if step > start and (stop or schedule.saves(step)):
                 log()
-                for training, state in each():
-                    training.save(step, state)
+                for run, state in each():
+                    run.save(step, state)
             if stop or step == schedule.total:
                 break
-            n = schedule.until(step, stepper.chunk)
+            n = schedule.until(step, stepper.max_steps)
             metrics = stepper.advance(step, n)
             log()
             pending = step, n, metrics
             step += n
-    for training in trainings:
-        training.close()
+    for run in runs:
+        run.close()
     if stop:
-        raise Stopped(f"step {step} of {schedule.total} is saved")
+        raise Preempted(f"step {step} of {schedule.total} is saved")
 
 
 def log_steps(
-    trainings: Sequence[Training], first: int, n: int, metrics: dict[str, np.ndarray]
+    runs: Sequence[SeedRun], first: int, n: int, metrics: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Logs the n steps after `first`; returns what progress shows of the last one."""
-    # [trainings, steps], of which n are real.
-    tables = {k: np.reshape(v, (len(trainings), -1)) for k, v in metrics.items()}
+    # [runs, steps], of which n are real.
+    tables = {k: np.reshape(v, (len(runs), -1)) for k, v in metrics.items()}
     for i in range(n):
-        for row, training in enumerate(trainings):
+        for row, run in enumerate(runs):
             values = {k: float(v[row, i]) for k, v in tables.items()}
-            training.log(first + i + 1, values)
+            run.log(first + i + 1, values)
     means = {k: float(v[:, n - 1].mean()) for k, v in tables.items()}
     return {k: v for k, v in means.items() if k != "grad_norm"}

@@ -18,7 +18,7 @@ FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
 
 
-class Writer:
+class MetricWriter:
     """Appends metrics to a workdir; use as a context manager."""
 
     def __init__(

@@ -162,7 +162,11 @@ def warmup_cosine(
 
 
 def learning_rate(
-    config: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, loader_steps: int
+    config: Mapping[str, Any],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    loader_batches_per_epoch: int,
 ) -> optax.Schedule:
     """Builds a recipe's learning-rate schedule.
 
@@ -171,7 +175,7 @@ def learning_rate(
         and the keys of that schedule.
       epochs: number of epochs of the whole training.
       steps_per_epoch: optimiser steps per epoch.
-      loader_steps: batches of all loaders per epoch. The release counts these for
+      loader_batches_per_epoch: batches of all loaders per epoch. The release counts these for
         SG-NM's cosine, which therefore stops half-way with two loaders.
     """
     name, lr = config["schedule"], config["lr"]
@@ -184,7 +188,9 @@ def learning_rate(
         return steps_epochs(lr, config["milestones"], 0.1, steps_per_epoch)
 
     if name == "warmup_cosine":
-        counted = loader_steps if config.get("count_loaders") else steps_per_epoch
+        counted = (
+            loader_batches_per_epoch if config.get("count_loaders") else steps_per_epoch
+        )
         return warmup_cosine(
             lr, epochs * counted, config["warmup"], final=config.get("final", 0.1)
         )
@@ -204,8 +210,12 @@ OPTIMISERS = {
 }
 
 
-def from_plan(
-    plan: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, loader_steps: int
+def build_optimiser(
+    plan: Mapping[str, Any],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    loader_batches_per_epoch: int,
 ) -> optax.GradientTransformation:
     """Builds the optimiser of a recipe, which may differ by module.
 
@@ -214,7 +224,7 @@ def from_plan(
         to `name`, `lr`, `weight_decay` and the keys of `learning_rate`.
       epochs: number of epochs of the whole training.
       steps_per_epoch: optimiser steps per epoch.
-      loader_steps: batches of all loaders per epoch, see `learning_rate`.
+      loader_batches_per_epoch: batches of all loaders per epoch, see `learning_rate`.
     """
     # The groups differ in their schedules, but all count the same steps.
     groups = {}
@@ -229,7 +239,7 @@ def from_plan(
             config,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            loader_steps=loader_steps,
+            loader_batches_per_epoch=loader_batches_per_epoch,
         )
         groups[module] = OPTIMISERS[config["name"]](schedule, config["weight_decay"])
 

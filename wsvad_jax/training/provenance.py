@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 # Keys that every run sets for itself.
-OWN = ("seed", "checkpoint_every", "data.name")
+KEYS_SET_PER_RUN = ("seed", "checkpoint_every", "data.name")
 
 
 def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str, Any]:
@@ -95,5 +95,5 @@ def overrides(config: "ConfigDict", dataset: str = "") -> dict[str, Any]:
     return {
         key: value
         for key, value in found.items()
-        if key not in OWN and known.get(key) != value
+        if key not in KEYS_SET_PER_RUN and known.get(key) != value
     }

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import Experiment
-    from wsvad_jax.training.loop import Best
+    from wsvad_jax.training.loop import BestWeights
 
 
 # A run may go on with other values of these.
-ANEW = ("data.parts", "data.placement", "model.remat")
+MUTABLE_ON_RESUME = ("data.parts", "data.placement", "model.remat")
 
 
 def train_and_evaluate(
@@ -50,31 +50,31 @@ def train_and_evaluate(
     from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
-    from wsvad_jax.training.loop import fit
+    from wsvad_jax.training.loop import train_one_seed
 
     if isinstance(config, str | os.PathLike):
         config = load_config(config, data_dir)
     workdir = pathlib.Path(workdir)
     check_workdir(workdir, config, restart)
     if (workdir / "results.json").is_file() and not restart:
-        return show(config, workdir, data_dir)
-    multihost.wait("workdir")
-    with multihost.first_alone("data"):
+        return show_finished_run(config, workdir, data_dir)
+    multihost.sync_processes("workdir")
+    with multihost.process_zero_first("data"):
         experiment = open_experiment(config, data_dir)
     if not restart:
-        same_data(
+        check_same_data(
             workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
         )
     scorer = Scorer(experiment)
     # The other processes of one run on several hosts share its folder.
-    with locked(workdir) if multihost.is_first() else contextlib.nullcontext():
+    with locked(workdir) if multihost.is_process_zero() else contextlib.nullcontext():
         start = time.perf_counter()
-        best, history = fit(experiment, scorer, workdir, restart)
+        best, history = train_one_seed(experiment, scorer, workdir, restart)
         seconds = time.perf_counter() - start
-        return finish(experiment, scorer, workdir, best, history, seconds)
+        return write_run(experiment, scorer, workdir, best, history, seconds)
 
 
-def show(
+def show_finished_run(
     config: "ConfigDict",
     workdir: pathlib.Path,
     data_dir: str | os.PathLike | None,
@@ -102,7 +102,7 @@ def show(
     return results
 
 
-def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
+def check_same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
     """Says where a run can't tell whether the dataset has changed since it began.
 
     Raises:
@@ -112,10 +112,10 @@ def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
     from wsvad_jax.results import run_data
 
     # A folder always says whose it is, whether the run is refused or not.
-    if multihost.is_first():
+    if multihost.is_process_zero():
         run_data.begin_about(workdir)
     begun = (workdir / "config.json").is_file()
-    if not run_data.check(workdir, now) and begun and multihost.is_first():
+    if not run_data.check(workdir, now) and begun and multihost.is_process_zero():
         print(
             f"{workdir} was begun by an older version, which didn't note its data: it "
             "resumes without a comparison of the dataset",
@@ -123,11 +123,11 @@ def same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
         )
 
 
-def finish(
+def write_run(
     experiment: "Experiment",
     scorer: "Scorer",
     workdir: pathlib.Path,
-    best: "Best",
+    best: "BestWeights",
     history: list[dict[str, Any]],
     training_s: float,
 ) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def finish(
     from wsvad_jax.evaluation.scorer import score_split
     from wsvad_jax.parallel import multihost
     from wsvad_jax.training import provenance
-    from wsvad_jax.training.sampler import remarks
+    from wsvad_jax.training.sampler import training_remarks
     from wsvad_jax.weights.model_folder import save_params
 
     meta = {
@@ -146,7 +146,7 @@ def finish(
         "features": dataclasses.asdict(experiment.dataset.protocol),
         "step": best.step,
         "selection": selection_note(experiment),
-        "remarks": remarks(experiment),
+        "remarks": training_remarks(experiment),
         "checkpoint": "model",
         # What scoring needs of the dataset, which may be gone by then.
         "length": experiment.T,
@@ -157,7 +157,7 @@ def finish(
     start = time.perf_counter()
     videos = score_split(experiment, scorer, best.params, best.batch_stats)
     seconds = {"training": training_s, "scoring": time.perf_counter() - start}
-    if multihost.is_first():
+    if multihost.is_process_zero():
         about = provenance.provenance(experiment, seconds)
         write_json(workdir / provenance.FILE, about)
     return evaluate_results.write_results(experiment, videos, workdir, meta, history)
@@ -185,7 +185,7 @@ def check_workdir(
             return
         found, now = flatten(read_config(path)), flatten(comparable_config(config))
         for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
-            if key not in ANEW and found.get(key) != now.get(key):
+            if key not in MUTABLE_ON_RESUME and found.get(key) != now.get(key):
                 raise InputError(
                     f"{workdir} belongs to another run: its {key} is "
                     f"{found.get(key)!r}, yours {now.get(key)!r}; choose another "
@@ -233,11 +233,11 @@ def train_seeds(
         one.seed = seed
         place = workdir / f"seed{seed}" if workdir else default_workdir(one)
         places[place] = one
-    check_places(places, data_dir, restart)
+    check_workdirs(places, data_dir, restart)
     if restart and summary.is_file():
         move_aside(summary, summary.parent / "previous")
     if together:
-        train_together(places, data_dir, restart=restart)
+        train_unfinished_together(places, data_dir, restart=restart)
         restart = restart and len(places) < 2  # one is left to the loop below
     for i, (place, one) in enumerate(places.items(), 1):
         print(f"seed {one.seed}, {i} of {len(places)}: {place}", flush=True)
@@ -245,7 +245,7 @@ def train_seeds(
     return study.write_summary(summary, list(places), data_dir)
 
 
-def check_places(
+def check_workdirs(
     configs: dict[pathlib.Path, "ConfigDict"], data_dir: str | None, restart: bool
 ) -> None:
     """Checks the workdirs of all seeds before any of them is trained.
@@ -265,7 +265,7 @@ def check_places(
             run_data.check(place, now)
 
 
-def train_together(
+def train_unfinished_together(
     configs: dict[pathlib.Path, "ConfigDict"],
     data_dir: str | None = None,
     *,
@@ -280,7 +280,7 @@ def train_together(
     from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.results import run_data
-    from wsvad_jax.training.vmapped_seeds import fit_together
+    from wsvad_jax.training.vmapped_seeds import train_vmapped_seeds
 
     if jax.process_count() > 1:
         raise InputError("--together is of one process; leave --multihost out")
@@ -293,7 +293,7 @@ def train_together(
         return
     experiment = open_experiment(next(iter(left.values())), data_dir)
     for workdir in () if restart else left:
-        same_data(
+        check_same_data(
             workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
         )
     # One dataset, text tower and scoring program serve all.
@@ -307,10 +307,10 @@ def train_together(
         for workdir in workdirs:
             stack.enter_context(locked(workdir))
         start = time.perf_counter()
-        trained = fit_together(experiments, scorer, workdirs, restart)
+        trained = train_vmapped_seeds(experiments, scorer, workdirs, restart)
         seconds = time.perf_counter() - start  # of all seeds
         for one, workdir, found in zip(experiments, workdirs, trained, strict=True):
-            finish(one, scorer, workdir, *found, seconds)
+            write_run(one, scorer, workdir, *found, seconds)
 
 
 def run_name(config: "ConfigDict") -> str:

@@ -19,7 +19,7 @@ from wsvad_jax.data.records import Batch
 from wsvad_jax.datasets import registry
 from wsvad_jax.experiment.config import plain_recipe
 from wsvad_jax.parallel import multihost
-from wsvad_jax.parallel.mesh import check_batch, replicated
+from wsvad_jax.parallel.mesh import check_batch, replicated_sharding
 from wsvad_jax.training.state import State, Step
 from wsvad_jax.training.train_step import (
     MAX_STEPS_PER_CALL,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wsvad_jax.metrics.frame_level import EvalVideo
 
 
-class Feed:
+class BatchSampler:
     """The training samples of a recipe, batch by batch."""
 
     def __init__(
@@ -45,20 +45,22 @@ class Feed:
         config = experiment.config
         self.is_normal = packed.label[rows, 0] > 0
         normal = int(self.is_normal.sum())
-        self.batch_size, self.remark = fitted_batch(
+        self.batch_size, self.remark = fit_batch_size(
             experiment, normal, len(rows) - normal
         )
         # Asked from here and, for the epoch ahead, from the thread that gathers.
         self._order = functools.lru_cache(maxsize=2)(self.order)
         self.steps_per_epoch = len(self._order(0))
         # Batches that all loaders of the release hold together (optim.learning_rate).
-        self.loader_steps = self.steps_per_epoch
+        self.loader_batches_per_epoch = self.steps_per_epoch
         if config.data.pairing == "halves":
             half = self.batch_size // 2
-            self.loader_steps = sum(n // half for n in (normal, len(rows) - normal))
+            self.loader_batches_per_epoch = sum(
+                n // half for n in (normal, len(rows) - normal)
+            )
         self.on_device = config.data.placement == "device"
         # Steps that the compiled program takes at once.
-        self.chunk = MAX_STEPS_PER_CALL if self.on_device else 1
+        self.max_steps = MAX_STEPS_PER_CALL if self.on_device else 1
         self._ahead: Iterator[Batch] | None = None
         self._next = -1
 
@@ -70,7 +72,7 @@ class Feed:
         )
         return self.rows[order].astype(np.int32)
 
-    def rows_of(self, step: int) -> np.ndarray:
+    def step_indices(self, step: int) -> np.ndarray:
         """Rows of the packed split in the batch of `step`, int32 [B]."""
         epoch, i = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[i]
@@ -82,7 +84,7 @@ class Feed:
         asked for in order; a thread gathers the host's batches ahead.
         """
         if self.on_device:
-            return self.resident, self.rows_ahead(step, n), np.int32(n)
+            return self.resident, self.batch_indices(step, n), np.int32(n)
         if self._ahead is None or step != self._next:
             self._ahead = prefetch.prefetch(map(self.batch, _from(step)))
         self._next = step + 1
@@ -90,15 +92,15 @@ class Feed:
 
     def batch(self, step: int) -> Batch:
         """Gathers the batch of `step`: of several processes, each its own rows."""
-        mesh, rows = self.experiment.mesh, self.rows_of(step)
-        own = rows[multihost.own_rows(mesh, len(rows))]
-        return multihost.join(batching.gather(self.packed, own), mesh)
+        mesh, rows = self.experiment.mesh, self.step_indices(step)
+        own = rows[multihost.local_batch_rows(mesh, len(rows))]
+        return multihost.make_global_batch(batching.gather(self.packed, own), mesh)
 
-    def rows_ahead(self, step: int, n: int) -> np.ndarray:
+    def batch_indices(self, step: int, n: int) -> np.ndarray:
         """Rows of the batches of the n steps after `step`, int32 [MAX_STEPS_PER_CALL, B]."""
         rows = np.zeros((MAX_STEPS_PER_CALL, self.batch_size), np.int32)
         for i in range(n):
-            rows[i] = self.rows_of(step + i)
+            rows[i] = self.step_indices(step + i)
         return rows
 
     def compile(self, step: Step) -> Callable[..., Any]:
@@ -109,7 +111,9 @@ class Feed:
 
     def videos(self, step: int) -> list[str]:
         """Names of the videos in the batch of `step`."""
-        return [self.packed.video[self.packed.index[r]] for r in self.rows_of(step)]
+        return [
+            self.packed.video[self.packed.index[r]] for r in self.step_indices(step)
+        ]
 
     def example(self) -> tuple[Any, Any, Any]:
         """(features, length, text) of two videos, to initialise a model with."""
@@ -126,10 +130,10 @@ class Feed:
             label=np.asarray(packed.label),
             mask=np.ones(len(packed.length), bool),
         )
-        return jax.device_put(whole, replicated(self.experiment.mesh))
+        return jax.device_put(whole, replicated_sharding(self.experiment.mesh))
 
 
-def fitted_batch(
+def fit_batch_size(
     experiment: "Experiment", normal: int, abnormal: int
 ) -> tuple[int, str]:
     """Returns the samples of a batch, and a remark where they are fewer than asked for.
@@ -197,7 +201,7 @@ def _usual_batch(experiment: "Experiment") -> int:
     return usual[config.protocol].batch_size
 
 
-def remarks(experiment: "Experiment") -> list[str]:
+def training_remarks(experiment: "Experiment") -> list[str]:
     """Returns what training does otherwise than the recipe says, for its results."""
     records = experiment.dataset.split("train")
     label = packing.multi_hot(records, len(experiment.dataset.card.classes))
@@ -210,7 +214,7 @@ def remarks(experiment: "Experiment") -> list[str]:
     ):
         samples = samples * ~batching.holdout(label, share, experiment.config.seed)
     normal = int(samples[label[:, 0] > 0].sum())
-    _, remark = fitted_batch(experiment, normal, int(samples.sum()) - normal)
+    _, remark = fit_batch_size(experiment, normal, int(samples.sum()) - normal)
     return [remark] if remark else []
 
 
@@ -220,7 +224,7 @@ def _from(step: int) -> Iterator[int]:
         step += 1
 
 
-def open_feed(experiment: "Experiment") -> Feed:
+def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
     """Opens the training samples; under `clean`, those that are not held out."""
     packed = packing.pack_split(
         experiment.dataset,
@@ -230,14 +234,14 @@ def open_feed(experiment: "Experiment") -> Feed:
     )
     rows = np.arange(len(packed.length))
     if experiment.config.protocol == "clean":
-        rows = rows[~held_out(experiment, packed)[packed.index]]
-    feed = Feed(experiment, packed, rows)
-    if feed.remark and multihost.is_first():
-        print(f"remark: {feed.remark}", file=sys.stderr)
-    return feed
+        rows = rows[~held_out_mask(experiment, packed)[packed.index]]
+    sampler = BatchSampler(experiment, packed, rows)
+    if sampler.remark and multihost.is_process_zero():
+        print(f"remark: {sampler.remark}", file=sys.stderr)
+    return sampler
 
 
-def held_out(experiment: "Experiment", packed: "packing.Packed") -> np.ndarray:
+def held_out_mask(experiment: "Experiment", packed: "packing.Packed") -> np.ndarray:
     """Which training videos are held out under `clean`, bool [V]."""
     _, first = np.unique(packed.index, return_index=True)
     share = experiment.protocol_config.held_out
@@ -247,7 +251,7 @@ def held_out(experiment: "Experiment", packed: "packing.Packed") -> np.ndarray:
 
 
 def open_validation(
-    experiment: "Experiment", feed: Feed, scorer: "Scorer"
+    experiment: "Experiment", sampler: BatchSampler, scorer: "Scorer"
 ) -> Callable[[State], tuple[float | None, dict[str, float]]]:
     """Returns the function that scores weights for selection.
 
@@ -278,7 +282,7 @@ def open_validation(
         if on_test:
             videos = scoring.score_split(experiment, scorer, *weights)
         else:
-            videos = score_held_out(experiment, feed.packed, scorer, *weights)
+            videos = score_held_out(experiment, sampler.packed, scorer, *weights)
         found = frame_level.evaluate(
             videos,
             card.class_names,
@@ -322,7 +326,7 @@ def score_held_out(
     from wsvad_jax.evaluation import scorer as scoring
 
     _, first = np.unique(packed.index, return_index=True)
-    chosen = np.flatnonzero(held_out(experiment, packed))
+    chosen = np.flatnonzero(held_out_mask(experiment, packed))
     rows = first[chosen]
     entries = [experiment.dataset.split("train").entries[i] for i in chosen]
     scores = scorer(

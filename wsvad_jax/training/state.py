@@ -11,7 +11,7 @@ from flax import struct
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from wsvad_jax.parallel.mesh import shardings
+from wsvad_jax.parallel.mesh import fsdp_shardings
 
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 
@@ -60,5 +60,5 @@ def make_init(
 
     # Initialised in place: no device ever holds the whole of a sharded state.
     shapes = jax.eval_shape(init, example, jax.random.key(0))
-    program = jax.jit(init, out_shardings=shardings(shapes, mesh))
+    program = jax.jit(init, out_shardings=fsdp_shardings(shapes, mesh))
     return functools.partial(program, example)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from wsvad_jax.models.spec import ModelSpec
-from wsvad_jax.parallel.mesh import replicated, shardings, split
+from wsvad_jax.parallel.mesh import batch_sharding, fsdp_shardings, replicated_sharding
 from wsvad_jax.training.state import LossFn, State, Step
 from wsvad_jax.utils.errors import InputError
 
@@ -169,11 +169,11 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
     The step donates its state. `text`, with the frozen text tower, is an argument and
     never a constant of the program. Metrics stay on the device.
     """
-    whole = replicated(mesh)
+    whole = replicated_sharding(mesh)
     return jax.jit(
         constrain_state_sharding(step, mesh),
         donate_argnums=0,
-        in_shardings=(None, split(mesh), whole, whole),
+        in_shardings=(None, batch_sharding(mesh), whole, whole),
         out_shardings=(None, whole),
     )
 
@@ -183,7 +183,7 @@ def constrain_state_sharding(step: Step, mesh: Mesh) -> Step:
 
     def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
         state, metrics = step(state, *inputs)
-        where = shardings(state, mesh)
+        where = fsdp_shardings(state, mesh)
         return jax.lax.with_sharding_constraint(state, where), metrics
 
     return one
@@ -202,12 +202,12 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
     trained side by side.
     """
     # The rows of a batch are taken on the device, so the host sends indices only.
-    whole, step = replicated(mesh), constrain_state_sharding(step, mesh)
+    whole, step = replicated_sharding(mesh), constrain_state_sharding(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
         def batch(i):
             taken = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), resident)
-            return jax.lax.with_sharding_constraint(taken, split(mesh))
+            return jax.lax.with_sharding_constraint(taken, batch_sharding(mesh))
 
         def one(i, carry):
             # Metrics are collected on the device and fetched once per call.
@@ -229,6 +229,6 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
     )
 
 
-def count(params: Any) -> int:
+def count_entries(params: Any) -> int:
     """Returns the number of entries of all arrays."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))

@@ -14,8 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax.parallel.mesh import replicated
-from wsvad_jax.training.loop import Best, Training, programs, take_steps
+from wsvad_jax.parallel.mesh import replicated_sharding
+from wsvad_jax.training.loop import (
+    BestWeights,
+    SeedRun,
+    build_init_and_step,
+    run_training_loop,
+)
 from wsvad_jax.training.state import State
 from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_steps
 
@@ -24,16 +29,16 @@ if TYPE_CHECKING:
     from wsvad_jax.experiment.build import Experiment
 
 
-class Together:
+class VmappedSeedsStepper:
     """Training steps of several seeds, whose states are stacked into one."""
 
-    chunk = MAX_STEPS_PER_CALL
+    max_steps = MAX_STEPS_PER_CALL
 
-    def __init__(self, trainings: Sequence[Training]):
-        self.trainings = trainings
-        first = trainings[0]
+    def __init__(self, runs: Sequence[SeedRun]):
+        self.runs = runs
+        first = runs[0]
         # Stacking and picking are compiled, so states stay on the devices.
-        whole = replicated(first.experiment.mesh)
+        whole = replicated_sharding(first.experiment.mesh)
 
         def stack(trees):
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -44,68 +49,67 @@ class Together:
         self._stack = jax.jit(stack, out_shardings=whole)
         self._pick = jax.jit(pick, out_shardings=whole)
 
-        init, step = programs(first)
-        keys = [jax.random.key(t.experiment.config.seed) for t in trainings]
+        init, step = build_init_and_step(first)
+        keys = [jax.random.key(run.experiment.config.seed) for run in runs]
         self.keys = jnp.stack(keys)
         self.state = self._stack([init(key) for key in keys])
         self.step = compile_steps(step, first.experiment.mesh, seeds=True)
 
         # The seeds differ in the order of samples, never in the samples.
-        self.resident = first.feed.resident
+        self.resident = first.sampler.resident
         self.text = jax.device_put(first.experiment.text, whole)
 
     def states(self) -> list[State]:
-        return [self._pick(self.state, i) for i in range(len(self.trainings))]
+        return [self._pick(self.state, i) for i in range(len(self.runs))]
 
     def replace(self, states: list[State]) -> None:
         self.state = self._stack(states)
 
     def advance(self, step: int, n: int) -> dict[str, jax.Array]:
-        rows = np.stack([t.feed.rows_ahead(step, n) for t in self.trainings])
+        rows = np.stack([run.sampler.batch_indices(step, n) for run in self.runs])
         inputs = self.resident, rows, np.int32(n), self.text, self.keys
         self.state, metrics = self.step(self.state, *inputs)
         return metrics
 
 
-def fit_together(
+def train_vmapped_seeds(
     experiments: Sequence["Experiment"],
     scorer: "Scorer",
     workdirs: Sequence[pathlib.Path],
     restart: bool = False,
-) -> list[tuple[Best, list[dict[str, Any]]]]:
+) -> list[tuple[BestWeights, list[dict[str, Any]]]]:
     """Trains experiments that differ by seed alone, each in its workdir.
 
-    Returns the result of `loop.fit` for each seed; `restart` is that of `loop.fit`.
+    Returns the result of `loop.train_one_seed` for each seed; `restart` is that of `loop.train_one_seed`.
     """
-    trainings = [
-        Training(experiment, scorer, workdir)
+    runs = [
+        SeedRun(experiment, scorer, workdir)
         for experiment, workdir in zip(experiments, workdirs, strict=True)
     ]
 
     # The programs are built first: a recipe that can't be trained leaves no files.
-    together = Together(trainings)
-    for training in trainings:
-        training.open(restart)
+    together = VmappedSeedsStepper(runs)
+    for run in runs:
+        run.open(restart)
 
-    start, states = common(trainings, together.states())
+    start, states = restore_common_step(runs, together.states())
     if start:
         together.replace(states)
-        total = trainings[0].schedule.total
-        print(f"resuming {len(trainings)} seeds at step {start} of {total}")
+        total = runs[0].schedule.total
+        print(f"resuming {len(runs)} seeds at step {start} of {total}")
 
-    take_steps(trainings, together, start)
-    return [(training.best, training.writer.history()) for training in trainings]
+    run_training_loop(runs, together, start)
+    return [(run.best, run.writer.history()) for run in runs]
 
 
-def common(
-    trainings: Sequence[Training], initial: Sequence[State]
+def restore_common_step(
+    runs: Sequence[SeedRun], initial: Sequence[State]
 ) -> tuple[int, list[State]]:
     """Restores all seeds from the newest checkpoint step that all have, or step 0."""
     newest = None
     while True:
         found = [
-            training.restore(state, newest)
-            for training, state in zip(trainings, initial, strict=True)
+            run.restore(state, newest) for run, state in zip(runs, initial, strict=True)
         ]
         steps = [step for step, _ in found]
         if len(set(steps)) == 1:
@@ -114,7 +118,7 @@ def common(
         # most at the oldest step ends when all agree.
         newest = min(steps)
         seeds = ", ".join(
-            f"seed {training.experiment.config.seed} at step {step}"
-            for training, step in zip(trainings, steps, strict=True)
+            f"seed {run.experiment.config.seed} at step {step}"
+            for run, step in zip(runs, steps, strict=True)
         )
         print(f"checkpoints differ ({seeds}); all go on from step {newest} at most")

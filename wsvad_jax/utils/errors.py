@@ -51,7 +51,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-class Stopped(Exception):
+class Preempted(Exception):
     """A run that a termination notice ended early; it can go on from what is saved."""
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
     """Returns the result of `function(*arguments)` in a new process.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
 from wsvad_jax.utils import flags
-from wsvad_jax.utils.errors import InputError, Stopped, is_no_device, one_line
+from wsvad_jax.utils.errors import InputError, Preempted, is_no_device, one_line
 from wsvad_jax.utils.files import cache_dir
 from wsvad_jax.utils.machine_faults import (
     OUT_OF_MEMORY,
@@ -60,7 +60,7 @@ def run(main: Callable[[], int]) -> None:
         text = full_disk(e) or f"{e.filename or 'a file'}: {e.strerror}"
         print(f"error: {text}", file=sys.stderr)
         code = EXIT_INPUT
-    except Stopped as e:
+    except Preempted as e:
         print(f"stopped: {e}; {same_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
     except KeyboardInterrupt:

@@ -52,8 +52,8 @@ def save_params(
 
     directory = pathlib.Path(directory).absolute()
     target = directory / "params"
-    with multihost.first_alone("model"):
-        if multihost.is_first():
+    with multihost.process_zero_first("model"):
+        if multihost.is_process_zero():
             (directory / "meta.json").unlink(missing_ok=True)
             shutil.rmtree(target, ignore_errors=True)
     tree = {"params": params, "batch_stats": batch_stats}
@@ -63,7 +63,7 @@ def save_params(
     ):
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
     meta = {**meta, "digest": digest(tree)}
-    if multihost.is_first():
+    if multihost.is_process_zero():
         write_json(directory / "meta.json", {**meta, "files": hashes(target)})
 
 

@@ -16,7 +16,13 @@ from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_protocols import same_encoder
 from wsvad_jax.utils.errors import InputError
 
-__all__ = ["Trained", "image_snapshot", "open_trained", "same_encoder", "text_snapshot"]
+__all__ = [
+    "TrainedModel",
+    "image_snapshot",
+    "open_trained_model",
+    "same_encoder",
+    "text_snapshot",
+]
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
@@ -28,7 +34,7 @@ ENTRIES = {"mil_ranking": "fc1/kernel", "clip_tsa": "Aggregate_conv_1_0/kernel"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model folder, opened."""
 
     folder: pathlib.Path
@@ -40,7 +46,7 @@ class Trained:
     forced: str = ""  # how the text tower differs from the training's, if let through
 
 
-def model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
+def find_model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
     """Returns the model folder that is meant: itself, or `model` in a workdir."""
     folder = pathlib.Path(checkpoint)
     if not (folder / "meta.json").is_file() and (folder / "model").is_dir():
@@ -48,9 +54,9 @@ def model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def open_trained(
+def open_trained_model(
     checkpoint: str | os.PathLike, *, clip: str | None = None, force: bool = False
-) -> Trained:
+) -> TrainedModel:
     """Opens a model for scoring.
 
     Args:
@@ -69,15 +75,15 @@ def open_trained(
     from wsvad_jax.parallel.mesh import make_mesh
     from wsvad_jax.weights.model_folder import load_params
 
-    folder = model_folder(checkpoint)
+    folder = find_model_folder(checkpoint)
     params, batch_stats, meta = load_params(folder)
-    card = card_of(meta, folder)
+    card = read_card(meta, folder)
     config = ConfigDict(meta["config"])
     try:
         spec, model = build.get_model_spec(config), build.build_model(config)
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
-    T, width = sizes(meta, params, folder)
+    T, width = window_and_feature_size(meta, params, folder)
     text, tower, forced = None, None, ""
     if "clip" in config:
         snapshot = text_snapshot(folder, meta, width, clip, force)
@@ -97,10 +103,10 @@ def open_trained(
     if text is not None and (force or not tower_of(meta)[1]):
         # Only the text tower can be another one; the rest was written together.
         build.check_params(network, params, str(folder))
-    return Trained(folder, network, params, batch_stats, meta, card, forced)
+    return TrainedModel(folder, network, params, batch_stats, meta, card, forced)
 
 
-def card_of(meta: dict[str, Any], folder: pathlib.Path) -> Card:
+def read_card(meta: dict[str, Any], folder: pathlib.Path) -> Card:
     """Returns the classes that a model was trained for."""
     if not meta.get("card"):
         raise InputError(
@@ -111,7 +117,9 @@ def card_of(meta: dict[str, Any], folder: pathlib.Path) -> Card:
     return Card.from_json(meta["card"], f"{folder}/meta.json: card")
 
 
-def sizes(meta: dict[str, Any], params: Any, folder: pathlib.Path) -> tuple[int, int]:
+def window_and_feature_size(
+    meta: dict[str, Any], params: Any, folder: pathlib.Path
+) -> tuple[int, int]:
     """Returns the snippets of a window and the width of features."""
     positions = _leaf(params, POSITIONS)
     entry = _leaf(params, ENTRIES.get(meta["model"], POSITIONS))
