@@ -22,7 +22,7 @@ def test_rows_without_truth_say_so(tmp_path, monkeypatch, known):
     if not known:
         videos = [dataclasses.replace(v, segments=()) for v in videos]
     found = texts(videos, tmp_path / "report.png", monkeypatch)
-    abnormal = sum(v.abnormal for v in plots.choose(videos))
+    abnormal = sum(v.abnormal for v in plots.choose_videos(videos))
     rows = [text for text in found if text.startswith("no ground truth")]
     assert len(rows) == (0 if known else abnormal)
     assert ("true anomaly" in found) == known

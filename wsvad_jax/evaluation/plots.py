@@ -1,8 +1,7 @@
-"""Pictures of anomaly scores over time and of a training's course.
+"""Draws the scores of test videos over time, and a training's losses and metrics.
 
-`report_png` draws score curves of chosen test videos, and loss and metrics over steps.
-True anomalies are shaded in one colour and named in words, so that no reader has to
-tell many colours apart; the colours are Okabe and Ito's.
+True anomalies are shaded in one colour and named in words, so that a reader need not
+distinguish many colours. The colours are Okabe and Ito's.
 """
 
 import os
@@ -33,14 +32,14 @@ STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "grid.color": "#E6E6E6",
     "legend.frameon": False,
-    "text.parse_math": False,  # names of videos may hold a $
+    "text.parse_math": False,  # names of videos may contain a $
     "xtick.color": PALE,
     "ytick.color": PALE,
 }
-PANELS, COLUMNS = 12, 4
-# Lines of metrics.jsonl hold these beside the loss and its terms.
+PANELS, COLUMNS = 12, 4  # number of drawn videos, and of those side by side
+# Keys of metrics.jsonl that are no terms of the loss.
 NO_TERMS = {"step", "epoch", "loss", "grad_norm", "learning_rate", "steps_per_second"}
-SHOWN = ("auc", "ano_auc", "ap", "video_auc", "map_avg")  # of an evaluation's metrics
+SHOWN = ("auc", "ano_auc", "ap", "video_auc", "map_avg")  # metrics that are drawn
 
 
 def report_png(
@@ -52,41 +51,47 @@ def report_png(
     class_names: Sequence[str],
     stride: int = STRIDE,
 ) -> None:
-    """Draws the picture for the end of a training; written whole or not at all.
+    """Writes the picture of a finished training, whole or not at all.
 
     Args:
-      path: of the PNG.
-      videos: the scored test set, of which about twelve are shown (`choose`).
-      history: lines of metrics.jsonl; [] leaves the lower part out.
-      title: of the picture.
-      class_names: normal first.
+      path: PNG file to write.
+      videos: scored test videos; `choose_videos` picks about twelve.
+      history: lines of metrics.jsonl; [] omits losses and metrics.
+      title: title of the picture.
+      class_names: class names, normal first.
       stride: frames per snippet.
     """
     from matplotlib.figure import Figure
 
-    chosen = choose(videos)
+    chosen = choose_videos(videos)
     columns = min(COLUMNS, max(len(chosen), 1))
     rows = -(-len(chosen) // columns)
+
+    # Losses and metrics go below the videos.
     losses, metrics = _losses(history), _metrics(history)
     lower = 2.7 if losses or metrics else 0.0
+
     with drawing(STYLE, [title, *class_names, *(v.video for v in chosen)]):
         figure = Figure((14, 0.9 + 1.75 * rows + lower), layout="constrained")
         heights = [0.9 + 1.75 * rows, lower] if lower else [1]
-        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
-        _draw_videos(parts[0, 0], chosen, columns, title, class_names, stride)
+        panels = figure.subfigures(
+            len(heights), 1, height_ratios=heights, squeeze=False
+        )
+        _draw_videos(panels[0, 0], chosen, columns, title, class_names, stride)
         if lower:
-            _draw_history(parts[1, 0], losses, metrics)
+            _draw_history(panels[1, 0], losses, metrics)
         _save(figure, path)
 
 
-def choose(videos: Sequence[EvalVideo], count: int = PANELS) -> list[EvalVideo]:
+def choose_videos(videos: Sequence[EvalVideo], count: int = PANELS) -> list[EvalVideo]:
     """Picks about two thirds abnormal videos, the rest normal.
 
-    Abnormal: of each class in turn the one with the highest score. Normal: the highest
-    scored ones, which show the false alarms, and as many from the middle.
+    Classes take turns; each gives its video with the highest score. Of the normal
+    videos, half have the highest scores, to show false alarms; half are typical.
     """
     ranked = sorted(videos, key=lambda v: (-v.anomaly.max(), v.video))
-    normal = [v for v in ranked if not v.abnormal]
+
+    # Each class's first video comes before any class's second.
     abnormal, turns = [], {}
     for v in ranked:
         if v.abnormal:
@@ -94,11 +99,15 @@ def choose(videos: Sequence[EvalVideo], count: int = PANELS) -> list[EvalVideo]:
             turns[main] = turns.get(main, 0) + 1
             abnormal.append((turns[main], main, v))
     abnormal = [v for _, _, v in sorted(abnormal, key=lambda row: row[:2])]
+
+    # Typical videos are those around the middle of the ranks that are left.
+    normal = [v for v in ranked if not v.abnormal]
     wanted = max(count - len(abnormal), min(count // 3, len(normal)))
     highest = normal[: -(-wanted // 2)]
     rest = normal[len(highest) :]
     middle = max((len(rest) - wanted // 2) // 2, 0)
     typical = rest[middle : middle + wanted // 2]
+
     return abnormal[: count - len(highest) - len(typical)] + highest + typical
 
 
@@ -107,11 +116,14 @@ def _save(figure: "Figure", path) -> None:
         figure.savefig(temporary, format="png", dpi=120, facecolor="white", metadata={})
 
 
-def _draw_videos(part, videos, columns, title, class_names, stride):
+def _draw_videos(panel, videos, columns, title, class_names, stride):
+    """Draws a grid of videos, each with its classes and its name above."""
     rows = -(-len(videos) // columns)
-    axes = part.subplots(rows, columns, squeeze=False, sharey=True)
+    axes = panel.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, v in zip(axes.flat, videos, strict=False):
         _draw_curve(ax, v, class_names, stride)
+
+        # Class at the left, video at the right: a long class leaves it less room.
         classes = [class_names[c] for c in v.label if c > 0] or [class_names[0]]
         named = ax.set_title(_short(" + ".join(classes), 24), weight="bold")
         named.set_color("#A84300" if v.abnormal else INK)
@@ -119,21 +131,26 @@ def _draw_videos(part, videos, columns, title, class_names, stride):
         room = max(44 - len(named.get_text()) - len(note), 8)
         text = note + _short(v.video, room)
         ax.set_title(text, loc="right", fontsize=8, color=PALE)
+
+    # Axes have their titles only at the left and at the bottom of the grid.
     for ax in axes.flat[len(videos) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
         ax.set_ylabel("anomaly score")
     for i, ax in enumerate(axes.flat[: len(videos)]):
-        if i + columns >= len(videos):  # nothing stands below it
+        if i + columns >= len(videos):  # nothing is below it
             ax.set_xlabel("frame")
-    part.suptitle(drawable(title), x=0.01, ha="left", fontsize=14, weight="bold")
+
+    panel.suptitle(drawable(title), x=0.01, ha="left", fontsize=14, weight="bold")
     shaded = any(c > 0 for v in videos for *_, c in v.segments)
-    part.legend(*_handles(axes[0, 0], shaded), loc="upper right", ncols=5)
+    panel.legend(*_handles(axes[0, 0], shaded), loc="upper right", ncols=5)
 
 
 def _draw_curve(ax: "Axes", video, class_names, stride):
-    """Draws the score curves over the shaded truth, time in frames."""
+    """Draws the score curves over the shaded ground truth, with time in frames."""
     edges = np.arange(len(video.anomaly) + 1) * stride
+
+    # Later curves cover earlier ones, so the score is drawn last.
     events = [segment for segment in video.segments if segment[2] > 0]
     for start, end, _ in events:
         ax.axvspan(start, min(end, edges[-1]), color=TRUTH, alpha=0.2, linewidth=0)
@@ -143,6 +160,7 @@ def _draw_curve(ax: "Axes", video, class_names, stride):
     ax.stairs(
         video.anomaly, edges, baseline=None, color=SCORE, linewidth=1.5, label="score"
     )
+
     ax.axhline(THRESHOLD, color=PALE, linestyle=(0, (4, 3)), linewidth=0.8)
     ax.set_xlim(0, edges[-1])
     curves = [video.anomaly, *video.extra.values()]
@@ -150,20 +168,25 @@ def _draw_curve(ax: "Axes", video, class_names, stride):
     ax.set_ylim(min(low, 0) - 0.02, max(high, 1) * 1.04)
     ax.grid(axis="y")
     ax.set_axisbelow(True)
+
+    # With a single class, the title says it.
     if len({c for *_, c in events}) > 1:
         _name_events(ax, events, class_names, edges[-1])
 
 
 def _name_events(ax, events, class_names, end):
-    """Writes each event's class into its shade, on two lines in turn."""
-    last: dict[int, tuple[float, float]] = {}
+    """Writes each event's class into its shade, where no other name is close."""
+    last: dict[int, tuple[float, float]] = {}  # class → position of its last name
     for start, stop, c in sorted(events):
         middle = (start + min(stop, end)) / 2 / end
         if c in last and middle - last[c][0] < 0.2:
-            continue  # the same class goes on
+            continue  # the name of the same class is close enough
+
+        # The first line without another name nearby.
         taken = {y for x, y in last.values() if middle - x < 0.25}
         y = next((y for y in (0.97, 0.84, 0.71) if y not in taken), 0.58)
         last[c] = middle, y
+
         ax.text(
             min(max(middle, 0.08), 0.92),
             y,
@@ -177,45 +200,47 @@ def _name_events(ax, events, class_names, end):
 
 
 def _handles(ax, shaded=True):
-    """Returns the legend: curves, shade where there is one, and threshold."""
+    """Returns handles and labels of the legend: curves, shade and threshold."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    # The score is drawn last and listed first.
     curves, labels = ax.get_legend_handles_labels()
-    curves, labels = curves[::-1], labels[::-1]  # the score first
+    curves, labels = curves[::-1], labels[::-1]
     handles: list[Any] = [Line2D([], [], color=c.get_edgecolor()) for c in curves]
     if shaded:
         handles.append(Patch(color=TRUTH, alpha=0.2))
         labels.append("true anomaly")
+
     handles.append(Line2D([], [], color=PALE, linestyle=(0, (4, 3)), linewidth=0.8))
     return handles, [*labels, f"threshold {THRESHOLD}"]
 
 
 def _losses(history):
-    """Returns name → (steps, values) of the loss and its terms."""
-    found = {}
+    """Returns name → (steps, values) for the loss and its terms."""
+    points: dict[str, list] = {}
     for row in history:
         for name, value in row.items():
             term = name == "loss" or name not in NO_TERMS
             if "/" not in name and term and isinstance(value, int | float):
-                found.setdefault(name, []).append((row["step"], value))
-    return {name: np.array(points, float).T for name, points in found.items()}
+                points.setdefault(name, []).append((row["step"], value))
+    return {name: np.array(p, float).T for name, p in points.items()}
 
 
 def _metrics(history):
-    """Returns name → (steps, values) of the evaluations during the training."""
-    found = {}
+    """Returns name → (steps, values) for the evaluations during training, in %."""
+    points: dict[str, list] = {}
     for row in history:
         for name, value in row.items():
             _, _, short = name.rpartition("/")
             if "/" in name and short in SHOWN and isinstance(value, int | float):
-                found.setdefault(name, []).append((row["step"], 100 * value))
-    return {name: np.array(points, float).T for name, points in found.items()}
+                points.setdefault(name, []).append((row["step"], 100 * value))
+    return {name: np.array(p, float).T for name, p in points.items()}
 
 
-def _draw_history(part, losses, metrics):
+def _draw_history(panel, losses, metrics):
     shown = [s for s in ((losses, _draw_losses), (metrics, _draw_metrics)) if s[0]]
-    axes = part.subplots(1, len(shown), squeeze=False)[0]
+    axes = panel.subplots(1, len(shown), squeeze=False)[0]
     for ax, (series, draw) in zip(axes, shown, strict=True):
         draw(ax, series)
         ax.set_xlabel("step")
@@ -225,12 +250,14 @@ def _draw_history(part, losses, metrics):
 
 
 def _draw_losses(ax, losses):
-    """Draws running means, the single steps faintly behind them."""
+    """Draws running means, with the single steps faintly behind them."""
     terms = [name for name in losses if name != "loss"]
     colors = dict(zip(terms, LINES * len(terms), strict=False))
     for name in [*(n for n in ("loss",) if n in losses), *terms]:
         steps, values = losses[name]
         color, width = (INK, 2.0) if name == "loss" else (colors[name], 1.2)
+
+        # About fifty independent means, however long the training was.
         window = max(len(values) // 50, 1)
         if window > 1:
             ax.plot(steps, values, color=color, linewidth=0.5, alpha=0.2)
@@ -239,9 +266,11 @@ def _draw_losses(ax, losses):
         mean /= np.convolve(np.ones(len(values)), kernel, "same")
         label = "total" if name == "loss" else name
         ax.plot(steps, mean, color=color, linewidth=width, label=label)
+
+    # Terms differ by orders of magnitude; regularisers may be negative.
     positive = all((values > 0).all() for _, values in losses.values())
     ax.set_yscale("log" if positive else "linear")
-    if positive:  # plain numbers: the usual powers need the math parser
+    if positive:  # plain numbers, since powers need the math parser
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.yaxis.set_minor_formatter(lambda value, _: "")
     ax.set_title("training loss and its terms", weight="bold")
@@ -253,12 +282,12 @@ def _draw_metrics(ax, metrics):
         LINES[1:] * len(metrics), metrics.items(), strict=False
     ):
         ax.plot(steps, values, color=color, marker="o", markersize=3.5, label=name)
-    ax.set_title("evaluation during the training", weight="bold")
+    ax.set_title("evaluation during training", weight="bold")
     ax.set_ylabel("%")
 
 
 def _short(text, most):
-    """Shortens in the middle, since names differ at both ends."""
+    """Shortens a name in the middle, since names differ at both ends."""
     text = drawable(text)
     if len(text) <= most:
         return text

@@ -1,26 +1,84 @@
-"""Draws small charts as inline SVG, for the page of results.
+"""Computes the shapes of small charts: curves and histograms.
 
-Colours are classes of results.css, so charts are readable on light and dark pages. The
-attribute `style` is avoided, since the page's security policy forbids it.
+The template charts.html draws them as inline SVG. Colours are classes of results.css,
+so charts are readable on light and dark pages. matplotlib's SVG would have neither: it
+styles elements by the attribute `style`, which the page's security policy forbids.
 """
 
-import html
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-# Pixels of the viewBox; the page scales the chart.
-WIDTH, HEIGHT = 360, 260
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 40
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)  # as shares of an axis
+TOPS = (0.01, 0.02, 0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # ends of a scaled axis
+COLORS = 6  # colours of results.css; more series repeat them
 
 
-def lines(
+@dataclasses.dataclass(frozen=True)
+class Polyline:
+    """A line through points; positions are in pixels of the chart."""
+
+    kind: str  # CSS classes
+    points: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HistogramBar:
+    """A bar of a histogram; positions are in pixels of the chart."""
+
+    kind: str  # CSS class
+    x: str
+    y: str
+    width: str
+    height: str
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisTick:
+    """A position on both axes with its labels."""
+
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A chart of curves or bars; the page scales it."""
+
+    label: str  # description for screen readers
+    x: str  # title of the horizontal axis
+    y: str  # title of the vertical axis
+    ticks: list[AxisTick]
+    curves: list[Polyline] = dataclasses.field(default_factory=list)
+    bars: list[HistogramBar] = dataclasses.field(default_factory=list)
+
+    # Pixels of the chart, and of the margins around its axes.
+    WIDTH: ClassVar[int] = 360
+    HEIGHT: ClassVar[int] = 260
+    LEFT: ClassVar[int] = 54
+    RIGHT: ClassVar[int] = 10
+    TOP: ClassVar[int] = 10
+    BOTTOM: ClassVar[int] = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class LegendEntry:
+    """A name with its colour."""
+
+    color: str  # CSS class
+    name: str
+
+
+def line_chart(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
     label: str,
     x: str,
     y: str,
     diagonal: bool = False,
-) -> str:
+) -> Chart:
     """Returns a line chart of one or more series, with both axes in [0, 1].
 
     Args:
@@ -32,85 +90,60 @@ def lines(
       diagonal: True draws x = y, the line of chance or of perfect calibration.
     """
     # The reference line comes first, below the curves.
-    parts = [_line((0.0, 1.0), (0.0, 1.0), "diagonal")] if diagonal else []
+    curves = [Polyline("diagonal", _points((0.0, 1.0), (0.0, 1.0)))] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
-        parts.append(_line(xs, ys, f"series s{i % 6}"))
-    return _chart(parts, label, x, y)
+        curves.append(Polyline(f"series s{i % COLORS}", _points(xs, ys)))
+    return Chart(label, x, y, _ticks(), curves=curves)
 
 
-def bars(series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str) -> str:
+def histogram(
+    series: Mapping[str, Sequence[float]], *, label: str, x: str, y: str
+) -> Chart:
     """Returns histograms over [0, 1], drawn over each other.
 
-    The vertical axis ends at the highest share.
+    The vertical axis ends at the first round number above all values.
 
     Args:
-      series: name → share in each of the equal bins.
+      series: name → fraction in each of the equal bins.
       label: description of the chart for screen readers.
       x: title of the horizontal axis.
       y: title of the vertical axis.
     """
-    # Shares are small if there are many bins, so the axis is scaled.
-    most = max((v for values in series.values() for v in values), default=0) or 1
-    parts = []
+    # Fractions are small if there are many bins, so the axis is scaled.
+    highest = max((v for values in series.values() for v in values), default=0.0)
+    top = next((top for top in TOPS if top >= highest), 1.0)
+
+    bars = []
     for i, values in enumerate(series.values()):
-        width = (WIDTH - LEFT - RIGHT) / len(values)
         for k, value in enumerate(values):
-            height = (HEIGHT - TOP - BOTTOM) * value / most
-            parts.append(
-                f'<rect class="hist b{i}" x="{LEFT + k * width:.1f}" '
-                f'y="{HEIGHT - BOTTOM - height:.1f}" width="{width:.1f}" '
-                f'height="{height:.1f}"/>'
-            )
-    return _chart(parts, label, x, y, most)
+            left, right = _x(k / len(values)), _x((k + 1) / len(values))
+            upper = _y(value / top)
+            size = f"{right - left:.1f}", f"{_y(0.0) - upper:.1f}"
+            bars.append(HistogramBar(f"b{i}", f"{left:.1f}", f"{upper:.1f}", *size))
+    return Chart(label, x, y, _ticks(top), bars=bars)
 
 
-def legend(names: Sequence[str], mark: str = "s") -> str:
-    """Returns a legend: the names with their colours."""
-    # Six colours, then they repeat.
-    items = "".join(
-        f'<li><span class="key {mark}{i % 6}"></span>{html.escape(name)}</li>'
-        for i, name in enumerate(names)
-    )
-    return f'<ul class="legend">{items}</ul>'
+def legend(names: Sequence[str], prefix: str = "s") -> list[LegendEntry]:
+    """Returns names with the colours of their series; `prefix` is "b" for bars."""
+    return [LegendEntry(f"{prefix}{i % COLORS}", n) for i, n in enumerate(names)]
 
 
-def _line(xs: Sequence[float], ys: Sequence[float], kind: str) -> str:
-    points = " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in zip(xs, ys, strict=True))
-    return f'<polyline class="{kind}" points="{points}"/>'
+def _ticks(top: float = 1.0) -> list[AxisTick]:
+    # Both axes have ticks at the same shares; only vertical labels are scaled.
+    return [
+        AxisTick(f"{_x(t):.1f}", f"{_y(t):.1f}", f"{t:g}", f"{t * top:.3g}")
+        for t in TICKS
+    ]
+
+
+def _points(xs: Sequence[float], ys: Sequence[float]) -> str:
+    return " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in zip(xs, ys, strict=True))
 
 
 def _x(value: float) -> float:
-    return LEFT + value * (WIDTH - LEFT - RIGHT)
+    return Chart.LEFT + value * (Chart.WIDTH - Chart.LEFT - Chart.RIGHT)
 
 
 def _y(value: float) -> float:
-    return HEIGHT - BOTTOM - value * (HEIGHT - TOP - BOTTOM)
-
-
-def _chart(parts: Sequence[str], label: str, x: str, y: str, most: float = 1) -> str:
-    # Ticks are the same on both axes, only the vertical labels are scaled by `most`.
-    grid = []
-    for tick in TICKS:
-        left, low = _x(tick), _y(tick)
-        grid.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{low:.1f}" '
-            f'y2="{low:.1f}"/>'
-            f'<text class="at" x="{left:.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle">{tick:g}</text>'
-            f'<text class="at" x="{LEFT - 6}" y="{low + 4:.1f}" '
-            f'text-anchor="end">{tick * most:.2g}</text>'
-        )
-
-    # Axis titles; the vertical one is rotated about its middle.
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    names = (
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
-        f'text-anchor="middle">{html.escape(x)}</text>'
-        f'<text class="axis" transform="translate(11 {middle}) rotate(-90)" '
-        f'text-anchor="middle">{html.escape(y)}</text>'
-    )
-
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{html.escape(label)}">{"".join(grid)}{"".join(parts)}{names}</svg>'
-    )
+    height = Chart.HEIGHT - Chart.TOP - Chart.BOTTOM
+    return Chart.HEIGHT - Chart.BOTTOM - value * height

@@ -1,7 +1,7 @@
-"""Fonts for pictures: names in any script, drawn with what is installed.
+"""Chooses fonts that can draw names in any script.
 
-Matplotlib brings a font for Latin, Greek, Cyrillic and some more. Names in other scripts
-are drawn with fonts of the system that have them; what none has is drawn as an escape.
+Matplotlib contains a font for Latin, Greek, Cyrillic and a few other scripts. Other
+scripts need a font of the system. A character that no font has is drawn as an escape.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from typing import Any
 from wsvad_jax.utils.errors import printable
 
 BASE = "DejaVu Sans"  # comes with matplotlib
-# Looked into first, of many that may be installed: those with Chinese, Japanese and
-# Korean, on Linux, macOS and Windows, then those of other scripts.
+# Fonts to try first, since many may be installed: those with Chinese, Japanese and
+# Korean on Linux, macOS and Windows, then those of other scripts.
 PREFERRED = (
     "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK TC",
     "Noto Sans KR", "Noto Sans JP", "Noto Sans SC", "Noto Sans TC", "NanumGothic",
@@ -27,24 +27,24 @@ PREFERRED = (
 
 @contextlib.contextmanager
 def drawing(style: Mapping[Any, Any], texts: Iterable[str]) -> Iterator[None]:
-    """Sets matplotlib to a style, and to fonts that have `texts`.
+    """Sets matplotlib's style, and fonts that can draw `texts`.
 
     Args:
-      style: matplotlib's settings.
-      texts: what will be drawn, after `drawable`.
+      style: settings of matplotlib.
+      texts: texts of the picture.
     """
     import matplotlib as mpl
 
-    wanted = frozenset(c for text in texts for c in shown(text))
+    characters = frozenset(c for text in texts for c in to_one_line(text))
     with _quiet():
-        families: dict[Any, Any] = {"font.family": [BASE, *_families(wanted)]}
+        families: dict[Any, Any] = {"font.family": [BASE, *_families(characters)]}
         with mpl.rc_context(families | dict(style)):
             yield
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself that a font has no bold face."""
+    """Hides matplotlib's warnings that a font has no bold face."""
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -55,31 +55,31 @@ def _quiet() -> Iterator[None]:
 
 
 def drawable(text: str) -> str:
-    """Returns a text in one line, with escapes for what no font here has."""
-    text = shown(text)
+    """Returns a text in one line, with escapes for characters that no font has."""
+    text = to_one_line(text)
     characters = frozenset(text)
     with _quiet():
         families = (BASE, *_families(characters))
-        lost = characters.difference(*map(_characters, families))
-    return "".join(ascii(c)[1:-1] if c in lost else c for c in text)
+        missing = characters.difference(*map(_characters, families))
+    return "".join(ascii(c)[1:-1] if c in missing else c for c in text)
 
 
-def shown(text: str) -> str:
-    """Returns a text composed, as fonts have it, in one line."""
+def to_one_line(text: str) -> str:
+    """Returns a text in one line, with composed characters, as fonts have them."""
     return printable(unicodedata.normalize("NFC", text))
 
 
 @functools.lru_cache(256)
 def _families(characters: frozenset[str]) -> tuple[str, ...]:
-    """Returns as few families as have all characters that `BASE` lacks."""
-    lost, found = characters - _characters(BASE), []
-    for family in _installed() if lost else ():
-        if has := lost & _characters(family):
-            found.append(family)
-            lost -= has
-        if not lost:
+    """Returns a few families that have all characters missing in `BASE`."""
+    missing, families = characters - _characters(BASE), []
+    for family in _installed() if missing else ():
+        if added := missing & _characters(family):
+            families.append(family)
+            missing -= added
+        if not missing:
             break
-    return tuple(found)
+    return tuple(families)
 
 
 @functools.cache
@@ -87,12 +87,14 @@ def _installed() -> tuple[str, ...]:
     from matplotlib import font_manager
 
     manager = font_manager.fontManager
-    # Its list is kept in a file, and may be older than a font.
+
+    # Matplotlib caches its list in a file, which may be older than a font.
     listed = {entry.fname for entry in manager.ttflist}
     for path in set(font_manager.findSystemFonts()) - listed:
         with contextlib.suppress(Exception):  # a damaged font can raise anything
             manager.addfont(path)
-    # Emoji as bitmaps can't be drawn.
+
+    # Matplotlib can't draw fonts of bitmaps, such as emoji.
     names = {entry.name for entry in manager.ttflist if entry.size == "scalable"}
     first = [name for name in PREFERRED if name in names]
     return (*first, *sorted(names.difference(first, {BASE})))
@@ -100,7 +102,7 @@ def _installed() -> tuple[str, ...]:
 
 @functools.cache
 def _characters(family: str) -> frozenset[str]:
-    """Returns what the font that stands for a family can draw."""
+    """Returns the characters that a family's font can draw."""
     from matplotlib import font_manager
 
     try:

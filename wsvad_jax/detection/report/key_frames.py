@@ -1,7 +1,7 @@
-"""Single pictures of a video file, small enough for a page.
+"""Decodes single pictures of a video file, small enough for a page.
 
-Between pictures the decoder seeks, so that a long video costs what its pictures cost.
-Where a seek can't be trusted, all frames are decoded.
+The decoder seeks from picture to picture, so the time depends on their number and not
+on the video's length. Where a seek can't be trusted, all frames are decoded.
 """
 
 import io
@@ -17,12 +17,11 @@ from wsvad_jax.extraction.decoding.picture import to_display_rgb
 from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
 from wsvad_jax.utils.errors import InputError
 
-QUALITY = 78  # of the JPEGs
-NEAR = 2.0  # seconds up to which decoding on is cheaper than seeking
+QUALITY = 78  # JPEG quality
+NEAR = 2.0  # seconds up to which decoding is cheaper than seeking
 INDEXED = {"avi", "mov"}  # containers whose index states each packet's time
-# What current browsers play. Of a codec or container that is not here, and not among
-# the hopeless ones below, only the browser itself knows.
-HOPELESS_CONTAINERS = {
+# No current browser plays these. For others, only the browser itself can tell.
+UNPLAYABLE_CONTAINERS = {
     "asf": "WMV",
     "avi": "AVI",
     "flv": "FLV",
@@ -31,7 +30,7 @@ HOPELESS_CONTAINERS = {
     "mpegvideo": "MPEG",
     "rm": "RealMedia",
 }
-HOPELESS_CODECS = {
+UNPLAYABLE_CODECS = {
     "ffv1": "FFV1",
     "mjpeg": "Motion JPEG",
     "mpeg1video": "MPEG-1",
@@ -48,35 +47,37 @@ HOPELESS_CODECS = {
 def key_frames(
     path: str | os.PathLike, seconds: Sequence[float], *, width: int = 320
 ) -> list[bytes | None]:
-    """Returns what a video shows at given times, as JPEGs.
+    """Returns the pictures of a video at the given times, as JPEGs.
 
     Args:
       path: video file.
-      seconds: times as `video.Video` counts them, in any order.
+      seconds: times in the video, in any order.
       width: largest width of the pictures in pixels; smaller videos keep their size.
 
     Returns:
       One JPEG per time, in the order of `seconds`; None where nothing can be read. A
       time after the end shows the last frame.
     """
-    found: list[bytes | None] = [None] * len(seconds)
+    jpegs: list[bytes | None] = [None] * len(seconds)
     if not seconds or not pathlib.Path(path).is_file():
-        return found
-    reader = _Reader(pathlib.Path(path))
+        return jpegs
+
+    reader = _ForwardReader(pathlib.Path(path))
     try:
+        # In the order of time, so that the reader never has to go back.
         for i in np.argsort(seconds, kind="stable").tolist():
             frame = reader.at(float(seconds[i]))
             if frame is not None:
-                found[i] = _jpeg(to_display_rgb(frame), width)
-    except Exception:  # noqa: BLE001 the page does without the rest
-        return found
+                jpegs[i] = _jpeg(to_display_rgb(frame), width)
+    except Exception:  # noqa: BLE001 a page with fewer pictures is better than none
+        return jpegs
     finally:
         reader.close()
-    return found
+    return jpegs
 
 
-class _Reader:
-    """The frame on screen at times that only grow."""
+class _ForwardReader:
+    """Reads the frame on screen at times that only grow."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path
@@ -86,9 +87,11 @@ class _Reader:
     def at(self, seconds: float) -> Any:
         """Returns the last frame that begins at `seconds` or before."""
         if self.container is None:
-            self._begin()
+            self._open()
         if self.next is not None and seconds - self.time > NEAR:
             self._seek(seconds)
+
+        # Stamps are rounded, so a frame may begin a moment late.
         while self.next is not None and self.time <= seconds + 1e-3:
             self._step()
         return self.next if self.before is None else self.before
@@ -98,70 +101,75 @@ class _Reader:
             self.container.close()
             self.container = None
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
         """Opens the file; `before` and `next` are neighbours in presentation order."""
         self.close()
         self.container = open_file(self.path)
-        self.film = VideoReader(self.container, self.path)
-        self.frames = self.film.frames()
+        self.video = VideoReader(self.container, self.path)
+        self.frames = self.video.frames()
         self.before = self.next = None
         self._step()
 
     def _step(self) -> None:
         self.before = self.next if self.next is not None else self.before
         self.next = next(self.frames, None)
-        self.time = self.film.clock.seconds  # of `next`
+        self.time = self.video.clock.seconds  # of `next`
 
     def _seek(self, seconds: float) -> None:
-        """Moves to shortly before a time, or stays where decoding is the only way."""
+        """Moves to shortly before a time; stays where only decoding is safe."""
         if self.seekable is None:
-            self.seekable = _seekable(self.path, self.film)
+            self.seekable = _is_seekable(self.path, self.video)
         if not self.seekable:
             return
-        clock, now = self.film.clock, self.time
+
+        # Without an index, a seek ends somewhere near and often behind, so each further
+        # attempt aims at an earlier time.
+        clock, now = self.video.clock, self.time
         back = 0.0
         while (target := seconds - back) > now:
-            # Without an index, a seek ends somewhere near and often behind.
             stamp = int((target + clock.start) / clock.base)
-            if self.film.seek(stamp):
-                self.frames = self.film.frames()
+            if self.video.seek(stamp):
+                self.frames = self.video.frames()
                 self.before = self.next = None
                 self._step()
                 if self.next is not None and self.time <= seconds:
                     return
             back = max(2 * back, 1.0)
-        self._begin()
+
+        # No attempt succeeded: the file is read again, up to where the reader was.
+        self._open()
         while self.next is not None and self.time < now:
             self._step()
 
 
-def _seekable(path: pathlib.Path, film: VideoReader) -> bool:
-    """Tells whether a time is found by a film's time stamps alone.
+def _is_seekable(path: pathlib.Path, video: VideoReader) -> bool:
+    """Whether a video's time stamps alone tell the times of its frames.
 
-    A reset clock or stamps that repeat move the times of all frames after them. Only
-    indexed containers can be trusted without a look; of others all packets are read,
-    which costs far less than decoding them.
+    A reset clock or repeated stamps move the times of all frames after them. Only
+    indexed containers are trusted at once. In others all packets are checked, which is
+    far cheaper than decoding them.
     """
-    if film.clock.useless:
+    if video.clock.useless:
         return False
-    if film.formats & INDEXED:
+    if video.formats & INDEXED:
         return True
-    last, shown, index = None, set(), film.stream.index
+
+    last, seen, index = None, set(), video.stream.index
     with open_file(path) as container:
         for packet in demuxed(container, [container.streams[index]]):
             if not packet.size:
                 continue
-            if packet.pts is None or packet.pts in shown:
+            if packet.pts is None or packet.pts in seen:
                 return False
             if None not in (packet.dts, last) and packet.dts <= last:
                 return False
             last = packet.dts
-            shown.add(packet.pts)
+            seen.add(packet.pts)
     return True
 
 
 def shrink(jpeg: bytes, width: int) -> bytes:
-    """Returns a JPEG again, at most `width` pixels wide."""
+    """Returns a JPEG that is at most `width` pixels wide."""
     from PIL import Image
 
     return _jpeg(np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")), width)
@@ -180,13 +188,16 @@ def _jpeg(picture: np.ndarray, width: int) -> bytes:
 
 
 def unplayable_format(path: str | os.PathLike) -> str:
-    """Returns what of a video file no browser plays, such as "AVI", or ""."""
+    """Returns the format that no browser plays, such as "AVI"; "" if there is none.
+
+    A file that can't be opened is "damaged".
+    """
     try:
         with open_file(pathlib.Path(path)) as container:
-            film = VideoReader(container, os.fspath(path))
+            video = VideoReader(container, os.fspath(path))
     except InputError:
         return "damaged"
-    for name in film.formats:
-        if name in HOPELESS_CONTAINERS:
-            return HOPELESS_CONTAINERS[name]
-    return HOPELESS_CODECS.get(film.codec, "")
+    for name in video.formats:
+        if name in UNPLAYABLE_CONTAINERS:
+            return UNPLAYABLE_CONTAINERS[name]
+    return UNPLAYABLE_CODECS.get(video.codec, "")

@@ -33,7 +33,7 @@ def write(
     # One name that the disk refuses doesn't cost the other videos their pictures.
     for each in results:
         try:
-            plots.picture(output / "pictures" / f"{each.name}.png", each)
+            plots.write_picture(output / "pictures" / f"{each.name}.png", each)
         except OSError as e:
             if e.errno not in files.ABOUT_ONE_NAME:
                 raise
