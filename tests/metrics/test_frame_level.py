@@ -11,11 +11,11 @@ from sklearn import metrics as sk
 
 from wsvad_jax.metrics.bootstrap import (
     METRICS,
-    bootstrap_interval,
     resample_weights,
     resampled,
 )
 from wsvad_jax.metrics.frame_level import EvalVideo, evaluate, frame_truth
+from wsvad_jax.results.seeds import bootstrap_means, percentile_interval
 from wsvad_jax.utils.errors import InputError
 
 NAMES = ("Normal", "Fighting", "Arson")
@@ -204,6 +204,11 @@ def test_bootstrap_weights_equal_repeated_videos(seed, levels):
                 assert value == pytest.approx(expected, abs=1e-9), name
 
 
+def bootstrap_interval(videos, metric, *, n, seed=0, level=0.95):
+    values = bootstrap_means([videos], metric, n=n, seed=seed)
+    return percentile_interval(values, level)
+
+
 def test_bootstrap_interval():
     videos = draw_videos(11, count=40, levels=1000, most=30)
     for name in METRICS:
@@ -217,7 +222,7 @@ def test_bootstrap_interval():
     normal = [v for v in videos if not v.abnormal]
     assert bootstrap_interval(normal, "auc", n=10) is None
     with pytest.raises(ValueError, match="map_avg"):
-        bootstrap_interval(videos, "map_avg")
+        bootstrap_interval(videos, "map_avg", n=10)
 
 
 def test_both_kinds_are_drawn_as_often_as_they_occur():

@@ -280,7 +280,7 @@ def test_numbers_of_other_data_have_no_mean(tmp_path):
 def test_a_summary_is_of_the_data_that_was_scored(root, config):
     write(root / "data", "truth")
     with pytest.raises(InputError, match="was scored on other data than"):
-        seeds.summarise([root / "run"])
+        seeds.summarise_seeds([root / "run"])
 
 
 def test_the_flag_reaches_a_single_run(root, config, monkeypatch):

@@ -12,7 +12,7 @@ from finished import CARD, CONFIGS, recipe, scored, write_run, write_small
 
 from wsvad_jax import train
 from wsvad_jax.metrics import frame_level
-from wsvad_jax.metrics.bootstrap import bootstrap_interval, resample_weights
+from wsvad_jax.metrics.bootstrap import resample_weights
 from wsvad_jax.results import seeds as study
 from wsvad_jax.training import run
 from wsvad_jax.utils.errors import InputError
@@ -54,13 +54,6 @@ def test_other_seeds_are_refused(text):
         study.parse_seeds(text)
 
 
-def test_interval_of_one_run_is_the_bootstraps():
-    videos = scored(0)
-    for metric in ("auc", "ap", "video_auc", "auc_align"):
-        found = study.interval(study.mean_resampled([videos], metric, n=200))
-        assert found == pytest.approx(bootstrap_interval(videos, metric, n=200))
-
-
 def test_interval_is_of_the_mean_over_runs_on_the_same_videos():
     runs, n = [scored(0), scored(1), scored(2)], 12
     abnormal = np.array([v.abnormal for v in runs[0]])
@@ -80,9 +73,9 @@ def test_interval_is_of_the_mean_over_runs_on_the_same_videos():
         )
         for counts in weights
     ]
-    values = study.mean_resampled(runs, "auc", n=n, seed=3)
+    values = study.bootstrap_means(runs, "auc", n=n, seed=3)
     assert values == pytest.approx(means)
-    found = study.interval(values, level=0.9)
+    found = study.percentile_interval(values, level=0.9)
     assert found == pytest.approx(np.quantile(means, [0.05, 0.95]).tolist())
 
 
@@ -108,14 +101,14 @@ def test_summary_of_two_seeds(seeds, capsys):
 
 
 def test_one_seed_has_no_deviation(seeds):
-    found = study.summarise(seeds[:1])["metrics"]["auc"]
+    found = study.summarise_seeds(seeds[:1])["metrics"]["auc"]
     assert found["std"] is None and found["mean"] == found["seeds"][0]
 
 
 def test_an_undefined_value_makes_no_mean(seeds):
     path = seeds[1] / "results.json"
     write_json(path, read_json(path) | {"map": None, "map_avg": None})
-    found = study.summarise(seeds)["metrics"]
+    found = study.summarise_seeds(seeds)["metrics"]
     assert found["map_avg"]["mean"] is None and found["map@0.1"]["std"] is None
 
 
@@ -129,25 +122,25 @@ def test_an_undefined_value_makes_no_mean(seeds):
 def test_a_study_mixes_nothing(seeds, tmp_path, small, changes, message):
     other = write_run(tmp_path / "x", recipe("vadclip", str(small), 2, *changes))
     with pytest.raises(InputError, match=message):
-        study.summarise([*seeds, other])
+        study.summarise_seeds([*seeds, other])
 
 
 def test_what_does_not_bear_on_the_numbers_may_differ(seeds, tmp_path, small):
     changes = ("paper.epochs=1", "checkpoint_every=7", "data.placement=device")
     other = write_run(tmp_path / "x", recipe("vadclip", str(small), 2, *changes))
-    assert study.summarise([*seeds, other])["seeds"] == [0, 1, 2]
+    assert study.summarise_seeds([*seeds, other])["seeds"] == [0, 1, 2]
 
 
 def test_bad_runs_are_named(seeds, tmp_path, small):
     again = write_run(tmp_path / "again", recipe("vadclip", str(small), 1))
     with pytest.raises(InputError, match="are both seed 1"):
-        study.summarise([*seeds, again])
+        study.summarise_seeds([*seeds, again])
     (seeds[1] / "scores.npz").unlink()
     with pytest.raises(InputError, match="seed1/scores.npz: no such file"):
-        study.summarise(seeds)
+        study.summarise_seeds(seeds)
     (seeds[1] / "results.json").unlink()
     with pytest.raises(InputError, match="seed1.* is not finished"):
-        study.summarise(seeds)
+        study.summarise_seeds(seeds)
 
 
 def test_scores_of_another_test_set(seeds):
@@ -155,7 +148,7 @@ def test_scores_of_another_test_set(seeds):
         arrays = {k: f[k] for k in f.files if not k.startswith("b3/")}
     np.savez_compressed(seeds[0] / "scores.npz", **arrays)
     with pytest.raises(InputError, match="test videos are not those of .*b3 is in one"):
-        study.summarise(seeds)
+        study.summarise_seeds(seeds)
 
 
 def test_finished_seeds_are_only_summarised(seeds, small, capsys):

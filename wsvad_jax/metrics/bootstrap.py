@@ -17,42 +17,6 @@ from wsvad_jax.metrics.frame_level import STRIDE, THRESHOLD, EvalVideo, Pool
 CELLS = 1 << 22  # most values of snippets x resamples in memory at a time
 
 
-def bootstrap_interval(
-    videos: Sequence[EvalVideo],
-    metric: str,
-    *,
-    n: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    stride: int = STRIDE,
-) -> tuple[float, float] | None:
-    """Returns the percentile interval of a metric, or None where it is undefined.
-
-    Args:
-      videos: scored test set that `metrics.check` accepts.
-      metric: auc, ano_auc, ap, ap_trapezoid, far or video_auc; with the suffix of
-        `metrics.evaluate` for an extra curve, as in auc_align.
-      n: number of resamples R.
-      seed: seed of the resamples.
-      level: share of resamples inside the interval.
-      stride: frames per snippet.
-
-    Raises:
-      ValueError: `metric` is unknown.
-    """
-    abnormal = np.array([v.abnormal for v in videos])
-    weights = resample_weights(abnormal, n, np.random.default_rng(seed))
-    values = resampled(videos, metric, weights, stride=stride)
-    # A resample with frames of one kind only has no metric.
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def resample_weights(abnormal, n: int, rng: np.random.Generator):
     """Returns counts [R, V] of each video per resample, stratified by abnormality."""
     # Drawn apart, so every resample has both normal and abnormal videos.

@@ -5,6 +5,7 @@ small, can be averaged over seeds, and the page of results needs neither scores 
 dataset. Frames count as in `wsvad_jax.metrics.frame_level`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,20 +38,27 @@ def curves(
       events only the normal videos' frames are known.
     """
     pool = Pool.of(videos, None, stride)
-    true, false = pool.positive.sum(), pool.negative.sum()
-    found: dict[str, Any] = {"roc": None, "pr": None}
-    if true and false:
-        tp, fp = _counts(pool.score, pool.positive, pool.negative)
-        found["roc"] = _rounded(np.interp(GRID, fp / false, tp / true))
-        # The highest precision at this recall or beyond.
-        best = np.maximum.accumulate(_precision(tp, fp)[::-1])[::-1]
-        found["pr"] = _rounded(best[np.searchsorted(tp[:-1] / true, GRID)])
+    result: dict[str, Any] = {"roc": None, "pr": None}
+
+    if pool.has_both_kinds:
+        fpr, tpr = pool.roc_curve()
+        result["roc"] = _rounded(np.interp(GRID, fpr, tpr))
+
+        # From the highest score on, as the ROC. A recall has the best precision that
+        # it or any higher recall reaches.
+        precision, recall = (x[::-1] for x in pool.precision_recall_curve())
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        result["pr"] = _rounded(best[np.searchsorted(recall[:-1], GRID)])
+
+    # Histograms of the score count frames, not snippets.
     for name, count in (("normal", pool.negative), ("anomalous", pool.positive)):
-        shares, _ = np.histogram(np.clip(pool.score, 0, 1), BINS, weights=count)
-        found[name] = _rounded(shares / count.sum()) if count.any() else None
-    found |= _reliability(pool) if true else {"accuracy": None, "frames": None}
-    found["class_ap"] = _class_ap([v for v in videos if v.known], class_names, stride)
-    return found
+        frames, _ = np.histogram(np.clip(pool.score, 0, 1), BINS, weights=count)
+        result[name] = _rounded(frames / count.sum()) if count.any() else None
+
+    calibrated = pool.positive.any()
+    result |= _reliability(pool) if calibrated else {"accuracy": None, "frames": None}
+    result["class_ap"] = _class_ap([v for v in videos if v.known], class_names, stride)
+    return result
 
 
 def _reliability(pool: Pool) -> dict[str, list]:
@@ -63,39 +71,29 @@ def _reliability(pool: Pool) -> dict[str, list]:
     return {"accuracy": _rounded(shares), "frames": frames.astype(int).tolist()}
 
 
-def _counts(score, positive, negative):
-    """Returns anomalous and normal frames scored at least s, for each s, from none on."""
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-    tp, fp = (np.cumsum(x[order])[last] for x in (positive, negative))
-    return np.append(0, tp), np.append(0, fp)
-
-
-def _precision(tp, fp):
-    """1 where nothing is found, as the curve begins."""
-    return np.divide(tp, tp + fp, out=np.ones(len(tp)), where=tp + fp > 0)
-
-
-def _class_ap(videos, class_names, stride) -> dict[str, float | None] | None:
+def _class_ap(
+    videos: Sequence[EvalVideo], class_names: Sequence[str], stride: int
+) -> dict[str, float | None] | None:
+    """Returns the average precision of each anomaly class over all frames."""
     if not videos or any(v.classes is None for v in videos):
         return None
-    found = {}
+
+    result = {}
     for c, name in enumerate(class_names[1:], 1):
-        score = np.concatenate([v.classes[:, c] for v in videos])
-        truth = np.concatenate([_frames_of(v, c, stride) for v in videos])
-        tp, fp = _counts(score.astype(np.float64), truth, stride - truth)
-        step = np.sum(np.diff(tp) * _precision(tp, fp)[1:]) / max(truth.sum(), 1)
-        found[name] = round(float(step), 5) if truth.any() else None
-    return found
-
-
-def _frames_of(video: EvalVideo, category: int, stride: int):
-    """Returns how many frames of each snippet are of a class."""
-    truth = np.zeros(len(video.anomaly) * stride, int)
-    for start, end, c in video.segments:
-        if c == category:
-            truth[max(start, 0) : max(end, 0)] = 1
-    return truth.reshape(-1, stride).sum(1)
+        # The curve of one class, whose own events are the truth.
+        of_class = [
+            dataclasses.replace(
+                v,
+                anomaly=v.classes[:, c],  # pyright: ignore[reportOptionalSubscript]
+                segments=tuple(s for s in v.segments if s[2] == c),
+                label=(c,) if any(s[2] == c for s in v.segments) else (0,),
+            )
+            for v in videos
+        ]
+        pool = Pool.of(of_class, None, stride)
+        known = pool.positive.any()
+        result[name] = round(pool.average_precision(), 5) if known else None
+    return result
 
 
 def _rounded(values: Float[np.ndarray, "K"]) -> list[float]:

@@ -7,7 +7,7 @@
   far            false alarm rate: share of normal videos' frames scored 0.5 or more
   recall@fprX    largest share of anomalous frames found at false positive rate <= X
   video_auc      ROC area of each video's highest snippet score against its label
-  map, map_avg, map_avg_clean                                       (detection_map.py)
+  map, map_avg, map_avg_clean                                       (temporal_map.py)
 
 Every value is a fraction in [0, 1], or None where it is undefined: frames of one kind
 only, no class probabilities, or no true events.
@@ -166,6 +166,49 @@ class Pool:
         positive = self.abnormal.astype(np.int64)
         return Pool(score, positive, 1 - positive, np.arange(len(score)), self.abnormal)
 
+    @property
+    def has_both_kinds(self) -> bool:
+        """Whether there are anomalous and normal frames, which the curves need."""
+        return bool(self.positive.any() and self.negative.any())
+
+    def roc_curve(self) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "U"]]:
+        """Returns false and true positive rates at each distinct score, highest first."""
+        from sklearn import metrics
+
+        truth, score, weight = self._weighted()
+        fpr, tpr, _ = metrics.roc_curve(
+            truth, score, sample_weight=weight, drop_intermediate=False
+        )
+        return fpr, tpr
+
+    def precision_recall_curve(
+        self,
+    ) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "U"]]:
+        """Returns precision and recall at each distinct score, lowest first.
+
+        They end with precision 1 at recall 0.
+        """
+        from sklearn import metrics
+
+        truth, score, weight = self._weighted()
+        precision, recall, _ = metrics.precision_recall_curve(
+            truth, score, sample_weight=weight
+        )
+        return precision, recall
+
+    def average_precision(self) -> float:
+        """Returns the step-wise area under precision-recall."""
+        precision, recall = self.precision_recall_curve()
+        # scikit-learn's average_precision_score is this sum over the same curve.
+        return float(-np.sum(np.diff(recall) * precision[:-1]))
+
+    def _weighted(self):
+        """Returns scikit-learn's arguments: truth, score and weight of each entry."""
+        truth = np.repeat([1, 0], len(self.score))
+        weight = np.concatenate([self.positive, self.negative]).astype(np.float64)
+        used = weight > 0
+        return truth[used], np.tile(self.score, 2)[used], weight[used]
+
     def _where(self, keep):
         return Pool(
             self.score[keep],
@@ -178,8 +221,8 @@ class Pool:
 
 def _curve_metrics(pool: Pool, suffix: str) -> dict[str, float | None]:
     """Returns the metrics of one anomaly curve."""
-    auc, recalls = _roc(pool)
-    ap, ap_trapezoid = _precision_recall(pool)
+    auc, recalls = _roc_metrics(pool)
+    ap, ap_trapezoid = _average_precisions(pool)
 
     # The false alarm rate is defined on normal videos alone.
     normal = pool.normal_only()
@@ -188,54 +231,37 @@ def _curve_metrics(pool: Pool, suffix: str) -> dict[str, float | None]:
 
     values = {
         "auc": auc,
-        "ano_auc": _roc(pool.abnormal_only())[0],
+        "ano_auc": _roc_metrics(pool.abnormal_only())[0],
         "ap": ap,
         "ap_trapezoid": ap_trapezoid,
         "far": float(alarms / frames.sum()) if len(frames) else None,
         **{f"recall@fpr{x}": r for x, r in zip(FPRS, recalls, strict=True)},
-        "video_auc": _roc(pool.per_video())[0],
+        "video_auc": _roc_metrics(pool.per_video())[0],
     }
     return {f"{key}{suffix}": value for key, value in values.items()}
 
 
-def _weighted(pool):
-    """Returns scikit-learn's arguments: truth, score and weight of each entry."""
-    truth = np.repeat([1, 0], len(pool.score))
-    weight = np.concatenate([pool.positive, pool.negative]).astype(np.float64)
-    used = weight > 0
-    return truth[used], np.tile(pool.score, 2)[used], weight[used]
-
-
-def _roc(pool):
+def _roc_metrics(pool: Pool) -> tuple[float | None, list[float | None]]:
     """Returns the ROC area and the recalls at FPRS, or Nones where undefined."""
     from sklearn import metrics
 
-    if not pool.positive.any() or not pool.negative.any():
+    if not pool.has_both_kinds:
         return None, [None] * len(FPRS)
 
-    truth, score, weight = _weighted(pool)
-    fpr, tpr, _ = metrics.roc_curve(
-        truth, score, sample_weight=weight, drop_intermediate=False
-    )
+    fpr, tpr = pool.roc_curve()
     # The best threshold at or below each rate: no interpolation between thresholds.
     return float(metrics.auc(fpr, tpr)), [float(tpr[fpr <= x].max()) for x in FPRS]
 
 
-def _precision_recall(pool):
+def _average_precisions(pool: Pool) -> tuple[float | None, float | None]:
     """Returns the step-wise and trapezoidal precision-recall areas, or Nones."""
     from sklearn import metrics
 
-    if not pool.positive.any() or not pool.negative.any():
+    if not pool.has_both_kinds:
         return None, None
 
-    truth, score, weight = _weighted(pool)
-    precision, recall, _ = metrics.precision_recall_curve(
-        truth, score, sample_weight=weight
-    )
-
-    # scikit-learn's average_precision_score is this sum over the same curve.
-    step = -np.sum(np.diff(recall) * precision[:-1])
-    return float(step), float(metrics.auc(recall, precision))
+    precision, recall = pool.precision_recall_curve()
+    return pool.average_precision(), float(metrics.auc(recall, precision))
 
 
 def _map_metrics(videos, normal_truth, stride):

@@ -27,31 +27,27 @@ IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
 def results_table(results: Mapping[str, Any]) -> str:
     """Formats the content of results.json as a plain text table, in %.
 
-    Columns are the anomaly score and each further curve (keys with a suffix, as in
-    auc_align). Bootstrap intervals, KEY_interval, follow their curve.
+    Keys of further branches have a suffix, as in auc_align.
     """
-    columns = []
-    for curve in _curves(results):
-        columns.append((curve.removeprefix("_") or "anomaly", curve, _percent))
-        if any(f"{key}{curve}_interval" in results for key in NAMES):
-            columns.append(("95 % interval", f"{curve}_interval", _interval))
-
-    rows = [["%", *(title for title, _, _ in columns)]]
+    # Columns are the anomaly score and the curves of further branches.
+    curves = _curves(results)
+    rows = [["%", *(curve.removeprefix("_") or "anomaly" for curve in curves)]]
     for key, name in NAMES.items():
-        if not any(key + end in results for _, end, _ in columns):
+        if not any(key + curve in results for curve in curves):
             continue
+
         # One row per IoU threshold; further curves have no classes.
         if key == "map":
             values = results[key] or [None] * len(IOUS)
             for iou, value in zip(IOUS, values, strict=True):
-                rest = [""] * (len(columns) - 1)
+                rest = [""] * (len(curves) - 1)
                 rows.append([f"{name} {iou}", _percent(value), *rest])
-        else:
-            cells = [
-                text(results[key + end]) if key + end in results else ""
-                for _, end, text in columns
-            ]
-            rows.append([name, *cells])
+            continue
+
+        names = [key + curve for curve in curves]
+        rows.append(
+            [name, *(_percent(results[n]) if n in results else "" for n in names)]
+        )
 
     remarks = [f"remark: {text}" for text in results.get("remarks", ())]
     if without_truth(results):
@@ -78,9 +74,8 @@ def without_truth(results: Mapping[str, Any]) -> bool:
     )
 
 
-def _curves(results):
-    suffixes = [k.removeprefix("auc") for k in results if k.startswith("auc_")]
-    return ["", *(s for s in suffixes if not s.endswith("_interval"))]
+def _curves(results: Mapping[str, Any]) -> list[str]:
+    return ["", *(key.removeprefix("auc") for key in results if key.startswith("auc_"))]
 
 
 def _title(results):
@@ -93,7 +88,3 @@ def _title(results):
 
 def _percent(value):
     return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _interval(pair):
-    return "-" if pair is None else f"{_percent(pair[0])} to {_percent(pair[1])}"

@@ -66,7 +66,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def summarise(
+def summarise_seeds(
     workdirs: Sequence[str | os.PathLike], data_dir: str | None = None
 ) -> dict[str, Any]:
     """Returns mean, deviation and intervals of finished runs that differ by seed.
@@ -98,8 +98,8 @@ def summarise(
     drawn = {}
     for name in names:
         if name in metrics:
-            values = mean_resampled(videos, name, stride=dataset.card.stride)
-            metrics[name]["interval"] = interval(values)
+            values = bootstrap_means(videos, name, stride=dataset.card.stride)
+            metrics[name]["interval"] = percentile_interval(values)
             if name in PAIRED and np.isfinite(values).all():
                 drawn[name] = " ".join(f"{value:.5f}" for value in values)
 
@@ -259,7 +259,7 @@ def _suffixes(videos: "Sequence[EvalVideo]") -> list[str]:
     return ["", *(f"_{name}" for name in videos[0].extra)]
 
 
-def mean_resampled(
+def bootstrap_means(
     runs: "Sequence[Sequence[EvalVideo]]",
     metric: str,
     *,
@@ -285,7 +285,7 @@ def mean_resampled(
     return np.mean(values, axis=0)
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
+def percentile_interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
     """Returns the percentile interval [low, high], or None if no value is defined.
 
     For one run, it equals that of `bootstrap_interval`.
@@ -304,7 +304,7 @@ def write_summary(
     data_dir: str | None = None,
 ) -> dict[str, Any]:
     """Summarises runs, prints the table and writes the summary as JSON."""
-    summary = summarise(workdirs, data_dir)
+    summary = summarise_seeds(workdirs, data_dir)
     print(summary_table(summary))
     write_json(path, summary)
     print(f"the summary is in {path}")
