@@ -91,7 +91,10 @@ def test_clip_comes_out_of_the_file_and_takes_a_tokenizer(
     config = load_config([f"--config={recipe('vadclip')}"])
     path = save(tmp_path / "m.pth", released("vadclip"))
     output = convert.import_file(config, path, tmp_path / "m", str(openai_clip))
-    found, want = snapshot.load(output / "clip"), snapshot.load(openai_clip)
+    found, want = (
+        snapshot.load_snapshot(output / "clip"),
+        snapshot.load_snapshot(openai_clip),
+    )
     assert found.weights_hash == want.weights_hash
     assert (found.text, found.vision) == (want.text, want.vision)
     vocabulary = (output / "clip" / "vocab.json").read_bytes()

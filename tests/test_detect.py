@@ -259,9 +259,9 @@ def test_what_cannot_be_read_is_left_out(world, mil, tmp_path, capsys):
 
 def test_videos_of_any_name_and_state(world, mil, tmp_path, capsys):
     """Quotes, HTML, umlauts; cut short, one frame, sound alone, no video at all."""
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
 
-    snapshot = load(world.clip)
+    snapshot = load_snapshot(world.clip)
     encoder = f"{snapshot.name}@{snapshot.weights_hash[:12]}"
     change(mil, features={"encoder": encoder, "stride": 16, "crops": 1,
                           "frame": "mean", "resize": "clip"})  # fmt: skip

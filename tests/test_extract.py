@@ -15,7 +15,7 @@ import pytest
 from films import VISION, write_clip, write_sound, write_video
 
 from wsvad_jax import extract
-from wsvad_jax.clip.snapshot import load
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data import sidecar
 from wsvad_jax.datasets.custom import read_protocol
 from wsvad_jax.extraction import extract_files
@@ -63,7 +63,7 @@ def test_a_folder_gives_features_and_sidecars(tmp_path, videos, clip, capsys):
     assert run(videos, "--clip", clip, "--output", out, "--crops", 5) == 0
     assert named(out) == NAMES
     assert named(out, ".json") == NAMES | {"protocol"}
-    snapshot = load(clip)
+    snapshot = load_snapshot(clip)
     for name, frames in (("one", 20), ("fights/one", 33), (ODD, 17)):
         features = np.load(out / f"{name}.npy")
         T = -(-frames // 16)
@@ -337,7 +337,7 @@ def test_a_killed_process_leaves_only_whole_files(tmp_path, clip):
         path.touch()
     before = times(out)
     videos = extract_files.find_videos([folder])
-    summary = extract_files.extract_files(videos, out, Extractor(load(clip)))
+    summary = extract_files.extract_files(videos, out, Extractor(load_snapshot(clip)))
     assert (summary.skipped, summary.done) == (["v0", "v1"], ["v2", "v3", "v4"])
     after = times(out)
     assert all(after[out / f"v{i}.npy"] == before[out / f"v{i}.npy"] for i in (0, 1))

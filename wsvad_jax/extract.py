@@ -72,10 +72,12 @@ def extract(
     if runner:
         from wsvad_jax.extraction.beam import Job, extract_archive
 
-        named = target.fitting(named, passed.errors)
+        named = target.writable_videos(named, passed.errors)
         target.claim(named)
         job = Job(os.path.abspath(output), where, layout, choices)
-        summary = extract_archive(files.choose(named, shard), job, runner, options)
+        summary = extract_archive(
+            files.select_shard(named, shard), job, runner, options
+        )
     else:
         summary = files.extract_files(
             list(named.values()), output, extractor,
@@ -101,11 +103,11 @@ def _find(
 
 def _load(clip: str, choices: Mapping[str, Any]) -> tuple["Extractor", str]:
     """Returns the extractor, and the snapshot's name as other places find it."""
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
     where = os.path.realpath(clip) if os.path.isdir(clip) else clip
-    snapshot = load(clip)
+    snapshot = load_snapshot(clip)
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
     return Extractor(snapshot, **choices), where
@@ -115,11 +117,11 @@ def _check(
     choices: Mapping[str, Any], compare: str | None, videos: int, runner: str | None
 ) -> None:
     """Checks what takes no model, before it is loaded."""
-    from wsvad_jax.extraction.video import check_crops, check_cut
+    from wsvad_jax.extraction.video import check_crops, check_snippet_options
 
     program.check_runner(runner)
     check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
-    check_cut(choices.get("frame", "middle"), choices.get("stride", 16))
+    check_snippet_options(choices.get("frame", "middle"), choices.get("stride", 16))
     if compare and not os.path.exists(compare):
         raise InputError(f"--compare {compare}: no such file or folder")
     if compare and videos > 1 and not os.path.isdir(compare):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.clip import hub, weight_names
-from wsvad_jax.clip.snapshot import load, save_snapshot
+from wsvad_jax.clip.snapshot import load_snapshot, save_snapshot
 from wsvad_jax.utils.errors import InputError
 
 
@@ -46,7 +46,7 @@ def folder(tmp_path, snapshot):
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 def test_shards_give_the_same_weights(folder, snapshot, kind):
     shards(folder, snapshot, kind)
-    assert load(folder).weights_hash == snapshot.weights_hash
+    assert load_snapshot(folder).weights_hash == snapshot.weights_hash
 
 
 def test_a_single_file_counts_before_shards(folder, snapshot):
@@ -54,10 +54,10 @@ def test_a_single_file_counts_before_shards(folder, snapshot):
     sizes = snapshot.text, snapshot.vision
     save_snapshot(folder, *sizes, snapshot.params, weights="safetensors")
     assert hub.find_weights(folder) == folder / "model.safetensors"
-    assert load(folder).weights_hash == snapshot.weights_hash
+    assert load_snapshot(folder).weights_hash == snapshot.weights_hash
     (folder / "model.safetensors").unlink()
     assert hub.find_weights(folder) == index
-    assert load(folder).weights_hash == snapshot.weights_hash
+    assert load_snapshot(folder).weights_hash == snapshot.weights_hash
 
 
 def test_what_is_wrong_with_shards(folder, snapshot):
@@ -66,22 +66,22 @@ def test_what_is_wrong_with_shards(folder, snapshot):
     for shard in ("../x.safetensors", "/x", 5):
         index.write_text(json.dumps({"weight_map": where | {name: shard}}))
         with pytest.raises(InputError, match="index.json: the shard of .* is "):
-            load(folder)
+            load_snapshot(folder)
     index.write_text(json.dumps({"weight_map": where | {"more": where[name]}}))
     with pytest.raises(InputError, match=f"{where[name]}: the shard lacks more"):
-        load(folder)
+        load_snapshot(folder)
     index.write_text(json.dumps({"weight_map": where}))
     (folder / where[name]).unlink()
     with pytest.raises(InputError, match=f"{where[name]}: the shard is missing, which"):
-        load(folder)
+        load_snapshot(folder)
     index.write_text("{}")
     with pytest.raises(InputError, match="expected an index of shards"):
-        load(folder)
+        load_snapshot(folder)
     index.unlink()
     with pytest.raises(
         InputError, match="no CLIP weights .* model-00002-of-00002.safet"
     ):
-        load(folder)
+        load_snapshot(folder)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -95,7 +95,7 @@ def test_half_precision_safetensors(folder, snapshot, dtype):
         for k, x in state.items()
     }
     safetensors.torch.save_file(half, folder / "model.safetensors")
-    found = load(folder).params["text_projection"]["kernel"]
+    found = load_snapshot(folder).params["text_projection"]["kernel"]
     wanted = half["text_projection.weight"].float().numpy().T
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, wanted)
@@ -105,11 +105,11 @@ def test_a_disk_s_error_is_no_damage(folder, snapshot, monkeypatch):
     shards(folder, snapshot)
     (folder / "flax_model.msgpack").mkdir()  # reading it is an error of the system
     with pytest.raises(InputError, match=r"msgpack: can't be read \(Is a directory\)"):
-        load(folder)
+        load_snapshot(folder)
     (folder / "flax_model.msgpack").rmdir()
     (folder / "flax_model.msgpack").symlink_to(folder / "blob")
     with pytest.raises(InputError, match="a link to a file that is missing"):
-        load(folder)
+        load_snapshot(folder)
 
 
 def test_nothing_is_said_about_pytorch():

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from wsvad_jax.clip import identity, weight_names
-from wsvad_jax.clip.snapshot import load, save_snapshot
+from wsvad_jax.clip.snapshot import load_snapshot, save_snapshot
 
 VISION = {
     "hidden_act": "gelu",
@@ -25,7 +25,7 @@ def changed(folder, tower, **values):
     config = json.loads(path.read_text())
     config[tower] |= values
     path.write_text(json.dumps(config))
-    return load(folder)
+    return load_snapshot(folder)
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def test_another_preprocessing_is_another_encoder(folder, snapshot):
     for change in ({"image_mean": [0.5] * 3}, {"image_std": [0.5] * 3},
                    {"rescale_factor": 1}, {"resample": 2}, {"size": 40}):  # fmt: skip
         path.write_text(json.dumps(values | change))
-        found = load(folder)
+        found = load_snapshot(folder)
         assert found.text_hash == snapshot.text_hash
         whole.add(encoder_hash(found))
         stretched.add(encoder_hash(found, "stretch"))
     # The released geometry replaces the model's own size and filter.
     assert len(whole) == 6 and len(stretched) == 4
     path.unlink()
-    assert encoder_hash(load(folder)) == plain
-    assert "no preprocessor_config.json" in " ".join(load(folder).remarks)
+    assert encoder_hash(load_snapshot(folder)) == plain
+    assert "no preprocessor_config.json" in " ".join(load_snapshot(folder).remarks)
 
 
 def test_wide_heads_of_published_models_are_theirs(snapshot):
@@ -92,7 +92,7 @@ def test_a_tower_that_was_never_trained_is_known(tmp_path, snapshot):
     save_snapshot(
         tmp_path, snapshot.text, snapshot.vision, weight_names.unflatten(flat)
     )
-    trained = load(tmp_path)
+    trained = load_snapshot(tmp_path)
     assert identity.RANDOM not in trained.image_settings and not trained.remarks
     assert trained.text_settings[identity.RANDOM]
     # The mark is no part of the identity.

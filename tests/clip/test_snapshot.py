@@ -9,7 +9,7 @@ import pytest
 
 from wsvad_jax.clip import snapshot as clip_load
 from wsvad_jax.clip import weight_names
-from wsvad_jax.clip.snapshot import load, save_snapshot
+from wsvad_jax.clip.snapshot import load_snapshot, save_snapshot
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.utils.errors import InputError
 
@@ -50,15 +50,17 @@ def test_sizes_and_names_come_from_the_folder(snapshot, snapshot_dir):
 
 def test_three_kinds_of_file_give_the_same(folder, tmp_path, snapshot):
     text, vision, params = snapshot.text, snapshot.vision, snapshot.params
-    flax = load(save_snapshot(tmp_path / "flax", text, vision, params))
+    flax = load_snapshot(save_snapshot(tmp_path / "flax", text, vision, params))
     directory = tmp_path / "torch"
-    safe = load(save_snapshot(directory, text, vision, params, weights="safetensors"))
+    safe = load_snapshot(
+        save_snapshot(directory, text, vision, params, weights="safetensors")
+    )
     for other in (flax, safe):
         assert_same_tree(other.params, params)
         assert other.weights_hash == snapshot.weights_hash
         assert (other.text, other.vision) == (text, vision)
     write_torch(folder, snapshot)
-    pickled = load(folder)
+    pickled = load_snapshot(folder)
     assert_same_tree(pickled.params, params)
     assert pickled.weights_hash == snapshot.weights_hash
 
@@ -69,7 +71,7 @@ def test_half_precision_files_are_read_as_float32(folder, snapshot):
 
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     torch.save(half, folder / "pytorch_model.bin")
-    leaf = load(folder).params["text_projection"]["kernel"]
+    leaf = load_snapshot(folder).params["text_projection"]["kernel"]
     want = snapshot.params["text_projection"]["kernel"].astype(np.float16)
     np.testing.assert_array_equal(leaf, want.astype(np.float32))
 
@@ -116,7 +118,7 @@ def test_pickle_that_runs_code_is_refused(folder, tmp_path, snapshot, writer):
 
         torch.save(state, folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="not a whole file of plain tensors"):
-        load(folder)
+        load_snapshot(folder)
     assert not target.exists()
 
 
@@ -134,7 +136,7 @@ def test_damaged_weights_are_named(folder, snapshot, name, damage):
     damaged = {"truncated": content[: len(content) // 2], "pointer": pointer}
     (folder / name).write_bytes(damaged.get(damage, b""))
     with pytest.raises(InputError, match=f"{name}: not a whole file"):
-        load(folder)
+        load_snapshot(folder)
 
 
 def test_every_wrong_tensor_is_listed_at_once(folder, snapshot):
@@ -146,7 +148,7 @@ def test_every_wrong_tensor_is_listed_at_once(folder, snapshot):
     flat["logit_scale"] = np.zeros((), np.int32)
     save_snapshot(folder, snapshot.text, snapshot.vision, weight_names.unflatten(flat))
     with pytest.raises(InputError) as e:
-        load(folder)
+        load_snapshot(folder)
     message = str(e.value)
     for part in (
         "flax_model.msgpack",
@@ -166,7 +168,7 @@ def test_torch_names_are_the_ones_listed(folder, snapshot):
     state["text_model.head.weight"] = torch.zeros(2)
     torch.save(state, folder / "pytorch_model.bin")
     with pytest.raises(InputError) as e:
-        load(folder)
+        load_snapshot(folder)
     assert "missing: text_model.final_layer_norm.weight" in str(e.value)
     assert "unknown: text_model.head.weight" in str(e.value)
 
@@ -177,27 +179,27 @@ def test_an_activation_that_there_is_not(folder, name):
     config["vision_config"]["hidden_act"] = name
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"config\.json: .*hidden_act"):
-        load(folder)
+        load_snapshot(folder)
 
 
 def test_what_a_folder_lacks(tmp_path, folder):
     with pytest.raises(InputError, match=r"config\.json: no such file"):
-        load(tmp_path)
+        load_snapshot(tmp_path)
     (folder / "flax_model.msgpack").unlink()
     with pytest.raises(InputError, match=r"no CLIP weights there; .*flax_model"):
-        load(folder)
+        load_snapshot(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="model_type is 'bert'; expected a 'clip'"):
-        load(folder)
+        load_snapshot(folder)
     bad = '{"model_type": "clip", "text_config": {"hidden_size": "wide"}}'
     (folder / "config.json").write_text(bad)
     with pytest.raises(InputError, match=r"config\.json: .*(hidden_size|str)"):
-        load(folder)
+        load_snapshot(folder)
     config["vision_config"]["num_attention_heads"] = 5
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"config\.json: .* heads"):
-        load(folder)
+        load_snapshot(folder)
 
 
 @pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
@@ -210,7 +212,7 @@ def test_two_weight_files_that_differ(folder, snapshot, second):
     with pytest.raises(
         InputError, match=f"flax_model.msgpack and {second} hold different weights"
     ):
-        load(folder)
+        load_snapshot(folder)
 
 
 @pytest.mark.parametrize("second", ["model.safetensors", "pytorch_model.bin"])
@@ -220,10 +222,10 @@ def test_two_weight_files_that_agree(folder, snapshot, second, kind):
         k: np.array(x, kind) for k, x in weight_names.flatten(snapshot.params).items()
     }
     write_second(folder, snapshot, flat, second)
-    assert load(folder).weights_hash == snapshot.weights_hash
+    assert load_snapshot(folder).weights_hash == snapshot.weights_hash
     # Half of a download is nothing that another program could take.
     (folder / second).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    assert load(folder).weights_hash == snapshot.weights_hash
+    assert load_snapshot(folder).weights_hash == snapshot.weights_hash
 
 
 def write_second(folder, snapshot, flat, name) -> None:
@@ -244,7 +246,7 @@ def write_second(folder, snapshot, flat, name) -> None:
 def test_an_adapter_beside_the_weights(folder):
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(InputError, match="adapter_config.json .* merge it"):
-        load(folder)
+        load_snapshot(folder)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -256,7 +258,7 @@ def test_weights_that_are_not_finite(folder, snapshot, value):
         InputError,
         match=r"NaN or infinite, in vision_model/pre_layrnorm/bias \(1 of 64 values\)",
     ):
-        load(folder)
+        load_snapshot(folder)
 
 
 def test_a_folder_of_open_clip(folder):
@@ -265,13 +267,13 @@ def test_a_folder_of_open_clip(folder):
     with pytest.raises(
         InputError, match="it looks like a model of open_clip; expected a CLIP model"
     ):
-        load(folder)
+        load_snapshot(folder)
 
 
 @pytest.mark.parametrize("name", ["./no/such", "/no/such", "~/no", "a/b/c"])
 def test_missing_folder_is_not_looked_up(name):
     with pytest.raises(InputError, match="no such folder; pass a local folder"):
-        load(name)
+        load_snapshot(name)
 
 
 def test_hub_names_offline(tmp_path, snapshot, snapshot_dir, monkeypatch):
@@ -280,13 +282,13 @@ def test_hub_names_offline(tmp_path, snapshot, snapshot_dir, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="some/clip: .* pass a local folder with"):
-        load("some/clip")
+        load_snapshot("some/clip")
     # What was downloaded before is found without a network.
     cached = tmp_path / "models--some--clip"
     shutil.copytree(snapshot_dir, cached / "snapshots" / "abc")
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("abc")
-    found = load("some/clip")
+    found = load_snapshot("some/clip")
     assert found.name == "some/clip"
     assert found.weights_hash == snapshot.weights_hash
 

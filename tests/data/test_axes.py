@@ -18,7 +18,10 @@ READINGS = r"\d+ crops? of \d+ snippets? or \d+ snippets? of \d+ crops?; say whi
 def orders(tmp_path, *pairs, crops=()):
     """What is decided for files of these sizes; "?" is a refusal."""
     shapes = [(tmp_path / f"{i}.npy", (*pair, 64)) for i, pair in enumerate(pairs)]
-    return ["?" if isinstance(x, InputError) else x for x in axes.settle(shapes, crops)]
+    return [
+        "?" if isinstance(x, InputError) else x
+        for x in axes.choose_layouts(shapes, crops)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_order_by_sizes(tmp_path, pairs, expected):
 def test_a_file_in_the_other_order_is_refused(tmp_path):
     pairs = [(10, 32), (10, 48), (40, 10)]
     assert orders(tmp_path, *pairs) == ["NTD", "NTD", "?"]
-    *_, error = axes.settle([(tmp_path / "a.npy", (*p, 4)) for p in pairs])
+    *_, error = axes.choose_layouts([(tmp_path / "a.npy", (*p, 4)) for p in pairs])
     assert "look like [snippets, crops, width], but most files are [crops" in str(error)
 
 
@@ -96,7 +99,7 @@ def test_protocol_states_the_crops(tmp_path):
     (tmp_path / "protocol.json").write_text('{"crops": 5}')
     assert orders(tmp_path, (5, 10)) == ["NTD"]
     (tmp_path / "protocol.json").write_text('{"axes": "DNT"}')
-    (error,) = axes.settle([(tmp_path / "a.npy", (5, 10, 4))])
+    (error,) = axes.choose_layouts([(tmp_path / "a.npy", (5, 10, 4))])
     assert "axes must be one of TD, NTD, TND, found 'DNT'" in str(error)
 
 

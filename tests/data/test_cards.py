@@ -84,20 +84,20 @@ def test_label_that_no_class_has():
 
 
 def test_infer():
-    card = cards.infer(["RoadAccidents", "Normal", "Arson", "Normal"], name="mine")
+    card = cards.infer_card(["RoadAccidents", "Normal", "Arson", "Normal"], name="mine")
     assert card.class_names == ("Normal", "Arson", "RoadAccidents")
     assert card.prompts == (("normal",), ("arson",), ("road accidents",))
     for labels in (["Arson"], ["Normal"], []):
         with pytest.raises(InputError, match="at least one other class"):
-            cards.infer(labels)
-    card = cards.infer(["fire", "NORMAL"])
+            cards.infer_card(labels)
+    card = cards.infer_card(["fire", "NORMAL"])
     assert card.class_names == ("NORMAL", "fire")
 
 
 @pytest.mark.parametrize("other", ["fight", "Fi ght", "\uff26ight", "Fi\u200cght"])
 def test_labels_that_look_alike(other):
     with pytest.raises(InputError, match="one class written in two ways or two"):
-        cards.infer(["Normal", "Fight", other])
+        cards.infer_card(["Normal", "Fight", other])
 
 
 def test_names_of_classes_are_compared_as_they_look():
@@ -122,9 +122,9 @@ def test_names_of_classes_are_compared_as_they_look():
     ],
 )
 def test_prompt_of(name, prompt):
-    assert cards.prompt_of(name) == prompt
+    assert cards.words_of_class(name) == prompt
 
 
 @given(st.text(min_size=1))
 def test_prompt_of_any_name_is_not_empty(name):
-    assert cards.prompt_of(name)
+    assert cards.words_of_class(name)

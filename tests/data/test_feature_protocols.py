@@ -72,11 +72,13 @@ def test_of_windows_one_crop_counts():
 
 
 def test_what_json_leaves_out_is_unknown():
-    found = feature_protocols.of(
+    found = feature_protocols.protocol_from_json(
         {"encoder": "a", "stride": "16", "frame": None, "more": 1}
     )
     assert found == FeatureProtocol("a", 0, 0)
-    assert feature_protocols.of(None) == FeatureProtocol(stride=0, crops=0)
+    assert feature_protocols.protocol_from_json(None) == FeatureProtocol(
+        stride=0, crops=0
+    )
 
 
 def test_random_towers_are_said():

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from wsvad_jax.data import tfds_builder
-from wsvad_jax.data.cards import infer
+from wsvad_jax.data.cards import infer_card
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.data.tfds_builder import open_dataset, write_dataset
 from wsvad_jax.utils.errors import InputError
 
-CARD = infer(["Normal", "Fire", "Fight"], name="small")
+CARD = infer_card(["Normal", "Fire", "Fight"], name="small")
 
 
 def write(path, train, test, card=CARD):
@@ -269,7 +269,7 @@ def test_records_that_do_not_fit(tmp_path, bad, message):
 def test_empty_split_and_crop_out_of_reach(tmp_path):
     with pytest.raises(InputError, match="the test split has no videos"):
         write(tmp_path, [record("v")], [])
-    card = infer(["Normal", "Fire", "Fight"])
+    card = infer_card(["Normal", "Fire", "Fight"])
     card = type(card).from_json({**card.to_json(), "test_crop": 5}, "card")
     with pytest.raises(InputError, match="the card tests crop 5"):
         write(tmp_path, [record("v")], [record("w")], card)

@@ -39,7 +39,7 @@ def test_programs_share_one_list_of_endings():
 
 def test_files_are_called_by_their_names_first():
     paths = ["a.mp4", "a.mp4.mp4", "b.mp4.mp4", "c.mp4.mp4", "c.avi.mp4", "d.264"]
-    found = video_names.index((path, path) for path in paths)
+    found = video_names.index_by_name((path, path) for path in paths)
     assert found["a"] == ["a.mp4"] and found["a.mp4"] == ["a.mp4.mp4"]
     assert found["b"] == found["b.mp4"] == ["b.mp4.mp4"]
     assert found["c"] == ["c.mp4.mp4", "c.avi.mp4"]  # either could be meant
@@ -48,7 +48,7 @@ def test_files_are_called_by_their_names_first():
 
 def test_a_number_is_no_ending():
     frames = [f"cam.{i}.mp4" for i in range(263, 267)]
-    found = video_names.index((path, path) for path in frames)
+    found = video_names.index_by_name((path, path) for path in frames)
     for i in range(263, 267):
         assert found[video_names.video_id(f"cam.{i}")] == [f"cam.{i}.mp4"]
     named = extract_files.name_videos(["x/cam.264", "x/cam.265", "x/a.mp4"])

@@ -10,7 +10,7 @@ import pytest
 from films import write_clip, write_sound, write_video
 
 from wsvad_jax import prepare
-from wsvad_jax.clip.snapshot import load
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.utils.errors import InputError
@@ -79,7 +79,10 @@ def test_from_videos_to_a_dataset(made):
     assert card.class_names == ("Normal", "StreetFight", "car_crash")
     assert card.prompts == (("normal",), ("street fight",), ("car crash",))
     assert card.clip == str(videos.clip)
-    assert dataset.protocol.encoder == f"clip@{load(videos.clip).weights_hash[:12]}"
+    assert (
+        dataset.protocol.encoder
+        == f"clip@{load_snapshot(videos.clip).weights_hash[:12]}"
+    )
     assert (dataset.protocol.frame, dataset.protocol.crops) == ("middle", 1)
     train, test = dataset.split("train"), dataset.split("test")
     assert [e.video for e in train.entries] == ["day/n0", "n1", "car", "both"]

@@ -123,7 +123,7 @@ def test_bad_text(tmp_path, reader, line, message):
         getattr(ground_truth, reader)(path)
 
 
-CARD = cards.infer(["Normal", "Fire", "Fight"])  # Normal, Fight, Fire
+CARD = cards.infer_card(["Normal", "Fire", "Fight"])  # Normal, Fight, Fire
 FIRE, FIGHT = 2, 1
 
 

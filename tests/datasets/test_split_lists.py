@@ -94,7 +94,7 @@ def test_other_headers_are_refused(tmp_path, header):
 )
 def test_labels_written_in_two_ways(own, one, other):
     with pytest.raises(InputError, match="one class written in two ways") as error:
-        cards.infer(["Normal", "Fire", one, other])
+        cards.infer_card(["Normal", "Fire", one, other])
     assert repr(one) in str(error.value) and repr(other) in str(error.value)
     rows = [*own.rows["train"], ("x", one), ("y", other)]
     own.write_list("train", rows)

@@ -5,14 +5,14 @@ from chromium import HEAD, NOW
 from untrained import write_model
 
 from wsvad_jax import detect
-from wsvad_jax.clip.snapshot import load
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.utils.files import read_json
 
 
 @pytest.mark.slow
 def test_from_real_videos_to_the_page(browser, tiny, shared, tmp_path):
     """extract, detect, report: the page's events are those of events.json."""
-    clip = load(tiny.clip)
+    clip = load_snapshot(tiny.clip)
     model = write_model(
         tiny,
         "vadclip",

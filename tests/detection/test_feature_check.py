@@ -9,7 +9,7 @@ from films import write_video
 from untrained import write_model
 
 from wsvad_jax import detect, evaluate
-from wsvad_jax.clip.snapshot import load
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detection import export, inputs
@@ -27,7 +27,7 @@ def protocol(tiny):
     """How the tiny CLIP's features are made by default."""
     from wsvad_jax.extraction.extractor import Extractor
 
-    return Extractor(load(tiny.clip)).protocol.__dict__
+    return Extractor(load_snapshot(tiny.clip)).protocol.__dict__
 
 
 @pytest.fixture(scope="module")

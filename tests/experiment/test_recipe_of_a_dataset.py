@@ -39,7 +39,9 @@ def prepared(tmp_path_factory):
         made = write(card, root / "data")
         found[name] = root / f"a copy: {name}" / "1.0.0"
         shutil.copytree(made, found[name])
-    found["own"] = write(cards.infer(["Normal", "Fire"], name="yard"), root / "data")
+    found["own"] = write(
+        cards.infer_card(["Normal", "Fire"], name="yard"), root / "data"
+    )
     return found
 
 
@@ -75,7 +77,7 @@ def test_the_printed_command_trains_the_set_s_own_recipe(prepared, name, recipe)
 
 
 def test_the_printed_command_does_without_what_is_not_there(tmp_path):
-    card = cards.infer(["Normal", "Fire"], name="yard")
+    card = cards.infer_card(["Normal", "Fire"], name="yard")
     for clip, recipe in (("a/hub", "dsanet"), (str(tmp_path / "gone"), "mil_ranking")):
         path = write(dataclasses.replace(card, clip=clip), tmp_path)
         command, why = suggestion.train_command(path, None)
@@ -95,7 +97,7 @@ def test_a_folder_of_ones_own_keeps_the_recipe_for_small_ones(prepared):
 
 
 def test_a_card_that_only_has_the_name_is_no_public_set(tmp_path):
-    path = write(cards.infer(["Normal", "Fire"], name="ucf"), tmp_path)
+    path = write(cards.infer_card(["Normal", "Fire"], name="ucf"), tmp_path)
     assert load_config(f"dsanet:{path}").clean.steps == 120
 
 

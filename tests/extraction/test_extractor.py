@@ -12,7 +12,7 @@ import pytest
 from films import VISION, write_sound, write_video
 from PIL import Image
 
-from wsvad_jax.clip.snapshot import load
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.extraction import video
 from wsvad_jax.extraction.extractor import Extractor
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("kept_programs")
 
 @pytest.fixture(scope="module")
 def snapshot(clip):
-    return load(clip)
+    return load_snapshot(clip)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_features_equal_those_of_transformers(tmp_path, snapshot, shared):
               for i in range(0, len(every), 16)]  # fmt: skip
     pictures = [f.to_ndarray(format="rgb24") for f in chosen]
     expected = torch_features(clip, pictures)
-    extractor = Extractor(load(clip), resize="clip", batch_size=8)
+    extractor = Extractor(load_snapshot(clip), resize="clip", batch_size=8)
     ours = extractor.images(np.concatenate([extractor.preprocess(f) for f in chosen]))
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     found = extractor(path)
@@ -254,7 +254,7 @@ def test_a_snapshot_s_own_normalisation_and_filter_count(tmp_path, clip, folder)
     path = copy / "preprocessor_config.json"
     own = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 40, "resample": 2}
     write_json(path, read_json(path) | own)
-    snapshot = load(copy)
+    snapshot = load_snapshot(copy)
     found = Extractor(snapshot, resize="clip", frame="first")(folder / "b.mp4")
     (frame,) = frames(folder / "b.mp4")
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))  # 64 x 48
@@ -262,7 +262,9 @@ def test_a_snapshot_s_own_normalisation_and_filter_count(tmp_path, clip, folder)
     pixels = (image[4:36, 10:42] / 255 - 0.5) / 0.5
     wanted = encode_image(snapshot.params, snapshot.vision, pixels[None])
     np.testing.assert_allclose(found.features[:, 0], wanted, rtol=2e-3, atol=2e-3)
-    plain = Extractor(load(clip), resize="clip", frame="first")(folder / "b.mp4")
+    plain = Extractor(load_snapshot(clip), resize="clip", frame="first")(
+        folder / "b.mp4"
+    )
     assert not np.allclose(found.features, plain.features, atol=0.02)
     # The released geometry stays, with the model's own normalisation.
     found = Extractor(snapshot, frame="first")(folder / "b.mp4")
@@ -273,4 +275,4 @@ def test_a_snapshot_s_own_normalisation_and_filter_count(tmp_path, clip, folder)
     with pytest.raises(
         InputError, match="preprocessor_config.json: do_resize is False"
     ):
-        Extractor(load(copy))
+        Extractor(load_snapshot(copy))

@@ -188,11 +188,11 @@ def test_pixels_become_square(tmp_path, plain):
 
 
 def test_the_released_geometry_ignores_pixel_aspects(tmp_path, plain, clip):
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
 
     wide = copied(plain, tmp_path / "wide.mkv", "-aspect", "3:1")
     frames = [next(iter(video.Video(path).frames())) for path in (plain, wide)]
-    snapshot = load(clip)
+    snapshot = load_snapshot(clip)
     as_stored, as_shown = (
         [
             Extractor(snapshot, resize=resize).preprocess(frame).astype(int)
@@ -243,7 +243,7 @@ def test_a_lossless_trim_is_whole(tmp_path, ending):
     frames, _, seen = as_read(path)
     assert seen.damage == "" and len(frames) == len(as_ffmpeg(path)[0])
     if ending != "mkv":
-        assert seen.announced > len(frames) + 16
+        assert seen.stated_frames > len(frames) + 16
     assert validate.announced(path)[0] == pytest.approx(len(frames), abs=1)
 
 
@@ -270,7 +270,7 @@ def test_samples_without_a_picture_are_no_frames(tmp_path, plain, payload):
     """Delimiters and messages stored apart; all frames are there, to the last."""
     path = with_samples(plain, tmp_path / "a.mp4", payload)
     frames, _, seen = as_read(path)
-    assert seen.announced == 80 and seen.damage == ""
+    assert seen.stated_frames == 80 and seen.damage == ""
     assert [number(f) for f in frames] == list(range(40))
     assert validate.announced(path)[0] == pytest.approx(40, abs=1)
 
@@ -339,10 +339,10 @@ def test_dropped_frames_of_avi_end_nothing(tmp_path):
 
 def test_one_odd_file_never_ends_the_others_run(tmp_path, plain, clip, monkeypatch):
     """Whatever a file makes fail, it is left out by name."""
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
 
     odd = film(tmp_path / "odd.mp4", *H264, count=20, w=80, h=64)
-    extractor = Extractor(load(clip))
+    extractor = Extractor(load_snapshot(clip))
     preprocess = extractor.preprocess
 
     def fails(frame):
@@ -381,7 +381,7 @@ def test_the_reader_holds_its_rules_in_one_place(plain):
     """Frames, length and rate of the reader, which all programs use."""
     with open_file(plain) as container:
         found = VideoReader(container, plain)
-        assert found.promised == 40 and found.codec == "h264"
+        assert found.expected_frames == 40 and found.codec == "h264"
         assert found.length == pytest.approx(4.0, abs=0.01)
         assert found.rate == 10 and found.remark == ""
-        assert len(list(found.frames())) == 40 and found.lack == ""
+        assert len(list(found.frames())) == 40 and found.missing_end == ""

@@ -9,7 +9,7 @@ from wsvad_jax.clip.random_snapshot import (
     VOCAB_SIZE,
     write_random_snapshot,
 )
-from wsvad_jax.clip.snapshot import Snapshot, load
+from wsvad_jax.clip.snapshot import Snapshot, load_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
 # Widths of 64 a head, so that OpenAI's names can tell the number of heads.
@@ -43,4 +43,4 @@ def snapshot_dir(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def snapshot(snapshot_dir) -> Snapshot:
-    return load(snapshot_dir)
+    return load_snapshot(snapshot_dir)

@@ -12,7 +12,7 @@ from wsvad_jax.data import cards, tfds_builder
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.data.tfds_builder import Dataset
 
-CARD = cards.infer(["Normal", "Fire", "Fight"], name="small")
+CARD = cards.infer_card(["Normal", "Fire", "Fight"], name="small")
 WIDTH = 6
 
 

@@ -15,7 +15,7 @@ from wsvad_jax.metrics.curves import curves
 from wsvad_jax.metrics.frame_level import EvalVideo
 from wsvad_jax.utils.files import write_json
 
-CARD = cards.infer(["Normal", "Fire", "Fight"], name="small")
+CARD = cards.infer_card(["Normal", "Fire", "Fight"], name="small")
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 
 

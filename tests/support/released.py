@@ -60,7 +60,7 @@ def states(snapshot):
             variables = jax.tree.map(
                 lambda x: r.standard_normal(x.shape).astype(np.float32), want
             )
-            clip = load.flax_to_openai(load.load(snapshot).params)
+            clip = load.flax_to_openai(load.load_snapshot(snapshot).params)
             made[name] = torch_mapping.export_state(name, variables, clip)
         return dict(made[name])
 

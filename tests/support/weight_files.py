@@ -62,7 +62,7 @@ def clip_snapshot(folder):
     from wsvad_jax.clip import snapshot
 
     write_clip(folder)
-    s = snapshot.load(folder)
+    s = snapshot.load_snapshot(folder)
     snapshot.save_snapshot(folder, s.text, s.vision, s.params, weights="safetensors")
 
 
@@ -78,4 +78,4 @@ def clip_without(*names: str) -> Callable[[pathlib.Path], None]:
 def read_clip(path):
     from wsvad_jax.clip import snapshot
 
-    snapshot.load(path.parent)
+    snapshot.load_snapshot(path.parent)

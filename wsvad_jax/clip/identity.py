@@ -45,7 +45,7 @@ def text_settings(weights: str, config: TextConfig) -> dict[str, Any]:
     return _with_unlike(weights, _numerics(config) | {"end_token": end}, usual)
 
 
-def seen_by(settings: Mapping[str, Any], resize: str) -> dict[str, Any]:
+def settings_for_resize(settings: Mapping[str, Any], resize: str) -> dict[str, Any]:
     """Returns the image tower's settings that count for a way of cutting frames.
 
     Where it is `stretch`, the released geometry takes the place of the model's own.

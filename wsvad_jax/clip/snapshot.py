@@ -37,7 +37,7 @@ __all__ = [
     "Preprocessing",
     "Snapshot",
     "flax_to_openai",
-    "load",
+    "load_snapshot",
     "openai_configs",
     "openai_to_flax",
     "read_configs",
@@ -95,7 +95,7 @@ class Snapshot:
         Args:
           resize: how frames are cut, `stretch` or `clip`.
         """
-        settings = identity.seen_by(self.image_settings, resize)
+        settings = identity.settings_for_resize(self.image_settings, resize)
         found = identity.settings_hash(settings)
         return f"{self.name}@{found[:12]}", found, settings
 
@@ -121,7 +121,7 @@ class Snapshot:
         return said
 
 
-def load(name_or_dir: str | os.PathLike) -> Snapshot:
+def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
     """Loads a CLIP snapshot.
 
     Args:

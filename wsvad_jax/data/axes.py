@@ -35,7 +35,7 @@ WORDS = ("crop", "snippet")
 Shape = tuple[int, ...]
 
 
-class Stated:
+class StatedAxes:
     """What protocol.json files say of arrays' axes; each file is read once."""
 
     def __init__(self):
@@ -79,7 +79,7 @@ class Stated:
         return self.read[folder]
 
 
-def settle(
+def choose_layouts(
     arrays: Sequence[tuple[pathlib.Path, Shape]], crops: Collection[int] = ()
 ) -> list[str | InputError]:
     """Tells [N, T, D] from [T, N, D] for the files of one dataset, one of three axes each.
@@ -91,7 +91,7 @@ def settle(
     Returns:
       each file's axes, or why they can't be known.
     """
-    stated, usual = Stated(), CROPS
+    stated, usual = StatedAxes(), CROPS
     found: list[str | InputError] = []
     for path, shape in arrays:
         try:
@@ -254,7 +254,7 @@ def check_turned(sizes: Sequence[tuple[pathlib.Path, int, int]]) -> None:
     B = min(columns)
     if len(columns) > 1 or A not in WIDTHS or B in WIDTHS or B > A:
         return
-    if Stated().of(path)[0]:
+    if StatedAxes().of(path)[0]:
         return
     raise InputError(
         f"{path}: all {len(sizes)} feature arrays are [{A}, {B}], {A} snippets of width "

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.data.video_names import spelt
+from wsvad_jax.data.video_names import normalize_label
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.json_shapes import (
     Count,
@@ -70,7 +70,7 @@ class Card:
             return self.class_names.index(name)
         except ValueError:
             raise InputError(
-                f"label {name!r} that no class has{near(name, self.class_names)}; the "
+                f"label {name!r} that no class has{suggest_class(name, self.class_names)}; the "
                 f"classes of {self.name} are {', '.join(self.class_names)}; correct the "
                 "label or add a class to the card"
             ) from None
@@ -115,13 +115,13 @@ class Card:
             classes = [_class_card(c) for c in shape.classes]
             _check_duplicates(classes, source)
         elif labels:
-            classes = list(infer(labels, normal, source).classes)
+            classes = list(infer_card(labels, normal, source).classes)
             normal = classes[0].name
         else:
             raise InputError(f"{source}: the key classes is missing; {FORM}")
 
         if normal not in [c.name for c in classes]:
-            hint = near(normal, [c.name for c in classes])
+            hint = suggest_class(normal, [c.name for c in classes])
             raise InputError(
                 f"{source}: the normal class {normal!r} is not among the classes "
                 f"({', '.join(c.name for c in classes)}){hint}; name it with the key "
@@ -137,28 +137,28 @@ class Card:
         )
 
 
-def prompt_of(name: str) -> str:
+def words_of_class(name: str) -> str:
     """Returns the words in a class name: "RoadAccidents" gives "road accidents"."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
     words = re.sub(r"([A-Z])([A-Z][a-z])", r"\1 \2", words)
     return " ".join(re.sub(r"[\W_]+", " ", words).lower().split()) or name
 
 
-def folded(name: str) -> str:
+def fold_class_name(name: str) -> str:
     """Returns a class name without what readers overlook: capitals, blanks, width."""
     text = unicodedata.normalize("NFKC", name)
     seen = (c for c in text if unicodedata.category(c) not in ("Cf", "Cc"))
     return "".join("".join(seen).casefold().split())
 
 
-def near(name: str, known: Sequence[str]) -> str:
+def suggest_class(name: str, known: Sequence[str]) -> str:
     """Returns a hint at the class that may be meant, or ""."""
-    alike = [c for c in known if folded(c) == folded(name)]
+    alike = [c for c in known if fold_class_name(c) == fold_class_name(name)]
     alike = alike or difflib.get_close_matches(name, known, 1)
     return f" (did you mean {alike[0]!r}?)" if alike else ""
 
 
-def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> Card:
+def infer_card(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> Card:
     """Makes a card from the labels that occur: normal first, the others by name.
 
     Where no label is `normal`, one that is but for capitals takes its place.
@@ -170,7 +170,7 @@ def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> C
     found = sorted(set(labels))
     written: dict[str, str] = {}
     for label in found:
-        if (other := written.setdefault(folded(label), label)) != label:
+        if (other := written.setdefault(fold_class_name(label), label)) != label:
             raise InputError(
                 f"{name}: the training list has the labels {other!r} and {label!r}, one "
                 "class written in two ways or two classes; write it in one way, or name "
@@ -185,7 +185,7 @@ def infer(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> C
             f"found {', '.join(found) or 'no label'}; a card.json can give the normal "
             "class another name"
         )
-    classes = tuple(ClassCard(c, (prompt_of(c),)) for c in (normal, *others))
+    classes = tuple(ClassCard(c, (words_of_class(c),)) for c in (normal, *others))
     return Card(name, classes)
 
 
@@ -202,7 +202,7 @@ def _filled(text: str) -> str:
 
 
 def _class_name(text: str) -> str:
-    name = _filled(spelt(text))
+    name = _filled(normalize_label(text))
     if set(name) & set("+,\n"):
         raise expected("without '+', ',' and line breaks, which separate labels")
     return name
@@ -219,14 +219,14 @@ class _ClassShape(Shape, extra="forbid"):
 class _CardShape(Shape, extra="forbid"):
     name: FilledText
     classes: list[_ClassShape] = Field(default=[], min_length=2)  # [] if left out
-    normal: Annotated[Text, AfterValidator(spelt)] = "Normal"
+    normal: Annotated[Text, AfterValidator(normalize_label)] = "Normal"
     stride: PositiveCount = FRAMES_PER_SNIPPET
     test_crop: Count = 0
     clip: Text = ""
 
 
 def _class_card(shape: _ClassShape) -> ClassCard:
-    return ClassCard(shape.name, tuple(shape.prompts) or (prompt_of(shape.name),))
+    return ClassCard(shape.name, tuple(shape.prompts) or (words_of_class(shape.name),))
 
 
 def _card(name: str, test_crop: int, classes: Mapping[str, str]) -> Card:

@@ -18,11 +18,11 @@ from wsvad_jax.utils.errors import InputError
 FORMATS = (".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5", ".npy.gz", ".csv")
 
 
-class Missing(InputError):
+class MissingFeatures(InputError):
     """A video has no feature file."""
 
 
-class Index(dict[str, pathlib.Path]):
+class FeatureIndex(dict[str, pathlib.Path]):
     """The feature files of a folder by name, and by video and crop."""
 
     def __init__(self, root: pathlib.Path, listed: Iterable[str] = ()):
@@ -44,7 +44,7 @@ class Index(dict[str, pathlib.Path]):
         """Notes a file."""
         if self.setdefault(name, path) != path:
             self.twins[name] = path
-        elif parts := parts_of(name):
+        elif parts := split_crop_name(name):
             video, crop = parts
             self.crops.setdefault(video, {})[crop] = path
 
@@ -63,14 +63,14 @@ class Index(dict[str, pathlib.Path]):
         return os.path.isfile(path.with_suffix(".json"))
 
 
-def parts_of(name: str) -> tuple[str, int] | None:
+def split_crop_name(name: str) -> tuple[str, int] | None:
     """Returns the video and crop that a feature file may be of; "a__1": ("a", 1)."""
     found = re.fullmatch(r"(.+)__(0|[1-9][0-9]*)", name, re.DOTALL)
     return (found[1], int(found[2])) if found else None
 
 
 def crop_files(
-    video: str, index: Index, root: pathlib.Path
+    video: str, index: FeatureIndex, root: pathlib.Path
 ) -> tuple[pathlib.Path, ...]:
     """Returns a video's file, or its crops' files, among the files by name.
 
@@ -101,7 +101,7 @@ def crop_files(
             f"{first} is there, but it is no crop of {video} (counted from 0); {hint}"
         )
     hint = other_format(root, video) or hint
-    raise Missing(f"{root / video}.npy: the feature file is missing; {hint}")
+    raise MissingFeatures(f"{root / video}.npy: the feature file is missing; {hint}")
 
 
 def other_format(root: pathlib.Path, video: str) -> str:
@@ -113,7 +113,7 @@ def other_format(root: pathlib.Path, video: str) -> str:
     return ""
 
 
-def join(index: Index) -> dict[str, tuple[pathlib.Path, ...]]:
+def group_by_video(index: FeatureIndex) -> dict[str, tuple[pathlib.Path, ...]]:
     """Groups all files of a folder by video, in their order.
 
     Raises:
@@ -131,9 +131,9 @@ def join(index: Index) -> dict[str, tuple[pathlib.Path, ...]]:
     return grouped
 
 
-def video_of(name: str, path: pathlib.Path, index: Index) -> str:
+def video_of(name: str, path: pathlib.Path, index: FeatureIndex) -> str:
     """Returns the video that a file belongs to: its own name, or without the crop."""
-    video, _ = parts_of(name) or (name, 0)
+    video, _ = split_crop_name(name) or (name, 0)
     crops = index.crops_of(video)
     return video if 0 in crops and path in crops.values() else name
 

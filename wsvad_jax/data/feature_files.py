@@ -250,7 +250,7 @@ def check_headers(
 
     # Which axis holds the crops is decided by all files of the dataset together.
     deep = [i for i, (v, shape) in enumerate(read) if _is_open(v, shape)]
-    settled = axes.settle([(read[i][0].paths[0], read[i][1]) for i in deep])
+    settled = axes.choose_layouts([(read[i][0].paths[0], read[i][1]) for i in deep])
     layouts = dict(zip(deep, settled, strict=True))
     found = []
     for i, (video, shape) in enumerate(read):

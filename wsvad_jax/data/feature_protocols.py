@@ -32,7 +32,7 @@ RANDOM_HASHES = ("9a76bf077ca9",)
 RANDOM_NAMES = re.compile(r"random-\d+@[0-9a-f]+")
 
 
-def of(value: Mapping[str, Any] | None) -> FeatureProtocol:
+def protocol_from_json(value: Mapping[str, Any] | None) -> FeatureProtocol:
     """Returns the protocol that JSON holds; what it leaves out is not known.
 
     A number of 0 stands for one that is not known.
@@ -100,7 +100,7 @@ def check_crops(
         )
 
 
-def of_snapshot(snapshot: Any, resize: str) -> FeatureProtocol:
+def snapshot_protocol(snapshot: Any, resize: str) -> FeatureProtocol:
     """Returns what is known of features that a CLIP snapshot would make.
 
     Args:

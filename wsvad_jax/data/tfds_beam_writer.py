@@ -45,7 +45,7 @@ class Shard:
 def write(
     made: Any,
     splits: Mapping[str, Records],
-    checker: tfds_builder.Checker,
+    checker: tfds_builder.RecordChecker,
     runner: str,
     options: Sequence[str],
 ) -> None:
@@ -131,7 +131,7 @@ def _gather(
     folder: pathlib.Path,
     splits: Mapping[str, Records],
     shards: Mapping[str, Sequence[Shard]],
-    checker: tfds_builder.Checker,
+    checker: tfds_builder.RecordChecker,
 ) -> None:
     """Renames the workers' files to TFDS shards and writes the metadata."""
     import tensorflow_datasets as tfds

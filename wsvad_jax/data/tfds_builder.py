@@ -32,7 +32,7 @@ LONGEST_NAME = 100  # of a dataset: it is part of its files' names
 CHUNK_BYTES = 64 << 20  # records are handed to the writer in chunks of this size
 
 
-Writer = Callable[[Any, Mapping[str, Any], "Checker"], None]
+Writer = Callable[[Any, Mapping[str, Any], "RecordChecker"], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ def write_dataset(
         builder = builder_class()(name, own, splits, about or DatasetInfo(), temporary)
         folder = pathlib.Path(builder.data_dir)
         folder.mkdir(parents=True)
-        checker = Checker(card)
+        checker = RecordChecker(card)
         (write or _write)(builder, splits, checker)
         sizes = {
             p.name: p.stat().st_size for p in sorted(folder.glob("*array_record*"))
@@ -193,7 +193,7 @@ def example_of(record: Record) -> dict[str, Any]:
     }
 
 
-def _write(builder: Any, splits: Mapping, checker: "Checker") -> None:
+def _write(builder: Any, splits: Mapping, checker: "RecordChecker") -> None:
     """Writes the records of all splits one after the other."""
     import tensorflow_datasets as tfds
 
@@ -227,7 +227,7 @@ def _chunks(records: Iterable[Record], label: str, sized: Any) -> Iterator[list]
             yield chunk
 
 
-class Checker:
+class RecordChecker:
     """Holds records against each other and the card, and hashes them in order."""
 
     def __init__(self, card: Card):

@@ -33,13 +33,13 @@ SIMILAR = 20  # names that are compared with all others, letter by letter
 Thing = TypeVar("Thing")
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Returns a name in the form in which names are compared; its ending stays."""
     name = unicodedata.normalize("NFC", name.replace("\\", "/")).strip()
     return str(pathlib.PurePosixPath(name))
 
 
-def spelt(label: str) -> str:
+def normalize_label(label: str) -> str:
     """Returns a label in the form in which labels are compared and kept.
 
     It is composed (NFC), without characters that can't be seen, and any blanks between
@@ -54,7 +54,7 @@ def video_id(name: str) -> str:
     One ending is taken off, of a video or of features. One of digits alone stays, since
     "cam.264" may be number 264.
     """
-    name = plain(name)
+    name = normalize_name(name)
     suffix = _ending(name)
     if not suffix or suffix[1:].isdigit():
         return name
@@ -67,7 +67,7 @@ def _ending(name: str) -> str:
     return suffix if known else ""
 
 
-def index(found: Iterable[tuple[str, Thing]]) -> dict[str, list[Thing]]:
+def index_by_name(found: Iterable[tuple[str, Thing]]) -> dict[str, list[Thing]]:
     """Maps names to what is called so.
 
     A file is called by its name without its ending. Where no other file is, it is also
@@ -80,7 +80,7 @@ def index(found: Iterable[tuple[str, Thing]]) -> dict[str, list[Thing]]:
     shorter: dict[str, list[Thing]] = {}
     for name, thing in found:
         named.setdefault(video_id(name), []).append(thing)
-        less = plain(name)
+        less = normalize_name(name)
         while suffix := _ending(less):
             less = less[: -len(suffix)].rstrip()
             shorter.setdefault(less, []).append(thing)

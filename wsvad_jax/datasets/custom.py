@@ -22,7 +22,7 @@ from typing import Any
 
 from wsvad_jax.data import axes, cards, feature_protocols, sidecar
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.crops import Index, crop_files, parts_of
+from wsvad_jax.data.crops import FeatureIndex, crop_files, split_crop_name
 from wsvad_jax.data.feature_files import (
     OWN,
     ErrorCollector,
@@ -34,7 +34,7 @@ from wsvad_jax.data.feature_files import (
 )
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
-from wsvad_jax.data.video_names import Hints, plain
+from wsvad_jax.data.video_names import Hints, normalize_name
 from wsvad_jax.datasets.custom_ground_truth import read_truth, with_truth
 from wsvad_jax.datasets.missing_files import VIDEOS, beside, passed_over
 from wsvad_jax.datasets.split_lists import (
@@ -249,7 +249,7 @@ def card_of(
     """
     path = folder / "card.json"
     if not path.exists():
-        card = cards.infer(
+        card = cards.infer_card(
             {label for r in rows for label in r.labels}, name=folder.name
         )
         return dataclasses.replace(card, stride=protocol.stride, clip=clip)
@@ -275,7 +275,7 @@ def _found(
     root: pathlib.Path,
     lists: Mapping[str, Sequence[Row]],
     problems: ErrorCollector,
-) -> tuple[Index, list[str]]:
+) -> tuple[FeatureIndex, list[str]]:
     """Returns the feature files by name, and remarks about what else is there."""
     _check_place(folder, root)
     passed = Passed()
@@ -312,7 +312,7 @@ def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
 
 def feature_files(
     root: pathlib.Path, listed: Iterable[str] = (), passed: Passed | None = None
-) -> Index:
+) -> FeatureIndex:
     """Maps names, relative to the features' folder and without .npy, to files.
 
     Some extractors keep the video's extension: a.mp4.npy is of "a.mp4" and of "a".
@@ -322,11 +322,11 @@ def feature_files(
       listed: names of all videos, see `data.crops`.
       passed: takes what is not read.
     """
-    index = Index(root, listed)
+    index = FeatureIndex(root, listed)
     for path in find_npy_files(root, passed or Passed(), every_name=True):
-        name = plain(path.relative_to(root).as_posix().removesuffix(".npy"))
+        name = normalize_name(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
-        video, crop = parts_of(name) or (name, None)
+        video, crop = split_crop_name(name) or (name, None)
         while (shorter := video_id(video)) != video:
             video = shorter
             index.add(video + ("" if crop is None else f"__{crop}"), path)
@@ -336,7 +336,7 @@ def feature_files(
 def _videos(
     rows: Sequence[Row],
     card: Card,
-    index: Index,
+    index: FeatureIndex,
     root: pathlib.Path,
     problems: ErrorCollector,
 ) -> list[FeatureFiles]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
-from wsvad_jax.data.video_names import Hints, spelt
+from wsvad_jax.data.video_names import Hints, normalize_label
 from wsvad_jax.datasets import ground_truth, time_units
 from wsvad_jax.datasets.missing_files import VIDEOS
 from wsvad_jax.datasets.split_lists import Row, entry_id
@@ -95,7 +95,7 @@ def _check_listed(
 
 def _same_label(truth: ground_truth.Truth, video: FeatureFiles, card: Card) -> None:
     names = {card.class_names[c] for c in video.label}
-    if names != {spelt(part) for part in (truth.label or "").split("+")}:
+    if names != {normalize_label(part) for part in (truth.label or "").split("+")}:
         raise InputError(
             f"{truth.source}: video {video.video} is labelled {truth.label}, but "
             f"{'+'.join(sorted(names))} in the test list; correct one of them"

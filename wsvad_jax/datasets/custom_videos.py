@@ -14,10 +14,10 @@ from typing import Any
 
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.crops import Missing, crop_files, other_format
+from wsvad_jax.data.crops import MissingFeatures, crop_files, other_format
 from wsvad_jax.data.feature_files import ErrorCollector, shape_of
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.data.video_names import EXTENSIONS, Hints, index
+from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
 from wsvad_jax.datasets import custom as folders
 from wsvad_jax.datasets.missing_files import beside
 from wsvad_jax.datasets.split_lists import Row, label_of, read_lists, without_doubles
@@ -63,7 +63,7 @@ def video_files(
 ) -> dict[str, list[pathlib.Path]]:
     """Maps names below a folder, without extension, to its video files."""
     paths = files_below(root, EXTENSIONS, passed, every_name=True)
-    return index((path.relative_to(root).as_posix(), path) for path in paths)
+    return index_by_name((path.relative_to(root).as_posix(), path) for path in paths)
 
 
 def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Plan:
@@ -93,7 +93,7 @@ def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Pla
             result.sources[video] = paths[0]
         try:
             npy = crop_files(video, made, root)
-        except Missing:
+        except MissingFeatures:
             (result.missing if paths else result.lost).append(video)
             continue
         except InputError as e:
@@ -269,7 +269,7 @@ def _extractor(
     before: str,
 ) -> tuple[Any, str]:
     """Returns the extractor, and the snapshot's name as training finds it."""
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
     clip = way.clip or before or (card.clip if card else "")
@@ -281,11 +281,11 @@ def _extractor(
         )
     if pathlib.Path(clip).expanduser().is_dir():
         clip = str(pathlib.Path(clip).expanduser().resolve())
-    snapshot = load(clip)
+    snapshot = load_snapshot(clip)
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
     made = next(iter(found.made.values()), None)
-    here = feature_protocols.of_snapshot(snapshot, made.resize if made else "")
+    here = feature_protocols.snapshot_protocol(snapshot, made.resize if made else "")
     differs = made and feature_protocols.encoder_difference(here, made.protocol)
     if differs and not way.clip:
         raise InputError(

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.data.cards import Card, near
+from wsvad_jax.data.cards import Card, suggest_class
 from wsvad_jax.data.feature_files import array_of
-from wsvad_jax.data.video_names import spelt, video_id
+from wsvad_jax.data.video_names import normalize_label, video_id
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 
@@ -258,7 +258,7 @@ def _class_in(
     strict: bool,
 ) -> tuple[int, list[str]]:
     """Returns an event's class, held against the video's labels, and remarks."""
-    start, end, name = event[0], event[1], spelt(event[2])
+    start, end, name = event[0], event[1], normalize_label(event[2])
     c = _class_of(name, label, where, card, strict)
     # Released files give a normal video one segment, the whole of it.
     whole = start == 0 and end > frames - card.stride
@@ -313,7 +313,7 @@ def _class_of(
         if name not in card.class_names:
             raise InputError(
                 f"{where} has an event of class {name!r} that no class has"
-                f"{near(name, card.class_names)}; the classes are "
+                f"{suggest_class(name, card.class_names)}; the classes are "
                 f"{', '.join(card.class_names)}"
             )
         return card.index(name)

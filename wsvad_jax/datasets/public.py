@@ -30,7 +30,7 @@ from wsvad_jax.data.feature_files import (
 )
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
-from wsvad_jax.data.video_names import plain
+from wsvad_jax.data.video_names import normalize_name
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.custom import Collection
 from wsvad_jax.datasets.custom_ground_truth import with_truth
@@ -203,7 +203,7 @@ def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
     found = Found()
     for path in find_npy_files(root, passed):
-        base, crop = plain(path.name.removesuffix(".npy")), None
+        base, crop = normalize_name(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
         base = re.sub(r"_(i3d|c3d|clip)$", "", video_name(base))

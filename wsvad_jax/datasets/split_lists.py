@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector
-from wsvad_jax.data.video_names import EXTENSIONS, plain, spelt, video_id
+from wsvad_jax.data.video_names import (
+    EXTENSIONS,
+    normalize_label,
+    normalize_name,
+    video_id,
+)
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.utils.errors import InputError
 
@@ -104,7 +109,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"
         )
-    video, label = plain(words[0]), words[1]
+    video, label = normalize_name(words[0]), words[1]
     out = ".." in pathlib.PurePosixPath(video).parts or video.startswith("/")
     if out or re.match("[A-Za-z]:/", video):
         raise InputError(
@@ -118,7 +123,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
             f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
             "joined by '+', in double quotes or none"
         )
-    labels = tuple(dict.fromkeys(spelt(part) for part in label.split("+")))
+    labels = tuple(dict.fromkeys(normalize_label(part) for part in label.split("+")))
     if not all(labels):
         raise InputError(
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "

@@ -102,7 +102,7 @@ class Detector:
         """The same, with what the model doesn't say as unknown."""
         from wsvad_jax.data import feature_protocols
 
-        return feature_protocols.of(self.protocol)
+        return feature_protocols.protocol_from_json(self.protocol)
 
     @property
     def random_note(self) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.data.video_names import plain, video_id
+from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.validation.report import some
 from wsvad_jax.detection.events import UNNAMED, Event
@@ -104,7 +104,7 @@ def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]],
     """Maps to sources: their names, those without extension, ends of their paths."""
     names, shorter, ends = {}, {}, {}
     for source in found:
-        names.setdefault(plain(source.name), []).append(source)
+        names.setdefault(normalize_name(source.name), []).append(source)
         shorter.setdefault(video_id(source.name), []).append(source)
         parts = video_id(str(source.files[0].absolute())).split("/")
         if not source.is_video:

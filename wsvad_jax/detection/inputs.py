@@ -98,9 +98,9 @@ def check_files(
 
 
 def _file(path: pathlib.Path, passed: Passed) -> list[VideoInput]:
-    from wsvad_jax.extraction.video_files import a_file
+    from wsvad_jax.extraction.video_files import existing_file
 
-    paths = a_file(path, "a video, a folder or a .npy", passed)
+    paths = existing_file(path, "a video, a folder or a .npy", passed)
     return [VideoInput(path.stem, (path,)) for path in paths]
 
 
@@ -127,10 +127,12 @@ def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Video
     """Joins VIDEO__0.npy, VIDEO__1.npy … of one video, see `data.crops`."""
     from wsvad_jax.data import crops
 
-    index = crops.Index(folder)
+    index = crops.FeatureIndex(folder)
     for path in files:
         index.add(path.relative_to(folder).as_posix().removesuffix(".npy"), path)
-    return [VideoInput(name, parts) for name, parts in crops.join(index).items()]
+    return [
+        VideoInput(name, parts) for name, parts in crops.group_by_video(index).items()
+    ]
 
 
 def axes_of(
@@ -156,7 +158,7 @@ def axes_of(
             shape = feature_files.shape_of(path)
             if len(shape) == 3 and all(shape):
                 shapes[source.name] = path, shape
-    settled = axes.settle(list(shapes.values()), (crops,) if crops else ())
+    settled = axes.choose_layouts(list(shapes.values()), (crops,) if crops else ())
     return dict(zip(shapes, settled, strict=True))
 
 
@@ -208,13 +210,13 @@ def stated_of(source: VideoInput, crops: int = 0) -> FeatureProtocol:
     from wsvad_jax.data import axes
 
     first = source.files[0]
-    where, value = axes.Stated().file_of(first)
+    where, value = axes.StatedAxes().file_of(first)
     # One file of several holds one crop, whatever their number.
     if crops > 1 or not CROP.fullmatch(first.stem):
         feature_protocols.check_crops(
             where, value, first, crops or value.get("crops", 0)
         )
-    return feature_protocols.of(value)
+    return feature_protocols.protocol_from_json(value)
 
 
 def stride_of(source: VideoInput, stride: int) -> int:

@@ -84,7 +84,10 @@ def _check_protocol(
     from wsvad_jax.weights.trained_model import tower_settings_difference
 
     # A model for windows scores one crop, which the dataset's card names and has.
-    dataset, wanted = experiment.dataset, feature_protocols.of(meta.get("features"))
+    dataset, wanted = (
+        experiment.dataset,
+        feature_protocols.protocol_from_json(meta.get("features")),
+    )
     crop = dataset.card.test_crop if experiment.config.eval.mode == "windows" else None
     said = [feature_protocols.difference(dataset.protocol, wanted, crop=crop)]
     if experiment.text_tower_id:

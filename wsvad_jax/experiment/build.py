@@ -179,7 +179,7 @@ def open_text(
       InputError: no name, or no CLIP snapshot there.
     """
     from wsvad_jax.clip.prompts import text_inputs
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
 
     name = config.clip
     if name == "auto":
@@ -195,7 +195,7 @@ def open_text(
     elif dataset.card.clip == name and (dataset.path / name).is_dir():
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
-    snapshot = load(place)
+    snapshot = load_snapshot(place)
     tower = text_tower_id_of(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower
 

@@ -128,10 +128,10 @@ class Extract(beam.DoFn):
         self.target.claim(())
 
     def _load(self) -> Any:
-        from wsvad_jax.clip.snapshot import load
+        from wsvad_jax.clip.snapshot import load_snapshot
         from wsvad_jax.extraction.extractor import Extractor
 
-        return Extractor(load(self.job.clip), **self.job.choices)
+        return Extractor(load_snapshot(self.job.clip), **self.job.choices)
 
     def process(self, shard: list[list[str]]) -> Iterator[Any]:
         """Extracts the videos of [name, path] pairs that have no features yet."""

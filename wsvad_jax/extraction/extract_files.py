@@ -100,9 +100,9 @@ def extract_files(
         [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
     )
     target, summary = FeatureFolder(output, extractor, layout, clip), Summary()
-    named = target.fitting(name_videos(videos, roots), summary.failed)
+    named = target.writable_videos(name_videos(videos, roots), summary.failed)
     target.claim(named)
-    part = choose(named, shard)
+    part = select_shard(named, shard)
     left = target.missing(part)
     summary.skipped += [name for name in part if name not in left]
     if left:
@@ -118,7 +118,7 @@ def extract_files(
     return summary
 
 
-def choose(
+def select_shard(
     named: Mapping[str, pathlib.Path], shard: tuple[int, int]
 ) -> dict[str, pathlib.Path]:
     """Returns shard i of n: every n-th video.

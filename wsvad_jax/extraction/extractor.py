@@ -27,7 +27,7 @@ from jaxtyping import Float, Float16, Float32, UInt8
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.decoding.reader import unexpected
+from wsvad_jax.extraction.decoding.reader import unexpected_error
 from wsvad_jax.utils.errors import InputError
 
 # A larger batch fills an accelerator; on a CPU it only makes the last one dearer.
@@ -36,7 +36,7 @@ ACCELERATOR_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Extracted:
+class ExtractedFeatures:
     """A video's features and what is known about their time."""
 
     path: pathlib.Path
@@ -79,7 +79,7 @@ class Extractor:
             isn't supported.
         """
         videos.check_crops(crops, resize)
-        videos.check_cut(frame, stride)
+        videos.check_snippet_options(frame, stride)
         default = BATCH_SIZE.get(jax.default_backend(), ACCELERATOR_BATCH_SIZE)
         self.batch_size = default if batch_size is None else batch_size
         for name, value in (("batch_size", self.batch_size), ("decoders", decoders)):
@@ -107,7 +107,7 @@ class Extractor:
             self.encoder_settings,
         )
 
-    def __call__(self, path: str | pathlib.Path) -> Extracted:
+    def __call__(self, path: str | pathlib.Path) -> ExtractedFeatures:
         """Extracts one video's features.
 
         Raises:
@@ -146,7 +146,7 @@ class Extractor:
         *,
         errors: list[InputError] | None = None,
         tick: Callable[[int], None] = lambda frames: None,
-    ) -> Iterator[Extracted]:
+    ) -> Iterator[ExtractedFeatures]:
         """Extracts many videos, yielded as they are done: in order with one decoder.
 
         Args:
@@ -209,7 +209,7 @@ class Extractor:
             except InputError as e:
                 job.error = e
             except Exception as e:  # noqa: BLE001 one odd file is not the others' end
-                job.error = unexpected(path, e)
+                job.error = unexpected_error(path, e)
             yield job, None
 
     def _send(self, pictures: Any) -> jax.Array:
@@ -265,14 +265,14 @@ class _Job:
             self.snippets.append((self.total / frames).astype(np.float16))
         self.total[:], self.count = 0, 0
 
-    def result(self) -> Extracted:
+    def result(self) -> ExtractedFeatures:
         self._close()
         (N, D), T = self.total.shape, len(self.snippets)
         features = np.empty((N, T, D), np.float16)
         self.snippets.reverse()
         for t in range(T):
             features[:, t] = self.snippets.pop()  # so that they never exist twice
-        return Extracted(
+        return ExtractedFeatures(
             path=self.video.path,
             features=features,
             num_frames=self.video.num_frames,
@@ -302,7 +302,7 @@ def _land(rows: list[_Row], features: jax.Array) -> None:
 
 def _finished(
     jobs: list[_Job], errors: list[InputError] | None, tick: Callable[[int], None]
-) -> Iterator[Extracted]:
+) -> Iterator[ExtractedFeatures]:
     """Takes the videos off the list whose pictures are all encoded."""
     frames = 0
     for job in jobs:

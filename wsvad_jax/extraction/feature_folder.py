@@ -15,7 +15,7 @@ from jaxtyping import Float16
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.feature_files import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
-from wsvad_jax.extraction.extractor import Extracted, Extractor
+from wsvad_jax.extraction.extractor import ExtractedFeatures, Extractor
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, Unreadable
 
@@ -91,7 +91,7 @@ class FeatureFolder:
         ]
         details = feature_protocols.settings_difference(
             self.settings["encoder_settings"],
-            feature_protocols.of(found).encoder_settings,
+            feature_protocols.protocol_from_json(found).encoder_settings,
             (self.settings["weights_hash"], str(found.get("weights_hash", ""))),
         )
         if differ := ", ".join([*differ, *([details] if details else [])]):
@@ -107,7 +107,7 @@ class FeatureFolder:
         crops = range(self.settings["crops"])
         return [self.folder / f"{name}__{n}.npy" for n in crops]
 
-    def fitting(
+    def writable_videos(
         self, named: Mapping[str, pathlib.Path], errors: list[InputError]
     ) -> dict[str, pathlib.Path]:
         """Returns the videos whose names can be those of files here.
@@ -169,7 +169,7 @@ class FeatureFolder:
             same = False
         return same and shapes == {expected}
 
-    def write(self, name: str, found: Extracted) -> None:
+    def write(self, name: str, found: ExtractedFeatures) -> None:
         """Writes a video's features, then its sidecar, which says that they are whole.
 
         Raises:
@@ -214,7 +214,7 @@ class FeatureFolder:
                 if left and (parent, left[1], left[2]) in ours:
                     path.unlink(missing_ok=True)
 
-    def describe(self, found: Extracted) -> Sidecar:
+    def describe(self, found: ExtractedFeatures) -> Sidecar:
         """Returns the sidecar of a video's features.
 
         Raises:

@@ -29,10 +29,10 @@ from jaxtyping import Float32, Int, UInt8
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.extraction.decoding.picture import to_display_rgb, to_rgb
-from wsvad_jax.extraction.decoding.reader import VideoReader, no_frame, open_file
+from wsvad_jax.extraction.decoding.reader import VideoReader, no_frame_error, open_file
 from wsvad_jax.utils.errors import InputError
 
-__all__ = ["CROPS", "FRAMES", "RESIZES", "Snippet", "Video", "check_crops", "check_cut",
+__all__ = ["CROPS", "FRAMES", "RESIZES", "Snippet", "Video", "check_crops", "check_snippet_options",
            "crop", "resize_bilinear", "snippets",
            "to_display_rgb", "to_rgb"]  # fmt: skip
 
@@ -50,7 +50,7 @@ class Video:
         """Opens nothing yet; `path` is a file that FFmpeg can read."""
         self.path = pathlib.Path(path)
         self.num_frames = 0  # decoded so far
-        self.announced = 0  # packets that the container promises, 0 unknown
+        self.stated_frames = 0  # packets that the container promises, 0 unknown
         self.fps = 0.0  # rate that the container states, 0 unknown
         self.seconds = 0.0  # presentation time of the frame that was yielded last
         self.end = 0.0  # when that frame ends
@@ -69,7 +69,7 @@ class Video:
         """
         with self._open() as container:
             film = VideoReader(container, self._name)
-            self.announced, self.fps = film.stream.frames, film.rate
+            self.stated_frames, self.fps = film.stream.frames, film.rate
             self.remark = film.remark
             for frame in film.frames():
                 self.num_frames, self.position = film.num_frames, film.position
@@ -88,8 +88,8 @@ class Video:
 
     def _close(self, film: VideoReader) -> None:
         if not self.num_frames:
-            raise no_frame(self.path, self.damage)
-        self.damage = film.lack or self.damage
+            raise no_frame_error(self.path, self.damage)
+        self.damage = film.missing_end or self.damage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def snippets(
     Raises:
       InputError: unknown `frame`, a stride below 1, or as `Video.frames`.
     """
-    check_cut(frame, stride)
+    check_snippet_options(frame, stride)
     preprocess = preprocess or to_display_rgb
     held, first, number, count = [], 0.0, 0, 0
     for decoded in video.frames():
@@ -140,7 +140,7 @@ def snippets(
         yield Snippet(number, first, count, _chosen(held, count, frame, preprocess))
 
 
-def check_cut(frame: str, stride: int) -> None:
+def check_snippet_options(frame: str, stride: int) -> None:
     """Raises InputError for a choice of frames that `snippets` does not have."""
     if frame not in FRAMES:
         raise InputError(f"frame must be one of {', '.join(FRAMES)}, found {frame!r}")

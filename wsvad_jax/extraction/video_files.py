@@ -32,7 +32,7 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
         if path.is_dir():
             inside = files_below(path, EXTENSIONS, noted)
         else:
-            inside = a_file(path, "videos", noted)
+            inside = existing_file(path, "videos", noted)
         for video in inside:
             found.setdefault(os.path.realpath(video), video)
     if not found and not any(map(os.path.isdir, paths)) and noted.errors:
@@ -49,7 +49,9 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
     return list(found.values())
 
 
-def a_file(path: pathlib.Path, expected: str, passed: Passed) -> list[pathlib.Path]:
+def existing_file(
+    path: pathlib.Path, expected: str, passed: Passed
+) -> list[pathlib.Path]:
     """Returns a path that is a file, or nothing; then `passed` takes the reason.
 
     Raises:

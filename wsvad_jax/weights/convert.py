@@ -237,4 +237,6 @@ def _clip_tensors(
             f"{folder} has no CLIP model, which the files of {torch_mapping.TITLES[name]} "
             "contain; pass the one it was trained with: --clip NAME|DIR"
         )
-    return snapshot.flax_to_openai(snapshot.load(clip or folder / "clip").params)
+    return snapshot.flax_to_openai(
+        snapshot.load_snapshot(clip or folder / "clip").params
+    )

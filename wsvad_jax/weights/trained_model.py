@@ -155,17 +155,17 @@ def text_snapshot(
     The first that there is: the model folder's own `clip`, the random tower, `clip`,
     what `meta` names.
     """
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.experiment.build import random_snapshot
 
     own, (name, wanted) = folder / "clip", tower_of(meta)
     if any((own / name).is_file() for name in TOKENIZERS):
-        snapshot = load(own)
+        snapshot = load_snapshot(own)
     elif name == "random":
-        snapshot = load(random_snapshot(width))
+        snapshot = load_snapshot(random_snapshot(width))
     else:
         if clip is not None:
-            snapshot = load(clip)
+            snapshot = load_snapshot(clip)
             differs = tower_difference(snapshot, meta)
             if force or not differs:
                 return snapshot
@@ -180,7 +180,7 @@ def text_snapshot(
                 f"{folder}: its text tower was that of {name or 'a CLIP model'}, which "
                 "is not here; pass --clip NAME|DIR"
             )
-        snapshot = load(name)
+        snapshot = load_snapshot(name)
     if (differs := tower_difference(snapshot, meta)) and not force:
         raise InputError(
             f"{snapshot.path}: not the text tower that {folder} was trained with any "
@@ -224,9 +224,9 @@ def image_snapshot(
     Raises:
       InputError: `clip` is another one, or none is given and none is known.
     """
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
 
-    wanted = feature_protocols.of(meta.get("features"))
+    wanted = feature_protocols.protocol_from_json(meta.get("features"))
     own = meta["card"].get("clip", "")
     # Training and its features nearly always share one CLIP model.
     names = [own, tower_of(meta)[0]]
@@ -236,8 +236,8 @@ def image_snapshot(
             f"{folder}: videos need the image tower that made the model's features "
             f"({own or wanted.encoder}); pass --clip NAME|DIR"
         )
-    snapshot = load(name)
-    here = feature_protocols.of_snapshot(snapshot, wanted.resize)
+    snapshot = load_snapshot(name)
+    here = feature_protocols.snapshot_protocol(snapshot, wanted.resize)
     differs = feature_protocols.encoder_difference(here, wanted)
     if not force and differs:
         raise InputError(

@@ -286,13 +286,15 @@ def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
 
 
 def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
-    from wsvad_jax.clip.snapshot import load
+    from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
     if not plans:
         return
 
-    extractor = Extractor(load(directory / "clip"), frame="mean", resize="clip")
+    extractor = Extractor(
+        load_snapshot(directory / "clip"), frame="mean", resize="clip"
+    )
     paths = [directory / _video(p) for p in plans]
     with Progress("extracting features", len(plans), unit="video") as progress:
         for plan, found in zip(plans, extractor.stream(paths), strict=True):

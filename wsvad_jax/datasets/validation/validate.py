@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from wsvad_jax.data import feature_files
-from wsvad_jax.data.crops import Index, crop_files, video_of
+from wsvad_jax.data.crops import FeatureIndex, crop_files, video_of
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.datasets import custom as folders
@@ -34,9 +34,9 @@ from wsvad_jax.extraction.decoding.reader import (
     LOOK,
     SLACK,
     VideoReader,
-    no_frame,
+    no_frame_error,
     open_file,
-    unexpected,
+    unexpected_error,
 )
 from wsvad_jax.extraction.decoding.timestamps import ASSUMED
 from wsvad_jax.utils import files
@@ -170,7 +170,7 @@ def _unused(found: Findings, plan: custom_videos.Plan, rows: Mapping[str, Row]) 
         )
 
 
-def _index(found: Findings, passed: Passed | None = None) -> Index:
+def _index(found: Findings, passed: Passed | None = None) -> FeatureIndex:
     listed = {item.row.video for item in found.items}
     return folders.feature_files(found.root, listed, passed)
 
@@ -279,14 +279,14 @@ def announced(path: pathlib.Path) -> tuple[int, float, bool]:
             film = VideoReader(container, path)
             frames = film.frames()
             if next(frames, None) is None:
-                raise no_frame(path, film.damage)
+                raise no_frame_error(path, film.damage)
             if film.pictureless:  # then more packets tell how many hold a picture
                 sum(1 for _ in itertools.islice(frames, LOOK))
-            return film.promised, film.seconds, _exact(film)
+            return film.expected_frames, film.seconds, _exact(film)
     except InputError:
         raise
     except Exception as e:
-        raise unexpected(path, e) from e
+        raise unexpected_error(path, e) from e
 
 
 def _exact(film: VideoReader) -> bool:
@@ -301,7 +301,7 @@ def _exact(film: VideoReader) -> bool:
     late = (
         film.length + film.clock.start - float(last.timestamp * film.stream.time_base)
     )
-    whole = film.indexed == film.promised and not film.clock.useless
+    whole = film.indexed == film.expected_frames and not film.clock.useless
     if "avi" in film.formats:  # more behind the index: films were joined
         whole = whole and film.container.size < 1.2 * last.pos
     return whole and abs(late) <= SLACK + 2 / (film.rate or ASSUMED)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.extraction.decoding.packets import demuxed
+from wsvad_jax.extraction.decoding.packets import demux_packets
 from wsvad_jax.extraction.decoding.picture import to_display_rgb
 from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
 from wsvad_jax.utils.errors import InputError
@@ -156,7 +156,7 @@ def _is_seekable(path: pathlib.Path, video: VideoReader) -> bool:
 
     last, seen, index = None, set(), video.stream.index
     with open_file(path) as container:
-        for packet in demuxed(container, [container.streams[index]]):
+        for packet in demux_packets(container, [container.streams[index]]):
             if not packet.size:
                 continue
             if packet.pts is None or packet.pts in seen:

@@ -11,7 +11,7 @@ from typing import Any
 MESSAGES = {"h264": {6, 7, 8, 9, 10, 11, 12, 13, 15}, "hevc": set(range(32, 41))}
 
 
-def detector(context: Any) -> Callable[[Any], bool]:
+def make_picture_test(context: Any) -> Callable[[Any], bool]:
     """Returns a function that tells whether a packet holds a picture.
 
     Args:

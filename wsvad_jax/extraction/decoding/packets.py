@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def joined(before: list[Any], packet: Any) -> Any:
+def join_packets(before: list[Any], packet: Any) -> Any:
     """Returns a packet with the data of earlier ones in front."""
     if not before:
         return packet
@@ -17,7 +17,7 @@ def joined(before: list[Any], packet: Any) -> Any:
     return whole
 
 
-def demuxed(
+def demux_packets(
     container: Any, streams: list[Any], broken: Callable[[str], Any] = str
 ) -> Iterator[Any]:
     """Yields the packets of streams until the end or a failure.
@@ -36,11 +36,11 @@ def demuxed(
         except (StopIteration, av.error.EOFError):
             return
         except av.error.FFmpegError as e:
-            broken(reason(e))
+            broken(ffmpeg_reason(e))
             return
         yield packet
 
 
-def reason(error: Exception) -> str:
+def ffmpeg_reason(error: Exception) -> str:
     """Returns what FFmpeg says of an error."""
     return getattr(error, "strerror", None) or str(error)

@@ -16,7 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsvad_jax.extraction.decoding import nal_units, tracks
-from wsvad_jax.extraction.decoding.packets import demuxed, joined, reason
+from wsvad_jax.extraction.decoding.packets import (
+    demux_packets,
+    ffmpeg_reason,
+    join_packets,
+)
 from wsvad_jax.extraction.decoding.picture import (
     FrameGeometry,
     read_display_matrix,
@@ -65,7 +69,7 @@ def open_file(path: pathlib.Path) -> Any:
         # write titles in code pages of their own; nothing here needs them.
         container = av.open(f"file:{path}", **any_tags())
     except (av.error.FFmpegError, ValueError) as e:
-        raise _not_a_video(path, reason(e)) from None
+        raise _not_a_video(path, ffmpeg_reason(e)) from None
     if container.format.name == "tty":  # FFmpeg renders text files as a film
         container.close()
         raise _not_a_video(path, "it is a text file")
@@ -108,12 +112,12 @@ class VideoReader:
         self.rate = stated_rate(self.stream, counted=bool(look.useless))
         base = fraction(self.stream.time_base)
         self.clock = FrameClock(base, start, self.rate, look.useless)
-        self._several = tracks.several(look, looks)
+        self._several = tracks.describe_other_videos(look, looks)
         self._keyed = False
         self._begin: int | None = None  # stamp before which frames are not shown
         self._hidden: set[int | None] = set()  # stamps of frames that are not shown
         context = self.stream.codec_context
-        self._holds_picture = nal_units.detector(context)
+        self._holds_picture = nal_units.make_picture_test(context)
         # The container's aspect counts more than the decoder's, which may change.
         self._aspect = fraction(self.stream.sample_aspect_ratio)
         self._matrix: tuple[float, float, float, float] | None = None  # the last one
@@ -171,7 +175,7 @@ class VideoReader:
         return "corrupt frames" if self.corrupt else ""
 
     @property
-    def lack(self) -> str:
+    def missing_end(self) -> str:
         """What is missing after the last frame, "" for nothing.
 
         The measures are the container's index and the length that it states for the
@@ -215,7 +219,7 @@ class VideoReader:
         if stream.duration and "matroska" not in self.formats:
             return float(self._stated_end() * stream.time_base) - self.clock.start
         # Matroska states the length of the whole file, and mostly each track's.
-        tagged = tracks.seconds_of(stream.metadata.get("DURATION", ""))
+        tagged = tracks.parse_duration(stream.metadata.get("DURATION", ""))
         if not tagged and len(self.container.streams) > 1:
             return 0.0
         return max(min(tagged or whole, whole) - self.clock.start, 0.0)
@@ -239,7 +243,7 @@ class VideoReader:
         return self.length or (self.container.duration or 0) / 1e6
 
     @property
-    def promised(self) -> int:
+    def expected_frames(self) -> int:
         """Number of frames that the container lets expect, 0 unknown."""
         index = getattr(self.stream, "index_entries", ())
         hidden = sum(entry.is_discard for entry in index)  # by an edit list
@@ -267,15 +271,15 @@ class VideoReader:
             self._held.append(packet)
             by_index[packet.stream.index].add(packet)
             size += packet.size
-            if found := tracks.decided(looks):
+            if found := tracks.certain_choice(looks):
                 return found
             if len(self._held) >= LOOK or size >= LOOK_BYTES:
                 break
-        return tracks.likeliest(looks)
+        return tracks.likeliest_choice(looks)
 
     def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
         """Yields packets that hold something, until the end or a failure."""
-        for packet in demuxed(self.container, streams, self._breaks):
+        for packet in demux_packets(self.container, streams, self._breaks):
             # AVI stores an empty packet for a dropped frame. A decoder would take it
             # for the end.
             if packet.size:
@@ -324,7 +328,7 @@ class VideoReader:
                 continue
             if before and packet.is_discard:  # which a new packet can't be
                 self._hidden.add(packet.pts)
-            yield joined(before, packet)
+            yield join_packets(before, packet)
             before = []
         self.lost += suspect > 0  # the file ends within a packet
 
@@ -359,7 +363,7 @@ class VideoReader:
             return
         except av.error.FFmpegError as e:
             self.failed += 1
-            self.reason = self.reason or reason(e)
+            self.reason = self.reason or ffmpeg_reason(e)
             return
         for frame in decoded:
             changed = None if self._fixed else self.stream.codec_context
@@ -371,7 +375,7 @@ class VideoReader:
             yield frame
 
 
-def unexpected(name: str | pathlib.Path, error: Exception) -> InputError:
+def unexpected_error(name: str | pathlib.Path, error: Exception) -> InputError:
     """Returns the error of a file that fails as no file should."""
     return InputError(
         f"{name}: can't be read as a video ({type(error).__name__}: {error}); convert "
@@ -379,7 +383,7 @@ def unexpected(name: str | pathlib.Path, error: Exception) -> InputError:
     )
 
 
-def no_frame(name: str | pathlib.Path, damage: str) -> InputError:
+def no_frame_error(name: str | pathlib.Path, damage: str) -> InputError:
     """Returns the error of a file without a frame that can be decoded."""
     cause = f" ({damage})" if damage else ""
     return InputError(

@@ -60,7 +60,7 @@ class TrackProbe:
         """Whether a film is announced of which nothing has been seen yet."""
         if self.count or self.codec in PICTURES or self.stream.frames == 1:
             return False
-        tagged = seconds_of(self.stream.metadata.get("DURATION", ""))
+        tagged = parse_duration(self.stream.metadata.get("DURATION", ""))
         return bool(self.stream.frames or self.stream.duration or tagged)
 
     @property
@@ -98,7 +98,7 @@ def candidates(container: Any, name: str | pathlib.Path) -> list[Any]:
     return known
 
 
-def decided(looks: list[TrackProbe]) -> TrackProbe | None:
+def certain_choice(looks: list[TrackProbe]) -> TrackProbe | None:
     """Returns the film as soon as the packets seen leave no doubt."""
     for i, look in enumerate(looks):
         alone = len(looks) == 1  # then it is the film at any pace
@@ -118,7 +118,7 @@ def _outlasted(before: TrackProbe, look: TrackProbe) -> bool:
     return look.span >= LONE and max(look.times) - since >= LONE
 
 
-def likeliest(looks: list[TrackProbe]) -> TrackProbe:
+def likeliest_choice(looks: list[TrackProbe]) -> TrackProbe:
     """Returns the film when no more packets are looked at."""
     moving = [look for look in looks if not look.still or look.later]
     several = [look for look in looks if look.count > 1]
@@ -126,7 +126,7 @@ def likeliest(looks: list[TrackProbe]) -> TrackProbe:
     return (moving or several or some or looks)[0]
 
 
-def several(chosen: TrackProbe, looks: list[TrackProbe]) -> str:
+def describe_other_videos(chosen: TrackProbe, looks: list[TrackProbe]) -> str:
     """Says which of several films was chosen, "" where there is one."""
     others = [
         look
@@ -158,7 +158,7 @@ def _no_film(name: str | pathlib.Path, what: str) -> InputError:
     return InputError(f"{name}: has no video stream ({what}); expected a video file")
 
 
-def seconds_of(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Returns the seconds of a tag such as 00:01:02.500000000, 0 if it is none."""
     try:
         hours, minutes, seconds = map(float, text.split(":"))
