@@ -158,7 +158,9 @@ def suggest_class(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {alike[0]!r}?)" if alike else ""
 
 
-def infer_card(labels: Iterable[str], normal: str = "Normal", name: str = "own") -> Card:
+def infer_card(
+    labels: Iterable[str], normal: str = "Normal", name: str = "own"
+) -> Card:
     """Makes a card from the labels that occur: normal first, the others by name.
 
     Where no label is `normal`, one that is but for capitals takes its place.
