@@ -100,6 +100,7 @@ def write(
     Raises:
       InputError: a curves.json has another shape than `evaluate` writes.
     """
+    # One section per dataset: numbers of different test sets aren't comparable.
     sections = []
     for dataset, rows in tables.items():
         own = [g for g in groups if g.first.dataset == dataset]
@@ -125,6 +126,7 @@ def _dataset_section(
 ) -> DatasetSection:
     means = {_name(g): curves for g in groups if (curves := mean_curves(g))}
     known = {n: m for n, m in means.items() if m.has_ground_truth}
+
     return DatasetSection(
         name=name,
         table=_result_table(rows, columns),
@@ -141,7 +143,9 @@ def _dataset_section(
 
 
 def _result_table(rows: Sequence[Row], columns: Sequence[str]) -> ResultTable:
+    # Columns that are empty in all rows would only widen the table.
     shown = [c for c in columns if any(row.get(c) for row in rows)]
+
     return ResultTable(
         shown,
         [
@@ -197,6 +201,7 @@ def _name(group: SeedGroup) -> str:
 
 
 def _curve_charts(means: Mapping[str, MeanCurves]) -> Titled:
+    # ROC and precision-recall are on one grid, so that seeds could be averaged.
     # A model without a curve stays in the series, since colours follow their order.
     roc = {n: (GRID, m.roc) if m.roc else ([], []) for n, m in means.items()}
     pr = {n: (GRID, m.pr) if m.pr else ([], []) for n, m in means.items()}
@@ -211,9 +216,11 @@ def _curve_charts(means: Mapping[str, MeanCurves]) -> Titled:
         y="true positive rate",
         diagonal=True,
     )
+
     pr_chart = svg_charts.line_chart(
         pr, label="Precision and recall", x="recall", y="precision"
     )
+
     reliability_chart = svg_charts.line_chart(
         reliability,
         label="Reliability: how often is a frame of this score anomalous",
@@ -221,6 +228,7 @@ def _curve_charts(means: Mapping[str, MeanCurves]) -> Titled:
         y="fraction anomalous",
         diagonal=True,
     )
+
     return [
         ("ROC", roc_chart),
         ("Precision and recall", pr_chart),

@@ -50,6 +50,8 @@ def mean_curves(group: SeedGroup) -> MeanCurves | None:
     curves = [read_curves(path) for path in paths if path.is_file()]
     if not curves:
         return None
+
+    # A curve that is undefined for one seed is averaged over the others.
     means = {key: _column_means([c[key] for c in curves if c[key]]) for key in KEYS}
     return MeanCurves(class_ap=_mean_class_ap(curves), **means)
 

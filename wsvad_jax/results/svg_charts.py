@@ -93,6 +93,7 @@ def line_chart(
     curves = [Polyline("diagonal", _points((0.0, 1.0), (0.0, 1.0)))] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
         curves.append(Polyline(f"series s{i % COLORS}", _points(xs, ys)))
+
     return Chart(label, x, y, _ticks(), curves=curves)
 
 
@@ -120,6 +121,7 @@ def histogram(
             upper = _y(value / top)
             size = f"{right - left:.1f}", f"{_y(0.0) - upper:.1f}"
             bars.append(HistogramBar(f"b{i}", f"{left:.1f}", f"{upper:.1f}", *size))
+
     return Chart(label, x, y, _ticks(top), bars=bars)
 
 

@@ -24,7 +24,7 @@ def write_document(
     styles: Sequence[str] = ("report.css",),
     script: str = "report.js",
 ) -> None:
-    """Writes a template as a document that loads nothing, whole or not at all.
+    """Writes a document that loads nothing from elsewhere, whole or not at all.
 
     Args:
       path: file to write.
@@ -43,11 +43,12 @@ def write_document(
         f"style-src {_hash(style)}; img-src data:; media-src data: file: 'self'; "
         "base-uri 'none'; form-action 'none'"
     )
+    # These texts are the package's own, so they are not escaped.
     trusted = {"policy": policy, "style": style, "script": code}
     marked = {name: Markup(text) for name, text in trusted.items()}
-    chunks = _templates().get_template(template).generate(**values, **marked)
 
-    # Written in chunks, since a document may carry 100 MB of video.
+    chunks = _templates().get_template(template).generate(**values, **marked)
+    # Written in chunks, since a document may contain 100 MB of video.
     with (
         atomic_path(path) as temporary,
         open(

@@ -129,11 +129,13 @@ class _ForwardReader:
         while (target := seconds - back) > now:
             stamp = int((target + clock.start) / clock.base)
             if self.video.seek(stamp):
+                # The decoder starts again, so the frames before are forgotten.
                 self.frames = self.video.frames()
                 self.before = self.next = None
                 self._step()
                 if self.next is not None and self.time <= seconds:
                     return
+
             back = max(2 * back, 1.0)
 
         # No attempt succeeded: the file is read again, up to where the reader was.
@@ -159,10 +161,14 @@ def _is_seekable(path: pathlib.Path, video: VideoReader) -> bool:
         for packet in demux_packets(container, [container.streams[index]]):
             if not packet.size:
                 continue
+
+            # Frames may be stored out of order, so only equal stamps are suspicious;
+            # packets are decoded in order, so their stamps must grow.
             if packet.pts is None or packet.pts in seen:
                 return False
             if None not in (packet.dts, last) and packet.dts <= last:
                 return False
+
             last = packet.dts
             seen.add(packet.pts)
     return True

@@ -78,6 +78,8 @@ def write_report(
     """
     path = pathlib.Path(path)
     ranked = sorted(results, key=text.sort_key)
+
+    # One file with the pictures of many videos would open slowly.
     if len(ranked) > SINGLE:
         return _write_pages(path, ranked, title, settings, embed_limit)
 
@@ -89,6 +91,7 @@ def write_report(
         rows.append(_overview_row(result, f"#v{i}", section.cover))
 
     values = _page_values(ranked, title, settings)
+
     # One video needs no list of videos.
     values |= {"sections": sections, "rows": rows if len(ranked) != 1 else []}
     write_document(path, TEMPLATE, values)
@@ -105,12 +108,14 @@ def _write_pages(
     """Writes one page per video, then the index, so that its links always work."""
     pages, rows = [], []
     files = file_names([result.name for result in ranked])
+
     with Progress("report", len(ranked), unit="video") as progress:
         for i, (result, file) in enumerate(zip(ranked, files, strict=True)):
             page = path.parent / "pages" / file
             budget = EmbedBudget(embed_limit, embed_limit)
             section = video_section(result, "v1", page.parent, budget, settings)
 
+            # Readers go from page to page in the order of the index.
             values = _page_values([result], title, settings)
             values |= {
                 "title": f"{result.name} · {title}",
@@ -124,6 +129,7 @@ def _write_pages(
             rows.append(_overview_row(result, link, section.cover))
             progress.update()
 
+    # A long list gets a filter.
     values = _page_values(ranked, title, settings)
     write_document(path, TEMPLATE, values | {"rows": rows, "filter": True})
     return [path, *pages]
@@ -158,6 +164,7 @@ def _page_values(
     results: Sequence[DetectionResult], title: str, settings: Mapping[str, object]
 ) -> dict[str, object]:
     """Returns the values that each kind of page has: its top and its settings."""
+    # The headline of a single video says the rest.
     if len(results) == 1:
         facts = [results[0].name, _duration(results)]
     else:
@@ -168,6 +175,7 @@ def _page_values(
         (str(name).replace("_", " "), text.format_setting(value))
         for name, value in settings.items()
     ]
+
     return {
         "title": title,
         "report_title": title,
@@ -192,6 +200,8 @@ def _overview_row(
 ) -> OverviewRow:
     event = text.strongest_event(result)
     highest = float(result.anomaly.max(initial=0.0))
+
+    # The row says one event; the others are counted and can be searched for.
     return OverviewRow(
         link=link,
         name=result.name,

@@ -145,6 +145,7 @@ def video_section(
       budget: bytes of video that the page may still contain.
       settings: settings of the detection; a number `high` is drawn as the threshold.
     """
+    # All pictures at once, since each pass over a video file is slow.
     pictures = _pictures(result)
     strongest = text.strongest_event(result)
     cover = pictures.get(strongest.peak if strongest else _highest(result))
@@ -208,6 +209,7 @@ def _player(
     cover: bytes | None,
 ) -> Player:
     """Finds out whether and from where a browser can play the video."""
+    # Everything but the player works without a file.
     if result.path is None:
         return Player(reason="Scored from features: there is no video file to play.")
     path = pathlib.Path(result.path)
@@ -217,6 +219,7 @@ def _player(
     picture = data_uri(cover, JPEG) if cover else ""
     player = Player(link=_link(path, folder), file=path.name, cover=picture)
 
+    # An AVI with a reason is better than a player that stays black.
     if kind := unplayable_format(path):
         why = "the file is damaged" if kind == "damaged" else f"it is {kind}"
         reason = f"Browsers can't play this file ({why})."
@@ -227,6 +230,7 @@ def _player(
         mime = MIME.get(path.suffix.lower(), "video/mp4")
         source = data_uri(path.read_bytes(), mime)
         return dataclasses.replace(player, source=source, embedded=True)
+
     return dataclasses.replace(player, source=player.link)
 
 
@@ -242,9 +246,12 @@ def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
 def _timeline(result: DetectionResult, settings: Mapping[str, object]) -> Timeline:
     """Computes the curve, the events, the ground truth and the classes over time."""
     edges, truth = result.edges, result.ground_truth
+
+    # Settings come from any caller, so `high` may be something else.
     high = settings.get("high")
     duration = clock(float(edges[-1]) if len(edges) else 0.0)
 
+    # Without probabilities, no class is shown or hidden.
     shown = _shown_classes(result)
     hidden = [n for c, n in enumerate(result.class_names) if c and c not in shown]
     if result.classes is None:
@@ -315,9 +322,12 @@ def _script_data(result: DetectionResult) -> dict[str, Any]:
         "edges": np.round(result.edges, 3).tolist(),
         "anomaly": np.round(result.anomaly.astype(float), 3).tolist(),
     }
+
+    # Class 0 is normal: the script names the likeliest of the others.
     if result.classes is not None and len(result.class_names) > 1:
         top = 1 + result.classes[:, 1:].argmax(axis=1)
         probability = np.take_along_axis(result.classes, top[:, None], axis=1)[:, 0]
+
         data["names"] = list(result.class_names)
         data["top"] = top.tolist()
         data["probability"] = np.round(probability.astype(float), 3).tolist()

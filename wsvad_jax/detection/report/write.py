@@ -24,6 +24,7 @@ def write(
       settings: name → value, stored beside the results.
       errors: list that gets an error per video whose name no picture file can have.
     """
+    # Imported here, so that --help needs neither numpy nor matplotlib.
     from wsvad_jax.detection import plots, result
     from wsvad_jax.detection.report import page
 
