@@ -12,7 +12,7 @@ from trials import Trial, mutated
 
 import wsvad_jax
 from wsvad_jax.detection.report import page
-from wsvad_jax.results import runs, tables
+from wsvad_jax.results import runs, seed_groups, tables
 from wsvad_jax.utils.errors import InputError
 
 CORPUS = pathlib.Path(__file__).parent / "support" / "hostile"  # what was a fault once
@@ -103,7 +103,7 @@ def test_names_are_no_markup_and_no_path(tmp_path):
     evil = '<script>alert(1)</script>|"/../../x'
     write_run(tmp_path / "run", recipe("dsanet", "ucf"), dataset=evil)
     found, summaries, _ = runs.find_runs([tmp_path / "run"])
-    text = tables.markdown(tables.tables(tables.group_by_recipe(found, summaries)))
+    text = tables.markdown(tables.tables(seed_groups.group_by_recipe(found, summaries)))
     assert "<script" not in text and "\\|" in text
     (path,) = runs.collect(found, tmp_path / "out")
     assert path.resolve().is_relative_to((tmp_path / "out").resolve())

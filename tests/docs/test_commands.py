@@ -68,7 +68,7 @@ COVERED = (
         r"report .*--collect",
         "results/test_tables.py::test_collected_runs_give_the_same_*",
     ),
-    (r"report .*--readme", "results/test_tables.py::test_readme_is_filled_checked_*"),
+    (r"report .*--markdown", "results/test_tables.py::test_readme_is_filled_checked_*"),
     (
         r"wsvad_jax\.report ",
         "results/test_tables.py::test_a_row_is_the_mean_over_its_seeds",

@@ -11,7 +11,7 @@ from wsvad_jax import evaluate, train
 from wsvad_jax.data import tfds_builder
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.evaluation import results as evaluate_results
-from wsvad_jax.results import run_data, seeds, tables
+from wsvad_jax.results import run_data, seed_groups, seeds
 from wsvad_jax.results.runs import read_run
 from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate, train_seeds
@@ -268,10 +268,12 @@ def runs(folder: pathlib.Path, contents) -> list:
 
 def test_numbers_of_other_data_have_no_mean(tmp_path):
     one, two = "ab" * 32, "cd" * 32
-    groups = tables.group_by_recipe(runs(tmp_path / "mixed", (one, two, one, None)))
+    groups = seed_groups.group_by_recipe(
+        runs(tmp_path / "mixed", (one, two, one, None))
+    )
     found = {g.variant: g.seeds for g in groups}
     assert found == {"data=abababab": [0, 2], "data=cdcdcdcd": [1], "data=unknown": [3]}
-    (same,) = tables.group_by_recipe(runs(tmp_path / "same", (one, one, None)))
+    (same,) = seed_groups.group_by_recipe(runs(tmp_path / "same", (one, one, None)))
     assert same.variant == "" and same.seeds == [0, 1, 2]
     with pytest.raises(InputError, match="are of other data .*no mean"):
         seeds.check_alike(runs(tmp_path / "study", (one, two)))

@@ -206,15 +206,17 @@ def write_results(folder: pathlib.Path) -> None:
 
 
 def _report(path: pathlib.Path) -> None:
-    from wsvad_jax.results import tables
+    from wsvad_jax.results import seed_groups, tables
     from wsvad_jax.results.runs import collect, find_runs
 
     root = next(p for p in path.parents if (p / "run").is_dir())
     runs, summaries, _ = find_runs([root / "results", root / "run"])
-    groups = tables.group_by_recipe(
+    groups = seed_groups.group_by_recipe(
         [r for r in runs if r.source.suffix == ".json"], summaries
     )
-    groups += tables.group_by_recipe([r for r in runs if r.source.is_dir()], summaries)
+    groups += seed_groups.group_by_recipe(
+        [r for r in runs if r.source.is_dir()], summaries
+    )
     tables.markdown(tables.tables(groups, published=True))
     tables.write_csv(root / "out/report.csv", groups)
     shutil.rmtree(root / "out/collected", ignore_errors=True)

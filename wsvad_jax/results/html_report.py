@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.results import svg_charts
 from wsvad_jax.results.mean_curves import GRID, MeanCurves, mean_curves
+from wsvad_jax.results.seed_groups import SeedGroup
 from wsvad_jax.results.svg_charts import Chart, LegendEntry
-from wsvad_jax.results.tables import Row, SeedGroup
+from wsvad_jax.results.tables import Row
 from wsvad_jax.utils.html import write_document
 
 UNKNOWN = (
@@ -92,7 +93,7 @@ def write(
 
     Args:
       path: file to write.
-      groups: runs by recipe, of `tables.group`.
+      groups: runs by recipe, of `seed_groups.group_by_recipe`.
       tables: dataset → rows, of `tables.tables`.
       columns: columns of the tables, in order.
       note: explanation of the numbers, with Markdown's *emphasis*.

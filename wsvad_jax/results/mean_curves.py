@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsvad_jax.results.schema import read_curves
-from wsvad_jax.results.tables import SeedGroup
+from wsvad_jax.results.seed_groups import SeedGroup
 
 GRID = [i / 100 for i in range(101)]  # false positive rates, and recalls
 KEYS = ("roc", "pr", "normal", "anomalous", "accuracy", "frames")

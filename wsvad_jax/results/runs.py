@@ -85,7 +85,7 @@ class Run:
         if self.protocol == "paper" and selection != "last weights":
             selection = "selected on test"
         if self.results.get("without_place"):
-            selection += ", scores without place"
+            selection += ", position bias removed"
         return f"trained here, {self.protocol}: {selection}"
 
     def settings(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _read_collected(path: pathlib.Path) -> Run:
 
 def _checked_run(
     path: pathlib.Path,
-    results: Mapping[str, Any],
+    results: Any,
     config: Mapping[str, Any] | None,
     about: Mapping[str, Any] | None,
 ) -> Run:
@@ -277,7 +277,9 @@ def _without_paths(value: Any) -> Any:
 
 
 def collect(
-    runs: Sequence[Run], folder: str | os.PathLike, summaries: Sequence[dict] = ()
+    runs: Sequence[Run],
+    folder: str | os.PathLike,
+    summaries: Sequence[Mapping[str, Any]] = (),
 ) -> list[pathlib.Path]:
     """Writes runs to FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths.
 
@@ -287,7 +289,7 @@ def collect(
     Raises:
       InputError: two of the runs would have one name.
     """
-    files: dict[pathlib.Path, dict[str, Any]] = {}
+    files: dict[pathlib.Path, Mapping[str, Any]] = {}
     sources: dict[pathlib.Path, Run] = {}
     for run in runs:
         name = f"seed{run.seed}"

@@ -79,7 +79,7 @@ class Bootstrap(Shape):
     values: dict[Text, Resamples] = Field(default_factory=dict)
 
 
-class Summary(Shape):
+class SeedSummary(Shape):
     """summary.json of several seeds (`wsvad_jax.results.seeds`)."""
 
     dataset: Text
@@ -90,7 +90,7 @@ class Summary(Shape):
     bootstrap: Bootstrap = Bootstrap()
 
     @model_validator(mode="after")
-    def _check_counts(self) -> "Summary":
+    def _check_counts(self) -> "SeedSummary":
         for name, metric in self.metrics.items():
             if len(metric.seeds) != len(self.seeds):
                 raise expected(f"a summary in which {name} has one number per seed")
@@ -105,7 +105,7 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
     """
     value = read_json(path)
     advice = "make the summary of the seeds again with train --seeds"
-    check_shape(Summary, value, path, advice)
+    check_shape(SeedSummary, value, path, advice)
     return value
 
 
