@@ -38,11 +38,11 @@ def test_an_interrupt_does_not_wait():
         "import signal, time\n"
         # A shell's background jobs start with interrupts ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from wsvad_jax import cli\n"
-        "from wsvad_jax.utils.processes import apart\n"
+        "from wsvad_jax.utils import program\n"
+        "from wsvad_jax.utils.processes import run_in_subprocess\n"
         "if __name__ == '__main__':\n"
         "    print('started', flush=True)\n"
-        "    cli.run(lambda: apart(time.sleep, 600))\n"
+        "    program.run(lambda: run_in_subprocess(time.sleep, 600))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],

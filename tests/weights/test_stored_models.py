@@ -184,7 +184,7 @@ def test_files_of_somebody_else_are_no_damage(folder, version):
     for closed in (folder / "4/record", largest(folder / "4/tree")):
         closed.chmod(0)
         for path in folder.parents:
-            if path.class_from_prompt() == "root" and path.stat().st_mode & 0o077 == 0:
+            if path.owner() == "root" and path.stat().st_mode & 0o077 == 0:
                 path.chmod(0o711)
         folder.chmod(0o755)
         with nobody(), pytest.raises(Unreadable, match="Permission denied"):
@@ -273,11 +273,11 @@ def test_a_model_in_a_bad_moment_is_not_called_damaged(model, version, monkeypat
     assert "damaged" not in str(e.value) and "again" not in str(e.value)
     kept.replace(path)
 
-    def digest(tree):
+    def has_digest(tree, digest):
         raise MemoryError("Unable to allocate 3 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_folder, "digest", digest)
+        patch.setattr(model_folder, "has_digest", has_digest)
         with pytest.raises(Unreadable, match="there is not enough memory"):
             load_params(model)
     load_params(model)
@@ -286,25 +286,29 @@ def test_a_model_in_a_bad_moment_is_not_called_damaged(model, version, monkeypat
 NO_ROOM = """
 import pathlib, resource, signal, sys
 import numpy as np
-from wsvad_jax import cli
-from wsvad_jax.weights.model_folder import Checkpoints
+from wsvad_jax.training.checkpoints import Checkpoints
+from wsvad_jax.utils import program
 def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     checkpoints.save(1, {"a": np.random.RandomState(0).rand(300, 1000)}, {})
+    if sys.argv[2] == "next save":
+        checkpoints.save(2, {"a": np.zeros(3)}, {})
+    checkpoints.close()
     return 0
-cli.run(main)
+program.run(main)
 """
 
 
-def test_a_checkpoint_that_finds_no_room_is_one_sentence(tmp_path):
+@pytest.mark.parametrize("noticed", ["next save", "close"])
+def test_a_checkpoint_that_finds_no_room_is_one_sentence(tmp_path, noticed):
     done = subprocess.run(
-        [sys.executable, "-c", NO_ROOM, str(tmp_path / "w")],
+        [sys.executable, "-c", NO_ROOM, str(tmp_path / "w"), noticed],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: {tmp_path / 'w'}/")
+    assert done.stderr.startswith(f"error: {tmp_path / 'w'}/1")
     assert done.stderr.endswith(": File too large\n") and done.stderr.count("\n") == 1

@@ -1,4 +1,10 @@
-"""Saves and restores the checkpoints of a training run through orbax."""
+"""Training checkpoints: saved in the background, verified when they are restored.
+
+A checkpoint is whole or absent, since orbax renames it into place. It carries a digest
+of its arrays and, in files.json, the hash of every file. One that differs from them is
+damaged: it is moved aside, and the one before is used. One that can't be read for
+another reason (memory, permission, a disk) ends the program and stays as it is.
+"""
 
 import pathlib
 import sys
@@ -7,41 +13,53 @@ from typing import Any
 import jax
 
 from wsvad_jax.parallel import multihost
-from wsvad_jax.parallel.stored_arrays import (
-    CHANGED,
-    _raised_only,
-    _shapes,
-    digest,
-    stored_tree,
+from wsvad_jax.parallel.array_digest import CHANGED, has_digest, tree_digest
+from wsvad_jax.parallel.orbax_io import (
+    describe_arrays,
+    errors_name_folder,
+    read_tree_metadata,
 )
 from wsvad_jax.utils.damage import proof
 from wsvad_jax.utils.errors import InputError, Unreadable
 from wsvad_jax.utils.files import difference, hashes, move_aside, read_json, write_json
 
-FILES = "files.json"  # of a checkpoint: `files.hashes` of its parts
-
-
-PARTS = ("tree", "record")
+FILES = "files.json"  # in a checkpoint: `files.hashes` of its items
+ITEMS = ("tree", "record")  # orbax's folders in a checkpoint
 
 
 class Checkpoints:
-    """The training checkpoints in a folder, the `keep` newest."""
+    """The training checkpoints in a folder, the `keep` newest.
+
+    Saving is asynchronous: `save` returns when the arrays are copied to the host, so
+    the next step may donate them. Three things stay synchronous. The digest needs the
+    arrays before they are donated. `save` first waits for the checkpoint before, so
+    that one copy at most is in memory. `close` waits, since the process ends after a
+    preemption and after the last step.
+    """
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         import orbax.checkpoint as ocp
 
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False
+            max_to_keep=keep, enable_async_checkpointing=True
         )
         self.directory = directory.absolute()
         self.manager = ocp.CheckpointManager(self.directory, options=options)
+        self._unfinished: pathlib.Path | None = None  # checkpoint being written
 
     def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
-        """Saves arrays and a JSON record under `step`; replaces nothing half-way."""
+        """Starts to save arrays and a JSON record under `step`.
+
+        Raises:
+          OSError: this checkpoint or the one before can't be written; names its folder.
+        """
         import orbax.checkpoint as ocp
 
-        record = {**record, "digest": digest(tree)}
-        with _raised_only(self.directory / str(step)):
+        self.wait()
+
+        record = {**record, "digest": tree_digest(tree)}
+        self._unfinished = self.directory / str(step)
+        with errors_name_folder(self._unfinished):
             self.manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -50,11 +68,24 @@ class Checkpoints:
                 force=True,
             )
 
+    def wait(self) -> None:
+        """Waits for the checkpoint being written, then writes the hashes of its files.
+
+        A process killed before that leaves no hashes; the digest still tells damage.
+
+        Raises:
+          OSError: the checkpoint can't be written; names its folder.
+        """
+        if self._unfinished is None:
+            return
+        folder, self._unfinished = self._unfinished, None
+        with errors_name_folder(folder):
+            self.manager.wait_until_finished()
+            self.manager.check_for_errors()
+
         # These tell a damaged file from one that can't be read at the moment.
         if multihost.is_process_zero():
-            folder = self.directory / str(step)
-            found = {part: hashes(folder / part) for part in PARTS}
-            write_json(folder / FILES, found)
+            write_json(folder / FILES, {item: hashes(folder / item) for item in ITEMS})
 
     def restore(
         self, template: Any, newest: int | None = None
@@ -73,6 +104,7 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
+        self.wait()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         found, aside = None, 0
         for step in sorted(self.manager.all_steps(), reverse=True):
@@ -113,7 +145,7 @@ class Checkpoints:
                 ),
             )
             record = dict(found.record)
-            if record.pop("digest") == digest(found.tree):
+            if has_digest(found.tree, record.pop("digest")):
                 return found.tree, record, ""
         except Exception as e:  # noqa: BLE001 orbax raises many kinds
             self._check_fit(step, abstract)
@@ -154,10 +186,10 @@ class Checkpoints:
         """Raises InputError where a checkpoint holds arrays of other shapes."""
         folder = self.directory / str(step)
         try:
-            stored = _shapes(stored_tree(folder / "tree"))
+            stored = describe_arrays(read_tree_metadata(folder / "tree"))
         except Exception:  # noqa: BLE001 its metadata can't be read either
             return
-        own = _shapes(abstract)
+        own = describe_arrays(abstract)
         for name in sorted(stored.keys() | own.keys()) if stored else ():
             found, wanted = stored.get(name, "missing"), own.get(name, "nothing there")
             if found != wanted:
@@ -180,8 +212,11 @@ class Checkpoints:
             )
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        self.manager.close()
+        """Waits for the checkpoint being written and ends orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            self.manager.close()
 
 
 def _stored(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -17,7 +17,8 @@ import numpy as np
 
 from wsvad_jax.experiment.saved_config import check_config
 from wsvad_jax.parallel import multihost
-from wsvad_jax.parallel.stored_arrays import CHANGED, _raised_only, digest
+from wsvad_jax.parallel.array_digest import CHANGED, has_digest, tree_digest
+from wsvad_jax.parallel.orbax_io import errors_name_folder
 from wsvad_jax.utils.damage import proof
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import difference, hashes, read_json, write_json
@@ -58,11 +59,11 @@ def save_params(
             shutil.rmtree(target, ignore_errors=True)
     tree = {"params": params, "batch_stats": batch_stats}
     with (
-        _raised_only(target),
+        errors_name_folder(target),
         ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
     ):
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
-    meta = {**meta, "digest": digest(tree)}
+    meta = {**meta, "digest": tree_digest(tree)}
     if multihost.is_process_zero():
         write_json(directory / "meta.json", {**meta, "files": hashes(target)})
 
@@ -106,7 +107,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
             tree = checkpointer.restore(
                 target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
             )
-        damage = "" if digest(tree) == meta.pop("digest") else CHANGED
+        damage = "" if has_digest(tree, meta.pop("digest")) else CHANGED
     except Exception as e:  # noqa: BLE001 orbax raises many kinds
         # Models of older versions come without hashes of their files.
         damage = difference(target, files) if files else ""
