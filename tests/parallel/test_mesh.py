@@ -15,11 +15,12 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
 FLAGS = "--xla_force_host_platform_device_count=8"
-TESTS = pathlib.Path(__file__).parent.parent / "support"
+REPOSITORY = pathlib.Path(__file__).parent.parent.parent
+SUPPORT, TRAINING = REPOSITORY / "tests/support", REPOSITORY / "tests/training"
 
 
 def environment():
-    paths = f"{SUPPORT}{os.pathsep}{REPOSITORY}"
+    paths = os.pathsep.join(map(str, (SUPPORT, TRAINING, REPOSITORY)))
     return {**os.environ, "XLA_FLAGS": FLAGS, "PYTHONPATH": paths}
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import AxisType
-from test_state import SMALL
+from test_train_step import SMALL
 
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.random_snapshot import random_params
