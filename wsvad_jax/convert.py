@@ -61,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(export_file(config, known.checkpoint, known.to_torch, known.clip))
         return 0
     output = import_file(config, known.torch, known.output, known.clip)
-    print(
-        f"{output}: a {torch_mapping.TITLES[str(config.model_name)]} model for `evaluate`"
-    )
+    print(f"{output}: a {torch_mapping.title(config.model_name)} model for `evaluate`")
     clip = output / "clip"
     if clip.is_dir():
         print(f"{clip}: the CLIP weights of the file; pass --config.clip={clip}")

@@ -286,12 +286,13 @@ def _meta(folder):
 
 
 def _read_meta(path):
+    from wsvad_jax.models import MODELS
     from wsvad_jax.weights import trained_model
     from wsvad_jax.weights.model_folder import read_meta
 
     meta = read_meta(path.parent)
     trained_model.read_card(meta, path.parent)
-    trained_model.window_and_feature_size(meta, {}, path.parent)
+    trained_model.window_and_feature_size(MODELS["dsanet"], meta, {}, path.parent)
     trained_model.tower_of(meta)
 
 

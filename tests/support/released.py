@@ -1,9 +1,8 @@
 """State dicts as the released codes save them, of small models with random weights."""
 
-import types
-
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from wsvad_jax.clip import snapshot as load
 from wsvad_jax.clip.random_snapshot import (
@@ -42,11 +41,11 @@ def states(snapshot):
 
     def get(name):
         if name not in made:
-            config = types.SimpleNamespace(
-                model_name=name, model=SMALL[name], data=types.SimpleNamespace(length=T)
+            config = ConfigDict(
+                {"model_name": name, "model": SMALL[name], "data": {"length": T}}
             )
             width = {"fc1.weight": np.zeros((512, D))}
-            if name in torch_mapping.CLIP_PREFIXES:
+            if name in ("vadclip", "dsanet"):
                 width = {
                     "frame_position_embeddings.weight": np.zeros((T, D)),
                     "text_prompt_embeddings.weight": np.zeros((77, 64)),

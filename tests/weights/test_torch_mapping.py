@@ -88,10 +88,11 @@ def test_round_trip_of_mil_ranking_accepts_numbered_layers():
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_tensor_has_exactly_one_rule(name, released):
-    wide = name == "clip_tsa_i3d"
-    table = torch_mapping.rules("clip_tsa, wide features" if wide else FILES[name])
+    table = torch_mapping.rules(FILES[name], released(name))
     for tensor in released(name):
-        if not tensor.startswith(torch_mapping.CLIP_PREFIXES.get(FILES[name], ())):
+        if not tensor.startswith(
+            torch_mapping.released_checkpoint(FILES[name]).clip_prefixes
+        ):
             paths = [rule.path(tensor) for rule in table]
             assert sum(path is not None for path in paths) == 1, tensor
 

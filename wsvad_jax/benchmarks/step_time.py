@@ -196,10 +196,11 @@ def throughput_summary(
 
 def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.ScoringModel:
     """Builds the recipe's model, with class prompts if it uses any."""
-    text = random_text_inputs(sizes) if "clip" in config else None
+    spec = build.get_model_spec(config)
+    text = random_text_inputs(sizes) if spec.reads_text else None
     return build.ScoringModel(
         config=config,
-        spec=build.get_model_spec(config),
+        spec=spec,
         model=build.build_model(config),
         text=text,
         text_tower_id=None,

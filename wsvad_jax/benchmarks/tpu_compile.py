@@ -140,11 +140,12 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
 
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
+    spec = build.get_model_spec(config)
     network = build.ScoringModel(
         config=config,
-        spec=build.get_model_spec(config),
+        spec=spec,
         model=build.build_model(config),
-        text=text_shapes(card) if "clip" in config else None,
+        text=text_shapes(card) if spec.reads_text else None,
         text_tower_id=None,
         T=config.data.length,
         width=WIDTH,

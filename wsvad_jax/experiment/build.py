@@ -84,8 +84,8 @@ def open_experiment(
     spec = get_model_spec(config)
     model = build_model(config)
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
-    T = window_length(config, dataset)
-    text, tower = open_text(config, dataset) if "clip" in config else (None, None)
+    T = window_length(config, spec, model, dataset)
+    text, tower = open_text(config, dataset) if spec.reads_text else (None, None)
     experiment = Experiment(
         config,
         spec,
@@ -133,9 +133,7 @@ def build_model(config: "ConfigDict") -> Any:
     Raises:
       InputError: the model has no such field, or a value is outside its range.
     """
-    from wsvad_jax.models import MODELS
-
-    spec: Any = MODELS[config.model_name]
+    spec: Any = get_model_spec(config)
     fields = {f.name for f in dataclasses.fields(spec.Model)} - {"parent", "name"}
     if unknown := sorted(set(config.model) - fields):
         raise InputError(
@@ -147,19 +145,24 @@ def build_model(config: "ConfigDict") -> Any:
     return spec.Model(**config.model)
 
 
-def window_length(config: "ConfigDict", dataset: "Dataset") -> int:
-    """Returns T: the recipe's, or what the longest training video asks for."""
-    window = config.model.get("attn_window", 1)
-    T = config.data.length
+def window_length(
+    config: "ConfigDict", spec: "ModelSpec", model: Any, dataset: "Dataset"
+) -> int:
+    """Returns T: the recipe's, or that of the longest training video.
+
+    Raises:
+      InputError: the model can't have such windows, or can't score whole videos.
+    """
+    window, T = spec.window(model), config.data.length
     if not T:
         longest = max(e.num_snippets for e in dataset.split("train").entries)
         T = -(-min(longest, LONGEST) // window) * window
     if T % window:
         raise InputError(
-            f"config.model.attn_window {window} doesn't divide the {T} snippets of a "
+            f"config.model.{spec.window_field} {window} doesn't divide the {T} snippets of a "
             "window (config.data.length); choose a length that is a multiple of it"
         )
-    if "attn_window" in config.model and config.eval.mode == "whole":
+    if spec.window_field is not None and config.eval.mode == "whole":
         raise InputError(
             f"config.eval.mode is 'whole', but {config.model_name} learns positions in "
             f"windows of {T} snippets and knows no others; leave it at windows"
@@ -181,7 +184,7 @@ def open_text(
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.clip.snapshot import load_snapshot
 
-    name = config.clip
+    name = config.get("clip")
     if name == "auto":
         name = dataset.card.clip or "random"
     if not name:

@@ -30,7 +30,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from wsvad_jax.models import losses
+from wsvad_jax.models import losses, released
 from wsvad_jax.models.common import TemporalConv
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.spec import ModelSpec
@@ -490,4 +490,5 @@ SPEC = ModelSpec(
     field_ranges=FIELD_RANGES,
     width_axis=("Aggregate_conv_1_0/kernel", 1),
     fixed_noise=fixed_noise,
+    released=released.CLIP_TSA,
 )

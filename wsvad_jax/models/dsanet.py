@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from wsvad_jax.clip.activations import gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
-from wsvad_jax.models import common, lgt_adapter, losses
+from wsvad_jax.models import common, lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.spec import ModelSpec
 
@@ -492,4 +492,5 @@ SPEC = ModelSpec(
     width_axis=("encoder/frame_position_embeddings", 1),
     length_axis=("encoder/frame_position_embeddings", 0),
     onnx_any_batch=True,
+    released=released.DSANET,
 )

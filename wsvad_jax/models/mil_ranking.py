@@ -25,7 +25,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Num
 
-from wsvad_jax.models import losses
+from wsvad_jax.models import losses, released
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.utils.errors import InputError
@@ -192,4 +192,5 @@ SPEC = ModelSpec(
     scores=scores,
     field_ranges=FIELD_RANGES,
     width_axis=("fc1/kernel", 0),
+    released=released.MIL_RANKING,
 )

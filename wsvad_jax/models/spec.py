@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxtyping import Array
 
+from wsvad_jax.models.released import ReleasedCheckpoint
+
 Range = str | tuple[str, ...]  # "[0, 1)" holds 0 and not 1; a tuple lists words
 
 
@@ -34,6 +36,7 @@ class ModelSpec:
       fixed_noise: function (model, crops, T) → noise [crops, S, T] that a call without
         rngs uses at test time; None for a model that uses none.
       onnx_any_batch: whether an ONNX program can leave the batch size open.
+      released: names in the PyTorch checkpoints of the released code, if there are any.
     """
 
     name: str
@@ -50,3 +53,8 @@ class ModelSpec:
     length_axis: tuple[str, int] | None = None
     fixed_noise: Callable[[Any, int, int], Array] | None = None
     onnx_any_batch: bool = False
+    released: ReleasedCheckpoint | None = None
+
+    def window(self, model: Any) -> int:
+        """Returns the number that must divide the window length T of `model`."""
+        return 1 if self.window_field is None else getattr(model, self.window_field)

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
-from wsvad_jax.models import lgt_adapter, losses
+from wsvad_jax.models import lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.spec import ModelSpec
 
@@ -218,4 +218,5 @@ SPEC = ModelSpec(
     width_axis=("encoder/frame_position_embeddings", 1),
     length_axis=("encoder/frame_position_embeddings", 0),
     onnx_any_batch=True,
+    released=released.VADCLIP,
 )

@@ -47,9 +47,10 @@ def import_file(
 
     source, output = pathlib.Path(source), pathlib.Path(output)
     _check_output(output)
-    name, state = _model_name(config), read_state(source)
-    adapter = config.model.get("adapter", True)
-    torch_mapping.check_model(name, state, str(source), adapter=adapter)
+    name = config.model_name
+    torch_mapping.released_checkpoint(name)  # raises for a model that has none
+    state = read_state(source)
+    torch_mapping.check_model(name, state, str(source), config.model)
     check_sizes(config, state, str(source))
     expected = expected_variables(config, state)
     variables, clip = torch_mapping.import_state(name, state, expected, str(source))
@@ -98,15 +99,6 @@ def _meta(
             k: x.dtype.name for k, x in state.items() if x.dtype != np.float32
         },
     }
-
-
-def _model_name(config: Any) -> str:
-    if config.model_name in torch_mapping.TITLES:
-        return config.model_name
-    raise InputError(
-        f"model_name is {config.model_name!r}; the models are "
-        f"{', '.join(torch_mapping.TITLES)}"
-    )
 
 
 def _check_output(output: pathlib.Path) -> None:
@@ -195,7 +187,8 @@ def export_file(
     folder, target = pathlib.Path(checkpoint), pathlib.Path(target)
     if not (folder / "meta.json").exists() and (folder / "model").is_dir():
         folder = folder / "model"
-    name = _model_name(config)
+    name = config.model_name
+    torch_mapping.released_checkpoint(name)
     params, batch_stats, meta = load_params(folder)
     if meta.get("model") != name:
         raise InputError(
@@ -225,16 +218,17 @@ def _clip_tensors(
     """The CLIP model that a file of this model contains, by OpenAI's names."""
     from wsvad_jax.clip import snapshot
 
-    if name not in torch_mapping.CLIP_PREFIXES:
+    title = torch_mapping.title(name)
+    if not torch_mapping.released_checkpoint(name).clip_prefixes:
         if clip is not None:
             raise InputError(
-                f"--clip {clip}: files of {torch_mapping.TITLES[name]} contain no CLIP model; "
+                f"--clip {clip}: files of {title} contain no CLIP model; "
                 "leave the flag out"
             )
         return None
     if clip is None and not (folder / "clip" / "config.json").is_file():
         raise InputError(
-            f"{folder} has no CLIP model, which the files of {torch_mapping.TITLES[name]} "
+            f"{folder} has no CLIP model, which the files of {title} "
             "contain; pass the one it was trained with: --clip NAME|DIR"
         )
     return snapshot.flax_to_openai(

@@ -27,10 +27,9 @@ __all__ = [
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.experiment.build import ScoringModel
+    from wsvad_jax.models.spec import ModelSpec
 
 TOKENIZERS = ("vocab.json", "tokenizer.json")
-POSITIONS = "encoder/frame_position_embeddings"
-ENTRIES = {"mil_ranking": "fc1/kernel", "clip_tsa": "Aggregate_conv_1_0/kernel"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +82,9 @@ def open_trained_model(
         spec, model = build.get_model_spec(config), build.build_model(config)
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
-    T, width = window_and_feature_size(meta, params, folder)
+    T, width = window_and_feature_size(spec, meta, params, folder)
     text, tower, forced = None, None, ""
-    if "clip" in config:
+    if spec.reads_text:
         snapshot = text_snapshot(folder, meta, width, clip, force)
         text = text_inputs(snapshot, card.prompts)
         tower = build.text_tower_id_of(str(snapshot.path), snapshot)
@@ -118,17 +117,16 @@ def read_card(meta: dict[str, Any], folder: pathlib.Path) -> Card:
 
 
 def window_and_feature_size(
-    meta: dict[str, Any], params: Any, folder: pathlib.Path
+    spec: "ModelSpec", meta: dict[str, Any], params: Any, folder: pathlib.Path
 ) -> tuple[int, int]:
-    """Returns the snippets of a window and the width of features."""
-    positions = _leaf(params, POSITIONS)
-    entry = _leaf(params, ENTRIES.get(meta["model"], POSITIONS))
+    """Returns the snippets per window and the width of the features.
+
+    Raises:
+      InputError: neither `meta` nor the weights tell.
+    """
     T = meta.get("length") or meta["config"]["data"]["length"]
-    T = T or (positions.shape[0] if positions is not None else 0)
-    width = meta.get("width")
-    if not width and entry is not None:
-        width = entry.shape[-2]  # of a kernel's inputs
-        width = entry.shape[1] if entry is positions else width
+    T = T or _axis(params, spec.length_axis)
+    width = meta.get("width") or _axis(params, spec.width_axis)
     if not T or not width:
         raise InputError(
             f"{folder}/meta.json doesn't say the length of a window or the width of "
@@ -137,10 +135,12 @@ def window_and_feature_size(
     return int(T), int(width)
 
 
-def _leaf(params: Any, path: str) -> Any:
+def _axis(params: Any, axis: tuple[str, int] | None) -> int:
+    """Length of the axis (path, number) of a parameter, 0 if there is none."""
+    path, number = axis or ("", 0)
     for name in path.split("/"):
         params = params.get(name) if isinstance(params, dict) else None
-    return params
+    return 0 if params is None else params.shape[number]
 
 
 def text_snapshot(
