@@ -281,7 +281,9 @@ def _detect(
         # Now that it is known which differences --force let through.
         settings = settings_of(detector, rules, known) | more
         if made:
-            title = f"Found by {settings['model']}, trained on {settings['trained on']}"
+            title = (
+                f"Events by {settings['model']}, trained on {settings['trained on']}"
+            )
             first = write(known.output, made, title, settings, errors)[0]
             for error in errors[left_out:]:
                 print(f"skipped: {error}", file=sys.stderr)
