@@ -16,7 +16,7 @@ from wsvad_jax.clip.random_snapshot import write_random_snapshot
 from wsvad_jax.clip.towers import TextConfig
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detect import Detector
-from wsvad_jax.detection import detector
+from wsvad_jax.evaluation import windows
 from wsvad_jax.training.run import train_and_evaluate
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
@@ -126,11 +126,11 @@ def test_features_that_cannot_be_scored(detectors):
     with pytest.raises(InputError, match="not finite"):
         one.score(np.full((5, D), 1e6, np.float32))
     with pytest.raises(InputError, match="lobby: 5 snippets need 6 edges"):
-        one.answer(np.zeros((5, D), np.float16), np.arange(5.0), "lobby")
+        one.detect(np.zeros((5, D), np.float16), np.arange(5.0), "lobby")
 
 
 def test_long_videos_are_scored_in_parts(detectors, monkeypatch):
-    monkeypatch.setattr(detector, "LONGEST", 32)
+    monkeypatch.setattr(windows, "LONGEST", 32)
     x = np.random.RandomState(0).standard_normal((70, D)).astype(np.float16)
     one = detectors["mil_ranking"]
     found = one.score(x)["anomaly"]
@@ -144,7 +144,7 @@ def test_nothing_of_a_still_video_stands_out(detectors, model, n):
     one = detectors[model]
     x = np.random.RandomState(0).standard_normal((2, 1, D)).astype(np.float16)
     found = one.score(np.repeat(x, n, 1))
-    for name in found.keys() - {"classes"}:
+    for name in found.as_dict().keys() - {"classes"}:
         assert np.ptp(found[name]) < 1e-3, name
 
 
@@ -156,7 +156,7 @@ def test_the_published_scoring_keeps_the_place(world, tmp_path):
     plain = Detector(change(model, config=config))
     assert np.ptp(plain.score(still)["anomaly"]) > 1e-3
     edges = np.arange(51.0)
-    assert plain.answer(still, edges, "v", high=1.0, rise=1e-3).events == ()
+    assert plain.detect(still, edges, "v", high=1.0, min_prominence=1e-3).events == ()
 
 
 def test_features_become_a_page_tables_and_pictures(world, tmp_path, capsys):
@@ -258,7 +258,7 @@ def test_what_cannot_be_read_is_left_out(world, mil, tmp_path, capsys):
 
 
 def test_videos_of_any_name_and_state(world, mil, tmp_path, capsys):
-    """Quotes, HTML, umlauts; cut short, one frame, sound alone, no video at all."""
+    """Quotes, HTML, umlauts; cut short, one frame, sound alone, no video."""
     from wsvad_jax.clip.snapshot import load_snapshot
 
     snapshot = load_snapshot(world.clip)
@@ -290,7 +290,7 @@ def test_videos_of_any_name_and_state(world, mil, tmp_path, capsys):
     assert "<script>alert" not in (output / "report.html").read_text(encoding="utf-8")
 
     one = Detector(mil, clip=str(world.clip))
-    answer = one(folder / f"{odd}.mp4", high=0.99, rise=1.0)
+    answer = one(folder / f"{odd}.mp4", high=0.99, min_prominence=1.0)
     assert answer.path == folder / f"{odd}.mp4" and answer.class_names[0] == "Normal"
     np.testing.assert_allclose(answer.anomaly, videos[odd]["anomaly"], atol=1e-4)
     found = one.extractor(folder / f"{odd}.mp4")

@@ -1,7 +1,7 @@
 """Finds events in videos with a trained model: what happened, when, how sure.
 
   python -m wsvad_jax.detect VIDEO FOLDER --checkpoint runs/dsanet-demo-0 --output found
-  python -m wsvad_jax.detect features/ --checkpoint DIR --truth test_segments.json \\
+  python -m wsvad_jax.detect features/ --checkpoint DIR --ground_truth test_segments.json \\
       --output found
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
 
@@ -12,15 +12,16 @@ made the model's features: the one that the model names, or --clip; features mus
 as those of the training were. Outputs: report.html
 (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
-A video's peaks are events if their score is at least --high, or --rise above the
+A video's peaks are events if their score is at least --high, or --min_prominence above the
 video's usual level; what the model adds at a place in its window whatever is seen is
 taken out before. With --low, an event lasts while the plain score is at least that, and
 one score of it is at least --high.
 Videos, folders and links that can't be read are reported and left out; the exit code is
-then 3. Entries of --truth without a video are named.
+then 3. Entries of --ground_truth without a video are named.
 """
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection import events
 from wsvad_jax.detection.detector import Detector, detect_videos
+from wsvad_jax.detection.events import EventRules
 from wsvad_jax.detection.report.write import write
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from wsvad_jax.detection.inputs import VideoInput
 
 __all__ = ["Detector", "detect_videos"]
+RELATIVE = tuple(events.OLD_NAMES.values())  # rules relative to the usual level
 # Flags by the words that other detectors use for them.
 MEANT = {
     "threshold": "--high",
@@ -52,7 +55,7 @@ MEANT = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> flags.Parser:
     """Returns the program's arguments."""
     made = flags.Parser(
         prog="python -m wsvad_jax.detect",
@@ -65,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
-    add("--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
+    add("--ground_truth", "--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
         "or in seconds where it says so")  # fmt: skip
     add("--fps", type=float, help="of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="how frames are cut, where the "
@@ -78,28 +81,36 @@ def parser() -> argparse.ArgumentParser:
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
     rules = made.add_argument_group("what is an event")
     rule = functools.partial(rules.add_argument, type=float)
-    rule("--high", default=events.HIGH, help="a peak's score (%(default)s)")
-    rule("--low", help="the score at which every event ends; default: by its peak")
-    rule("--rise", default=events.RISE, help="or so far above the video's usual level "
-         "(%(default)s; 1 never)")  # fmt: skip
-    rule("--share", default=events.SHARE, help="of a peak's height, at which its event "
-         "ends (%(default)s)")  # fmt: skip
-    rule("--min_length", default=events.MIN_LENGTH, help="seconds (%(default)s)")
-    rule("--max_gap", default=events.MAX_GAP, help="seconds between events that become "
-         "one (%(default)s)")  # fmt: skip
+    rule("--high", default=EventRules.high, help="score of a peak (%(default)s)")
+    rule("--low", help="score at which every event ends; default: by its peak")
+    rule("--min_prominence", "--rise", default=EventRules.min_prominence, help="height "
+         "of lower peaks above the video's usual level (%(default)s; 1 never)")  # fmt: skip
+    rule("--rel_height", "--share", default=EventRules.rel_height, help="part of a "
+         "peak's height at which its event ends (%(default)s)")  # fmt: skip
+    rule("--min_length", default=EventRules.min_length, help="seconds of the shortest "
+         "event (%(default)s)")  # fmt: skip
+    rule("--max_gap", default=EventRules.max_gap, help="seconds between events that "
+         "become one (%(default)s)")  # fmt: skip
     return made
 
 
-def rules_of(known: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments of `events.find_events`.
+def rules_of(known: argparse.Namespace, words: Sequence[str]) -> EventRules:
+    """Returns the event rules that the flags name.
+
+    Args:
+      known: parsed arguments.
+      words: command line; flags of former releases are reported.
 
     Raises:
       InputError: a level outside of (0, 1], or a negative time.
     """
-    names = ("high", "low", "rise", "share", "min_length", "max_gap")
+    for old, new in events.OLD_NAMES.items():
+        if any(word.partition("=")[0] == f"--{old}" for word in words):
+            print(f"warning: --{old} is now --{new}", file=sys.stderr)
+
+    names = [field.name for field in dataclasses.fields(EventRules)]
     rules = {name: getattr(known, name) for name in names}
-    events.check_rules("--", **rules)
-    return rules
+    return EventRules.from_options(rules, prefix="--")
 
 
 def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
@@ -115,10 +126,12 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
                 f"{known.inputs[0]}: --live {known.live} is the one source; leave the "
                 "other out"
             )
-        flags.refuse(passed, ("output", "truth", "fps"), "--live, which prints lines")
+        flags.refuse(
+            passed, ("output", "ground_truth", "fps"), "--live, which prints lines"
+        )
         flags.refuse(
             passed,
-            ("rise", "share"),
+            RELATIVE,
             "--live, which doesn't know a video's usual level yet",
             "use --high and --low",
         )
@@ -132,7 +145,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
         )
     if known.low is not None:
-        flags.refuse(passed, ("rise", "share"), "--low, which fixes where events end")
+        flags.refuse(passed, RELATIVE, "--low, which fixes where events end")
 
 
 def check_inputs(
@@ -146,7 +159,9 @@ def check_inputs(
       detector: the model; its prompts may need the CLIP model, too.
     """
     if not any(source.is_video for source in found):
-        unread = ("resize",) if detector.text is not None else ("clip", "resize")
+        unread = (
+            ("resize",) if detector.weights.text is not None else ("clip", "resize")
+        )
         flags.refuse(passed, unread, "features, which are made already")
 
 
@@ -161,10 +176,9 @@ def open_detector(known: argparse.Namespace) -> Detector:
 
 
 def settings_of(
-    detector: Detector, rules: Mapping[str, Any], known: argparse.Namespace
+    detector: Detector, rules: EventRules, known: argparse.Namespace
 ) -> dict[str, object]:
     """Returns what the results depend on, to be shown beside them."""
-    unused = ("rise", "share") if rules["low"] is not None else ("low",)
     shown = {
         "checkpoint": str(detector.folder),
         "model": detector.meta["model"],
@@ -178,7 +192,7 @@ def settings_of(
             shown["force"] = f"another way of making features was let in: {let}"
     if detector.random_note:
         shown["note"] = detector.random_note
-    return shown | {k: v for k, v in rules.items() if k not in unused}
+    return {**shown, **rules.as_dict()}
 
 
 def readings(
@@ -225,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
-    rules = rules_of(known)
+    rules = rules_of(known, arguments.seen)
     passed = flags.given(arguments, argv)
     check_modes(passed, known)
     if known.live is not None:
@@ -243,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _detect(
-    known: argparse.Namespace, rules: dict[str, Any], given: Mapping[str, str]
+    known: argparse.Namespace, rules: EventRules, given: Mapping[str, str]
 ) -> int:
     from wsvad_jax.datasets.custom_ground_truth import read_truth
     from wsvad_jax.detection import input_ground_truth, inputs
@@ -255,9 +269,9 @@ def _detect(
     if str(passed):
         print(passed, file=sys.stderr)
     truth = None
-    if known.truth:
+    if known.ground_truth:
         truth, said = input_ground_truth.match_ground_truth(
-            found, read_truth(pathlib.Path(known.truth))
+            found, read_truth(pathlib.Path(known.ground_truth))
         )
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)
@@ -273,8 +287,9 @@ def _detect(
     errors = passed.errors
     make_folder(known.output)  # so that hours of work don't end at a closed door
     with files.locked(known.output):  # which goes again if nothing comes into it
-        more_of = {"fps": known.fps, "ground_truth": truth, "errors": errors}
-        made = detect_videos(detector, found, **more_of, **rules)
+        made = detect_videos(
+            detector, found, rules, fps=known.fps, ground_truth=truth, errors=errors
+        )
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
         left_out = len(errors)

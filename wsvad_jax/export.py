@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
     if detector.network.spec.onnx_any_batch:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
-    if detector.text is None:
+    if detector.weights.text is None:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")
     if detector.random_note:
         print(f"note: {detector.random_note}", file=sys.stderr)

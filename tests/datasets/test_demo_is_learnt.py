@@ -1,10 +1,11 @@
 """Trained on the demo, a model finds the events of unseen demo videos."""
 
 import pytest
+from event_matching import matches
 
 from wsvad_jax import detect
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.detection import events, inputs
+from wsvad_jax.detection import inputs
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.training.run import train_and_evaluate
 from wsvad_jax.utils.files import cache_dir
@@ -24,7 +25,7 @@ def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys
     made = detect.detect_videos(
         detect.Detector(tmp_path / "run"), videos, ground_truth=truth
     )
-    pairs = [p for a in made for p in events.matches(a.events, a.ground_truth or ())]
+    pairs = [p for a in made for p in matches(a.events, a.ground_truth or ())]
     true = sum(len(a.ground_truth or ()) for a in made)
     found = sum(len(a.events) for a in made)
     normal = sum(len(a.events) for a in made if not a.ground_truth)

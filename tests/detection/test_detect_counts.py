@@ -6,7 +6,7 @@ from untrained import write_model
 
 from wsvad_jax import detect
 from wsvad_jax.detect import Detector
-from wsvad_jax.detection.events import find_events
+from wsvad_jax.detection.events import EventRules
 from wsvad_jax.utils.errors import InputError
 
 
@@ -20,22 +20,33 @@ def model(tiny, tmp_path_factory):
     [
         ({"high": 70.0}, "high is 70.0; expected more than 0, up to 1"),
         ({"high": float("nan")}, "high is nan; expected"),
-        ({"low": 0.6}, "low 0.6 is above high 0.5"),
-        ({"rise": 0.0}, "rise is 0.0; expected"),
+        ({"low": 0.6}, "low 0.6 is above (--)?high 0.5"),
+        ({"min_prominence": 0.0}, "min_prominence is 0.0; expected"),
         ({"max_gap": -1.0}, "max_gap is -1.0; expected seconds"),
     ],
 )
 def test_rules_out_of_range_are_refused_in_python_too(rules, message):
-    scores = np.zeros(4, np.float32), None, np.arange(5.0), ["Normal", "Fire"]
     with pytest.raises(InputError, match=message):
-        find_events(*scores, **rules)
+        EventRules(**rules)
+    with pytest.raises(InputError, match=f"--{message}"):
+        EventRules.from_options(rules, prefix="--")
+
+
+def test_rules_of_former_releases_are_taken_with_a_warning():
+    with pytest.warns(FutureWarning, match="rise is now min_prominence"):
+        rules = EventRules.from_options({"rise": 0.3, "high": 0.9})
+    assert rules == EventRules(high=0.9, min_prominence=0.3)
+    with pytest.raises(InputError, match="hihg: no such event rule; expected high"):
+        EventRules.from_options({"hihg": 0.3})
+    with pytest.raises(InputError, match="high: found beside EventRules"):
+        EventRules.choose(rules, {"high": 0.4})
 
 
 def test_a_detector_refuses_them(model):
     detector = Detector(model)
     features = np.zeros((4, detector.width))
     with pytest.raises(InputError, match="high is 70.0"):
-        detector.answer(features, np.arange(5.0), "lobby", high=70.0)
+        detector.detect(features, np.arange(5.0), "lobby", high=70.0)
 
 
 def test_progress_counts_the_events_of_all_videos(tiny, model, tmp_path, capsys):

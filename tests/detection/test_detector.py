@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from wsvad_jax.detection.detector import path_of
+from wsvad_jax.detection.inputs import path_of
 from wsvad_jax.utils.errors import InputError
 
 

@@ -6,11 +6,12 @@ import math
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
+from event_matching import matches, overlap
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsvad_jax.detection import events
-from wsvad_jax.detection.events import Event
+from wsvad_jax.detection.events import Event, EventRules
 
 NAMES = ("Normal", "Fire", "Fight")
 SCORES = arrays.arrays(
@@ -23,9 +24,11 @@ def curve(*pieces: tuple[int, float]) -> np.ndarray:
     return np.concatenate([np.full(n, s, np.float32) for n, s in pieces])
 
 
-def found(anomaly, classes=None, seconds=1.0, **rules) -> list[tuple[float, float]]:
+def found(anomaly, seconds=1.0, baseline=None, **rules) -> list[tuple[float, float]]:
     edges = np.arange(len(anomaly) + 1) * seconds
-    made = events.find_events(anomaly, classes, edges, NAMES, **rules)
+    made = events.find_events(
+        anomaly, None, edges, NAMES, EventRules(**rules), baseline=baseline
+    )
     return [(e.start, e.end) for e in made]
 
 
@@ -52,7 +55,8 @@ def test_spans_hold_every_high_score_and_no_low_one(scores, a, b):
 
 @given(SCORES, st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_peaks_are_apart_and_high_enough(scores, high, rise, share):
-    made = events.peak_segments(scores, high=high, rise=rise, share=share)
+    rules = EventRules(high=high, min_prominence=rise, rel_height=share)
+    made = events.peak_segments(scores, rules)
     assert made == sorted(made)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(made))
     for first, stop in made:
@@ -66,8 +70,10 @@ def test_peaks_are_apart_and_high_enough(scores, high, rise, share):
 def test_a_low_peak_counts_where_the_rest_is_lower():
     quiet = curve((10, 0.05), (4, 0.32), (10, 0.05))
     assert found(quiet) == [(10, 14)]
-    assert found(quiet, rise=0.4) == []
-    assert found(quiet + np.float32(0.3), rise=0.4) == [(10, 14)]  # above high
+    assert found(quiet, min_prominence=0.4) == []
+    assert found(quiet + np.float32(0.3), min_prominence=0.4) == [
+        (10, 14)
+    ]  # above high
     assert found(curve((10, 0.2), (4, 0.3), (10, 0.2))) == []
 
 
@@ -75,7 +81,7 @@ def test_a_valley_parts_two_peaks_unless_levels_are_fixed():
     scores = curve(
         (5, 0.1), (3, 0.9), (1, 0.6), (2, 0.45), (1, 0.6), (3, 0.95), (5, 0.1)
     )
-    assert found(scores, share=0.7) == [(5, 8), (12, 15)]
+    assert found(scores, rel_height=0.7) == [(5, 8), (12, 15)]
     assert found(scores, low=0.4) == [(5, 15)]
     assert found(scores, low=0.5) == [(5, 9), (11, 15)]
     assert found(scores, low=0.5, max_gap=2.0) == [(5, 15)]
@@ -85,11 +91,11 @@ def test_a_valley_parts_two_peaks_unless_levels_are_fixed():
 def test_what_the_place_in_a_window_adds_is_no_event():
     place = curve((3, 0.4), (10, 0.1), (3, 0.4), (3, 0.4), (10, 0.1), (3, 0.4))
     assert found(place) == [(0, 3), (13, 19), (29, 32)]
-    assert found(place, calm=place) == []
+    assert found(place, baseline=place) == []
     scores = place.copy()
     scores[5:9] = 0.5
-    assert found(scores, calm=place) == [(5, 9)]
-    assert found(scores, calm=place, low=0.35)[0] == (5, 9)  # plain scores
+    assert found(scores, baseline=place) == [(5, 9)]
+    assert found(scores, baseline=place, low=0.35)[0] == (5, 9)  # plain scores
 
 
 def test_a_video_that_is_anomalous_throughout_is_one_event():
@@ -132,19 +138,19 @@ def event(start: float, end: float) -> Event:
 
 
 def test_overlap_is_intersection_over_union():
-    assert events.overlap(event(0, 4), event(2, 6)) == pytest.approx(1 / 3)
-    assert events.overlap(event(0, 4), event(4, 6)) == 0
-    assert events.overlap(event(1, 1), event(1, 1)) == 0
-    assert events.overlap(event(0, 4), event(0, 4)) == 1
+    assert overlap(event(0, 4), event(2, 6)) == pytest.approx(1 / 3)
+    assert overlap(event(0, 4), event(4, 6)) == 0
+    assert overlap(event(1, 1), event(1, 1)) == 0
+    assert overlap(event(0, 4), event(0, 4)) == 1
 
 
 def test_each_event_is_matched_once():
     true = [event(0, 10), event(10, 20)]
-    pairs = events.matches([event(1, 19), event(11, 20)], true)
+    pairs = matches([event(1, 19), event(11, 20)], true)
     assert pairs == [(event(1, 19), true[0]), (event(11, 20), true[1])]
-    assert events.matches([event(0, 20)], true) in (
+    assert matches([event(0, 20)], true) in (
         [(event(0, 20), true[0])],
         [(event(0, 20), true[1])],
     )
-    assert events.matches([event(0, 20)], true, least=0.6) == []
-    assert not math.isnan(events.overlap(event(0, 0), event(0, 0)))
+    assert matches([event(0, 20)], true, least=0.6) == []
+    assert not math.isnan(overlap(event(0, 0), event(0, 0)))

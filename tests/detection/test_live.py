@@ -21,6 +21,7 @@ from untrained import write_model
 
 from wsvad_jax.detection import events, live
 from wsvad_jax.detection.detector import Detector
+from wsvad_jax.detection.events import EventRules
 from wsvad_jax.extraction.live_stream import SnippetStream, StreamSnippet, StreamStatus
 from wsvad_jax.utils.errors import InputError
 
@@ -120,8 +121,9 @@ def test_events_are_those_found_offline(scores, max_gap, min_length, seed):
     classes = np.random.RandomState(seed).dirichlet(np.ones(3), len(scores))
     edges = np.arange(len(scores) + 1.0)
     anomaly = np.array(scores, float)
-    wanted = events.find_events(anomaly, classes, edges, CLASSES, **rules)
-    machine, lines = live.Hysteresis(CLASSES, **rules), []
+    rules = EventRules(**rules)
+    wanted = events.find_events(anomaly, classes, edges, CLASSES, rules)
+    machine, lines = live.Hysteresis(CLASSES, rules), []
     for k, score in enumerate(scores):
         lines += machine.add(edges[k], edges[k + 1], score, classes[k])
     lines += machine.close()
@@ -137,7 +139,8 @@ def test_events_are_those_found_offline(scores, max_gap, min_length, seed):
 
 
 def test_an_event_opens_before_it_is_over():
-    machine = live.Hysteresis(CLASSES, high=0.6, low=0.3, min_length=2.0)
+    rules = EventRules(high=0.6, low=0.3, min_length=2.0)
+    machine = live.Hysteresis(CLASSES, rules)
     kinds = []
     for k, score in enumerate([0.1, 0.4, 0.7, 0.7, 0.4, 0.1, 0.7, 0.1]):
         kinds.append([e["type"] for e in machine.add(float(k), k + 1.0, score, None)])

@@ -133,15 +133,14 @@ def measure_scoring(
     network = build_network(config, sizes)
     batch = synthetic_batch(sizes)
     params, batch_stats = random_variables(network)
-    variables = {"params": params, "batch_stats": batch_stats}
     scorer = Scorer(network)
-    text = scorer.encode_text(params)
+    weights = scorer.weights(params, batch_stats)
 
     features = np.asarray(batch.features, np.float16)
     length = np.asarray(batch.length)
 
     def run() -> Any:
-        return scorer.batch(variables, text, features, length, sizes.batch_size)
+        return scorer.batch(weights, features, length, sizes.batch_size)
 
     start = time.perf_counter()
     run()
@@ -150,7 +149,7 @@ def measure_scoring(
     rate = MatrixRate(config.model.dtype)
     timing, product_rate = interleaved(run, rate, steps)
 
-    inputs = variables, features, length, text
+    inputs = weights.variables, features, length, weights.text
     # For the counts alone; JAX doesn't expose the program that ran.
     compiled = scorer.program.lower(*inputs).compile()
     products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))

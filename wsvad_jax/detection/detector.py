@@ -1,25 +1,24 @@
-"""A trained model that scores videos and features, and what it finds in many of them.
+"""A trained model that scores videos and features, and finds events in them.
 
-The programs `detect`, `export` and the live mode use it; so can a program of one's own:
+The programs `detect` and `export` and the live mode use it, and so can other programs:
 
   from wsvad_jax.detect import Detector
-  answer = Detector("runs/dsanet-demo-0")("lobby.mp4")
-  print(answer.events)
+  print(Detector("runs/dsanet-demo-0")("lobby.mp4").events)
 """
 
 import dataclasses
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from wsvad_jax.detection import events
+from wsvad_jax.detection.events import DEFAULT_RULES, Event, EventRules, find_events
 from wsvad_jax.detection.result import DetectionResult
-from wsvad_jax.evaluation.position_bias import remove_position_bias, static_feature
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.datasets.ground_truth import Truth
     from wsvad_jax.detection.inputs import VideoInput
+    from wsvad_jax.evaluation.windows import VideoWindows
     from wsvad_jax.extraction.extractor import Extractor
-
-LONGEST = 8192  # snippets scored as one where a model takes whole videos
+    from wsvad_jax.models.scores import SnippetScores
 
 
 class Detector:
@@ -37,12 +36,11 @@ class Detector:
 
     >>> detector = Detector(folder)  # WORKDIR of training, or a model folder
     >>> features = np.zeros((40, detector.width), np.float16)  # 40 snippets
-    >>> scores = detector.score(features)
-    >>> scores["anomaly"].shape
+    >>> detector.score(features).anomaly.shape
     (40,)
-    >>> edges = np.arange(41) * 16 / 30  # seconds, at 30 frames a second
-    >>> answer = detector.answer(features, edges, "lobby", high=0.99, rise=1.0)
-    >>> answer.name, answer.events
+    >>> edges = np.arange(41) * 16 / 30  # seconds, at 30 frames per second
+    >>> result = detector.detect(features, edges, "lobby", high=0.99, min_prominence=1)
+    >>> result.name, result.events
     ('lobby', ())
     """
 
@@ -50,47 +48,67 @@ class Detector:
         self,
         checkpoint: str | os.PathLike,
         *,
-        clip: str | None = None,
+        clip: str | os.PathLike | None = None,
         resize: str | None = None,
         force: bool = False,
+        progress: bool = True,
     ):
         """Loads the model and puts it on the devices.
 
         Args:
-          checkpoint: a model folder, or a workdir of training with one in it.
+          checkpoint: model folder, or workdir of training with one in it.
           clip: hub name or folder of the CLIP model of the features, where the model
             folder doesn't name one that is here.
           resize: `stretch` or `clip`, how frames are cut to the image tower's size,
             where the model folder doesn't say.
-          force: takes another CLIP model and other features than the training's, too;
-            `forced` says what was let through.
+          force: whether another CLIP model and other features than the training's are
+            accepted; `forced` then says what differs.
+          progress: whether progress, and warnings about videos, are printed.
 
         Raises:
           InputError: no model there, or not the CLIP model that it was trained with.
         """
         import jax
 
+        from wsvad_jax.detection.feature_check import FeatureCheck
         from wsvad_jax.evaluation.scorer import Scorer
         from wsvad_jax.parallel.mesh import replicated_sharding
         from wsvad_jax.weights.trained_model import open_trained_model
 
-        trained = open_trained_model(checkpoint, clip=clip, force=force)
+        # What the model folder says.
+        self.clip = None if clip is None else os.fspath(clip)
+        self.force, self.progress = force, progress
+        trained = open_trained_model(checkpoint, clip=self.clip, force=force)
         self.folder, self.meta, self.card = trained.folder, trained.meta, trained.card
         self.network = trained.network
         self.config, self.T = self.network.config, self.network.T
         self.width = self.network.width
         self.class_names = self.card.class_names
         self.mode = self.config.eval.mode
-        self.clip, self.resize, self.force = clip, resize, force
-        self.forced: dict[str, None] = {}  # differences let through, in order
-        if trained.forced:
-            self.forced[trained.forced] = None
-        self.scorer = Scorer(self.network)
-        variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-        self.variables = jax.device_put(
-            variables, replicated_sharding(self.network.mesh)
+
+        # Features are compared with those of the training before they are scored.
+        self.features = FeatureCheck(
+            self.folder,
+            self.feature_protocol,
+            self.width,
+            stride=self.card.stride,
+            test_crop=self.card.test_crop,
+            mode=self.mode,
+            resize=resize,
+            force=force,
         )
-        self.text = self.scorer.encode_text(self.variables["params"])
+        if trained.forced:
+            self.features.differences[trained.forced] = None
+
+        # Videos come one by one, so that few windows shouldn't fill a large batch.
+        self.scorer = Scorer(self.network, fit_batches=True)
+        variables = {"params": trained.params, "batch_stats": trained.batch_stats}
+        variables = jax.device_put(variables, replicated_sharding(self.network.mesh))
+        self.weights = self.scorer.weights(**variables)
+
+    def __repr__(self) -> str:
+        trained = f"{self.meta['model']} trained on {self.card.name}"
+        return f"Detector({str(self.folder)!r}: {trained})"
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -98,27 +116,34 @@ class Detector:
         return dict(self.meta.get("features") or {})
 
     @property
-    def made(self) -> "FeatureProtocol":
-        """The same, with what the model doesn't say as unknown."""
+    def feature_protocol(self) -> "FeatureProtocol":
+        """The same as a `FeatureProtocol`; what isn't known is "unknown"."""
         from wsvad_jax.data import feature_protocols
 
         return feature_protocols.protocol_from_json(self.protocol)
+
+    @property
+    def forced(self) -> dict[str, None]:
+        """Differences from the training that `force` let through, in order."""
+        return self.features.differences
 
     @property
     def random_note(self) -> str:
         """Says in a sentence where towers of random weights are used, "" where not."""
         from wsvad_jax.data import feature_protocols
 
-        # What made the features knows itself; a model of an older version may not.
-        seen = self.extractor.protocol if "extractor" in self.__dict__ else self.made
-        return feature_protocols.random_note(seen, self.network.text_tower_id)
+        # An extractor knows its own tower; the model folder of an older version may not.
+        protocol = self.feature_protocol
+        if "extractor" in self.__dict__:
+            protocol = self.extractor.protocol
+        return feature_protocols.random_note(protocol, self.network.text_tower_id)
 
     @functools.cached_property
     def snapshot(self) -> "Snapshot":
-        """The CLIP model whose image tower videos go through; loaded when needed.
+        """The CLIP model whose image tower encodes videos; loaded when needed.
 
         Raises:
-          InputError: see `trained.image_snapshot`.
+          InputError: see `trained_model.image_snapshot`.
         """
         from wsvad_jax.weights.trained_model import image_snapshot
 
@@ -126,19 +151,17 @@ class Detector:
 
     @functools.cached_property
     def extractor(self) -> "Extractor":
-        """Makes features as those of the training were made.
+        """The extractor of features like the training's.
 
         Raises:
           InputError: as `snapshot`, or features of another width come out.
         """
-        from wsvad_jax.detection.feature_check import extractor_for
+        return self.features.extractor(self.snapshot)
 
-        return extractor_for(self)
+    def score(self, features: Num[np.ndarray, "..."]) -> "SnippetScores":
+        """Scores the snippets of one video as `evaluate` does.
 
-    def score(self, features: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
-        """Scores one video's snippets as `evaluate` does.
-
-        Where the recipe says so, without what comes from the place in a window, see
+        Positional bias is removed where the recipe says so, see
         `wsvad_jax.evaluation.position_bias`.
 
         A model for windows scores the card's crop (the first where there are fewer) in
@@ -149,141 +172,20 @@ class Detector:
           features: [T, D], or [N, T, D] of N crops, whatever T and N are.
 
         Returns:
-          `anomaly` [T] and, of a model with classes, `classes` [T, C]; float32. Other
-          names are curves of a model's branches.
+          `anomaly` [T]; `classes` [T, C], None without classes; `branches` with the
+          curves of a model's branches; float32. Access by name (`scores["anomaly"]`),
+          the form of former releases, still works.
 
         Raises:
           InputError: another shape or width, no snippet, or values that are not finite.
         """
-        x = self._checked(features)
-        found = self._as_they_come(x)
-        if self.network.remove_position_bias:
-            calm = self._of_still(x, found["anomaly"])
-            found |= {
-                name: remove_position_bias(value, calm[name])
-                for name, value in found.items()
-                if name.startswith("anomaly")
-            }
-        return found
+        from wsvad_jax.evaluation.scorer import score_videos
 
-    def _as_they_come(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        from wsvad_jax.data.packing import split_windows
-        from wsvad_jax.evaluation.scorer import bucket_lengths
+        return score_videos(self.scorer, self.weights, self._windows(features))[0]
 
-        N, n, _ = x.shape
-        if self.mode == "windows":
-            crop = self.card.test_crop if self.card.test_crop < N else 0
-            windows = split_windows(x[crop : crop + 1], self.T)
-        else:
-            L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
-            windows = split_windows(x, L)
-        W, L = len(windows), windows.shape[2]
-        length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
-        valid = np.arange(L) < length[:, None]
-        found = self.score_windows(windows, length)
-        return {name: value[valid] for name, value in found.items()}
+    def _windows(self, features: np.ndarray) -> "VideoWindows":
+        from wsvad_jax.evaluation.windows import windows_of_video
 
-    def score_windows(
-        self, features: Num[np.ndarray, "W N L D"], length: Int[np.ndarray, "W"]
-    ) -> dict[str, np.ndarray]:
-        """Scores W windows, each on its own; [W, L] and [W, L, C], float32.
-
-        Args:
-          features: windows; of a model for windows L is T and N is 1.
-          length: valid snippets of each; what follows is padding.
-        """
-        W, _, L, _ = features.shape
-        most = self.scorer.batch_of(L)
-        # Powers of two: a program is compiled for each size.
-        B = self.network.mesh.size
-        while B < min(W, most):
-            B *= 2
-        B = min(B, most)
-        features, length = features.astype(np.float16), length.astype(np.int32)
-        parts = [
-            self.scorer.batch(
-                self.variables, self.text, features[i : i + B], length[i : i + B], B
-            )
-            for i in range(0, W, B)
-        ]
-        return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-
-    def _of_still(self, x: np.ndarray, anomaly: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores a video in which nothing changes: the calm moments of this one."""
-        frozen = static_feature(x, anomaly)
-        n, L = len(anomaly), self.T if self.mode == "windows" else LONGEST
-        if n <= 2 * L:
-            return self._as_they_come(np.repeat(frozen, n, 1))
-        # All whole windows are alike: one of them and the last are enough.
-        ends = self._as_they_come(np.repeat(frozen, L + n % L, 1))
-        return {
-            name: np.concatenate([*[value[:L]] * (n // L), value[L:]])
-            for name, value in ends.items()
-        }
-
-    def answer(
-        self,
-        features: Num[np.ndarray, "..."],
-        edges: Float[np.ndarray, "T1"],
-        name: str,
-        path: pathlib.Path | None = None,
-        *,
-        ground_truth: Sequence[events.Event] | None = None,
-        damage: str = "",
-        **rules: Any,
-    ) -> DetectionResult:
-        """Scores one video's features and finds its events.
-
-        Args:
-          features: as `score` takes them.
-          edges: seconds at which snippets begin, and the end: T + 1 of them, from 0.
-          name: of the video, unique in a report.
-          path: of the video file, if there is one.
-          ground_truth: events that are known to be there.
-          damage: what of the video could not be read.
-          **rules: of `events.find_events`: high, low, rise, share, min_length, max_gap.
-
-        Raises:
-          InputError: as `score`, edges of another number, or rules out of range.
-        """
-        scores = self.score(features)
-        anomaly, classes = scores["anomaly"], scores.get("classes")
-        edges = np.asarray(edges, np.float64)
-        if edges.shape != (len(anomaly) + 1,):
-            raise InputError(
-                f"{name}: {len(anomaly)} snippets need {len(anomaly) + 1} edges, found "
-                f"{edges.shape}"
-            )
-        calm = None
-        if rules.get("low") is None and not self.network.remove_position_bias:
-            calm = self._of_still(self._checked(features), anomaly)["anomaly"]
-        found = events.find_events(
-            anomaly, classes, edges, self.class_names, calm=calm, **rules
-        )
-        return DetectionResult(
-            name=name,
-            path=path,
-            edges=edges,
-            anomaly=anomaly,
-            classes=classes,
-            class_names=self.class_names,
-            events=tuple(found),
-            ground_truth=None if ground_truth is None else tuple(ground_truth),
-            damage=damage,
-        )
-
-    def __call__(self, path: str | os.PathLike, **rules: Any) -> DetectionResult:
-        """Decodes a video, scores it and finds its events.
-
-        Raises:
-          InputError: not a video, or no image tower for it.
-        """
-        from wsvad_jax.detection.inputs import VideoInput
-
-        path = path_of(path)
-        return detect_videos(self, [VideoInput(path.stem, (path,))], **rules)[0]
-
-    def _checked(self, features: np.ndarray) -> np.ndarray:
         x = np.asarray(features)
         x = x[None] if x.ndim == 2 else x
         if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
@@ -291,109 +193,208 @@ class Detector:
                 f"features are of shape {np.shape(features)}; expected [T, "
                 f"{self.width}] or [N, T, {self.width}] with at least one snippet"
             )
+
         with np.errstate(over="ignore"):
             x = x.astype(np.float16)
         if not np.isfinite(x).all():
             raise InputError("features hold values that are not finite in float16")
-        return x
+        return windows_of_video(x, self.network, self.card.test_crop)
 
+    def score_windows(
+        self, features: Num[np.ndarray, "W N L D"], length: Int[np.ndarray, "W"]
+    ) -> "SnippetScores":
+        """Scores windows independently; returns arrays [W, L] and [W, L, C], float32.
 
-def path_of(given: Any) -> pathlib.Path:
-    """Returns a video's path; raises InputError for what is none, such as an array."""
-    if not isinstance(given, str | os.PathLike):
-        shape = getattr(given, "shape", None)
-        what = type(given).__name__ if shape is None else f"an array of shape {shape}"
-        raise InputError(
-            f"expected the path of a video or of features, found {what}; features in "
-            "memory go to Detector.score or Detector.answer"
+        Args:
+          features: windows; for a model for windows, L is T and N is 1.
+          length: valid snippets of each window; what follows is padding.
+        """
+        return self.scorer(
+            self.weights, features.astype(np.float16), length.astype(np.int32)
         )
-    return pathlib.Path(given)
+
+    def detect(
+        self,
+        features: Num[np.ndarray, "..."],
+        edges: Float[np.ndarray, "T1"],
+        name: str,
+        rules: EventRules | None = None,
+        *,
+        path: str | os.PathLike | None = None,
+        ground_truth: Sequence[Event] | None = None,
+        damage: str = "",
+        **options: Any,
+    ) -> DetectionResult:
+        """Scores the features of one video and finds its events.
+
+        Args:
+          features: as `score` takes them.
+          edges: seconds at which snippets begin, from 0, and the end; T + 1 of them.
+          name: name of the video, unique in a report.
+          rules: what counts as an event; None takes `options`.
+          path: path of the video file, if there is one.
+          ground_truth: true events, if they are known.
+          damage: part of the video that could not be read.
+          **options: fields of `EventRules`, in place of `rules`.
+
+        Raises:
+          InputError: as `score`, edges of another number, or rules out of range.
+        """
+        from wsvad_jax.evaluation.scorer import baseline_scores, score_videos
+
+        rules = EventRules.choose(rules, options)
+        windows = self._windows(features)
+        scores = score_videos(self.scorer, self.weights, windows)[0]
+
+        T, edges = len(scores.anomaly), np.asarray(edges, np.float64)
+        if edges.shape != (T + 1,):
+            raise InputError(
+                f"{name}: {T} snippets need {T + 1} edges, found {edges.shape}"
+            )
+
+        # Scores with positional bias are judged without it.
+        baseline = None
+        if rules.low is None and not self.network.remove_position_bias:
+            static = baseline_scores(self.scorer, self.weights, windows, [scores])
+            baseline = static[0].anomaly
+        events = find_events(
+            scores.anomaly,
+            scores.classes,
+            edges,
+            self.class_names,
+            rules,
+            baseline=baseline,
+        )
+
+        return DetectionResult(
+            name=name,
+            path=None if path is None else pathlib.Path(path),
+            edges=edges,
+            anomaly=scores.anomaly,
+            classes=scores.classes,
+            class_names=self.class_names,
+            events=tuple(events),
+            ground_truth=None if ground_truth is None else tuple(ground_truth),
+            damage=damage,
+        )
+
+    def answer(
+        self, features, edges, name, path=None, *, truth=None, **options: Any
+    ) -> DetectionResult:
+        """Calls `detect`, whose name this was in former releases."""
+        warnings.warn("Detector.answer is now detect", FutureWarning, stacklevel=2)
+        options |= {"path": path, "ground_truth": truth}
+        return self.detect(features, edges, name, **options)
+
+    def __call__(
+        self, path: str | os.PathLike, rules: EventRules | None = None, **options: Any
+    ) -> DetectionResult:
+        """Decodes a video, scores it and finds its events.
+
+        Args:
+          path: video, or .npy of features.
+          rules: what counts as an event; None takes `options`.
+          **options: fields of `EventRules`, in place of `rules`.
+
+        Raises:
+          InputError: not a video, no image tower for it, or rules out of range.
+        """
+        from wsvad_jax.detection.inputs import VideoInput, path_of
+
+        rules = EventRules.choose(rules, options)
+        path = path_of(path)
+        return detect_videos(self, [VideoInput(path.stem, (path,))], rules)[0]
 
 
 def detect_videos(
     detector: Detector,
-    found: Sequence["VideoInput"],
+    videos: Sequence["VideoInput"],
+    rules: EventRules = DEFAULT_RULES,
     *,
     fps: float | None = None,
     ground_truth: Mapping[str, "Truth"] | None = None,
     errors: list[InputError] | None = None,
-    **rules: Any,
 ) -> list[DetectionResult]:
-    """Answers for videos and feature files, in the order given.
+    """Detects events in videos and feature files; returns results in their order.
 
     Args:
-      detector: the model.
-      found: of `sources.find`.
+      detector: model.
+      videos: result of `inputs.find_inputs`.
+      rules: what counts as an event.
       fps: frames per second of features without a sidecar; None is 30, assumed.
-      ground_truth: by video, of `annotations.read_json`.
-      errors: takes the errors of what can't be read, which is then left out; without
-        it the first one is raised.
-      **rules: of `events.find_events`.
+      ground_truth: true events by video, see `datasets.ground_truth`.
+      errors: list that receives the errors of what can't be read, which is then left
+        out; None raises the first one.
 
     Raises:
-      InputError: features made in another way than the model's, no image tower, or truth
-        whose times may be frames or seconds.
+      InputError: features made in another way than the model's, no image tower, or true
+        events whose times may be frames or seconds.
     """
     from wsvad_jax.detection import input_ground_truth
     from wsvad_jax.utils.progress import Progress
 
-    if ground_truth:
-        input_ground_truth.check_ground_truth(
-            found, ground_truth, detector.card.stride, fps
-        )
-    made: dict[str, DetectionResult] = {}
-    count = 0
-    with Progress("detect", len(found), unit="video") as progress:
-        for answer in _stream(detector, found, fps, ground_truth or {}, errors, rules):
-            made[answer.name] = answer
-            count += len(answer.events)
-            progress.update(events=count)
-            for said in answer.warnings:
-                progress.message(f"warning: {answer.name}: {said}")
-    return [made[source.name] for source in found if source.name in made]
+    known, stride = ground_truth or {}, detector.card.stride
+    if known:
+        input_ground_truth.check_ground_truth(videos, known, stride, fps)
+
+    stream = _detect_each(detector, videos, rules, fps, known, errors)
+    if not detector.progress:
+        results = {result.name: result for result in stream}
+    else:
+        results, num_events = {}, 0
+        with Progress("detect", len(videos), unit="video") as progress:
+            for result in stream:
+                results[result.name] = result
+                num_events += len(result.events)
+                progress.update(events=num_events)
+                for warning in result.warnings:
+                    progress.message(f"warning: {result.name}: {warning}")
+    return [results[video.name] for video in videos if video.name in results]
 
 
-def _stream(detector, found, fps, truth, errors, rules) -> Iterator[DetectionResult]:
-    from wsvad_jax.detection import input_ground_truth, inputs
-    from wsvad_jax.detection.feature_check import check_source
+def _detect_each(
+    detector, videos, rules, fps, ground_truth, errors
+) -> Iterator[DetectionResult]:
+    """Yields results: first of features, then of videos, as the extractor ends them."""
+    from wsvad_jax.detection import inputs
+    from wsvad_jax.detection.input_ground_truth import events_of_video
 
     sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
     read = inputs.read_all_features(
-        found, fps, detector.card.stride, errors=errors, **sizes
+        videos, fps, detector.card.stride, errors=errors, **sizes
     )
-    for source, features in read:
-        check_source(detector, source, features)
+    for video, features in read:
+        detector.features.check_input(video, features)
         side = features.sidecar
-        stride = features.made.stride or detector.card.stride
-        known = input_ground_truth.find_ground_truth(source.name, truth)
-        made = detector.answer(
+        stride = features.protocol.stride or detector.card.stride
+        result = detector.detect(
             features.values,
             features.edges,
-            source.name,
-            ground_truth=known
-            and input_ground_truth.events_in_seconds(
-                known, features.edges, stride, features.num_frames
+            video.name,
+            rules,
+            ground_truth=events_of_video(
+                video.name, ground_truth, features.edges, stride, features.num_frames
             ),
             damage=side.damage if side else "",
-            **rules,
         )
-        yield dataclasses.replace(made, remark=side.remark if side else "")
-    videos = {source.files[0]: source.name for source in found if source.is_video}
-    for video in detector.extractor.stream(videos, errors=errors) if videos else ():
-        name = videos[video.path]
-        known = input_ground_truth.find_ground_truth(name, truth)
+        yield dataclasses.replace(result, remark=side.remark if side else "")
+
+    names = {video.files[0]: video.name for video in videos if video.is_video}
+    if not names:  # the image tower isn't needed
+        return
+    for video in detector.extractor.stream(names, errors=errors):
+        name = names[video.path]
         edges = inputs.snippet_edges(video.seconds, video.duration)
         stride = detector.extractor.stride
-        made = detector.answer(
+        result = detector.detect(
             video.features,
             edges,
             name,
-            video.path,
-            ground_truth=known
-            and input_ground_truth.events_in_seconds(
-                known, edges, stride, video.num_frames
+            rules,
+            path=video.path,
+            ground_truth=events_of_video(
+                name, ground_truth, edges, stride, video.num_frames
             ),
             damage=video.damage,
-            **rules,
         )
-        yield dataclasses.replace(made, remark=video.remark)
+        yield dataclasses.replace(result, remark=video.remark)

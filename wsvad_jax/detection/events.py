@@ -1,11 +1,15 @@
-"""Anomaly scores of a video → events: when they begin and end, and of which class.
+"""Turns a video's anomaly scores into events: their times and classes.
 
-`find_events` judges a peak by the video's own usual level, `spans` by fixed levels, as a
-live stream needs, which knows no later scores. Needs numpy only.
+`find_events` judges peaks by the video's own usual level. With fixed levels,
+`threshold_segments` does, as a live stream needs, which knows no later scores. It needs
+numpy only.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,24 +17,130 @@ from jaxtyping import Float
 from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
 from wsvad_jax.utils.errors import InputError
 
-HIGH = 0.5  # a score that is an event whatever the rest of the video is like
-LOW = 0.35  # fixed levels only: where an event ends
-RISE = 0.12  # above the video's usual level: what is an event below HIGH, too
-SHARE = 0.6  # of a peak's height above the usual level, down to which its event lasts
-MIN_LENGTH = 1.5  # seconds; what is shorter is no event
-MAX_GAP = 0.0  # seconds between events that become one
-UNNAMED = "anomaly"  # the category where a model knows no classes
+LOW = 0.35  # end of an event by fixed levels, where none is set
+UNNAMED = "anomaly"  # category of models without classes
+LEVELS = ("high", "low", "min_prominence", "rel_height")  # in (0, 1], the rest seconds
+# Names of rules before they followed scipy.signal; accepted for a release.
+OLD_NAMES = {"rise": "min_prominence", "share": "rel_height"}
+
+
+@dataclasses.dataclass(frozen=True)
+class EventRules:
+    """What counts as an event; anomaly scores are in [0, 1], times in seconds.
+
+    `min_prominence` and `rel_height` are relative to the video's usual level, as
+    `peak_segments` defines it. They have no effect where `low` is set.
+
+    Args:
+      high: score that makes a snippet an event whatever the rest of the video is like.
+      low: fixed score at which events end; None ends each by its own peak.
+      min_prominence: height above the usual level that a peak below `high` needs; 1
+        is never.
+      rel_height: part of a peak's height above the usual level at which its event ends.
+      min_length: length of the shortest event.
+      max_gap: longest time between events that become one.
+
+    Raises InputError for a level outside of (0, 1], a negative time, or `low` above
+    `high`.
+    """
+
+    high: float = 0.5
+    low: float | None = None
+    min_prominence: float = 0.12
+    rel_height: float = 0.6
+    min_length: float = 1.5
+    max_gap: float = 0.0
+
+    def __post_init__(self):
+        _check_rules(vars(self))
+
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], *, prefix: str = ""
+    ) -> "EventRules":
+        """Returns rules by name; what isn't named is at its default.
+
+        Args:
+          options: values of the rules; the names `rise` and `share` of former releases
+            are accepted with a warning.
+          prefix: text before the names in error messages, such as `--`.
+
+        Raises:
+          InputError: an unknown name, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            if new := OLD_NAMES.get(name):
+                warnings.warn(f"{name} is now {new}", FutureWarning, stacklevel=3)
+            if (new or name) not in known:
+                raise InputError(
+                    f"{prefix}{name}: no such event rule; expected {', '.join(known)}"
+                )
+            values[new or name] = value
+
+        _check_rules({"high": cls.high, **values}, prefix)
+        return cls(**values)
+
+    @classmethod
+    def choose(
+        cls, rules: "EventRules | None", options: Mapping[str, Any]
+    ) -> "EventRules":
+        """Returns `rules`, or those that `options` name.
+
+        Raises:
+          InputError: both are passed, an unknown option, or a value out of range.
+        """
+        if rules is None:
+            return cls.from_options(options)
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: found beside EventRules; pass event rules as "
+                "EventRules or by name"
+            )
+        return rules
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns the rules that have an effect, by name."""
+        unused = ("low",) if self.low is None else tuple(OLD_NAMES.values())
+        return {k: v for k, v in vars(self).items() if k not in unused}
+
+
+def with_old_names(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns rules as files hold them: `rise` and `share` beside their new names."""
+    old = {old: rules[new] for old, new in OLD_NAMES.items() if new in rules}
+    return {**rules, **old}
+
+
+def _check_rules(rules: Mapping[str, Any], prefix: str = "") -> None:
+    for name, value in rules.items():
+        if name == "low" and value is None:
+            continue
+        number = isinstance(value, int | float | np.number)
+        if name in LEVELS and not (number and 0 < value <= 1):
+            raise InputError(
+                f"{prefix}{name} is {value}; expected more than 0, up to 1"
+            )
+        if name not in LEVELS and not (number and 0 <= value < math.inf):
+            raise InputError(f"{prefix}{name} is {value}; expected seconds, 0 or more")
+
+    low, high = rules.get("low"), rules["high"]
+    if low is not None and low > high:
+        raise InputError(f"{prefix}low {low} is above {prefix}high {high}")
+
+
+DEFAULT_RULES = EventRules()
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """A stretch of one video, in seconds from its beginning."""
+    """An event of one video, in seconds from the video's beginning."""
 
     start: float
     end: float
-    category: str  # a class of the card, or "anomaly" of a model without classes
-    score: float  # the highest anomaly score in it; nan for truth
-    peak: float  # the middle of the snippet that has it
+    category: str  # a class of the card; "anomaly" without classes
+    score: float  # highest anomaly score of the event; nan for ground truth
+    peak: float  # middle of the snippet that has this score
 
 
 def find_events(
@@ -38,81 +148,54 @@ def find_events(
     classes: Float[np.ndarray, "T C"] | None,
     edges: Float[np.ndarray, "T1"],
     class_names: Sequence[str],
+    rules: EventRules = DEFAULT_RULES,
     *,
-    calm: Float[np.ndarray, "T"] | None = None,
-    high: float = HIGH,
-    low: float | None = None,
-    rise: float = RISE,
-    share: float = SHARE,
-    min_length: float = MIN_LENGTH,
-    max_gap: float = MAX_GAP,
+    baseline: Float[np.ndarray, "T"] | None = None,
 ) -> list[Event]:
     """Finds the events of one video, in the order of their time.
 
     Args:
       anomaly: scores of the snippets, in [0, 1].
-      classes: class probabilities, class 0 normal; None of a model without classes.
-      edges: where snippets begin and end, seconds, from 0; T + 1 of them.
-      class_names: of the C classes, normal first.
-      calm: scores that the model gives to the video's calm moments at the place of
-        each snippet, see `place.still`; they count only where `low` is None.
-      high: the score that a peak needs.
-      low: None judges by the video's own level, see `peaks`; a number is the score at
-        which every event ends, see `spans`.
-      rise: how far a peak below `high` must be above the usual level; 1 is never.
-      share: of a peak's height, at which its event ends.
-      min_length: seconds; what is shorter is no event.
-      max_gap: seconds; events that are no further apart are one.
-
-    Raises InputError as `check_rules`.
+      classes: class probabilities, class 0 normal; None without classes.
+      edges: seconds at which snippets begin, from 0, and the end; T + 1 of them.
+      class_names: names of the C classes, normal first.
+      rules: what counts as an event.
+      baseline: scores of the static video, whose positional bias is removed first (see
+        `position_bias`); it counts only where `rules.low` is None.
     """
-    check_rules(high=high, low=low, rise=rise, share=share)
-    check_rules(min_length=min_length, max_gap=max_gap)
-    if low is None:
-        judged = anomaly if calm is None else remove_position_bias(anomaly, calm)
-        found = peak_segments(judged, high=high, rise=rise, share=share)
+    # Fixed levels are for the scores that evaluation reports.
+    if rules.low is None:
+        judged = anomaly
+        if baseline is not None:
+            judged = remove_position_bias(anomaly, baseline)
+        segments = peak_segments(judged, rules)
     else:
-        found = threshold_segments(anomaly, high=high, low=low)
+        segments = threshold_segments(anomaly, high=rules.high, low=rules.low)
+
+    # Short events may become long ones, so they are joined before length counts.
     joined: list[tuple[int, int]] = []
-    for first, stop in found:
-        if joined and max_gap and edges[first] - edges[joined[-1][1]] <= max_gap:
+    for first, stop in segments:
+        gap = edges[first] - edges[joined[-1][1]] if joined else math.inf
+        if rules.max_gap and gap <= rules.max_gap:
             first = joined.pop()[0]
         joined.append((first, stop))
+
     return [
         _event(anomaly, classes, edges, class_names, first, stop)
         for first, stop in joined
-        if edges[stop] - edges[first] >= min_length
+        if edges[stop] - edges[first] >= rules.min_length
     ]
 
 
-def check_rules(prefix: str = "", **rules: float | None) -> None:
-    """Checks the rules of `find_events`; `prefix` stands before their names.
-
-    Raises:
-      InputError: a level outside of (0, 1], a negative time, or `low` above `high`.
-    """
-    for name, value in rules.items():
-        if name == "low" and value is None:
-            continue
-        number = isinstance(value, int | float | np.number)
-        if name in ("high", "low", "rise", "share"):
-            if not number or not 0 < value <= 1:
-                raise InputError(
-                    f"{prefix}{name} is {value}; expected more than 0, up to 1"
-                )
-        elif not number or not 0 <= value < float("inf"):
-            raise InputError(f"{prefix}{name} is {value}; expected seconds, 0 or more")
-    low, high = rules.get("low"), rules.get("high", HIGH)
-    if low is not None and high is not None and low > high:
-        raise InputError(f"{prefix}low {low} is above {prefix}high {high}")
-
-
 def threshold_segments(
-    score: Float[np.ndarray, "T"], *, high: float = HIGH, low: float = LOW
+    score: Float[np.ndarray, "T"], *, high: float = EventRules.high, low: float = LOW
 ) -> list[tuple[int, int]]:
-    """Stretches (first, stop) of snippets of at least `low`, one of at least `high`."""
-    on = np.concatenate([[False], score >= low, [False]])
-    bounds = np.flatnonzero(on[1:] != on[:-1]).tolist()
+    """Finds segments of snippets of at least `low`, one of them at least `high`.
+
+    Returns (first, stop) of each segment, `stop` exclusive.
+    """
+    above = np.concatenate([[False], score >= low, [False]])
+    bounds = np.flatnonzero(above[1:] != above[:-1]).tolist()
     return [
         (first, stop)
         for first, stop in zip(bounds[::2], bounds[1::2], strict=True)
@@ -121,37 +204,42 @@ def threshold_segments(
 
 
 def peak_segments(
-    score: Float[np.ndarray, "T"],
-    *,
-    high: float = HIGH,
-    rise: float = RISE,
-    share: float = SHARE,
+    score: Float[np.ndarray, "T"], rules: EventRules = DEFAULT_RULES
 ) -> list[tuple[int, int]]:
-    """Stretches (first, stop) of snippets around peaks, the highest taken first.
+    """Finds segments of snippets around peaks, the highest peaks first.
 
-    The lower quartile of the scores is the video's usual level u, which counts as
-    `high` − `rise` at most, so that a video that is anomalous throughout is one event.
-    A snippet is a peak with a score of at least u + `rise` or `high`. Its stretch lasts while the
-    score is at least u + `share` · (peak − u). Its slopes, as far as they fall, belong to no
-    other peak, so that two peaks have a valley between them.
+    The usual level u is the lower quartile of the scores, at most `high` −
+    `min_prominence`, so that a video that is anomalous throughout is one event.
+    A snippet is a peak with a score of at least u + `min_prominence` or `high`. Its
+    segment lasts while the score is at least u + `rel_height` · (peak − u). Its slopes,
+    as far as they fall, belong to no other peak, so that two peaks have a valley
+    between them.
+
+    Returns (first, stop) of each segment, `stop` exclusive.
     """
     if not len(score):
         return []
-    usual = min(float(np.quantile(score, BASELINE_QUANTILE)), max(high - rise, 0.0))
+    usual = min(
+        float(np.quantile(score, BASELINE_QUANTILE)),
+        max(rules.high - rules.min_prominence, 0.0),
+    )
+
     taken = np.zeros(len(score), bool)
-    found = []
+    segments = []
     for k in np.argsort(-score, kind="stable").tolist():
-        if score[k] < min(high, usual + rise):
+        if score[k] < min(rules.high, usual + rules.min_prominence):
             break
         if taken[k]:
             continue
-        least = min(usual + share * float(score[k] - usual), float(score[k]))
-        first, stop = _reach(score, taken, k, least)
+
+        # Rounding must not raise the end's level above the peak itself.
+        least = usual + rules.rel_height * float(score[k] - usual)
+        first, stop = _reach(score, taken, k, min(least, float(score[k])))
         taken[first:stop] = True
         _take_slope(score, taken, first, -1)
         _take_slope(score, taken, stop - 1, 1)
-        found.append((first, stop))
-    return sorted(found)
+        segments.append((first, stop))
+    return sorted(segments)
 
 
 def _reach(score, taken, k: int, least: float) -> tuple[int, int]:
@@ -163,11 +251,11 @@ def _reach(score, taken, k: int, least: float) -> tuple[int, int]:
     return first, stop
 
 
-def _take_slope(score, taken, t: int, way: int) -> None:
-    while 0 <= t + way < len(score) and not taken[t + way]:
-        if score[t + way] > score[t]:
+def _take_slope(score, taken, t: int, step: int) -> None:
+    while 0 <= t + step < len(score) and not taken[t + step]:
+        if score[t + step] > score[t]:
             return
-        t += way
+        t += step
         taken[t] = True
 
 
@@ -188,36 +276,7 @@ def category(
     first: int,
     stop: int,
 ) -> str:
-    """Returns the abnormal class that is the most probable over snippets."""
+    """Returns the abnormal class with the highest mean probability over snippets."""
     if classes is None or len(class_names) < 2:
         return UNNAMED
     return class_names[1 + int(np.argmax(classes[first:stop, 1:].mean(0)))]
-
-
-def overlap(a: Event, b: Event) -> float:
-    """Returns the intersection of two events over their union, 0 to 1."""
-    common = max(min(a.end, b.end) - max(a.start, b.start), 0.0)
-    union = (a.end - a.start) + (b.end - b.start) - common
-    return common / union if union > 0 else 0.0
-
-
-def matches(
-    found: Sequence[Event], truth: Sequence[Event], least: float = 0.3
-) -> list[tuple[Event, Event]]:
-    """Pairs (found, true) that overlap by at least `least`, each event in one at most.
-
-    The pairs that overlap most are taken first.
-    """
-    pairs = sorted(
-        (
-            (overlap(f, t), i, j)
-            for i, f in enumerate(found)
-            for j, t in enumerate(truth)
-        ),
-        reverse=True,
-    )
-    chosen: dict[int, int] = {}
-    for value, i, j in pairs:
-        if value >= least and i not in chosen and j not in chosen.values():
-            chosen[i] = j
-    return [(found[i], truth[j]) for i, j in sorted(chosen.items())]

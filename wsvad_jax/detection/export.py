@@ -1,5 +1,6 @@
 """Turns a trained model into a StableHLO or ONNX program with its weights inside."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -29,9 +30,6 @@ FOREIGN = (
     ".ckpt", ".engine", ".h5", ".keras", ".mlmodel", ".msgpack", ".npz", ".pb", ".pt",
     ".pth", ".safetensors", ".tflite", ".trt",
 )  # fmt: skip
-
-
-OUTPUTS = ("anomaly", "classes")
 
 
 LONGEST = 256  # snippets of a program whose model takes whole videos
@@ -139,7 +137,9 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
 
     network = detector.network
     # On the host: a program must not remember the devices that the weights lay on.
-    variables, text = jax.device_get((detector.variables, detector.text))
+    variables, text = jax.device_get(
+        (detector.weights.variables, detector.weights.text)
+    )
     if network.config.model.get("test_noise", False):
         raise InputError(
             f"{detector.folder} draws new noise for each scoring (model.test_noise), "
@@ -151,8 +151,9 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
         outputs = network.model.apply(
             variables, features, length, classes, train=False, **kwargs
         )
-        found = network.spec.scores(outputs)
-        return {name: found[name] for name in OUTPUTS if name in found}
+        scores = network.spec.scores(outputs)
+        arrays = {"anomaly": scores.anomaly, "classes": scores.classes}
+        return {k: v for k, v in arrays.items() if v is not None}
 
     return score
 
@@ -274,17 +275,21 @@ def description(
         "class_names": list(card.class_names),
         "features": feature_description(detector),
         "windows": detector.mode == "windows",
-        "thresholds": {
-            "high": events.HIGH,
-            "low": events.LOW,
-            "rise": events.RISE,
-            "share": events.SHARE,
-            "min_length": events.MIN_LENGTH,
-        },
+        "thresholds": default_thresholds(),
         "platforms": list(PLATFORMS) if kind == "stablehlo" else [],
         "step": meta.get("step"),
         "jax": version("jax"),
     }
+
+
+def default_thresholds() -> dict[str, float]:
+    """Returns the default event rules, `low` being the level for fixed levels.
+
+    The names `rise` and `share` of former releases stand beside the new ones.
+    """
+    rules = dataclasses.asdict(events.EventRules(low=events.LOW))
+    del rules["max_gap"]
+    return events.with_old_names(rules)
 
 
 def feature_description(detector: "Detector") -> dict[str, Any]:
@@ -294,7 +299,7 @@ def feature_description(detector: "Detector") -> dict[str, Any]:
     """
     from wsvad_jax.data import feature_protocols
 
-    made, card = detector.made, detector.card
+    made, card = detector.feature_protocol, detector.card
     known = {
         "encoder": made.encoder,
         "stride": card.stride,

@@ -56,6 +56,23 @@ def find_ground_truth(
     return truth.get(name) or truth.get(ground_truth.video_name(name))
 
 
+def events_of_video(
+    name: str,
+    truth: Mapping[str, ground_truth.Truth],
+    edges: Float[np.ndarray, "T1"],
+    stride: int,
+    num_frames: int = 0,
+) -> tuple[Event, ...] | None:
+    """Returns the true events of a video in seconds; None if they aren't known.
+
+    See `find_ground_truth` and `events_in_seconds`.
+    """
+    known = find_ground_truth(name, truth)
+    if known is None:
+        return None
+    return events_in_seconds(known, edges, stride, num_frames)
+
+
 def match_ground_truth(
     found: Sequence[VideoInput], truth: Mapping[str, ground_truth.Truth]
 ) -> tuple[dict[str, ground_truth.Truth], list[str]]:

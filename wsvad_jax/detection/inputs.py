@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float16
@@ -39,7 +40,19 @@ class TimedFeatures:
     edges: Float[np.ndarray, "T1"]  # seconds
     num_frames: int  # 0: not known
     sidecar: sidecar.Sidecar | None
-    made: FeatureProtocol  # as sidecar or protocol.json says
+    protocol: FeatureProtocol  # as sidecar or protocol.json says
+
+
+def path_of(path: Any) -> pathlib.Path:
+    """Returns a path; raises InputError for what is none, such as an array."""
+    if not isinstance(path, str | os.PathLike):
+        shape = getattr(path, "shape", None)
+        what = type(path).__name__ if shape is None else f"an array of shape {shape}"
+        raise InputError(
+            f"expected the path of a video or of features, found {what}; features in "
+            "memory go to Detector.score or Detector.detect"
+        )
+    return pathlib.Path(path)
 
 
 def find_inputs(

@@ -25,13 +25,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from wsvad_jax.detection import events
+from wsvad_jax.detection.events import DEFAULT_RULES, EventRules
 from wsvad_jax.extraction.live_stream import (
     PAUSES,
     SnippetStream,
@@ -138,30 +139,25 @@ class OpenSegment:
 
 
 class Hysteresis:
-    """`events.find_events` with fixed levels, snippet by snippet, in constant memory.
+    """Finds events by fixed levels snippet by snippet, in constant memory.
 
-    An event begins with the first snippet of at least `low` of a stretch that reaches
-    `high`, and ends with the last one. It opens as soon as that is known.
+    It finds those of `events.find_events`. An event begins with the first snippet of at
+    least `low` of a segment that reaches `high`, and ends with the last one. It opens
+    as soon as that is known.
     """
 
-    def __init__(
-        self,
-        class_names: tuple[str, ...],
-        *,
-        high: float = events.HIGH,
-        low: float | None = None,
-        min_length: float = events.MIN_LENGTH,
-        max_gap: float = events.MAX_GAP,
-        **_: Any,
-    ):
-        """Takes the rules of `events.find_events`; `low` is its fixed level.
+    def __init__(self, class_names: tuple[str, ...], rules: EventRules = DEFAULT_RULES):
+        """Starts without snippets.
 
-        What is relative to a video's usual level is left out: a live source's isn't
-        known yet.
+        Args:
+          class_names: names of the classes, normal first.
+          rules: what counts as an event. What is relative to a video's usual level has
+            no effect, since a live source's isn't known yet.
         """
         self.class_names = class_names
-        self.high, self.low = high, min(events.LOW, high) if low is None else low
-        self.min_length, self.max_gap = min_length, max_gap
+        self.high = rules.high
+        self.low = min(events.LOW, self.high) if rules.low is None else rules.low
+        self.min_length, self.max_gap = rules.min_length, rules.max_gap
         self.run: OpenSegment | None = (
             None  # snippets of at least low, up to the newest
         )
@@ -228,11 +224,11 @@ class Hysteresis:
 class Live:
     """A detector that watches: snippets in, lines out."""
 
-    def __init__(self, detector: "Detector", **rules: Any):
+    def __init__(self, detector: "Detector", rules: EventRules = DEFAULT_RULES):
         """Compiles what a snippet needs, so that the first doesn't wait for it."""
         self.detector, self.encoder = detector, SnippetEncoder(detector)
         self.window = Window(self.encoder.crops, detector.T, detector.width)
-        self.events = Hysteresis(detector.class_names, **rules)
+        self.events = Hysteresis(detector.class_names, rules)
         size = self.encoder.extractor.config.image_size
         blank = np.zeros((self.encoder.crops, size, size, 3), np.uint8)
         self.encoder.features((blank,))
@@ -268,15 +264,15 @@ class Live:
         scores = self.detector.score_windows(
             self.window.features(), np.array([n], np.int32)
         )
-        anomaly, classes = float(scores["anomaly"][0, n - 1]), None
+        anomaly, classes = float(scores.anomaly[0, n - 1]), None
         line = {
             "type": "snippet",
             "time": round(taken.start, 3),
             "end": round(taken.end, 3),
             "anomaly": round(anomaly, 6),
         }
-        if "classes" in scores:
-            classes = scores["classes"][0, n - 1]
+        if scores.classes is not None:
+            classes = scores.classes[0, n - 1]
             line["class"] = self.detector.class_names[int(np.argmax(classes))]
         line["behind"] = round(time.monotonic() - taken.ready, 3)
         yield line | {"dropped": taken.dropped}
@@ -286,12 +282,12 @@ class Live:
 def run(
     detector: "Detector",
     source: str,
+    rules: EventRules = DEFAULT_RULES,
     *,
     pace: float = 1.0,
     pauses: tuple[float, float] = PAUSES,
     out: Any = None,
     stop: threading.Event | None = None,
-    **rules: Any,
 ) -> int:
     """Watches a source until it ends or is to stop; returns the snippets scored.
 
@@ -303,14 +299,12 @@ def run(
       pauses: seconds before a lost source is opened again, and at most.
       out: the text file that the lines go to, each at once; None is standard output.
       stop: ends the watch when it is set.
-      **rules: of `events.find_events`; `rise` and `share` have no meaning here.
 
     Raises:
       InputError: no such source, or it holds no video.
     """
-    events.check_rules(**rules)
     stop = stop or threading.Event()
-    live = Live(detector, **rules)
+    live = Live(detector, rules)
     encoding = getattr(out or sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().startswith("utf")
     with SnippetStream(
@@ -365,15 +359,13 @@ def _told(live: Live, note: StreamStatus) -> Iterator[dict[str, Any]]:
         yield {"type": note.kind}
 
 
-def main(
-    detector: "Detector", known: "argparse.Namespace", rules: Mapping[str, Any]
-) -> int:
+def main(detector: "Detector", known: "argparse.Namespace", rules: EventRules) -> int:
     """Runs `detect --live`; SIGINT and SIGTERM end it with its last lines written.
 
     Args:
       detector: the model.
       known: `live`, the source, and `pace`.
-      rules: of `events.find_events`.
+      rules: what counts as an event.
     """
     stop = threading.Event()
     before = {}
@@ -381,7 +373,7 @@ def main(
         for name in (signal.SIGINT, signal.SIGTERM):
             before[name] = signal.signal(name, lambda *_: stop.set())
     try:
-        run(detector, known.live, pace=known.pace, stop=stop, **rules)
+        run(detector, known.live, rules, pace=known.pace, stop=stop)
     except BrokenPipeError:
         # What read the lines is gone, and Python would fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.detection.events import Event
+from wsvad_jax.detection.events import Event, with_old_names
 from wsvad_jax.utils.files import write_text
 
 
@@ -49,7 +49,7 @@ def write_events_json(
       settings: name → value, as they were used.
     """
     videos = ",\n".join(_video_json(answer) for answer in answers)
-    head = json.dumps(dict(settings), ensure_ascii=False, default=str)
+    head = json.dumps(with_old_names(settings), ensure_ascii=False, default=str)
     write_text(path, f'{{"settings": {head},\n "videos": [\n{videos}\n]}}\n')
 
 

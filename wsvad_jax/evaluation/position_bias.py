@@ -2,9 +2,9 @@
 
 The distance graph of VadCLIP and DSANet is not normalised: its rows sum to 5.5 in the
 middle of a window and to 3.2 at the ends. MIL's top-k therefore favours the ends,
-independently of the content. A still video, which repeats one feature at each snippet,
-measures this bias. The correction is ours; papers and releases have none. It needs
-numpy only.
+independently of the content. A static video, which repeats one feature at each snippet,
+measures this bias: its scores are the baseline. The correction is ours; papers and
+releases have none. It needs numpy only.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Float, Float16, Int, Num
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.packing import Windows
+    from wsvad_jax.evaluation.windows import VideoWindows
 
-BASELINE_QUANTILE = (
-    0.25  # share of a video's snippets, the lowest scored, that are its calm moments
-)
+# The lowest scored quarter of a video's snippets counts as calm.
+BASELINE_QUANTILE = 0.25
 
 
 def static_feature(
@@ -31,24 +30,24 @@ def static_feature(
       anomaly: anomaly scores of the snippets; the lowest quarter is calm.
     """
     # Calm moments only: the mean of all would contain the event.
-    quiet = features[:, anomaly <= np.quantile(anomaly, BASELINE_QUANTILE)]
-    return quiet.astype(np.float32).mean(1, keepdims=True).astype(np.float16)
+    calm = features[:, anomaly <= np.quantile(anomaly, BASELINE_QUANTILE)]
+    return calm.astype(np.float32).mean(1, keepdims=True).astype(np.float16)
 
 
 def remove_position_bias(
-    score: Float[np.ndarray, "T"], calm: Float[np.ndarray, "T"]
+    score: Float[np.ndarray, "T"], baseline: Float[np.ndarray, "T"]
 ) -> Float[np.ndarray, "T"]:
     """Removes positional bias from the scores of a video.
 
-    The bias is the excess of `calm` over its minimum. It is subtracted from the logits,
-    so scores stay between 0 and 1.
+    The bias is the excess of the baseline over its minimum. It is subtracted from the
+    logits, so scores stay between 0 and 1.
 
     Args:
       score: snippet scores, in [0, 1].
-      calm: snippet scores of a still video of the same length, see `still`.
+      baseline: snippet scores of a static video of the same length.
     """
-    logit, place = _logit(score), _logit(calm)
-    excess = place - place.min(initial=np.inf)
+    logit, base = _logit(score), _logit(baseline)
+    excess = base - base.min(initial=np.inf)
     return (1 / (1 + np.exp(excess - logit))).astype(np.float32)
 
 
@@ -59,33 +58,39 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 class StaticWindows:
-    """Windows of still videos, built slice by slice from scored videos.
+    """Windows of static videos, built slice by slice from scored videos.
 
-    A still video repeats the mean feature of a video's calm moments.
+    A static video repeats the mean feature of a video's calm moments.
 
     Args:
-      windows: windows of the scored videos.
+      windows: windows of the scored videos; their features are an array.
       anomaly: anomaly scores of each video.
       kinds: rows (video index, length) of the windows to build.
     """
 
     def __init__(
         self,
-        windows: "Windows",
+        windows: "VideoWindows",
         anomaly: Sequence[Float[np.ndarray, "..."]],
         kinds: Int[np.ndarray, "2 W"],
     ):
         self.windows, self.anomaly, self.kinds = windows, anomaly, kinds
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.kinds.shape[1], *self.windows.features.shape[1:]
+
     def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
-        windows, chosen = self.windows, self.kinds[:, part]
-        _, N, T, D = windows.features.shape
-        x = np.zeros((chosen.shape[1], N, T, D), np.float16)
-        for i, (video, length) in enumerate(chosen.T.tolist()):
-            mine = windows.video == video
-            valid = np.arange(T) < windows.length[mine, None]
+        windows, kinds = self.windows, self.kinds[:, part]
+        features = np.asanyarray(windows.features)
+        _, N, T, D = features.shape
+
+        x = np.zeros((kinds.shape[1], N, T, D), np.float16)
+        for i, (video, length) in enumerate(kinds.T.tolist()):
+            of_video = windows.video == video
+            valid = np.arange(T) < windows.length[of_video, None]
             # Joined over windows: [snippets, N, D].
-            snippets = np.moveaxis(windows.features[mine], 1, 2)[valid]
+            snippets = np.moveaxis(features[of_video], 1, 2)[valid]
             x[i, :, :length] = static_feature(
                 snippets.swapaxes(0, 1), self.anomaly[video]
             )

@@ -8,7 +8,7 @@ Each model file exports its `SPEC`, which names
   Model(**config.model)               a pure linen module
   Model.__call__(features, length, text, *, train) -> Outputs
   loss_fn(outputs, batch, weights) -> (scalar, terms)
-  scores(outputs) -> {"anomaly": [B, T], "classes": [B, T, C], ...}
+  scores(outputs) -> SnippetScores
 and what else the package asks of a model: see `wsvad_jax.models.spec.ModelSpec`.
 """
 

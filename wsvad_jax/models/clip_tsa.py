@@ -33,6 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from wsvad_jax.models import losses, released
 from wsvad_jax.models.common import TemporalConv
 from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
 
 WIDTH = 512  # width of CLIP ViT-B/16; wider features are projected to it
@@ -475,9 +476,9 @@ def smoothness(
     return total
 
 
-def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:
-    """The anomaly probability of each snippet, 0 past a video's length."""
-    return {"anomaly": outputs.scores}
+def scores(outputs: Outputs) -> SnippetScores:
+    """Returns the anomaly probability of each snippet, 0 past a video's length."""
+    return SnippetScores(anomaly=outputs.scores)
 
 
 SPEC = ModelSpec(

@@ -32,6 +32,7 @@ from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
 from wsvad_jax.models import common, lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
 
 FIELD_RANGES = lgt_adapter.FIELD_RANGES | {
@@ -455,15 +456,13 @@ def consistency(
     return jnp.sum(jnp.where(valid, square, 0)) / jnp.sum(valid)
 
 
-def scores(outputs: Outputs) -> dict[str, Array]:
-    """Anomaly scores and class probabilities of snippets, refined by τ.
+def scores(outputs: Outputs) -> SnippetScores:
+    """Returns anomaly scores and class probabilities of snippets, refined by τ.
 
-    Keys of the result:
-
-      anomaly: p = σ(a / τ).
-      classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
-        without class 0, renormalised.
-      anomaly_align: 1 − softmax(M)_0 of the A-branch.
+    anomaly: p = σ(a / τ).
+    classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
+      without class 0, renormalised.
+    branches["align"]: 1 − softmax(M)_0 of the A-branch.
     """
     # Class probabilities sum to 1 and agree with the anomaly score.
     tau = outputs.temperature
@@ -471,11 +470,11 @@ def scores(outputs: Outputs) -> dict[str, Array]:
     split = jax.nn.softmax(outputs.align_logits / tau)[..., 1:]
     split = split / (jnp.sum(split, -1, keepdims=True) + 1e-12)
 
-    return {
-        "anomaly": p,
-        "classes": jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),
-        "anomaly_align": 1 - jax.nn.softmax(outputs.align_logits)[..., 0],
-    }
+    return SnippetScores(
+        anomaly=p,
+        classes=jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),
+        branches={"align": 1 - jax.nn.softmax(outputs.align_logits)[..., 0]},
+    )
 
 
 SPEC = ModelSpec(

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from wsvad_jax.models import losses, released
 from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.utils.errors import InputError
 
@@ -178,9 +179,9 @@ def loss_fn(
     return losses.weighted(terms, weights)
 
 
-def scores(outputs: Outputs) -> dict[str, Float[Array, "B T"]]:
-    """The anomaly probability of each snippet, 0 past a video's length."""
-    return {"anomaly": outputs.scores}
+def scores(outputs: Outputs) -> SnippetScores:
+    """Returns the anomaly probability of each snippet, 0 past a video's length."""
+    return SnippetScores(anomaly=outputs.scores)
 
 
 SPEC = ModelSpec(

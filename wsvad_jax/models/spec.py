@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Array
 
 from wsvad_jax.models.released import ReleasedCheckpoint
+from wsvad_jax.models.scores import SnippetScores
 
 Range = str | tuple[str, ...]  # "[0, 1)" holds 0 and not 1; a tuple lists words
 
@@ -21,7 +22,7 @@ class ModelSpec:
       citation: authors, venue and address of the paper.
       Model: linen module. Its fields are the keys of `config.model`.
       loss_fn: objective (outputs, batch, weights) → (scalar, terms).
-      scores: inference, outputs → arrays by name.
+      scores: inference, outputs → SnippetScores.
       field_ranges: valid values of the module's fields.
       microbatch_term_weights: function (model, microbatch, batch) → weight of a
         microbatch in each term's full-batch mean, which `loss_fn` takes as
@@ -44,7 +45,7 @@ class ModelSpec:
     citation: str
     Model: Callable[..., Any]
     loss_fn: Callable[..., tuple[Array, dict[str, Array]]]
-    scores: Callable[[Any], dict[str, Array]]
+    scores: Callable[[Any], SnippetScores]
     field_ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     microbatch_term_weights: Callable[[Any, Any, Any], dict[str, Any]] | None = None
     reads_text: bool = False

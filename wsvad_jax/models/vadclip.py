@@ -27,6 +27,7 @@ from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.models import lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
+from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
 
 FIELD_RANGES = lgt_adapter.FIELD_RANGES
@@ -187,21 +188,22 @@ def microbatch_term_weights(
     return dict.fromkeys(TERMS, fraction)
 
 
-def scores(outputs: Outputs) -> dict[str, Array]:
-    """Anomaly scores σ(a), class probabilities softmax(M), and 1 − softmax(M)_0.
+def scores(outputs: Outputs) -> SnippetScores:
+    """Returns anomaly scores σ(a), class probabilities p = softmax(M), and 1 − p_0.
 
     Without the C-branch, the A-branch gives the anomaly score.
     """
     # Each branch gives the scores that it can; metrics report both.
-    found = {}
-    if outputs.anomaly_logits is not None:
-        found["anomaly"] = jax.nn.sigmoid(outputs.anomaly_logits)
+    classes, branches = None, {}
     if outputs.align_logits is not None:
         classes = jax.nn.softmax(outputs.align_logits)
-        found["classes"] = classes
-        found["anomaly_align"] = 1 - classes[..., 0]
-        found.setdefault("anomaly", found["anomaly_align"])
-    return found
+        branches["align"] = 1 - classes[..., 0]
+
+    if outputs.anomaly_logits is not None:
+        anomaly = jax.nn.sigmoid(outputs.anomaly_logits)
+    else:
+        anomaly = branches["align"]
+    return SnippetScores(anomaly, classes, branches)
 
 
 SPEC = ModelSpec(

@@ -330,13 +330,12 @@ def score_held_out(
     rows = first[chosen]
     entries = [experiment.dataset.split("train").entries[i] for i in chosen]
     scores = scorer(
-        params,
-        batch_stats,
+        scorer.weights(params, batch_stats),
         packed.features[rows],
         packed.length[rows],
         label="score held-out",
     )
-    per_video = scoring.per_video(scores, packed.length[rows], packed.length[rows])
+    videos = scoring.join_windows(scores, packed.length[rows], packed.length[rows])
     # What truth there is counts other frames than the resampled ones.
     bare = [dataclasses.replace(e, segments=()) for e in entries]
-    return scoring.eval_videos(bare, per_video)
+    return scoring.eval_videos(bare, videos)

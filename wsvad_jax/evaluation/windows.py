@@ -1,0 +1,134 @@
+"""Cuts videos into windows for scoring: those of a split, or of one video.
+
+`config.eval.mode` says how:
+
+  'windows': consecutive windows of T snippets of one crop, scored independently. The
+    last one is padded. The dataset card names the crop.
+  'whole': one window per video, padded, with all crops.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float16, Int, Num
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.dataset import Split
+    from wsvad_jax.experiment.build import Experiment, ScoringModel
+
+# Shorter videos would need further programs and save little time.
+SHORTEST = 32  # shortest length that whole videos are padded to, in snippets
+LONGEST = 8192  # snippets per window, at most, of one video that is scored whole
+
+
+@runtime_checkable
+class WindowArray(Protocol):
+    """Windows [W, N, L, D] in float16 that are read slice by slice."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoWindows:
+    """W windows of V videos, in the order of the videos."""
+
+    features: WindowArray  # [W, N, L, D]
+    video: Int[np.ndarray, "W"]  # index of each window's video
+    length: Int[np.ndarray, "W"]  # valid snippets
+    num_snippets: Int[np.ndarray, "V"]
+
+
+def windows_of_video(
+    features: Num[np.ndarray, "N n D"], network: "ScoringModel", crop: int
+) -> VideoWindows:
+    """Cuts one video as the model's recipe says.
+
+    Args:
+      features: snippet features of N crops.
+      network: model and recipe.
+      crop: crop that a model for windows scores; crop 0 where there are fewer.
+    """
+    from wsvad_jax.data.packing import split_windows
+
+    N, n, _ = features.shape
+    if network.config.eval.mode == "windows":
+        crop = crop if crop < N else 0
+        windows = split_windows(features[crop : crop + 1], network.T)
+    else:
+        L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
+        windows = split_windows(features, L)
+
+    W, _, L, _ = windows.shape
+    length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
+    video, num_snippets = np.zeros(W, np.int32), np.array([n], np.int32)
+    return VideoWindows(windows, video, length, num_snippets)
+
+
+def windows_of_split(
+    experiment: "Experiment", name: str
+) -> Iterator[tuple[Int[np.ndarray, "V"], VideoWindows]]:
+    """Yields groups of a split's videos: their indices, and their windows.
+
+    The windows of a group have one shape, so that they share a compiled program.
+
+    Args:
+      experiment: dataset, model and recipe.
+      name: name of the split.
+    """
+    if experiment.config.eval.mode == "windows":
+        from wsvad_jax.data import packing
+
+        crop = experiment.dataset.card.test_crop
+        packed = packing.pack_windows(experiment.dataset, name, experiment.T, crop)
+        yield (
+            np.arange(len(packed.num_snippets)),
+            VideoWindows(
+                packed.features, packed.video, packed.length, packed.num_snippets
+            ),
+        )
+        return
+
+    split = experiment.dataset.split(name)
+    num_snippets = np.array([e.num_snippets for e in split.entries], np.int32)
+    buckets = bucket_lengths(num_snippets)
+
+    for L in np.unique(buckets):
+        index = np.flatnonzero(buckets == L)
+        length = num_snippets[index]
+        features = PaddedVideos(split, index, int(L))
+        yield index, VideoWindows(features, np.arange(len(index)), length, length)
+
+
+def bucket_lengths(num_snippets: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
+    """Returns the padded length of each video: the next power of two, at least 32.
+
+    One program is compiled per length, so any split needs only a few.
+    """
+    exponent = np.ceil(np.log2(np.maximum(num_snippets, SHORTEST)))
+    return (2**exponent).astype(np.int64)
+
+
+class PaddedVideos:
+    """Videos of a split padded to L snippets, read slice by slice."""
+
+    def __init__(self, split: "Split", index: Int[np.ndarray, "V"], L: int):
+        """Reads nothing yet; `index` chooses the videos."""
+        self.split, self.index, self.L = split, index, L
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        N, _, D = self.split[int(self.index[0])].features.shape
+        return len(self.index), N, self.L, D
+
+    def __getitem__(self, part: slice) -> Float16[np.ndarray, "V N L D"]:
+        features = [self.split[int(i)].features for i in self.index[part]]
+        N, _, D = features[0].shape
+        x = np.zeros((len(features), N, self.L, D), np.float16)
+        for row, value in zip(x, features, strict=True):
+            row[:, : value.shape[1]] = value
+        return x
