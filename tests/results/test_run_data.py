@@ -111,7 +111,7 @@ def test_other_data_is_refused(root, config, capsys, change, state):
     with pytest.raises(InputError) as e:
         train_and_evaluate(config, root / "run")
     words = str(e.value)
-    assert "run belongs to other data: " in words and "--restart" in words
+    assert "run was trained on other data: " in words and "--restart" in words
     wanted = {"prompts": "card.classes", "frames": "features.frame was 'middle'"}
     wanted["encoder"] = "features.encoder was 'tower@0123456789ab'"
     assert wanted.get(change, "content was") in words
@@ -225,7 +225,7 @@ def test_seeds_are_compared_before_any_is_trained(root, config, together):
     config.data.placement = "device"
     where = two_seeds(root)
     write(root / "data", "features")
-    with pytest.raises(InputError, match="seed0 belongs to other data"):
+    with pytest.raises(InputError, match="seed0 was trained on other data"):
         train_seeds(config, "0,1,2", where, together=together)
     assert not (where / "seed2").exists()
 
@@ -275,7 +275,7 @@ def test_numbers_of_other_data_have_no_mean(tmp_path):
     assert found == {"data=abababab": [0, 2], "data=cdcdcdcd": [1], "data=unknown": [3]}
     (same,) = seed_groups.group_by_recipe(runs(tmp_path / "same", (one, one, None)))
     assert same.variant == "" and same.seeds == [0, 1, 2]
-    with pytest.raises(InputError, match="are of other data .*no mean"):
+    with pytest.raises(InputError, match="have different data .*no mean"):
         seeds.check_alike(runs(tmp_path / "study", (one, two)))
 
 

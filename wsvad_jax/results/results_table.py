@@ -49,22 +49,23 @@ def results_table(results: Mapping[str, Any]) -> str:
             [name, *(_percent(results[n]) if n in results else "" for n in names)]
         )
 
+    # A missing number needs its reason, which stands below the table.
     remarks = [f"remark: {text}" for text in results.get("remarks", ())]
     if without_truth(results):
         remarks.append(
             "no ground truth: the times of the test videos' events are unknown"
             if results.get("video_auc") is not None
-            else "no ground truth of frames: all test videos are abnormal, and the times "
-            "of their events are unknown, or all that there is"
+            else "no ground truth of frames: all test videos are abnormal, and their "
+            "events have unknown times or cover all frames"
         )
     return "\n".join([*_title(results), *aligned(rows), *remarks])
 
 
 def without_truth(results: Mapping[str, Any]) -> bool:
-    """Whether metrics lack what only frames of both kinds give.
+    """Whether metrics are undefined because the frames' ground truth is unknown.
 
-    Videos of both kinds were told apart, or there are abnormal ones only (no false alarm
-    rate), whose frames are of one kind or none (no AP).
+    Then there is no frame AUC. Either there is a video AUC, or all videos are abnormal
+    (no false alarm rate) and have frames of one kind only (no AP).
     """
     if results.get("auc") is not None:
         return False

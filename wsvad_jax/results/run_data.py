@@ -1,8 +1,8 @@
-"""Which data a run was trained on: noted at its start, compared when it is met again.
+"""Records which data a run is trained on, and compares it when the run resumes.
 
-data.json in a workdir holds the hash of the records, the classes, how the features were
-made and whose text tower read the prompts. Runs that older versions finished say most
-of it in run.json and model/meta.json.
+data.json in a workdir has the hash of the records, the classes, the feature protocol and
+the hash of the text tower. Older versions wrote most of it to run.json and
+model/meta.json.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FILE, ABOUT = "data.json", "run.json"
 CARD = ("classes", "stride", "test_crop")  # keys of a card that training depends on
-# What training writes into a workdir, in the order in which a restart moves it away:
-# what says whose run it is goes last.
+# Files that training writes, in the order in which a restart moves them away. Those that
+# identify the run are last, so that an interrupted restart can be repeated.
 WRITTEN = (
     *("checkpoints", "metrics.jsonl", "tensorboard", "model", "MODEL_CARD.md"),
     *("scores.npz", "curves.json", "report.png", "results.json", ABOUT),
@@ -37,7 +37,7 @@ def describe(
 
     Args:
       dataset: records, classes and feature protocol.
-      tower: hash of the text tower under `hash`; None where there is none.
+      tower: text tower, with its hash under `hash`; None without prompts.
     """
     card = dataset.card.to_json()
     return {
@@ -49,10 +49,10 @@ def describe(
 
 
 def prepared(config: "ConfigDict", data_dir: str | os.PathLike | None) -> "Dataset":
-    """Opens a recipe's dataset, and makes none.
+    """Opens a recipe's dataset, which must be prepared.
 
     Raises:
-      InputError: it is not there, or can't be opened.
+      InputError: the dataset is missing, or can't be opened.
     """
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.datasets import registry
@@ -89,10 +89,18 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def check(workdir: pathlib.Path, now: Mapping[str, Any], advice: str = "") -> bool:
-    """Compares a workdir's data with `now`, of `describe`; False: it notes none.
+    """Compares the data of a workdir's run with a dataset.
+
+    Args:
+      workdir: folder of the run.
+      now: description of the dataset, of `describe`.
+      advice: end of the message, what the user should do.
+
+    Returns:
+      Whether the workdir says on which records it was trained.
 
     Raises:
-      InputError: they differ.
+      InputError: the data differ.
     """
     before = read(workdir)
     if what := difference(before, now):
@@ -100,34 +108,36 @@ def check(workdir: pathlib.Path, now: Mapping[str, Any], advice: str = "") -> bo
             "choose another --workdir, or pass --restart, which keeps the old run in "
             f"{previous(workdir)} and trains from step 0"
         )
-        raise InputError(f"{workdir} belongs to other data: {what}; {advice}")
+        raise InputError(f"{workdir} was trained on other data: {what}; {advice}")
     return bool(before.get("content"))
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Returns in words how the data of two runs differ, "" where nothing known does."""
+    """Returns in words how the data of two runs differ, "" if they don't."""
+    # Values that one side doesn't know are not compared.
     old, new = before.get("content"), now.get("content")
     if old and new and old != new:
         return (
             f"the dataset's content was {old[:12]} and is now {new[:12]} (videos, "
-            "labels, truth or features changed)"
+            "labels, ground truth or features changed)"
         )
-    for part in ("card", "features"):
-        old, new = (x.get(part) or {} for x in (before, now))
+
+    for section in ("card", "features"):
+        old, new = (x.get(section) or {} for x in (before, now))
         for key in sorted(old.keys() & new.keys()):
-            if not _alike(key, old[key], new[key]):
-                return (
-                    f"{part}.{key} was {old[key]!r:.200} and is now {new[key]!r:.200}"
-                )
+            if not _is_same(key, old[key], new[key]):
+                return f"{section}.{key} was {old[key]!r:.200} and is now {new[key]!r:.200}"
+
     old, new = before.get("tower"), now.get("tower")
     if old and new and old != new:
         return f"the prompts' text tower was {old[:12]} and is now {new[:12]}"
     return ""
 
 
-def _alike(key: str, old: Any, new: Any) -> bool:
+def _is_same(key: str, old: Any, new: Any) -> bool:
+    """Whether two values of a key agree, or one of them is unknown."""
     if key == "encoder_settings" and not (old and new):
-        return True  # older versions noted none
+        return True  # older versions wrote none
     if key != "encoder" or "unknown" in (old, new):
         return "unknown" in (old, new) or old == new
     from wsvad_jax.weights.trained_model import (
@@ -138,14 +148,14 @@ def _alike(key: str, old: Any, new: Any) -> bool:
 
 
 def note(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
-    """Writes data.json where there is none, and what run.json says until the end."""
+    """Writes data.json unless it exists, and the first version of run.json."""
     if not (workdir / FILE).is_file():
         write_json(workdir / FILE, data)
     begin_about(workdir)
 
 
 def begin_about(workdir: pathlib.Path) -> None:
-    """Writes run.json where it is missing, from data.json; training completes it."""
+    """Writes run.json from data.json unless it exists; training completes it."""
     from wsvad_jax.results.schema import RunData, read_as
 
     if (workdir / FILE).is_file() and not (workdir / ABOUT).is_file():
@@ -163,12 +173,13 @@ def previous(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def set_aside(workdir: pathlib.Path) -> pathlib.Path | None:
-    """Moves all that training wrote into WORKDIR/previous-N; None: there was nothing."""
-    found = [workdir / name for name in WRITTEN if (workdir / name).exists()]
-    if not found:
+    """Moves a run's files into WORKDIR/previous-N; returns it, or None without files."""
+    paths = [workdir / name for name in WRITTEN if (workdir / name).exists()]
+    if not paths:
         return None
+
     target = previous(workdir)
     target.mkdir()
-    for path in found:
+    for path in paths:
         path.rename(target / path.name)
     return target

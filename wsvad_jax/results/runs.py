@@ -1,17 +1,16 @@
-"""Finished runs on disk: found, read, told apart, freed of machine paths.
+"""Reads finished runs, and collects them into files that can be committed.
 
-A run is a workdir with results.json, config.json and run.json; a collected run is all
-three in one file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without the paths of the
-machine that it ran on, so that it can be committed, with its curves in
-seedN.curves.json. What `evaluate --checkpoint` left has no config.json: its weights came
-from elsewhere.
+A run is a workdir with results.json, config.json and run.json. A collected run has all
+three in one file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths of the machine
+that it ran on; its curves are in seedN.curves.json beside it. `evaluate --checkpoint`
+writes no config.json, since the weights were trained elsewhere.
 """
 
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.experiment.saved_config import check_config, read_config
@@ -32,6 +31,7 @@ KEYS_NOT_AFFECTING_METRICS = (
     "data.parts",
     "model.remat",
 )
+# Files in a folder of collected runs: weights scored here, runs, and their summaries.
 SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")
 SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
@@ -39,16 +39,16 @@ SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The numbers of one run and the recipe that gave them."""
+    """The results of one run and the config that it was trained with."""
 
-    source: pathlib.Path  # its folder, or its file where it is a collected one
-    results: Mapping[str, Any]
-    config: Mapping[str, Any] | None  # None: scored here, not trained here
-    about: Mapping[str, Any] | None = None  # of `wsvad_jax.training.provenance`
+    source: pathlib.Path  # workdir, or file of a collected run
+    results: Mapping[str, Any]  # content of results.json
+    config: Mapping[str, Any] | None  # None for weights that were trained elsewhere
+    about: Mapping[str, Any] | None = None  # content of run.json
 
     @property
     def curves_path(self) -> pathlib.Path:
-        """Where its curves lie, if anywhere (`wsvad_jax.metrics.curves`)."""
+        """Path of the run's curves (`wsvad_jax.metrics.curves`), which may be missing."""
         if self.source.is_dir():
             return self.source / "curves.json"
         return self.source.with_suffix(".curves.json")
@@ -67,18 +67,17 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """'clean' or 'paper'; '' for weights that were not trained here."""
+        """'clean' or 'paper'; '' for weights that were trained elsewhere."""
         return self.results["protocol"] if self.config else ""
 
     @property
     def content(self) -> str:
-        """The hash of the dataset that it was trained or scored on, "" unknown."""
-        found = (self.about or {}).get("dataset")
-        return found if isinstance(found, str) else ""
+        """Hash of the dataset's records; "" if unknown."""
+        return (self.about or {}).get("dataset") or ""
 
     @property
     def weights_description(self) -> str:
-        """Says in words where the weights came from and what picked them."""
+        """Origin of the weights and how they were selected, in words."""
         selection = self.results.get("selection") or "selection unknown"
         if not self.config:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
@@ -101,21 +100,19 @@ class Run:
         }
 
     def values(self) -> dict[str, float | None]:
-        """Returns the metrics, `map` as map@0.1 … map@0.5."""
-        found: dict[str, float | None] = {}
+        """Returns the metrics; the keys of `map` are map@0.1 … map@0.5."""
+        values: dict[str, float | None] = {}
         for key, value in self.results.items():
             if key in ("seed", "step"):
                 continue
             if key == "map":
-                each = [
-                    v if v is None else float(v) for v in value or [None] * len(IOUS)
-                ]
-                found |= {f"map@{x}": v for x, v in zip(IOUS, each, strict=True)}
+                for iou, ap in zip(IOUS, value or [None] * len(IOUS), strict=True):
+                    values[f"map@{iou}"] = None if ap is None else float(ap)
             elif value is None:
-                found[key] = None
+                values[key] = None
             elif isinstance(value, int | float) and not isinstance(value, bool):
-                found[key] = float(value)
-        return found
+                values[key] = float(value)
+        return values
 
 
 def read_run(path: str | os.PathLike) -> Run:
@@ -198,39 +195,43 @@ def _checked_run(
 def find_runs(
     paths: Iterable[str | os.PathLike],
 ) -> tuple[list[Run], list[dict[str, Any]], list[pathlib.Path]]:
-    """Finds runs in folders, and in folders of folders.
+    """Reads the runs in folders, and in folders of folders.
+
+    Args:
+      paths: workdirs, collected runs, or folders of them.
 
     Returns:
-      The finished runs, each once; the summaries of seed studies that lie beside them
-      (`wsvad_jax.results.seeds`); the workdirs that are not finished.
+      Finished runs, each once; summaries of seeds (`wsvad_jax.results.seeds`);
+      workdirs that are not finished.
 
     Raises:
-      InputError: a path that is missing, not finished, or holds no run.
+      InputError: a path is missing, not finished, or holds no run.
     """
     from wsvad_jax.results.schema import read_summary
 
-    runs: dict[pathlib.Path, Run] = {}
+    runs: dict[pathlib.Path, Run] = {}  # by resolved path, since folders may overlap
     summaries: list[dict[str, Any]] = []
     unfinished: list[pathlib.Path] = []
-    for given in map(pathlib.Path, paths):
-        if not given.exists():
-            raise InputError(f"{given}: no such run or folder of runs")
-        if given.is_file() and given.name == "results.json":
-            given = given.parent
-        if given.is_file() or _is_workdir(given):
-            runs.setdefault(given.resolve(), read_run(given))
+    for top in map(pathlib.Path, paths):
+        if not top.exists():
+            raise InputError(f"{top}: no such run or folder of runs")
+        if top.is_file() and top.name == "results.json":
+            top = top.parent
+        if top.is_file() or _is_workdir(top):
+            runs.setdefault(top.resolve(), read_run(top))
             continue
-        empty = True
-        for found in _walk(given):
-            if SUMMARY.fullmatch(found.name):
-                summaries.append(read_summary(found))
-            elif found.is_dir() and not (found / "results.json").is_file():
-                unfinished.append(found)
+
+        finished = 0
+        for path in _walk(top):
+            if SUMMARY.fullmatch(path.name):
+                summaries.append(read_summary(path))
+            elif path.is_dir() and not (path / "results.json").is_file():
+                unfinished.append(path)
             else:
-                runs.setdefault(found.resolve(), read_run(found))
-                empty = False
-        if empty:
-            raise InputError(f"{given}: found no finished run in this folder")
+                runs.setdefault(path.resolve(), read_run(path))
+                finished += 1
+        if not finished:
+            raise InputError(f"{top}: found no finished run in this folder")
     return list(runs.values()), summaries, unfinished
 
 
@@ -238,36 +239,42 @@ def _is_workdir(path: pathlib.Path) -> bool:
     return any((path / n).is_file() for n in ("results.json", "config.json"))
 
 
-def _walk(top: pathlib.Path) -> Iterable[pathlib.Path]:
-    for folder, subfolders, names in os.walk(top):
-        here = pathlib.Path(folder)
+def _walk(top: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the workdirs, collected runs and summaries below a folder."""
+    for name, subfolders, files in os.walk(top):
+        folder = pathlib.Path(name)
         subfolders.sort()
-        if _is_workdir(here):
+        if _is_workdir(folder):
             subfolders.clear()  # checkpoints hold thousands of files
-            yield here
+            yield folder
             continue
-        for name in sorted(names):
-            scored = here.name == "scored" and SCORED.fullmatch(name)
-            if scored or COLLECTED.fullmatch(name) or SUMMARY.fullmatch(name):
-                yield here / name
+
+        for file in sorted(files):
+            scored = folder.name == "scored" and SCORED.fullmatch(file)
+            if scored or COLLECTED.fullmatch(file) or SUMMARY.fullmatch(file):
+                yield folder / file
 
 
 def strip_local_paths(run: Run) -> dict[str, Any]:
     """Returns {'results', 'config', 'run'} of a run without paths of this machine."""
-    results = _without_paths(dict(run.results))
-    config = _without_paths(dict(run.config)) if run.config else None
-    if config:
+    content = {
+        "results": _without_folders(run.results),
+        "config": _without_folders(run.config) if run.config else None,
+    }
+    if config := content["config"]:
         config.pop("seeds", None)
         config["data"] = {**config["data"], "name": run.dataset}
-    about = {"run": _without_paths(dict(run.about))} if run.about else {}
-    return {"results": results, "config": config, **about}
+    if run.about:
+        content["run"] = _without_folders(run.about)
+    return content
 
 
-def _without_paths(value: Any) -> Any:
+def _without_folders(value: Any) -> Any:
+    """Returns a JSON value in which each path is its last part alone."""
     if isinstance(value, Mapping):
-        return {k: _without_paths(v) for k, v in value.items()}
+        return {k: _without_folders(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_paths(v) for v in value]
+        return [_without_folders(v) for v in value]
     if isinstance(value, str) and (
         value.startswith(("/", "~", "./", "../"))
         or pathlib.PureWindowsPath(value).is_absolute()
@@ -281,10 +288,15 @@ def collect(
     folder: str | os.PathLike,
     summaries: Sequence[Mapping[str, Any]] = (),
 ) -> list[pathlib.Path]:
-    """Writes runs to FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths.
+    """Writes runs to FOLDER/DATASET/MODEL/PROTOCOL/seedN.json; replaces older files.
 
-    A study's summary lies beside its seeds, as summary.json. What was collected
-    earlier under the same name is replaced.
+    Args:
+      runs: finished runs.
+      folder: folder of the collected runs.
+      summaries: contents of summary.json files, each written beside its seeds.
+
+    Returns:
+      The written files, without curves.
 
     Raises:
       InputError: two of the runs would have one name.
@@ -293,29 +305,34 @@ def collect(
     sources: dict[pathlib.Path, Run] = {}
     for run in runs:
         name = f"seed{run.seed}"
-        if not run.protocol:
+        if not run.protocol:  # many files of released weights may share a seed
             name = pathlib.PurePath(str(run.results.get("checkpoint"))).stem
-        path = _place(folder, run.dataset, run.model, run.protocol or "scored", name)
+        protocol = run.protocol or "scored"
+        path = _collected_path(folder, run.dataset, run.model, protocol, name)
         if path in files:
             raise InputError(
                 f"{sources[path].source} and {run.source} are both seed {run.seed} of "
                 f"{run.model} on {run.dataset}; collect one of them"
             )
         files[path], sources[path] = strip_local_paths(run), run
+
     for summary in summaries:
         names = (summary["dataset"], summary["model"], summary["protocol"])
-        path = _place(folder, *names, "summary")
+        path = _collected_path(folder, *names, "summary")
         if any(p.parent == path.parent for p in files):
             files[path] = summary
+
+    # All names are checked before the first file is written.
     for path, content in files.items():
         write_json(path, content)
     for path, run in sources.items():
         if run.curves_path.is_file() and run.source != path:
-            copied = path.with_suffix(".curves.json")
-            write_json(copied, read_json(run.curves_path), indent=None)
+            curves = read_json(run.curves_path)
+            write_json(path.with_suffix(".curves.json"), curves, indent=None)
     return list(files)
 
 
-def _place(folder, *names: str) -> pathlib.Path:
+def _collected_path(folder: str | os.PathLike, *names: str) -> pathlib.Path:
+    # Names come from files of others and must not leave the folder.
     safe = [re.sub(r"[^\w.+-]|^\.+", "_", str(name))[:80] for name in names]
     return pathlib.Path(folder).joinpath(*safe[:-1], f"{safe[-1]}.json")

@@ -1,10 +1,9 @@
 """Summarises several seeds of one recipe: mean, deviation and bootstrap intervals.
 
-Two sources of variation are reported. Variation of training is the mean ± sample
-standard deviation over the seeds. Variation of the test set is the 95 % percentile
-interval of the seeds' mean under a bootstrap over test videos. A resample draws whole
-videos, stratified by abnormality. It is the same for every seed, and its value is the
-mean of the seeds' metrics.
+Two sources of variation are reported. The sample standard deviation over the seeds is
+the variation of training. The 95 % interval of the seeds' mean, under a bootstrap over
+test videos, is the variation of the test set. A resample draws whole videos, stratified
+by abnormality, and is the same for every seed.
 """
 
 import os
@@ -18,7 +17,7 @@ import numpy as np
 from wsvad_jax.results.runs import Run, read_run
 from wsvad_jax.utils.errors import InputError, check_readable
 from wsvad_jax.utils.files import write_json
-from wsvad_jax.utils.text import mean_and_std, percent
+from wsvad_jax.utils.text import aligned, mean_and_std, percent
 
 if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Dataset
@@ -36,8 +35,8 @@ IDENTITY = {
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0  # settings of the bootstrap
 # Stored with the intervals, whose meaning depends on it.
 METHOD = (
-    "percentile interval of the seeds' mean over resampled test videos, normal and "
-    "abnormal ones drawn apart, the same videos for every seed"
+    "percentile interval of the seeds' mean over resampled test videos, stratified by "
+    "abnormality, with the same videos for every seed"
 )
 
 
@@ -52,8 +51,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
         if not match:
             raise InputError(
-                f"--seeds {text}: found {part!r}; expected whole numbers as 0,1,2 or a "
-                "range as 0..4"
+                f"--seeds {text}: {part!r} must be whole numbers like 0,1,2 or a range "
+                "like 0..4"
             )
 
         first, last = int(match[1]), int(match[2] or match[1])
@@ -62,7 +61,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds += range(first, last + 1)
 
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds {text}: a seed is there twice; give each once")
+        raise InputError(f"--seeds {text}: duplicate seed; give each once")
     return tuple(seeds)
 
 
@@ -76,8 +75,8 @@ def summarise_seeds(
       data_dir: folder of prepared datasets.
 
     Raises:
-      InputError: the runs differ by more than the seed (a study mixes no protocols or
-        data), a seed is a duplicate, or the scores don't match the dataset.
+      InputError: the runs differ by more than the seed, a seed is a duplicate, or the
+        scores don't match the dataset.
     """
     runs = [read_run(w) for w in workdirs]
     check_alike(runs)
@@ -95,13 +94,13 @@ def summarise_seeds(
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
 
-    drawn = {}
+    resamples = {}
     for name in names:
         if name in metrics:
-            values = bootstrap_means(videos, name, stride=dataset.card.stride)
-            metrics[name]["interval"] = percentile_interval(values)
-            if name in PAIRED and np.isfinite(values).all():
-                drawn[name] = " ".join(f"{value:.5f}" for value in values)
+            means = bootstrap_means(videos, name, stride=dataset.card.stride)
+            metrics[name]["interval"] = percentile_interval(means)
+            if name in PAIRED and np.isfinite(means).all():
+                resamples[name] = " ".join(f"{mean:.5f}" for mean in means)
 
     return {
         "model": first.model,
@@ -119,7 +118,7 @@ def summarise_seeds(
             "method": METHOD,
             # In the order of the resamples, which are the same for every model: values
             # of two models can be compared in pairs.
-            "values": drawn,
+            "values": resamples,
         },
     }
 
@@ -130,27 +129,27 @@ def check_alike(runs: Sequence[Run]) -> None:
     first, seen = runs[0], {}
     for run in runs:
         for key, attribute in IDENTITY.items():
-            found, wanted = getattr(run, attribute), getattr(first, attribute)
-            if found != wanted:
+            value, expected = getattr(run, attribute), getattr(first, attribute)
+            if value != expected:
                 raise InputError(
-                    f"{run.source}: {key} is {found!r}, but {wanted!r} in "
-                    f"{first.source}; a study of seeds mixes no recipes or protocols"
+                    f"{run.source}: {key} is {value!r}, but {expected!r} in "
+                    f"{first.source}; seeds of one summary must share recipe and protocol"
                 )
         if run.content and first.content and run.content != first.content:
             raise InputError(
-                f"{run.source} and {first.source} are of other data (content "
+                f"{run.source} and {first.source} have different data (content "
                 f"{run.content[:12]} and {first.content[:12]}), so their numbers have no "
                 "mean; train the older one again with --restart"
             )
 
         # Every setting but the seed must agree, named by its key.
-        found, wanted = run.settings(), first.settings()
-        for key in sorted(found.keys() | wanted.keys()):
-            if found.get(key) != wanted.get(key):
+        own, expected = run.settings(), first.settings()
+        for key in sorted(own.keys() | expected.keys()):
+            if own.get(key) != expected.get(key):
                 raise InputError(
-                    f"{run.source}: {key} is {found.get(key)!r}, but "
-                    f"{wanted.get(key)!r} in {first.source}; runs of a study differ by "
-                    "seed alone"
+                    f"{run.source}: {key} is {own.get(key)!r}, but "
+                    f"{expected.get(key)!r} in {first.source}; runs must differ by seed "
+                    "alone"
                 )
 
         if run.seed in seen:
@@ -161,13 +160,13 @@ def check_alike(runs: Sequence[Run]) -> None:
 
 
 def _check_data(runs: Sequence[Run], dataset: "Dataset") -> None:
-    """Raises InputError if a run is known to be of other records than the dataset's."""
+    """Raises InputError if a run was scored on other records than the dataset's."""
     for run in runs:
         if run.content and run.content != dataset.content:
             raise InputError(
-                f"{run.source} was scored on other data than {dataset.path} holds now "
+                f"{run.source} was scored on other data than {dataset.path} has now "
                 f"(content {run.content[:12]}, now {dataset.content[:12]}); prepare "
-                "that again, or train again with --restart"
+                "that data again, or train again with --restart"
             )
 
 
@@ -176,7 +175,9 @@ def _open(run: Run, data_dir: str | None) -> "Dataset":
     from wsvad_jax.datasets import registry
 
     if run.config is None:
-        raise InputError(f"{run.source}: no config.json here; give what training left")
+        raise InputError(
+            f"{run.source}: config.json is missing; pass a workdir that training wrote"
+        )
     return open_dataset(registry.resolve(run.config["data"]["name"], data_dir))
 
 
@@ -192,12 +193,12 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     scores = _read_curves(path)
 
     entries = dataset.split("test").entries
-    whole = {video for video, curves in scores.items() if "anomaly" in curves}
-    missing = {e.video for e in entries} ^ whole
-    if missing:
+    scored = {video for video, curves in scores.items() if "anomaly" in curves}
+    different = {e.video for e in entries} ^ scored
+    if different:
         raise InputError(
             f"{path}: its test videos are not those of {dataset.path} "
-            f"({min(missing)} is in one of them only); score again with evaluate "
+            f"({min(different)} is in one of them only); score again with evaluate "
             "--workdir"
         )
 
@@ -243,7 +244,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     except Exception as e:  # noqa: BLE001 damage can raise anything
         check_readable(path, e)
         raise InputError(
-            f"{path}: not a whole file of scores ({e}); score again with evaluate "
+            f"{path}: incomplete or no file of scores ({e}); score again with evaluate "
             "--workdir"
         ) from None
     return scores
@@ -251,7 +252,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
 
 def _curve(array: np.ndarray) -> np.ndarray:
     if array.ndim != 1 or array.dtype.kind != "f":
-        raise ValueError(f"a curve is {array.dtype} of shape {array.shape}")
+        raise ValueError(f"a curve has type {array.dtype} and shape {array.shape}")
     return array
 
 
@@ -271,7 +272,7 @@ def bootstrap_means(
 
     Args:
       runs: scored test set of each run, with the videos in the same order.
-      metric: name of a metric, see `bootstrap.bootstrap_interval`.
+      metric: one of `bootstrap.METRICS`, with the suffix of its curve, as in auc_align.
       n: number of resamples.
       seed: seed of the resamples.
       stride: frames per snippet.
@@ -286,10 +287,7 @@ def bootstrap_means(
 
 
 def percentile_interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
-    """Returns the percentile interval [low, high], or None if no value is defined.
-
-    For one run, it equals that of `bootstrap_interval`.
-    """
+    """Returns the percentile interval [low, high], or None if no value is defined."""
     # Resamples without a defined metric are left out, not counted as 0.
     values = values[np.isfinite(values)]
     if not len(values):
@@ -313,8 +311,6 @@ def write_summary(
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Formats a summary as a plain text table, in %."""
-    from wsvad_jax.utils.text import aligned
-
     seeds = summary["seeds"]
     # One column per seed shows outliers that a deviation hides.
     rows = [["%", "mean ± std", "95 % interval", *(f"seed {s}" for s in seeds)]]
