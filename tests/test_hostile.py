@@ -112,10 +112,10 @@ def test_names_are_no_markup_and_no_path(tmp_path):
 def test_labels_are_no_markup_in_the_page_of_events(tmp_path):
     import dataclasses
 
-    from footage import answer
+    from footage import detection_result
 
     evil = "<img src=x onerror=alert(1)>"
-    found = answer(evil)
+    found = detection_result(evil)
     events = tuple(dataclasses.replace(e, category=evil) for e in found.events)
     names = ("Normal", evil, '"onload="')
     found = dataclasses.replace(found, events=events, class_names=names)

@@ -297,7 +297,7 @@ def _detect(
         settings = settings_of(detector, rules, known) | more
         if made:
             title = (
-                f"Events by {settings['model']}, trained on {settings['trained on']}"
+                f"Detected by {settings['model']}, trained on {settings['trained on']}"
             )
             first = write(known.output, made, title, settings, errors)[0]
             for error in errors[left_out:]:

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 from chromium import HEAD, NOW
-from footage import answer, write_video
+from footage import detection_result, write_video
 
 from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import page
@@ -26,19 +26,21 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(folder):
+def results(folder):
     mp4 = write_video(folder / "clip.mp4")
     avi = write_video(folder / "old.avi", 4, codec="mpeg4")
     return [
-        answer("clip", mp4, ground_truth=TRUTH),
-        dataclasses.replace(answer("old", avi, T=4, spans=((1, 3),)), ground_truth=()),
+        detection_result("clip", mp4, ground_truth=TRUTH),
+        dataclasses.replace(
+            detection_result("old", avi, T=4, spans=((1, 3),)), ground_truth=()
+        ),
     ]
 
 
 @pytest.fixture(scope="module")
-def report(folder, answers):
+def report(folder, results):
     path = folder / "report.html"
-    page.write_report(path, answers, title="Report", settings={"high": 0.5})
+    page.write_report(path, results, title="Report", settings={"high": 0.5})
     return path
 
 
@@ -56,10 +58,10 @@ def test_chromium_plays_the_embedded_video(opened):
     assert not opened.errors()
 
 
-def test_the_events_are_those_of_the_answers(opened, answers):
+def test_the_events_are_those_of_the_answers(opened, results):
     articles = opened.all("article.video")
-    assert len(articles) == len(answers)
-    for article, expected in zip(articles, answers, strict=True):
+    assert len(articles) == len(results)
+    for article, expected in zip(articles, results, strict=True):
         items = article.find_elements("css selector", "li.event")
         found = [
             (
@@ -109,12 +111,12 @@ def test_key_frames_seek(opened):
     assert not opened.errors()
 
 
-def test_keys_are_for_the_whole_page(opened, answers):
+def test_keys_are_for_the_whole_page(opened, results):
     """N, P and Space move the video in view, though nothing was clicked before."""
     from selenium.webdriver.common.keys import Keys
 
     assert opened.run("return document.activeElement === document.body")
-    first, second = (e.start for e in answers[0].events)
+    first, second = (e.start for e in results[0].events)
     for key, wanted in (("n", first), ("N", second), ("p", first)):
         opened.press(key)
         opened.wait(f"Math.abs({NOW} - {wanted}) < 0.05 && {HEAD} > 1")
@@ -125,17 +127,17 @@ def test_keys_are_for_the_whole_page(opened, answers):
     assert not opened.errors()
 
 
-def test_keys_move_the_video_that_is_in_view(opened, answers):
+def test_keys_move_the_video_that_is_in_view(opened, results):
     scrub = "document.querySelectorAll('.scrub')[1]"
     opened.run(f"{scrub}.scrollIntoView({{block: 'start', behavior: 'instant'}})")
     before = opened.run(f"return {NOW}")
     opened.press("n")
-    start = answers[1].events[0].start
+    start = results[1].events[0].start
     opened.wait(f"Math.abs({scrub}.ariaValueNow - {start}) < 0.05")
     assert opened.run(f"return {NOW}") == before
     opened.click("article .scrub", 0.5)  # from here on it is the first that is used
     opened.press("p")
-    opened.wait(f"Math.abs({NOW} - {answers[0].events[0].start}) < 0.05")
+    opened.wait(f"Math.abs({NOW} - {results[0].events[0].start}) < 0.05")
 
 
 def test_space_after_a_click_on_an_event_is_the_player_s(opened):
@@ -204,7 +206,7 @@ def test_a_linked_video_plays_and_a_missing_one_is_said(browser, tmp_path):
     clip = write_video(tmp_path / "a #1?.mp4", 3)
     path = tmp_path / "report.html"
     page.write_report(
-        path, [answer(path=clip, T=3)], title="", settings={}, embed_limit=1
+        path, [detection_result(path=clip, T=3)], title="", settings={}, embed_limit=1
     )
     browser.open(path)
     browser.wait("document.querySelector('video').readyState >= 1")
@@ -242,7 +244,9 @@ def serving(handler):
 def test_malicious_names_are_inert(browser, tmp_path):
     clip = tmp_path / EVIL.replace("/", "|")
     write_video(clip)
-    evil = answer(EVIL, clip, ground_truth=(Event(1.0, 2.0, EVIL, math.nan, 1.5),))
+    evil = detection_result(
+        EVIL, clip, ground_truth=(Event(1.0, 2.0, EVIL, math.nan, 1.5),)
+    )
     evil = dataclasses.replace(
         evil,
         class_names=("Normal", EVIL, "Arson"),
@@ -250,7 +254,9 @@ def test_malicious_names_are_inert(browser, tmp_path):
         damage=EVIL,
     )
     path = tmp_path / "report.html"
-    page.write_report(path, [evil, answer()], title=EVIL, settings={EVIL: EVIL})
+    page.write_report(
+        path, [evil, detection_result()], title=EVIL, settings={EVIL: EVIL}
+    )
     browser.open(path)
     browser.wait("document.querySelector('video').readyState >= 1")
     browser.one(".jump").click()
@@ -317,10 +323,10 @@ def test_light_dark_small_and_large(browser, report, width, dark):
 
 def test_the_index_filters_and_leads_to_pages(browser, tmp_path):
     clip = write_video(tmp_path / "clip.mp4")
-    many = [answer(f"quiet {i}", spans=()) for i in range(25)]
+    many = [detection_result(f"quiet {i}", spans=()) for i in range(25)]
     written = page.write_report(
         tmp_path / "report.html",
-        [*many, answer("it's <b>#1?", clip)],
+        [*many, detection_result("it's <b>#1?", clip)],
         title="Many",
         settings={},
     )

@@ -9,7 +9,7 @@ import urllib.parse
 
 import numpy as np
 import pytest
-from footage import answer, write_video
+from footage import detection_result, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,14 +55,16 @@ def mp4(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("footage") / "clip.mp4")
 
 
-def write(tmp_path, answers, **options):
+def write(tmp_path, results, **options):
     options = {"title": "Report", "settings": {}, **options}
-    written = page.write_report(tmp_path / "report.html", answers, **options)
+    written = page.write_report(tmp_path / "report.html", results, **options)
     return Page(written[0].read_text()), written
 
 
 def test_one_video_says_what_when_and_which_score(tmp_path, mp4):
-    found, written = write(tmp_path, [answer(path=mp4)], settings={"high": 0.5})
+    found, written = write(
+        tmp_path, [detection_result(path=mp4)], settings={"high": 0.5}
+    )
     assert written == [tmp_path / "report.html"]
     assert "Fighting, 0:02–0:05, score 0.87, and 1 more event" in found.text
     items = found.all("li", class_="event")
@@ -78,7 +80,7 @@ def test_one_video_says_what_when_and_which_score(tmp_path, mp4):
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path, mp4):
-    found, _ = write(tmp_path, [answer(path=mp4), answer("other")])
+    found, _ = write(tmp_path, [detection_result(path=mp4), detection_result("other")])
     for _, attributes in found.elements:
         for name in ("src", "poster"):
             assert attributes.get(name, "data:").startswith("data:")
@@ -93,12 +95,12 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path, mp4):
 
 
 def test_the_page_holds_many_videos_in_order_of_their_events(tmp_path, mp4):
-    quiet = answer("quiet", spans=())
-    weak = answer("weak", spans=((1, 2),))
+    quiet = detection_result("quiet", spans=())
+    weak = detection_result("weak", spans=((1, 2),))
     weak = dataclasses.replace(
         weak, events=(dataclasses.replace(weak.events[0], score=0.6),)
     )
-    found, _ = write(tmp_path, [quiet, weak, answer("strong", mp4)])
+    found, _ = write(tmp_path, [quiet, weak, detection_result("strong", mp4)])
     assert "3 events in 2 of 3 videos" in found.text
     articles = found.all("article", class_="video")
     assert [a["aria-label"] for a in articles] == ["strong", "weak", "quiet"]
@@ -110,7 +112,9 @@ def test_the_page_holds_many_videos_in_order_of_their_events(tmp_path, mp4):
 def test_names_labels_and_settings_are_inert(tmp_path, mp4):
     evil = tmp_path / EVIL.replace("/", "\u2215")
     evil.write_bytes(mp4.read_bytes())
-    given_ = answer(EVIL, evil, ground_truth=(Event(0.0, 3.0, EVIL, NAN, 1.5),))
+    given_ = detection_result(
+        EVIL, evil, ground_truth=(Event(0.0, 3.0, EVIL, NAN, 1.5),)
+    )
     given_ = dataclasses.replace(
         given_,
         class_names=("Normal", EVIL, "Arson"),
@@ -129,10 +133,12 @@ def test_names_labels_and_settings_are_inert(tmp_path, mp4):
 
 
 def test_a_big_video_is_linked(tmp_path, mp4):
-    found, _ = write(mp4.parent, [answer(path=mp4)], embed_limit=100)
+    found, _ = write(mp4.parent, [detection_result(path=mp4)], embed_limit=100)
     assert [v["src"] for v in found.all("video")] == ["clip.mp4"]
     assert "not part of this page" in found.text
-    elsewhere, _ = write(tmp_path / "a" / "b", [answer(path=mp4)], embed_limit=100)
+    elsewhere, _ = write(
+        tmp_path / "a" / "b", [detection_result(path=mp4)], embed_limit=100
+    )
     (video,) = elsewhere.all("video")
     assert video["src"] == mp4.as_uri()
 
@@ -140,7 +146,7 @@ def test_a_big_video_is_linked(tmp_path, mp4):
 def test_a_page_carries_five_times_the_limit(tmp_path, mp4):
     limit = mp4.stat().st_size + 1
     found, _ = write(
-        tmp_path, [answer(str(i), mp4) for i in range(7)], embed_limit=limit
+        tmp_path, [detection_result(str(i), mp4) for i in range(7)], embed_limit=limit
     )
     embedded = [v["src"].startswith("data:") for v in found.all("video")]
     assert embedded == [True] * 5 + [False] * 2
@@ -153,7 +159,7 @@ def test_without_a_playable_video_the_rest_is_there(tmp_path, kind):
         write_video(path, codec="mpeg4")
     if kind == "damaged":
         path.write_bytes(b"\0" * 100)
-    found, _ = write(tmp_path, [answer(path=path)])
+    found, _ = write(tmp_path, [detection_result(path=path)])
     assert not found.all("video")
     reason = {
         "none": "there is no video file",
@@ -169,19 +175,19 @@ def test_without_a_playable_video_the_rest_is_there(tmp_path, kind):
 
 def test_truth_is_compared(tmp_path):
     truth = (Event(3.0, 6.0, "Fighting", NAN, 4.5), Event(8.5, 9.0, "Arson", NAN, 8.75))
-    found, _ = write(tmp_path, [answer(ground_truth=truth)])
+    found, _ = write(tmp_path, [detection_result(ground_truth=truth)])
     assert "1 of 2 true events are detected" in found.text
     assert "1 false alarm" in found.text
     assert "missed" in found.text
-    found, _ = write(tmp_path, [answer(spans=(), ground_truth=())])
+    found, _ = write(tmp_path, [detection_result(spans=(), ground_truth=())])
     assert "The ground truth has no event; no false alarm." in found.text
-    found, _ = write(tmp_path, [answer()])
+    found, _ = write(tmp_path, [detection_result()])
     assert "Ground truth" not in found.text
 
 
 def test_a_model_without_classes(tmp_path):
     plain = dataclasses.replace(
-        answer(), classes=None, events=(Event(2.0, 5.0, "anomaly", 0.7, 3.0),)
+        detection_result(), classes=None, events=(Event(2.0, 5.0, "anomaly", 0.7, 3.0),)
     )
     found, _ = write(tmp_path, [plain])
     assert "anomaly, 0:02–0:05, score 0.70" in found.text
@@ -190,7 +196,7 @@ def test_a_model_without_classes(tmp_path):
 
 def test_nothing_at_all(tmp_path):
     empty = dataclasses.replace(
-        answer(spans=()),
+        detection_result(spans=()),
         edges=np.zeros(1),
         anomaly=np.zeros(0),
         classes=np.zeros((0, 3)),
@@ -203,8 +209,10 @@ def test_nothing_at_all(tmp_path):
 
 def test_many_videos_get_an_index_and_pages(tmp_path, mp4):
     names = [f"{i:02d}" for i in range(22)] + ["a/b", "a?b", "A-B", EVIL]
-    answers = [answer(n, spans=()) for n in names[:-1]] + [answer(EVIL, mp4)]
-    found, written = write(tmp_path, answers, settings={"low": 0.3})
+    results = [detection_result(n, spans=()) for n in names[:-1]] + [
+        detection_result(EVIL, mp4)
+    ]
+    found, written = write(tmp_path, results, settings={"low": 0.3})
     assert len(written) == 27 and all(p.is_file() for p in written)
     assert len({p.name.casefold() for p in written[1:]}) == 26
     assert all(p.parent == tmp_path / "pages" for p in written[1:])

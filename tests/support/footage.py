@@ -1,4 +1,4 @@
-"""Short real videos, and answers about them, for tests of pages."""
+"""Short real videos and detection results, for tests of pages."""
 
 import fractions
 import pathlib
@@ -29,8 +29,10 @@ def write_video(path: pathlib.Path, seconds: float = 10, *, codec="libx264", gop
     return path
 
 
-def answer(name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), ground_truth=None):
-    """An answer with an event in each of `spans` (snippets of a second)."""
+def detection_result(
+    name="clip", path=None, *, T=10, spans=((2, 5), (7, 8)), ground_truth=None
+):
+    """Returns a result with an event in each of `spans` (snippets of a second)."""
     anomaly, classes = np.full(T, 0.1), np.tile([0.9, 0.05, 0.05], (T, 1))
     events = []
     for i, (a, b) in enumerate(spans):
