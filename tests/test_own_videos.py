@@ -100,7 +100,7 @@ class Hockey:
             )
             if n % 16 == 8
         ]
-        params = dataset.calibrated(params, vision, np.stack(pictures))
+        params = dataset.calibrate_image_tower(params, vision, np.stack(pictures))
         path = self.folder.parent / "clip"
         save_snapshot(path, text, vision, params, tokenizer=tokenizer_files(77))
         return path

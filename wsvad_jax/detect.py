@@ -213,7 +213,7 @@ def readings(
         said = "; ".join(f"{key}: {value}" for key, value in shown.items())
         print(f"read by rule: {said}", file=sys.stderr)
     if truth is not None:
-        shown["truth in"] = time_units.taken(list(truth.values()))
+        shown["truth in"] = time_units.unit_names(list(truth.values()))
     return shown
 
 
@@ -259,19 +259,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _detect(
     known: argparse.Namespace, rules: EventRules, given: Mapping[str, str]
 ) -> int:
-    from wsvad_jax.datasets.custom_ground_truth import read_truth
+    from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
     from wsvad_jax.detection import input_ground_truth, inputs
     from wsvad_jax.extraction.feature_folder import make_folder
-    from wsvad_jax.utils.walk import Passed
+    from wsvad_jax.utils.file_search import SkippedFiles
 
-    passed = Passed()
+    passed = SkippedFiles()
     found = inputs.find_inputs(known.inputs, passed)
     if str(passed):
         print(passed, file=sys.stderr)
     truth = None
     if known.ground_truth:
         truth, said = input_ground_truth.match_ground_truth(
-            found, read_truth(pathlib.Path(known.ground_truth))
+            found, read_ground_truth(pathlib.Path(known.ground_truth))
         )
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     detector = open_detector(known)

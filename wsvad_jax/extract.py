@@ -32,7 +32,7 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.extraction.extract_files import FeatureFolder, Summary
     from wsvad_jax.extraction.extractor import Extractor
-    from wsvad_jax.utils.walk import Passed
+    from wsvad_jax.utils.file_search import SkippedFiles
 
 
 def extract(
@@ -92,12 +92,12 @@ def extract(
 
 def _find(
     videos: Sequence[str],
-) -> tuple[dict[str, pathlib.Path], list[str], "Passed"]:
+) -> tuple[dict[str, pathlib.Path], list[str], "SkippedFiles"]:
     """Returns the videos by name, the folders given, and what is passed over in them."""
     from wsvad_jax.extraction.video_files import find_videos, name_videos
-    from wsvad_jax.utils.walk import Passed
+    from wsvad_jax.utils.file_search import SkippedFiles
 
-    passed, roots = Passed(), [v for v in videos if os.path.isdir(v)]
+    passed, roots = SkippedFiles(), [v for v in videos if os.path.isdir(v)]
     return name_videos(find_videos(videos, passed), roots), roots, passed
 
 

@@ -34,7 +34,7 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import Writer
-    from wsvad_jax.datasets.custom import Collection
+    from wsvad_jax.datasets.custom import SourceDataset
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
 
 REPORT = "report.txt"
@@ -66,7 +66,7 @@ def prepare(
       slack: snippets by which a test video's features and truth may differ in length.
       runner: of Apache Beam, with flags `options`; '': this process does the work.
       rename: the dataset's name, where it isn't to be the card's or the folder's.
-      way: clip, crops, frame, resize of an own folder's videos, see `own_videos.Way`.
+      way: clip, crops, frame, resize of an own folder's videos, see `custom_videos.ExtractionOptions`.
 
     Raises InputError for the first bad file, or the arguments.
     """
@@ -74,8 +74,8 @@ def prepare(
     from wsvad_jax.data.tfds_builder import write_dataset
     from wsvad_jax.datasets import custom_videos, registry
 
-    base = registry.data_dir_of(data_dir)
-    built_in = name in (registry.DEMO, *registry.PUBLIC)
+    base = registry.prepared_data_dir(data_dir)
+    built_in = name in (registry.DEMO, *registry.PUBLIC_NAMES)
     own_only = (
         built_in and custom_videos.ExtractionOptions(**way).is_set,
         built_in and rename,
@@ -134,7 +134,7 @@ def _public(
     annotations: str | None,
     problems: "ErrorCollector",
     slack: int,
-) -> tuple["Collection", str]:
+) -> tuple["SourceDataset", str]:
     from wsvad_jax.datasets import public
 
     if features is None or annotations is None:
@@ -153,16 +153,16 @@ def _own(
     problems: "ErrorCollector",
     slack: int,
     rename: str | None,
-) -> "Collection":
+) -> "SourceDataset":
     from wsvad_jax.datasets import custom, custom_videos
 
     root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
-    unusable = custom_videos.update(pathlib.Path(source), root, way, problems)
+    unusable = custom_videos.extract_missing(pathlib.Path(source), root, way, problems)
     found = custom.load(source, problems, features=root, slack=slack, without=unusable)
     return _renamed(found, rename)
 
 
-def _renamed(found: "Collection", name: str | None) -> "Collection":
+def _renamed(found: "SourceDataset", name: str | None) -> "SourceDataset":
     if not name:
         return found
     card = dataclasses.replace(found.card, name=name)
@@ -196,17 +196,17 @@ def check_folder(
     from wsvad_jax.datasets import registry
     from wsvad_jax.datasets.validation import validate
 
-    if name in (registry.DEMO, *registry.PUBLIC):
+    if name in (registry.DEMO, *registry.PUBLIC_NAMES):
         raise InputError(
             f"--check looks through a folder of your own; {name} is checked while it is "
             "prepared (a folder of that name is ./" + name + ")"
         )
     source = _own_folder(name, None)
-    found = validate.check(source, features, slack=slack)
+    found = validate.validate(source, features, slack=slack)
     try:
-        check_name(registry.data_dir_of(data_dir), source, rename)
+        check_name(registry.prepared_data_dir(data_dir), source, rename)
     except InputError as e:
-        found.problem("name", e)
+        found.add_problem("name", e)
     suggestion.advise(found)
     # The command that is printed goes with the folders that were looked at.
     places = {"--features": features, "--data_dir": data_dir}
@@ -237,10 +237,10 @@ def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> No
 
     if rename is not None and not rename.strip():
         raise InputError("--name is empty; expected the dataset's name")
-    name = rename or custom.name_of(pathlib.Path(source))
+    name = rename or custom.dataset_name(pathlib.Path(source))
     place = base / dataset_folder(name)
     way = "pass --name NAME"
-    if place.name in (registry.DEMO, *registry.PUBLIC):
+    if place.name in (registry.DEMO, *registry.PUBLIC_NAMES):
         raise InputError(f"{source}: {name} is the name of a built-in dataset; {way}")
     metadata = place / VERSION / METADATA
     if metadata.is_file():
@@ -253,7 +253,7 @@ def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> No
 
 
 def _report(
-    path: pathlib.Path, found: "Collection", problems: "ErrorCollector"
+    path: pathlib.Path, found: "SourceDataset", problems: "ErrorCollector"
 ) -> None:
     from wsvad_jax.data.dataset import open_dataset
 

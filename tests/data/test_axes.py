@@ -135,7 +135,7 @@ def test_a_folder_of_snippets_before_crops(own):
     np.testing.assert_array_equal(records["f0"].features, stored.transpose(1, 0, 2))
     said = "feature arrays of 8 videos are read as [snippets, crops, width], 10 crops"
     assert list(found.remarks) == [said]
-    assert said in validate.check(own.path).text()
+    assert said in validate.validate(own.path).text()
 
 
 def test_a_folder_that_reads_both_ways(own):
@@ -144,7 +144,8 @@ def test_a_folder_that_reads_both_ways(own):
         custom.load(own.path)
     assert "n0.npy: features of shape [5, 10, 6]" in str(error.value)
     assert (
-        "5 crops of 10 snippets or 5 snippets of 10" in validate.check(own.path).text()
+        "5 crops of 10 snippets or 5 snippets of 10"
+        in validate.validate(own.path).text()
     )
     (own.path / "features" / "protocol.json").write_text('{"axes": "TND"}')
     (own.path / "test_segments.json").unlink()
@@ -190,7 +191,7 @@ def test_width_before_snippets(own):
     rewrite(own, (512, 32))
     with pytest.raises(InputError, match="512 snippets of width 32 or 32 snippets of"):
         custom.load(own.path)
-    assert "512 snippets of width 32" in validate.check(own.path).text()
+    assert "512 snippets of width 32" in validate.validate(own.path).text()
     (own.path / "features" / "protocol.json").write_text('{"axes": "TD"}')
     assert custom.load(own.path).splits["train"].videos[0].width == 32
 

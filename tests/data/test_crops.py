@@ -107,13 +107,13 @@ def test_a_list_says_which_files_are_videos(own):
     relist(own, "f0", "cam__0", "cam__1")
     write(own.path / "features", "cam__0", "cam__1")
     assert {"cam__0", "cam__1"} < loaded(own).keys()
-    looked = validate.check(own.path)
+    looked = validate.validate(own.path)
     assert not looked.problems.keys() - {"leakage"}  # equal arrays
     assert "1 video in no list, so not used: f0" in looked.text()
     write(own.path / "features", "cam")
     relist(own, "f0", "cam__0", "cam")
     assert loaded(own)["cam"].paths == (own.feature("cam"),)
-    assert "not used: cam__1, f0" in validate.check(own.path).text()
+    assert "not used: cam__1, f0" in validate.validate(own.path).text()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_files_of_a_listed_video_that_are_too_many_or_too_few(own, names, messag
     write(own.path / "features", *names)
     with pytest.raises(InputError, match=message):
         custom.load(own.path)
-    found = validate.check(own.path)
+    found = validate.validate(own.path)
     assert not found.usable and "cam" in found.text()
 
 
@@ -159,7 +159,7 @@ def test_entries_may_name_the_feature_file(own):
         "m0",
     ]
     assert found.splits["test"].videos[1].segments == ((16, 32, 2), (40, 64, 2))
-    assert not validate.check(own.path).problems.keys() - {"leakage"}  # equal arrays
+    assert not validate.validate(own.path).problems.keys() - {"leakage"}  # equal arrays
     own.write_list("train", [*rows, ("n0", "Normal")])
     with pytest.raises(InputError, match="video n0 is already in"):
         custom.load(own.path)
@@ -170,7 +170,7 @@ def test_truth_of_two_videos_of_one_file_name(tmp_path):
     (tmp_path / "t.json").write_text(
         json.dumps([{"video": "a", "segments": [[16, 60]]}])
     )
-    truth = custom.read_truth(tmp_path / "t.json")
+    truth = custom.read_ground_truth(tmp_path / "t.json")
     with pytest.raises(InputError, match="events of a may be those of day/a or of nig"):
         input_ground_truth.check_ground_truth(
             inputs.find_inputs([tmp_path / "f"]), truth, 16, 30.0

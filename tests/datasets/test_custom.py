@@ -189,7 +189,7 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
         (bends.no_list, "test.csv: no such file"),
         (
             bends.no_features,
-            "features: no such folder; add one .npy file a video, or the videos",
+            "features: no such folder; add one .npy file per video, or the videos",
         ),
         (
             bends.only_videos,
@@ -272,7 +272,7 @@ def test_a_protocol_that_no_features_have(own, made, shape, words):
     (own.path / "features" / "protocol.json").write_text(json.dumps(made))
     with pytest.raises(InputError, match=words):
         load(own)
-    found = validate.check(own.path)
+    found = validate.validate(own.path)
     assert not found.usable and re.search(words, " ".join(found.text().split()))
     with pytest.raises(InputError, match=words):
         prepare(str(own.path), data_dir=str(own.path / "data"))
@@ -294,4 +294,4 @@ def test_features_in_another_format_are_named(own, ending):
         load(own)
     with pytest.raises(InputError, match=words):
         prepare(str(own.path), data_dir=str(own.path / "data"))
-    assert words in " ".join(validate.check(own.path).text().split())
+    assert words in " ".join(validate.validate(own.path).text().split())

@@ -17,7 +17,7 @@ VIDEOS = (2, 2)
 def base(tmp_path_factory):
     """A small world, prepared."""
     base = tmp_path_factory.mktemp("data")
-    demo.prepare(base, VIDEOS)
+    demo.prepare_demo(base, VIDEOS)
     return base
 
 
@@ -26,7 +26,7 @@ def times(world):
 
 
 def test_plans_are_what_the_readme_says():
-    plans = demo.plan_world(demo.VIDEOS, demo.SEED)
+    plans = demo.plan_videos(demo.VIDEOS, demo.SEED)
     assert [len(plans[s]) for s in ("train", "test")] == [90, 45]
     names = [p.video for split in plans.values() for p in split]
     assert len(set(names)) == len(names)
@@ -96,7 +96,7 @@ def test_videos_are_real_h264_and_features_come_from_them(base):
 def test_reuse_makes_nothing(base):
     world = base / "demo" / "world"
     before = times(world)
-    demo.prepare(base, VIDEOS)
+    demo.prepare_demo(base, VIDEOS)
     assert times(world) == before
 
 
@@ -110,7 +110,7 @@ def test_a_damaged_file_is_made_again_and_no_other(base):
         p for p in (world / "features").glob("*.npy") if p.stem != video.stem
     )
     features.unlink()
-    demo.prepare(base, VIDEOS)
+    demo.prepare_demo(base, VIDEOS)
     assert video.read_bytes() == good
     assert features.is_file()
     kept = [p for p in before if p.suffix == ".mp4" and p != video]
@@ -121,19 +121,19 @@ def test_a_damaged_file_is_made_again_and_no_other(base):
 def test_a_damaged_dataset_is_written_again(base):
     index = base / "demo" / "1.0.0" / "index.json"
     index.write_text("{")
-    path = demo.prepare(base, VIDEOS)
+    path = demo.prepare_demo(base, VIDEOS)
     assert len(open_dataset(path).split("test")) == VIDEOS[1]
 
 
 def test_an_interrupted_rendering_goes_on(tmp_path):
-    plans = demo.plan_world(VIDEOS, demo.SEED)
+    plans = demo.plan_videos(VIDEOS, demo.SEED)
     world = tmp_path / "world"
     first = plans["train"][0]
     made = {"version": demo.VERSION, "videos": list(VIDEOS), "seed": demo.SEED}
     (world / "videos").mkdir(parents=True)
-    demo.write_json(world / demo.PART, made)
-    demo_world.record(first, world / "videos" / f"{first.video}.mp4", demo.SEED)
+    demo.write_json(world / demo.BUILD_SETTINGS, made)
+    demo_world.write_video(first, world / "videos" / f"{first.video}.mp4", demo.SEED)
     stamp = (world / "videos" / f"{first.video}.mp4").stat().st_mtime_ns
-    assert demo.make(world, VIDEOS)
+    assert demo.build_world(world, VIDEOS)
     assert (world / "videos" / f"{first.video}.mp4").stat().st_mtime_ns == stamp
-    assert not demo.make(world, VIDEOS)
+    assert not demo.build_world(world, VIDEOS)

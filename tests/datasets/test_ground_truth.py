@@ -7,7 +7,7 @@ import pytest
 
 from wsvad_jax.data import cards
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.datasets.ground_truth import Truth, settle
+from wsvad_jax.datasets.ground_truth import GroundTruth, align_ground_truth
 from wsvad_jax.utils.errors import InputError
 
 
@@ -46,7 +46,9 @@ def test_real_shanghaitech(shared):
     path = shared("annotations/shanghaitech_test_segments.json")
     truth = ground_truth.read_json(path)
     assert len(truth) == 199
-    assert truth["01_0015"] == Truth(str(path), ((86, 374, ""),), 433, "Anomaly", "")
+    assert truth["01_0015"] == GroundTruth(
+        str(path), ((86, 374, ""),), 433, "Anomaly", ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,26 +130,29 @@ FIRE, FIGHT = 2, 1
 
 
 def events(*segments, frames=None):
-    return Truth("truth", tuple((*s, "")[:3] for s in segments), frames)
+    return GroundTruth("truth", tuple((*s, "")[:3] for s in segments), frames)
 
 
 def test_settle_own_truth():
     """4 snippets are 64 frames."""
-    assert settle(events((0, 64)), "v", (FIRE,), 4, CARD) == (((0, 64, FIRE),), [])
-    got, _ = settle(
+    assert align_ground_truth(events((0, 64)), "v", (FIRE,), 4, CARD) == (
+        ((0, 64, FIRE),),
+        [],
+    )
+    got, _ = align_ground_truth(
         events((1, 5, "Fight"), (2, 9, "Fire")), "v", (FIGHT, FIRE), 4, CARD
     )
     assert got == ((1, 5, FIGHT), (2, 9, FIRE))
     # Normal videos: nothing, or the whole video as the released files have it.
     for truth in (None, events(), events((0, 64)), events((3, 9, "Normal"))):
-        assert settle(truth, "v", (0,), 4, CARD) == ((), [])
+        assert align_ground_truth(truth, "v", (0,), 4, CARD) == ((), [])
     # The file's own length covers a last snippet that is not whole.
-    assert settle(events((50, 70), frames=70), "v", (FIRE,), 4, CARD)[0] == (
-        (50, 64, FIRE),
-    )
-    assert settle(events((50, 70), frames=70), "v", (FIRE,), 5, CARD)[0] == (
-        (50, 70, FIRE),
-    )
+    assert align_ground_truth(events((50, 70), frames=70), "v", (FIRE,), 4, CARD)[
+        0
+    ] == ((50, 64, FIRE),)
+    assert align_ground_truth(events((50, 70), frames=70), "v", (FIRE,), 5, CARD)[
+        0
+    ] == ((50, 70, FIRE),)
 
 
 @pytest.mark.parametrize(
@@ -172,36 +177,42 @@ def test_settle_own_truth():
 )
 def test_own_truth_that_disagrees(truth, label, message):
     with pytest.raises(InputError, match=message) as error:
-        settle(truth, "v", label, 4, CARD)
+        align_ground_truth(truth, "v", label, 4, CARD)
     assert "video v" in str(error.value)
 
 
 def test_one_snippet_of_slack_is_an_option_and_is_remarked():
     for truth in (events((0, 80)), events((0, 80), frames=80)):
         with pytest.raises(InputError, match="--slack 1"):
-            settle(truth, "v", (FIRE,), 4, CARD)
-        got, remarks = settle(truth, "v", (FIRE,), 4, CARD, slack=1)
+            align_ground_truth(truth, "v", (FIRE,), 4, CARD)
+        got, remarks = align_ground_truth(truth, "v", (FIRE,), 4, CARD, slack=1)
         assert got == ((0, 64, FIRE),)
         assert len(remarks) == 1 and "80" in remarks[0] and "64 frames" in remarks[0]
     with pytest.raises(InputError, match="97.*64 frames"):
-        settle(events((0, 97)), "v", (FIRE,), 4, CARD, slack=1)
+        align_ground_truth(events((0, 97)), "v", (FIRE,), 4, CARD, slack=1)
 
 
 def test_public_truth_is_of_the_video_not_the_features():
     """A last snippet that features cut off is clipped; more is a mismatch."""
-    got = settle(events((0, 79)), "v", (FIRE,), 4, CARD, strict=False)
+    got = align_ground_truth(events((0, 79)), "v", (FIRE,), 4, CARD, strict=False)
     assert got == (((0, 64, FIRE),), [])
     with pytest.raises(InputError, match="ends at frame 80, .* 64 frames"):
-        settle(events((0, 80)), "v", (FIRE,), 4, CARD, strict=False)
-    got, remarks = settle(events((0, 95)), "v", (FIRE,), 4, CARD, slack=1, strict=False)
+        align_ground_truth(events((0, 80)), "v", (FIRE,), 4, CARD, strict=False)
+    got, remarks = align_ground_truth(
+        events((0, 95)), "v", (FIRE,), 4, CARD, slack=1, strict=False
+    )
     assert got == ((0, 64, FIRE),) and len(remarks) == 1
     # XD-Violence has such a video: labelled B4 with an event of B1.
-    got, remarks = settle(events((0, 9, "Fight")), "v", (FIRE,), 4, CARD, strict=False)
+    got, remarks = align_ground_truth(
+        events((0, 9, "Fight")), "v", (FIRE,), 4, CARD, strict=False
+    )
     assert got == ((0, 9, FIGHT),) and "labelled Fire" in remarks[0]
-    got, remarks = settle(events((0, 9)), "v", (FIGHT, FIRE), 4, CARD, strict=False)
+    got, remarks = align_ground_truth(
+        events((0, 9)), "v", (FIGHT, FIRE), 4, CARD, strict=False
+    )
     assert got == ((0, 9, FIGHT),) and "several labels" in remarks[0]
     with pytest.raises(InputError, match="labelled Normal"):
-        settle(events((0, 9, "Fight")), "v", (0,), 4, CARD, strict=False)
+        align_ground_truth(events((0, 9, "Fight")), "v", (0,), 4, CARD, strict=False)
 
 
 def test_whole_numbers_may_be_written_as_floats(tmp_path):

@@ -29,11 +29,11 @@ def train(own, old, new):
 
 
 def problems(own):
-    return "\n".join(validate.check(own.path).problems.get("files", []))
+    return "\n".join(validate.validate(own.path).problems.get("files", []))
 
 
 def remarks(own):
-    return "\n".join(validate.check(own.path).remarks.get("files", []))
+    return "\n".join(validate.validate(own.path).remarks.get("files", []))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_videos_outside_of_their_folder_are_said(own):
     (own.path / "Videos").mkdir()
     for name in ("f0", "n0"):
         shutil.move(own.path / f"{name}.mp4", own.path / "Videos")
-    assert "2 videos are elsewhere in there (Videos/f0.mp4)" in problems(own)
+    assert "2 videos are elsewhere in it (Videos/f0.mp4)" in problems(own)
     own.feature("f1").parent.mkdir()
     own.write_features("f1", np.ones((4, 6), np.float32))  # others are missed by name
     assert "elsewhere" not in problems(own) and "video f0 is not in" in problems(own)
@@ -156,8 +156,8 @@ def test_a_file_with_two_endings(own):
     write_video(videos / "f0.avi.mp4", 21)
     assert "there is f0.mp4.mp4 as well; keep one file of video f0" in problems(own)
     write_video(videos / "f0.mp4", 22)  # the name itself comes first
-    found = custom_videos.plan(own.path, own.path / "features", ["f0"])
-    assert found.sources == {"f0": videos / "f0.mp4"} and not found.double
+    found = custom_videos.feature_status(own.path, own.path / "features", ["f0"])
+    assert found.video_paths == {"f0": videos / "f0.mp4"} and not found.errors
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_composed_and_decomposed_names_are_one(own):
         path = own.path / "videos" / f"{unicodedata.normalize(form, HANGUL)}.mp4"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(form.encode())
-    found = custom_videos.plan(own.path, own.path / "features", [HANGUL])
-    assert "keep one file of video" in str(found.double[HANGUL])
+    found = custom_videos.feature_status(own.path, own.path / "features", [HANGUL])
+    assert "keep one file of video" in str(found.errors[HANGUL])
 
 
 def test_a_folder_may_be_linked_under_two_names(own):
@@ -240,7 +240,7 @@ def test_what_is_beside_the_videos_is_remarked(own, capsys):
     assert "in no list, so not used: caf\\udce9" in capsys.readouterr().out
     assert "2 files not read: .crdownload (1), .rar (1)" in remarks(own)
     skipped = ErrorCollector(skip=True)
-    custom_videos.update(
+    custom_videos.extract_missing(
         own.path, own.path / "features", custom_videos.ExtractionOptions(), skipped
     )
     assert "2 files not read: " in capsys.readouterr().err

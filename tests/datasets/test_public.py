@@ -355,15 +355,18 @@ def test_slack_of_one_snippet(campus):
     [("A", ("A",)), ("B2-0-0", ("B2",)), ("G-B2-B6", ("G", "B2", "B6")), ("G", ("G",))],
 )
 def test_xd_labels(label, classes):
-    assert public.classes_of("xd", f"film__#1_label_{label}", label, "l:1") == classes
+    assert (
+        public.class_names_of_label("xd", f"film__#1_label_{label}", label, "l:1")
+        == classes
+    )
 
 
 @pytest.mark.parametrize("label", ["B3-0-0", "0-0-0", "", "B1B2", "b1-0-0"])
 def test_xd_labels_that_cannot_be_read(label):
     with pytest.raises(InputError, match="l:1: video v.* expected A, B1, B2, B4"):
-        public.classes_of("xd", f"v__#1_label_{label}", label, "l:1")
+        public.class_names_of_label("xd", f"v__#1_label_{label}", label, "l:1")
 
 
 def test_xd_label_that_the_name_contradicts():
     with pytest.raises(InputError, match="its name says B1-0-0"):
-        public.classes_of("xd", "v__#1_label_B1-0-0", "B2-0-0", "l:1")
+        public.class_names_of_label("xd", "v__#1_label_B1-0-0", "B2-0-0", "l:1")

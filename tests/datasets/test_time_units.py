@@ -8,7 +8,7 @@ import pytest
 from wsvad_jax import prepare
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.datasets import custom, ground_truth, time_units
-from wsvad_jax.datasets.ground_truth import Truth
+from wsvad_jax.datasets.ground_truth import GroundTruth
 from wsvad_jax.datasets.validation import validate
 from wsvad_jax.detection import input_ground_truth, inputs
 from wsvad_jax.utils.errors import InputError
@@ -61,9 +61,13 @@ def test_units_that_are_none(tmp_path, value, message):
 
 def look(*videos, stride=16):
     """Looks at events of videos of a length in frames and, where known, seconds."""
-    time_units.check(
+    time_units.check_unit(
         [
-            (Truth("t.json", tuple((*e, "") for e in events), unit=""), frames, seconds)
+            (
+                GroundTruth("t.json", tuple((*e, "") for e in events), unit=""),
+                frames,
+                seconds,
+            )
             for events, frames, seconds in videos
         ],
         stride,
@@ -111,8 +115,8 @@ def test_short_and_early_events_in_frames(videos):
 
 
 def test_a_stated_unit_is_not_doubted():
-    truth = Truth("t.json", ((3, 9, ""),), unit="frames")
-    time_units.check([(truth, 3000, 100.0)], 16)
+    truth = GroundTruth("t.json", ((3, 9, ""),), unit="frames")
+    time_units.check_unit([(truth, 3000, 100.0)], 16)
 
 
 @pytest.mark.parametrize("name", ["ucf", "xd", "shanghaitech"])
@@ -122,19 +126,19 @@ def test_the_public_truth_is_in_frames(shared, name):
     for item in truth.values():
         end = max((e for _, e, _ in item.events), default=160)
         known.append((item, item.frames or 2 * end, 0.0))
-    time_units.check(known, 16)
+    time_units.check_unit(known, 16)
 
 
 def test_seconds_become_the_frames_that_are_there():
     # Twelve frames a second at first, then twice as many: 4 snippets, 60 frames.
     edges = np.array([0.0, 16 / 12, 32 / 12, 32 / 12 + 16 / 24, 32 / 12 + 28 / 24])
-    clock = time_units.Clock(edges, 60)
+    clock = time_units.SnippetTimes(edges, 60)
     stated = ((0.0, 1.0, "Fire"), (16 / 12, 3.0, ""), (3.0, 4.5, ""))
-    truth = Truth("t.json", unit="seconds", seconds=stated)
+    truth = GroundTruth("t.json", unit="seconds", seconds=stated)
     taken = time_units.in_frames(truth, "v", clock, 16)
     assert taken.events == ((0, 12, "Fire"), (16, 40, ""), (40, 60, ""))
     assert taken.unit == "frames"
-    late = Truth("t.json", unit="seconds", seconds=((0.0, 9.0, ""),))
+    late = GroundTruth("t.json", unit="seconds", seconds=((0.0, 9.0, ""),))
     with pytest.raises(
         InputError, match="video v has an event that ends at 9 s, past "
     ):
@@ -165,7 +169,7 @@ def test_a_folder_with_truth_in_seconds(timed, tmp_path, capsys):
     assert [v.segments for v in found.splits["test"].videos] == [
         (), ((16, 84, 2),), ((32, 40, 1), (48, 640, 2))
     ]  # fmt: skip
-    looked = validate.check(timed.path)
+    looked = validate.validate(timed.path)
     assert looked.usable and "true times of 3 videos are taken as sec" in looked.text()
     arguments = [str(timed.path), "--data_dir", str(tmp_path / "data")]
     assert prepare.main(arguments) == 0
@@ -179,7 +183,7 @@ def test_seconds_that_the_file_does_not_state(timed):
     message = "can be read as frames or as seconds, since no event ends after"
     with pytest.raises(InputError, match=message):
         custom.load(timed.path)
-    looked = validate.check(timed.path)
+    looked = validate.validate(timed.path)
     assert not looked.usable and "read as frames or as seconds" in looked.text()
     timed.write_truth({"unit": "frames", "videos": [timed.seconds[0], *whole]})
     found = custom.load(timed.path)

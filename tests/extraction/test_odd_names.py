@@ -14,8 +14,8 @@ from untrained import write_model
 from wsvad_jax import detect, extract
 from wsvad_jax.extraction import extract_files
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.file_search import SkippedFiles
 from wsvad_jax.utils.files import read_json
-from wsvad_jax.utils.walk import Passed
 
 HANGUL = "정문 카메라"
 
@@ -156,7 +156,7 @@ def test_what_a_shell_names_by_a_pattern(model, tmp_path, capsys):
         run_detect(model, *both, tmp_path / "c.npy", "--output", tmp_path / "out")
     write_video(tmp_path / "a.mp4", 2)
     os.mkfifo(tmp_path / "b.mp4")
-    passed = Passed()
+    passed = SkippedFiles()
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     assert extract_files.find_videos(paths, passed) == paths[:1]
     assert "b.mp4: expected a file or a folder, but it is a pipe" in str(passed.errors)

@@ -9,7 +9,7 @@ import pytest
 from numbered import H264, as_read, copied, film, needs_ffmpeg, number, run
 from test_reader import pictures, plain  # noqa: F401 a fixture
 
-from wsvad_jax.datasets.validation import validate
+from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.extraction.video import Video, to_display_rgb
 
 pytestmark = needs_ffmpeg
@@ -78,7 +78,7 @@ def test_an_avi_from_a_pipe_is_whole(tmp_path):
     path.write_bytes(done.stdout)
     frames, _, seen = as_read(path)
     assert len(frames) == 30 and seen.damage == ""
-    assert validate.announced(path)[:2] == (0, 0.0)
+    assert stated_length(path)[:2] == (0, 0.0)
 
 
 def test_a_cut_off_avi_says_how_many_seconds_it_lacks(tmp_path):
@@ -116,14 +116,14 @@ def test_only_counted_frames_are_exact(tmp_path):
     parts = ("-movflags", "frag_keyframe+default_base_moof")
     parts = copied(source, tmp_path / "parts.mp4", *parts)
     avi = film(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
-    assert validate.announced(source) == validate.announced(avi) == (30, 3.0, True)
-    assert validate.announced(parts)[0] == 30
+    assert stated_length(source) == stated_length(avi) == (30, 3.0, True)
+    assert stated_length(parts)[0] == 30
 
     joined = tmp_path / "joined.avi"
     joined.write_bytes(avi.read_bytes() * 2)
     stream = copied(source, tmp_path / "a.ts")
     stuck = copied(source, tmp_path / "stuck.mkv", "-bsf:v", "setts=ts=0")
-    assert not any(validate.announced(path)[2] for path in (joined, stream, stuck))
+    assert not any(stated_length(path)[2] for path in (joined, stream, stuck))
 
 
 # Tracks that start late ------------------------------------------------------------------

@@ -20,7 +20,7 @@ from numbered import (
 from PIL import Image
 
 from wsvad_jax.data import sidecar
-from wsvad_jax.datasets.validation import validate
+from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.detection.report import key_frames
 from wsvad_jax.extraction import video
 from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
@@ -68,7 +68,7 @@ def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marke
     assert key_frames.unplayable_format(path) == ""
     (shown,) = pictures(path, [2.05])
     assert shown.shape == (64, 96, 3) and number(shown) == 20
-    assert validate.announced(path)[0] == 40
+    assert stated_length(path)[0] == 40
     with SnippetStream(
         str(path), frame="first", stride=40, preprocess=video.to_rgb, pace=0.0
     ) as stream:
@@ -227,7 +227,7 @@ def test_tags_need_not_be_utf_8(tmp_path, ending):
     assert b"TITLETITLE" in data
     path.write_bytes(data.replace(b"TITLETITLE", "현관카메라".encode("cp949")))
     assert len(numbers(path)) == 30
-    assert validate.announced(path)[0] == 30
+    assert stated_length(path)[0] == 30
     assert pictures(path, [1.0])[0].shape == (64, 96, 3)
 
 
@@ -244,7 +244,7 @@ def test_a_lossless_trim_is_whole(tmp_path, ending):
     assert seen.damage == "" and len(frames) == len(as_ffmpeg(path)[0])
     if ending != "mkv":
         assert seen.stated_frames > len(frames) + 16
-    assert validate.announced(path)[0] == pytest.approx(len(frames), abs=1)
+    assert stated_length(path)[0] == pytest.approx(len(frames), abs=1)
 
 
 def with_samples(source, path, payload):
@@ -272,7 +272,7 @@ def test_samples_without_a_picture_are_no_frames(tmp_path, plain, payload):
     frames, _, seen = as_read(path)
     assert seen.stated_frames == 80 and seen.damage == ""
     assert [number(f) for f in frames] == list(range(40))
-    assert validate.announced(path)[0] == pytest.approx(40, abs=1)
+    assert stated_length(path)[0] == pytest.approx(40, abs=1)
 
     cut = tmp_path / "cut.mp4"
     run("-ss", 1.5, "-i", path, "-c", "copy", cut)

@@ -105,7 +105,7 @@ def _read_own(path: pathlib.Path) -> None:
     for records in found.splits.values():
         list(records)
     if path.name == "test_segments.json":
-        for truth in folders.read_truth(path).values():
+        for truth in folders.read_ground_truth(path).values():
             input_ground_truth.events_in_seconds(truth, np.arange(5.0))
 
 
@@ -123,7 +123,7 @@ def _read_lines(name: str) -> Read:
         for video, item in truth.items():
             if not item.events:
                 continue
-            ground_truth.settle(item, video, (1,), 100, card, strict=False)
+            ground_truth.align_ground_truth(item, video, (1,), 100, card, strict=False)
 
     return read
 
@@ -142,10 +142,10 @@ def _list_of(name: str) -> Callable[[pathlib.Path], None]:
     }
 
     def write(folder):
-        from wsvad_jax.datasets.public import PUBLIC
+        from wsvad_jax.datasets.public import PUBLIC_DATASETS
 
         suffix = ".csv" if name == "xd" else ".txt"
-        for names in PUBLIC[name].lists.values():
+        for names in PUBLIC_DATASETS[name].lists.values():
             file = next(n for n in names if n.endswith(suffix))
             (folder / file).write_text(rows[name] if "rain" in file else tests[name])
 

@@ -14,7 +14,12 @@ from wsvad_jax.datasets import custom_videos, registry
 from wsvad_jax.datasets.demo import dataset as demo
 from wsvad_jax.detection import export
 from wsvad_jax.results import seeds
-from wsvad_jax.utils.errors import InputError, Unreadable, check_readable, machine_fault
+from wsvad_jax.utils.errors import (
+    InputError,
+    UnreadableError,
+    machine_error_reason,
+    raise_if_unreadable,
+)
 from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.weights import torch_files
 
@@ -48,11 +53,13 @@ def below(error: BaseException) -> RuntimeError:
     ids=lambda e: str(e)[:20],
 )
 def test_what_the_machine_can_not_do(error, reason):
-    assert reason in machine_fault(error)
-    assert reason in machine_fault(below(below(error)))
-    assert reason in machine_fault(ExceptionGroup("several", [KeyError(), error]))
-    with pytest.raises(Unreadable, match="b.npy: cannot be read now"):
-        check_readable("b.npy", error)
+    assert reason in machine_error_reason(error)
+    assert reason in machine_error_reason(below(below(error)))
+    assert reason in machine_error_reason(
+        ExceptionGroup("several", [KeyError(), error])
+    )
+    with pytest.raises(UnreadableError, match="b.npy: cannot be read now"):
+        raise_if_unreadable("b.npy", error)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +74,8 @@ def test_what_the_machine_can_not_do(error, reason):
     ids=repr,
 )
 def test_what_may_be_the_contents_fault(error):
-    assert machine_fault(error) == ""
-    check_readable("b.npy", error)
+    assert machine_error_reason(error) == ""
+    raise_if_unreadable("b.npy", error)
 
 
 def loop(path: pathlib.Path) -> None:
@@ -98,7 +105,7 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, name, read
     path = tmp_path / f"x{name}"
     loop(path)
     for place in (folder, path) if "read_curves" not in read.__name__ else ():
-        with pytest.raises(Unreadable, match="cannot be read now") as e:
+        with pytest.raises(UnreadableError, match="cannot be read now") as e:
             read(place)
         words = str(e.value)
         assert str(place) in words
@@ -112,7 +119,7 @@ def test_scores_that_cannot_be_read_now(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error", "scores.npz")
 
     monkeypatch.setattr(np, "load", load)
-    with pytest.raises(Unreadable, match="Input/output error"):
+    with pytest.raises(UnreadableError, match="Input/output error"):
         seeds._read_curves(tmp_path / "scores.npz")
 
 
@@ -120,14 +127,14 @@ def test_a_dataset_that_cannot_be_read_now(tmp_path):
     path = write_small(tmp_path)
     kept = (path / "metadata.json").rename(path / "kept")
     loop(path / "metadata.json")
-    with pytest.raises(Unreadable, match="metadata.json: cannot be read now"):
+    with pytest.raises(UnreadableError, match="metadata.json: cannot be read now"):
         open_dataset(registry.resolve(str(path)))
     kept.replace(path / "metadata.json")
     dataset = open_dataset(path)
     (shard,) = path.glob("*train.array_record*")
     kept = shard.rename(path / "kept")
     loop(shard)
-    with pytest.raises(Unreadable, match="symbolic") as e:
+    with pytest.raises(UnreadableError, match="symbolic") as e:
         dataset.split("train")[0]
     assert "again" not in str(e.value)
     kept.replace(shard)
@@ -155,24 +162,24 @@ def test_a_packed_file_that_cannot_be_read_now_stays(tmp_path):
 
 def test_nothing_is_made_again_because_it_cannot_be_read_now(tmp_path, monkeypatch):
     """The demo's dataset, and features of a folder's videos."""
-    monkeypatch.setattr(demo, "make", lambda *_: False)
+    monkeypatch.setattr(demo, "build_world", lambda *_: False)
     written = tmp_path / "demo/1.0.0"
     written.mkdir(parents=True)
     write_json(written / "index.json", {"files": {}, "splits": {}})
     loop(written / "metadata.json")
-    with pytest.raises(Unreadable):
-        demo.prepare(tmp_path)
+    with pytest.raises(UnreadableError):
+        demo.prepare_demo(tmp_path)
 
     np.save(tmp_path / "v.npy", np.ones((3, 4), np.float32))
     loop(tmp_path / "v.json")
-    plan = custom_videos.Plan()
+    plan = custom_videos.FeatureStatus()
     plan.sources["v"] = tmp_path / "v.mp4"
-    with pytest.raises(Unreadable):
-        custom_videos._compare(plan, "v", [tmp_path / "v.npy"])
+    with pytest.raises(UnreadableError):
+        custom_videos._add_extracted(plan, "v", [tmp_path / "v.npy"])
     assert plan.changed == []
     (tmp_path / "v.json").unlink()
     (tmp_path / "v.json").write_text("{")
-    custom_videos._compare(plan, "v", [tmp_path / "v.npy"])
+    custom_videos._add_extracted(plan, "v", [tmp_path / "v.npy"])
     assert plan.changed == ["v"]  # its content was read
 
 

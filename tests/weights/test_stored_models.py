@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from wsvad_jax.training.checkpoints import Checkpoints
-from wsvad_jax.utils.errors import InputError, Unreadable
+from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.weights import model_folder
 from wsvad_jax.weights.model_folder import load_params, save_params
 
@@ -168,7 +168,7 @@ def test_a_bad_moment_is_no_damage(folder, monkeypatch, capsys, error, version):
     before = names(folder)
     with monkeypatch.context() as patch:
         patch.setattr(ocp.CheckpointManager, "restore", restore)
-        with pytest.raises(Unreadable, match="4: cannot be read now") as e:
+        with pytest.raises(UnreadableError, match="4: cannot be read now") as e:
             restored(folder)
     assert "damaged" not in str(e.value) and capsys.readouterr().err == ""
     assert names(folder) == before and restored(folder)[0] == 4
@@ -187,7 +187,7 @@ def test_files_of_somebody_else_are_no_damage(folder, version):
             if path.owner() == "root" and path.stat().st_mode & 0o077 == 0:
                 path.chmod(0o711)
         folder.chmod(0o755)
-        with nobody(), pytest.raises(Unreadable, match="Permission denied"):
+        with nobody(), pytest.raises(UnreadableError, match="Permission denied"):
             checkpoints.restore(TREE)
         closed.chmod(0o755)
     checkpoints.close()
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_opened_is_no_damage(folder, version):
     path.symlink_to(path)
     before = names(folder)
     with pytest.raises(
-        Unreadable, match=r"cannot be read now \(.*symbolic links\)"
+        UnreadableError, match=r"cannot be read now \(.*symbolic links\)"
     ) as e:
         restored(folder)
     assert path.name in str(e.value)
@@ -268,7 +268,7 @@ def test_a_model_in_a_bad_moment_is_not_called_damaged(model, version, monkeypat
     path = largest(model / "params")
     kept = path.rename(path.with_name("kept"))
     path.symlink_to(path)
-    with pytest.raises(Unreadable, match="cannot be read now") as e:
+    with pytest.raises(UnreadableError, match="cannot be read now") as e:
         load_params(model)
     assert "damaged" not in str(e.value) and "again" not in str(e.value)
     kept.replace(path)
@@ -278,7 +278,7 @@ def test_a_model_in_a_bad_moment_is_not_called_damaged(model, version, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(model_folder, "has_digest", has_digest)
-        with pytest.raises(Unreadable, match="there is not enough memory"):
+        with pytest.raises(UnreadableError, match="there is not enough memory"):
             load_params(model)
     load_params(model)
 

@@ -355,5 +355,5 @@ def _timed(
         "first_s": first,
         **Timing(tuple(seconds)).summary(),
         "product_flop_per_s": statistics.median(rates),
-        "peak_bytes": {"process": processes.process_bytes()},
+        "peak_bytes": {"process": processes.peak_memory_bytes()},
     }

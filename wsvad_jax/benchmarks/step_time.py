@@ -25,7 +25,7 @@ from wsvad_jax.evaluation.scorer import Scorer
 from wsvad_jax.experiment import build
 from wsvad_jax.parallel import mesh
 from wsvad_jax.training import optim, state, train_step
-from wsvad_jax.utils.processes import process_bytes
+from wsvad_jax.utils.processes import peak_memory_bytes
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -352,5 +352,5 @@ def peak_bytes(compiled: Any) -> dict[str, int]:
         found["arguments"] = memory.argument_size_in_bytes
     if used := jax.local_devices()[0].memory_stats():
         found["device_peak"] = used.get("peak_bytes_in_use", 0)
-    found["process"] = process_bytes()
+    found["process"] = peak_memory_bytes()
     return found

@@ -13,7 +13,7 @@ from typing import Any, overload
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.utils import files
-from wsvad_jax.utils.errors import InputError, check_readable, one_line
+from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 
 VERSION = "1.0.0"  # of the layout; also TFDS's
 METADATA = "metadata.json"  # TFDS's name for it
@@ -54,7 +54,7 @@ class Split(Sequence):
         try:
             features = self._open()[index]["features"]
         except Exception as e:  # noqa: BLE001 the reader has no error type of its own
-            check_readable(self.path, e)
+            raise_if_unreadable(self.path, e)
             self._check_files(e)
             raise InputError(
                 f"{self.path}: record {index} of {self.name} ({entry.video}) cannot be "
@@ -79,7 +79,7 @@ class Split(Sequence):
                     while f.read(1 << 24):
                         pass
             except OSError as e:
-                check_readable(path, e)
+                raise_if_unreadable(path, e)
         if not files_of or isinstance(error, ImportError | AttributeError):
             raise InputError(
                 f"{self.path}: its {self.name} split can't be opened ({one_line(error)})"
@@ -161,7 +161,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as e:
         if isinstance(e, InputError):
             raise
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise InputError(
             f"{path}: its metadata is not what this version writes ({e!r}); prepare "
             "the dataset again"

@@ -17,9 +17,9 @@ from jaxtyping import Float16
 from wsvad_jax.data import axes
 from wsvad_jax.data.records import Record
 from wsvad_jax.data.video_names import FEATURES
-from wsvad_jax.utils.errors import InputError, check_readable
+from wsvad_jax.utils.errors import InputError, raise_if_unreadable
+from wsvad_jax.utils.file_search import SkippedFiles, find_files
 from wsvad_jax.utils.progress import Progress
-from wsvad_jax.utils.walk import Passed, files_below
 
 # Axes of one file: snippets and width, or with crops before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
@@ -58,10 +58,10 @@ class FeatureFiles:
 
 
 def find_npy_files(
-    root: pathlib.Path, passed: Passed | None = None, *, every_name: bool = False
+    root: pathlib.Path, passed: SkippedFiles | None = None, *, every_name: bool = False
 ) -> list[pathlib.Path]:
-    """Returns all `.npy` files under a folder, see `walk.files_below`."""
-    return files_below(
+    """Returns all `.npy` files under a folder, see `find_files`."""
+    return find_files(
         root, (FEATURES,), passed, companions=BESIDE, every_name=every_name
     )
 
@@ -101,7 +101,7 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
     except InputError:
         raise
     except Exception as e:  # noqa: BLE001 a damaged header can raise anything
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise InputError(
             f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
@@ -132,7 +132,7 @@ def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
         with _quiet():
             return np.load(path, allow_pickle=False)
     except (OSError, MemoryError) as e:
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise
 
 

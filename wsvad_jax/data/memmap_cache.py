@@ -20,7 +20,7 @@ import numpy as np
 from wsvad_jax.data.dataset import Dataset, Split
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import building_dir
+from wsvad_jax.utils.files import build_folder
 from wsvad_jax.utils.progress import Progress
 
 FORMAT = 2  # version of the files; files of another version are built again
@@ -64,7 +64,7 @@ def open_or_build_memmap(
             place.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(place).free < needed + (1 << 20):
                 continue
-            with building_dir(place) as temporary:
+            with build_folder(place) as temporary:
                 _write(temporary / name, settings, chunks(), records)
                 _replace(temporary / name, place / name, settings)
         except OSError:

@@ -22,7 +22,7 @@ from wsvad_jax.data.dataset import INDEX, VERSION, Dataset, Entry, open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import building_dir
+from wsvad_jax.utils.files import build_folder
 from wsvad_jax.utils.progress import Progress
 
 __all__ = ["Dataset", "DatasetInfo", "Entry", "open_dataset", "write_dataset"]
@@ -76,7 +76,7 @@ def write_dataset(
         raise InputError(
             f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
         ) from None
-    with building_dir(data_dir) as temporary:
+    with build_folder(data_dir) as temporary:
         own: dict[str, Any] = {"card": card.to_json(), "source": source}
         own["protocol"] = dataclasses.asdict(protocol)
         builder = builder_class()(name, own, splits, about or DatasetInfo(), temporary)

@@ -1,14 +1,15 @@
-"""A custom folder: lists, features, truth and card to a dataset.
+"""Opens a custom folder: lists, features, ground truth and card.
 
   FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
-  FOLDER/videos/VIDEO.mp4            optional where there are features (own_videos.py)
+  FOLDER/videos/VIDEO.mp4            optional if there are features (custom_videos.py)
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
                                      VIDEO__0.npy ... crops (data/crops.py)
-  FOLDER/features/VIDEO.json         optional: what extraction notes (data/sidecar.py)
-  FOLDER/features/protocol.json      optional: how they were made (FeatureProtocol);
-                                     else what all sidecars say
-  FOLDER/test_segments.json          optional: true events of the test videos, in frames or
-                                     seconds (data/truth_units.py)
+  FOLDER/features/VIDEO.json         optional: sidecar that extraction writes
+                                     (data/sidecar.py)
+  FOLDER/features/protocol.json      optional: how all features were made
+                                     (FeatureProtocol); else what all sidecars say
+  FOLDER/test_segments.json          optional: events of the test videos, in frames or
+                                     seconds (time_units.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
 
 Without a card the classes are the training labels, normal first.
@@ -35,27 +36,34 @@ from wsvad_jax.data.feature_files import (
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import Hints, normalize_name
-from wsvad_jax.datasets.custom_ground_truth import read_truth, with_truth
-from wsvad_jax.datasets.missing_files import VIDEOS, beside, passed_over
+from wsvad_jax.datasets.custom_ground_truth import (
+    add_ground_truth,
+    read_ground_truth,
+)
+from wsvad_jax.datasets.missing_files import (
+    VIDEOS,
+    misplaced_videos,
+    report_skipped_files,
+)
 from wsvad_jax.datasets.split_lists import (
     SPLITS,
-    Row,
-    label_of,
+    ListEntry,
+    class_indices,
+    drop_duplicates,
     read_lists,
     video_id,
-    without_doubles,
 )
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.walk import Passed
+from wsvad_jax.utils.file_search import SkippedFiles
 
-TRUTH = "test_segments.json"
-MODEL = "openai/clip-vit-base-patch16"  # an example in messages
+GROUND_TRUTH = "test_segments.json"
+EXAMPLE_CLIP = "openai/clip-vit-base-patch16"  # in messages
 
 
 @dataclasses.dataclass(frozen=True)
-class Collection:
-    """What `builder.write_dataset` takes, and what there is to say about it."""
+class SourceDataset:
+    """A dataset's card, protocol and videos, ready for `tfds_builder.write_dataset`."""
 
     name: str
     card: Card
@@ -67,59 +75,66 @@ class Collection:
 
 def load(
     folder: str | os.PathLike,
-    problems: ErrorCollector | None = None,
+    collector: ErrorCollector | None = None,
     *,
     features: str | os.PathLike | None = None,
     slack: int = 0,
     without: Container[str] = (),
-) -> Collection:
-    """Opens a folder: everything but the features' values is checked here.
+) -> SourceDataset:
+    """Opens a custom folder and checks everything but the features' values.
 
     Args:
-      folder: see the module.
-      features: folder of the features where it is another than FOLDER/features.
-      problems: takes errors of single videos; the default raises the first.
-      slack: snippets by which a test video's features may be shorter or longer than
-        its truth says; each such video is remarked.
-      without: names of listed videos that are left out.
+      folder: custom folder, as described in this module.
+      collector: collector of errors about single videos; None raises the first.
+      features: folder of the features; None is FOLDER/features.
+      slack: allowed difference in snippets between the features of a test video and
+        its ground truth; a difference gives a remark.
+      without: names of listed videos to leave out.
 
-    Raises InputError where a file is missing or is not what it should be.
+    Raises:
+      InputError: a file is missing or invalid.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
-    problems = problems or ErrorCollector()
+    collector = collector or ErrorCollector()
+
     named, (protocol, clip) = read_lists(folder), read_protocol(root / "protocol.json")
-    card = card_of(folder, root, named["train"], protocol, clip)
-    lists = without_doubles(named, problems)
-    index, remarks = _found(folder, root, lists, problems)
+    card = load_card(folder, root, named["train"], protocol, clip)
+    lists = drop_duplicates(named, collector)
+
+    # Feature files by name, then their headers, then their sidecars.
+    index, remarks = _find_features(folder, root, lists, collector)
     videos = {}
     for split, rows in lists.items():
         rows = [row for row in rows if row.video not in without]
-        videos[split] = _videos(rows, card, index, root, problems)
-    sized = check_headers([v for split in SPLITS for v in videos[split]], problems)
-    sized = of_stated_crops(root / "protocol.json", sized, problems)
-    sized, said, made = with_sidecars(sized, card, problems, protocol)
-    remarks += said
+        videos[split] = _list_videos(rows, card, index, root, collector)
+    sized = check_headers([v for split in SPLITS for v in videos[split]], collector)
+    sized = drop_other_crop_counts(root / "protocol.json", sized, collector)
+    sized, sidecar_remarks, protocol = add_sidecars(sized, card, collector, protocol)
+    remarks += sidecar_remarks
+
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
-        videos[split] = keep_usual_crops(kept, problems)
-    _check_sides(folder, videos["train"])
-    check_crop(folder, card, videos["test"])
-    if (folder / TRUTH).exists():
-        truth = read_truth(folder / TRUTH)
-        videos["test"], said = with_truth(
-            videos["test"], lists["test"], truth, card, problems, slack=slack
+        videos[split] = keep_usual_crops(kept, collector)
+    _check_both_kinds(folder, videos["train"])
+    check_test_crop(folder, card, videos["test"])
+
+    if (folder / GROUND_TRUTH).exists():
+        truth = read_ground_truth(folder / GROUND_TRUTH)
+        videos["test"], truth_remarks = add_ground_truth(
+            videos["test"], lists["test"], truth, card, collector, slack=slack
         )
-        remarks += said
+        remarks += truth_remarks
+
     crops = videos["train"][0].num_crops
-    protocol = dataclasses.replace(made, stride=card.stride, crops=crops)
-    splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
-    return Collection(card.name, card, protocol, splits, remarks)
+    protocol = dataclasses.replace(protocol, stride=card.stride, crops=crops)
+    splits = {s: Records(v, card.stride, collector) for s, v in videos.items()}
+    return SourceDataset(card.name, card, protocol, splits, remarks)
 
 
 def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
-    """Reads how features were made, and the CLIP snapshot's name where it is told.
+    """Reads how features were made, and the name of the CLIP model, "" if not stated.
 
     Raises:
       InputError: not JSON, or values of other types.
@@ -128,52 +143,55 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
         return FeatureProtocol(), ""
     value = feature_protocols.checked(path, files.read_json(path))
     known = dataclasses.asdict(FeatureProtocol())
-    made = FeatureProtocol(**{k: v for k, v in value.items() if k in known})
-    return made, value.get("clip", "")
+    protocol = FeatureProtocol(**{k: v for k, v in value.items() if k in known})
+    return protocol, value.get("clip", "")
 
 
-def with_sidecars(
+def add_sidecars(
     videos: Sequence[FeatureFiles],
     card: Card,
-    problems: ErrorCollector,
+    collector: ErrorCollector,
     protocol: FeatureProtocol | None = None,
 ) -> tuple[list[FeatureFiles], list[str], FeatureProtocol]:
-    """Gives videos their exact length where a sidecar has it.
+    """Returns videos with the exact lengths of their sidecars, remarks, and a protocol.
 
-    Returns also remarks, and how the features were made: what the folder says
-    (`protocol`), or what all sidecars agree on. Features that sidecars say were made in
-    different ways, or in another than the folder says, are problems.
+    The protocol is the folder's (`protocol`), or what all sidecars agree on. Sidecars
+    that disagree with each other or with the folder are errors.
     """
     remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
-    good, first = [], None
-    protocol, without = protocol or FeatureProtocol(), 0
+    protocol = protocol or FeatureProtocol()
+    kept, first, num_without = [], None, 0
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
-        if not os.path.isfile(path):  # nor may its name be too long
-            good.append(video)
-            without += 1
+        # Not Path.is_file, which raises if the name is too long.
+        if not os.path.isfile(path):
+            kept.append(video)
+            num_without += 1
             continue
+
         try:
             side = sidecar.read(path)
             _check_sidecar(side, path, video, card)
             first = first or side
-            _check_way(side, path, first, protocol)
+            _check_same_protocol(side, path, first, protocol)
         except InputError as e:
-            problems(e)
+            collector(e)
             continue
-        good.append(dataclasses.replace(video, num_frames=side.num_frames))
+
+        kept.append(dataclasses.replace(video, num_frames=side.num_frames))
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
         if side.remark:
             remarks.append(f"video {video.video}: {side.remark}")
-    if first and not without and protocol.encoder in feature_protocols.UNKNOWN:
+
+    if first and not num_without and protocol.encoder in feature_protocols.UNKNOWN:
         protocol = first.protocol
-    elif first and without:
+    elif first and num_without:
         remarks.append(
-            f"{without} of {len(videos)} videos have no sidecar: whether their features "
-            "were made as the others' isn't known"
+            f"{num_without} of {len(videos)} videos have no sidecar, so it is unknown "
+            "whether their features were made like the others"
         )
-    return good, remarks, protocol
+    return kept, remarks, protocol
 
 
 def _check_sidecar(
@@ -181,8 +199,8 @@ def _check_sidecar(
 ) -> None:
     if side.stride != card.stride:
         raise InputError(
-            f"{path}: features of {side.stride} frames a snippet, but the card's stride "
-            f"is {card.stride}; correct the card or extract the video again"
+            f"{path}: features with {side.stride} frames per snippet, but the card's "
+            f"stride is {card.stride}; correct the card or extract the video again"
         )
     if -(-side.num_frames // side.stride) != video.num_snippets:
         raise InputError(
@@ -191,7 +209,7 @@ def _check_sidecar(
         )
 
 
-def _check_way(
+def _check_same_protocol(
     side: sidecar.Sidecar,
     path: pathlib.Path,
     first: sidecar.Sidecar,
@@ -200,96 +218,96 @@ def _check_way(
     """Compares a sidecar with the first one of its folder and the folder's protocol."""
     if differs := feature_protocols.difference(side.protocol, first.protocol):
         raise InputError(
-            f"{path}: features made by {made_by(side)}, those of {first.video} by "
-            f"{made_by(first)} ({differs}); extract all videos in one way"
+            f"{path}: features made by {describe_protocol(side)}, those of {first.video} "
+            f"by {describe_protocol(first)} ({differs}); extract all videos in one way"
         )
-    noted = dataclasses.replace(protocol, stride=0, crops=0)  # which are counted
-    if differs := feature_protocols.difference(side.protocol, noted):
+    # Stride and crops were compared with the card and the arrays already.
+    stated = dataclasses.replace(protocol, stride=0, crops=0)
+    if differs := feature_protocols.difference(side.protocol, stated):
         raise InputError(
             f"{path}: features made in another way than protocol.json beside them says "
             f"({differs}); correct that file, or extract all videos in one way"
         )
 
 
-def made_by(made: Any) -> str:
-    """Says in words how a sidecar's features were made, or an extractor's are."""
+def describe_protocol(made: Any) -> str:
+    """Describes how the features of a sidecar were made, or those of an extractor are."""
     return (
         f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
         f"resize {made.resize})"
     )
 
 
-def of_stated_crops(
-    path: pathlib.Path, videos: Sequence[FeatureFiles], problems: ErrorCollector
+def drop_other_crop_counts(
+    path: pathlib.Path, videos: Sequence[FeatureFiles], collector: ErrorCollector
 ) -> list[FeatureFiles]:
-    """Returns the videos that hold the number of crops that protocol.json states."""
+    """Returns the videos with as many crops as protocol.json states."""
     value = files.read_json(path) if path.exists() else {}
-    good = []
+    kept = []
     for video in videos:
         try:
             feature_protocols.check_crops(path, value, video.paths[0], video.num_crops)
         except InputError as e:
-            problems(e)
+            collector(e)
             continue
-        good.append(video)
-    return good
+        kept.append(video)
+    return kept
 
 
-def card_of(
+def load_card(
     folder: pathlib.Path,
     root: pathlib.Path,
-    rows: Sequence[Row],
+    rows: Sequence[ListEntry],
     protocol: FeatureProtocol,
     clip: str,
 ) -> Card:
     """Returns the folder's card, or one made from the labels of its training list.
 
     Raises:
-      InputError: a card that is none, or that the features' protocol contradicts.
+      InputError: an invalid card, or one that the features' protocol contradicts.
     """
     path = folder / "card.json"
-    if not path.exists():
-        card = cards.infer_card(
-            {label for r in rows for label in r.labels}, name=folder.name
-        )
-        return dataclasses.replace(card, stride=protocol.stride, clip=clip)
     labels = {label for row in rows for label in row.labels}
+    if not path.exists():
+        card = cards.infer_card(labels, name=folder.name)
+        return dataclasses.replace(card, stride=protocol.stride, clip=clip)
+
     card = Card.from_json(
         files.read_json(path),
         str(path),
         labels=labels,
         defaults={"name": folder.name, "stride": protocol.stride},
     )
-    made = root / "protocol.json"
-    stated = made.exists() and "stride" in files.read_json(made)
+
+    protocol_path = root / "protocol.json"
+    stated = protocol_path.exists() and "stride" in files.read_json(protocol_path)
     if stated and protocol.stride != card.stride:
         raise InputError(
-            f"{path}: stride {card.stride}, but {made} says {protocol.stride} frames a "
-            "snippet; correct the card"
+            f"{path}: stride {card.stride}, but {protocol_path} says {protocol.stride} "
+            "frames per snippet; correct the card"
         )
     return card if card.clip else dataclasses.replace(card, clip=clip)
 
 
-def _found(
+def _find_features(
     folder: pathlib.Path,
     root: pathlib.Path,
-    lists: Mapping[str, Sequence[Row]],
-    problems: ErrorCollector,
+    lists: Mapping[str, Sequence[ListEntry]],
+    collector: ErrorCollector,
 ) -> tuple[FeatureIndex, list[str]]:
-    """Returns the feature files by name, and remarks about what else is there."""
-    _check_place(folder, root)
-    passed = Passed()
-    index = feature_files(
-        root, {r.video for rows in lists.values() for r in rows}, passed
-    )
-    return index, passed_over(passed, lists, index, problems)
+    """Returns the feature files by name, and remarks about other files."""
+    _check_features_folder(folder, root)
+    skipped = SkippedFiles()
+    listed = {r.video for rows in lists.values() for r in rows}
+    index = feature_files(root, listed, skipped)
+    return index, report_skipped_files(skipped, lists, index, collector)
 
 
-def name_of(folder: pathlib.Path) -> str:
-    """Returns the name of a folder's dataset: its card's, else the folder's own.
+def dataset_name(folder: pathlib.Path) -> str:
+    """Returns the name of a folder's dataset: its card's, else the folder's.
 
     Raises:
-      InputError: a card whose name is none.
+      InputError: the card's name is not a text.
     """
     path = folder / "card.json"
     value = files.read_json(path) if path.exists() else {}
@@ -299,33 +317,39 @@ def name_of(folder: pathlib.Path) -> str:
     return name
 
 
-def _check_place(folder: pathlib.Path, root: pathlib.Path) -> None:
-    if not root.is_dir():
-        if where := beside(folder, root):
-            raise InputError(where)
-        hint = f"add one .npy file a video, or the videos in {folder / VIDEOS}"
-        if (folder / VIDEOS).is_dir():
-            extract = flags.command("prepare", folder, "--clip", MODEL)
-            hint = f"{extract} extracts them"
-        raise InputError(f"{root}: no such folder; {hint}")
+def _check_features_folder(folder: pathlib.Path, root: pathlib.Path) -> None:
+    if root.is_dir():
+        return
+    if message := misplaced_videos(folder, root):
+        raise InputError(message)
+
+    hint = f"add one .npy file per video, or the videos in {folder / VIDEOS}"
+    if (folder / VIDEOS).is_dir():
+        command = flags.command("prepare", folder, "--clip", EXAMPLE_CLIP)
+        hint = f"{command} extracts them"
+    raise InputError(f"{root}: no such folder; {hint}")
 
 
 def feature_files(
-    root: pathlib.Path, listed: Iterable[str] = (), passed: Passed | None = None
+    root: pathlib.Path,
+    listed: Iterable[str] = (),
+    skipped: SkippedFiles | None = None,
 ) -> FeatureIndex:
     """Maps names, relative to the features' folder and without .npy, to files.
 
-    Some extractors keep the video's extension: a.mp4.npy is of "a.mp4" and of "a".
+    Some extractors keep the video's extension: a.mp4.npy belongs to "a.mp4" and "a".
 
     Args:
-      root: the features' folder.
+      root: folder of the features.
       listed: names of all videos, see `data.crops`.
-      passed: takes what is not read.
+      skipped: collector of files that are not read.
     """
     index = FeatureIndex(root, listed)
-    for path in find_npy_files(root, passed or Passed(), every_name=True):
+    for path in find_npy_files(root, skipped or SkippedFiles(), every_name=True):
         name = normalize_name(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
+
+        # The crop number stays at the end of the shorter names.
         video, crop = split_crop_name(name) or (name, None)
         while (shorter := video_id(video)) != video:
             video = shorter
@@ -333,40 +357,40 @@ def feature_files(
     return index
 
 
-def _videos(
-    rows: Sequence[Row],
+def _list_videos(
+    rows: Sequence[ListEntry],
     card: Card,
     index: FeatureIndex,
     root: pathlib.Path,
-    problems: ErrorCollector,
+    collector: ErrorCollector,
 ) -> list[FeatureFiles]:
     videos: dict[str, FeatureFiles] = {}
     hints = Hints(index, (VIDEOS, root.name))
     for row in rows:
         try:
-            label = label_of(row, card)
+            label = class_indices(row, card)
             paths = crop_files(row.video, index, root)
         except InputError as e:
-            problems(hints.add(e, row.video))
+            collector(hints.add(e, row.video))
             continue
         videos.setdefault(row.video, FeatureFiles(row.video, label, paths, OWN))
     return list(videos.values())
 
 
-def _check_sides(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> None:
-    for kind, count in (
-        ("normal", sum(v.label == (0,) for v in train)),
-        ("abnormal", sum(v.label != (0,) for v in train)),
-    ):
-        if not count:
+def _check_both_kinds(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> None:
+    normal = sum(video.label == (0,) for video in train)
+    for kind, number in (("normal", normal), ("abnormal", len(train) - normal)):
+        if not number:
             raise InputError(
                 f"{folder / 'train.csv'}: no {kind} videos to train with; expected "
                 "both normal and abnormal ones"
             )
 
 
-def check_crop(folder: pathlib.Path, card: Card, test: Sequence[FeatureFiles]) -> None:
-    """Raises InputError where test videos lack the crop that the card tests."""
+def check_test_crop(
+    folder: pathlib.Path, card: Card, test: Sequence[FeatureFiles]
+) -> None:
+    """Raises InputError if the test videos lack the crop that the card names."""
     if test and card.test_crop >= test[0].num_crops:
         raise InputError(
             f"{folder / 'card.json'}: test_crop {card.test_crop}, but the test features "

@@ -1,4 +1,4 @@
-"""True events of the test videos of a folder, in test_segments.json."""
+"""Ground truth of a custom folder's test videos, from test_segments.json."""
 
 import dataclasses
 import pathlib
@@ -8,22 +8,23 @@ from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.video_names import Hints, normalize_label
 from wsvad_jax.datasets import ground_truth, time_units
+from wsvad_jax.datasets.ground_truth import GroundTruth
 from wsvad_jax.datasets.missing_files import VIDEOS
-from wsvad_jax.datasets.split_lists import Row, entry_id
-from wsvad_jax.datasets.time_units import Clock
+from wsvad_jax.datasets.split_lists import ListEntry, entry_video_id
+from wsvad_jax.datasets.time_units import SnippetTimes
 from wsvad_jax.utils.errors import InputError
 
 
-def read_truth(path: pathlib.Path) -> dict[str, ground_truth.Truth]:
-    """Reads a folder's truth file by the videos' names, extensions dropped.
+def read_ground_truth(path: pathlib.Path) -> dict[str, GroundTruth]:
+    """Reads a ground-truth file; returns it by video name without extension.
 
     Raises:
-      InputError: as `annotations.read_json`.
+      InputError: as `ground_truth.read_json`, or two names of one video.
     """
-    truth: dict[str, ground_truth.Truth] = {}
+    truth: dict[str, GroundTruth] = {}
     written: dict[str, str] = {}
     for name, item in ground_truth.read_json(path).items():
-        video = entry_id(name)
+        video = entry_video_id(name)
         if (other := written.setdefault(video, name)) != name:
             raise InputError(
                 f"{path}: {other} and {name} are both video {video}; keep one"
@@ -32,37 +33,47 @@ def read_truth(path: pathlib.Path) -> dict[str, ground_truth.Truth]:
     return truth
 
 
-def with_truth(
+def add_ground_truth(
     videos: Sequence[FeatureFiles],
-    rows: Sequence[Row],
-    truth: Mapping[str, ground_truth.Truth],
+    rows: Sequence[ListEntry],
+    truth: Mapping[str, GroundTruth],
     card: Card,
-    problems: ErrorCollector,
+    collector: ErrorCollector,
     *,
     slack: int = 0,
     strict: bool = True,
-    clocks: Mapping[str, Clock] | None = None,
+    times: Mapping[str, SnippetTimes] | None = None,
 ) -> tuple[list[FeatureFiles], list[str]]:
-    """Gives test videos their events and returns remarks; see `annotations.settle`.
+    """Returns the test videos with their events, and remarks.
 
-    Truth of a video that `rows`, the test list, lacks is a problem. Times of videos
-    come from `clocks` or from the features' sidecars.
+    Args:
+      videos: test videos with known lengths.
+      rows: entries of the test list; ground truth of other videos is an error.
+      truth: ground truth by video.
+      card: card with the classes.
+      collector: collector of errors about single videos.
+      slack: see `ground_truth.align_ground_truth`.
+      strict: see `ground_truth.align_ground_truth`.
+      times: snippet times by video; None reads them from the features' sidecars.
 
     Raises:
-      InputError: times that may be frames or seconds, see `data.truth_units`.
+      InputError: times that may be frames or seconds, see `datasets.time_units`.
     """
-    _check_listed(rows, truth, problems)
-    known = time_units.clocks_of(videos, truth, card.stride, clocks or {})
-    settled, remarks = [], time_units.remarks(truth.values())
+    _check_listed(rows, truth, collector)
+    known = time_units.checked_snippet_times(videos, truth, card.stride, times or {})
+
+    aligned, remarks = [], time_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
         try:
             if item is not None and item.label is not None:
-                _same_label(item, video, card)
+                _check_label(item, video, card)
             if item is not None:
-                times = video.video, known.get(video.video), card.stride
-                item = time_units.in_frames(item, *times)
-            segments, remark = ground_truth.settle(
+                snippet_times = known.get(video.video)
+                item = time_units.in_frames(
+                    item, video.video, snippet_times, card.stride
+                )
+            segments, new_remarks = ground_truth.align_ground_truth(
                 item,
                 video.video,
                 video.label,
@@ -73,27 +84,31 @@ def with_truth(
                 strict=strict,
             )
         except InputError as e:
-            problems(e)
+            collector(e)
             continue
-        settled.append(dataclasses.replace(video, segments=segments))
-        remarks += remark
-    return settled, remarks
+
+        aligned.append(dataclasses.replace(video, segments=segments))
+        remarks += new_remarks
+    return aligned, remarks
 
 
 def _check_listed(
-    rows: Sequence[Row],
-    truth: Mapping[str, ground_truth.Truth],
-    problems: ErrorCollector,
+    rows: Sequence[ListEntry],
+    truth: Mapping[str, GroundTruth],
+    collector: ErrorCollector,
 ) -> None:
     listed = {row.video for row in rows}
     hints = Hints(listed, (VIDEOS,))
     for name, item in truth.items():
         if name not in listed:
-            text = f"{item.source}: video {name} is not in the test list; correct its "
-            problems(hints.add(InputError(f"{text}name or add it to the list"), name))
+            error = InputError(
+                f"{item.source}: video {name} is not in the test list; correct its name "
+                "or add it to the list"
+            )
+            collector(hints.add(error, name))
 
 
-def _same_label(truth: ground_truth.Truth, video: FeatureFiles, card: Card) -> None:
+def _check_label(truth: GroundTruth, video: FeatureFiles, card: Card) -> None:
     names = {card.class_names[c] for c in video.label}
     if names != {normalize_label(part) for part in (truth.label or "").split("+")}:
         raise InputError(

@@ -1,8 +1,8 @@
-"""Videos of a custom folder: which need features, and their extraction.
+"""Videos of a custom folder: which of them need features, and their extraction.
 
-FOLDER/videos/VIDEO.mp4 (or another container, in folders too) becomes
-FOLDER/features/VIDEO.npy with a sidecar. Features whose sidecar fits the video stay, so
-what is extracted are new and changed videos, in the way in which the others were.
+FOLDER/videos/VIDEO.mp4 (or another container, in subfolders too) becomes
+FOLDER/features/VIDEO.npy with a sidecar. Features whose sidecar matches the video stay.
+New and changed videos are extracted with the options of the others.
 """
 
 import dataclasses
@@ -18,19 +18,25 @@ from wsvad_jax.data.crops import MissingFeatures, crop_files, other_format
 from wsvad_jax.data.feature_files import ErrorCollector, shape_of
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
-from wsvad_jax.datasets import custom as folders
-from wsvad_jax.datasets.missing_files import beside
-from wsvad_jax.datasets.split_lists import Row, label_of, read_lists, without_doubles
+from wsvad_jax.datasets import custom
+from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
+from wsvad_jax.datasets.missing_files import misplaced_videos
+from wsvad_jax.datasets.split_lists import (
+    ListEntry,
+    class_indices,
+    drop_duplicates,
+    read_lists,
+)
 from wsvad_jax.utils import files
-from wsvad_jax.utils.errors import InputError, Unreadable
-from wsvad_jax.utils.walk import Passed, files_below
+from wsvad_jax.utils.errors import InputError, UnreadableError
+from wsvad_jax.utils.file_search import SkippedFiles, find_files
 
-PROTOCOL_KEY = "weights_hash"  # in the protocol.json that extraction writes
+EXTRACTION_KEY = "weights_hash"  # only extraction writes it into protocol.json
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractionOptions:
-    """How features are to be made; None is as the others were, else the default."""
+    """Extraction options; None inherits from existing features, else the default."""
 
     clip: str | None = None  # hub name or snapshot folder
     crops: int | None = None
@@ -39,276 +45,307 @@ class ExtractionOptions:
 
     @property
     def is_set(self) -> bool:
+        """Whether the user set any of them."""
         return any(v is not None for v in dataclasses.astuple(self))
 
 
 @dataclasses.dataclass
-class Plan:
-    """What of a list's videos has features, by name."""
+class FeatureStatus:
+    """Which of the listed videos have features, and which need an extraction."""
 
-    sources: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-    missing: list[str] = dataclasses.field(default_factory=list)  # but with a video
-    changed: list[str] = dataclasses.field(default_factory=list)  # the video, since
-    foreign: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-    made: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
-    # Two files of one name, and what can't be read.
-    double: dict[str, InputError] = dataclasses.field(default_factory=dict)
-    lost: list[str] = dataclasses.field(default_factory=list)  # neither there
+    video_paths: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    missing: list[str] = dataclasses.field(default_factory=list)  # video, no features
+    changed: list[str] = dataclasses.field(default_factory=list)  # video has changed
+    not_found: list[str] = dataclasses.field(default_factory=list)  # neither of them
+    sidecars: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
+    without_sidecar: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    # Videos with two files of one name, or unreadable ones.
+    errors: dict[str, InputError] = dataclasses.field(default_factory=dict)
     hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
-    passed: Passed = dataclasses.field(default_factory=Passed)  # of the videos
+    skipped: SkippedFiles = dataclasses.field(default_factory=SkippedFiles)
 
 
 def video_files(
-    root: pathlib.Path, passed: Passed | None = None
+    root: pathlib.Path, skipped: SkippedFiles | None = None
 ) -> dict[str, list[pathlib.Path]]:
-    """Maps names below a folder, without extension, to its video files."""
-    paths = files_below(root, EXTENSIONS, passed, every_name=True)
+    """Maps names below a folder, without extension, to video files."""
+    paths = find_files(root, EXTENSIONS, skipped, every_name=True)
     return index_by_name((path.relative_to(root).as_posix(), path) for path in paths)
 
 
-def plan(folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]) -> Plan:
-    """Compares videos and features of a folder.
+def feature_status(
+    folder: pathlib.Path, root: pathlib.Path, videos: Iterable[str]
+) -> FeatureStatus:
+    """Compares the videos and the features of a custom folder.
 
     Args:
-      folder: holds videos/.
-      root: the features' folder; need not exist.
+      folder: custom folder with videos/.
+      root: folder of the features, which need not exist.
       videos: names in the lists.
     """
-    result, names = Plan(), dict.fromkeys(videos)
-    sources = video_files(folder / folders.VIDEOS, result.passed)
-    made = folders.feature_files(root, names, Passed())
-    result.hints = Hints([*sources, *made], (folders.VIDEOS, root.name, folder.name))
-    # A folder that extraction has claimed holds no others' features; one without a
-    # sidecar there is what a killed process left.
-    claimed = PROTOCOL_KEY in _json(root / "protocol.json")
+    status, names = FeatureStatus(), dict.fromkeys(videos)
+    by_name = video_files(folder / custom.VIDEOS, status.skipped)
+    features = custom.feature_files(root, names, SkippedFiles())
+    folders = (custom.VIDEOS, root.name, folder.name)
+    status.hints = Hints([*by_name, *features], folders)
+
+    # Extraction claims a folder for itself. A file without sidecar in such a folder was
+    # left by a killed process, so it is not somebody else's.
+    claimed = EXTRACTION_KEY in _read_object(root / "protocol.json")
+
     for video in names:
-        paths = sources.get(video, [])
+        paths = by_name.get(video, [])
         if len(paths) > 1:
-            result.double[video] = InputError(
-                f"{paths[0]}: there is {os.path.relpath(paths[1], paths[0].parent)} as "
-                f"well; keep one file of video {video}"
+            other = os.path.relpath(paths[1], paths[0].parent)
+            status.errors[video] = InputError(
+                f"{paths[0]}: there is {other} as well; keep one file of video {video}"
             )
             continue
         if paths:
-            result.sources[video] = paths[0]
+            status.video_paths[video] = paths[0]
+
         try:
-            npy = crop_files(video, made, root)
+            npy = crop_files(video, features, root)
         except MissingFeatures:
-            (result.missing if paths else result.lost).append(video)
+            (status.missing if paths else status.not_found).append(video)
             continue
         except InputError as e:
-            result.double[video] = e
+            status.errors[video] = e
             continue
+
         if claimed or os.path.isfile(sidecar.sidecar_path(npy[0])):
-            _compare(result, video, npy)
+            _add_extracted(status, video, npy)
         else:
-            result.foreign[video] = npy[0]
-    return result
+            status.without_sidecar[video] = npy[0]
+    return status
 
 
-def _json(path: pathlib.Path) -> dict:
+def _read_object(path: pathlib.Path) -> dict:
     value = files.read_json(path) if path.exists() else {}
     return value if isinstance(value, dict) else {}
 
 
-def _compare(result: Plan, video: str, npy: Sequence[pathlib.Path]) -> None:
+def _add_extracted(
+    status: FeatureStatus, video: str, npy: Sequence[pathlib.Path]
+) -> None:
+    """Adds a video whose features were extracted, perhaps of another version of it."""
     try:
-        made = sidecar.read(sidecar.sidecar_path(npy[0]))
-        for part in npy:
-            shape_of(part)
-    except Unreadable:
+        side = sidecar.read(sidecar.sidecar_path(npy[0]))
+        for path in npy:
+            shape_of(path)
+    except UnreadableError:
         raise
     except InputError:
-        if video in result.sources:
-            result.changed.append(video)  # half a pair: extracted anew
+        # An interrupted extraction left only one of the two files, or a damaged one.
+        if video in status.video_paths:
+            status.changed.append(video)
         return
-    result.made[video] = made
-    if (source := result.sources.get(video)) is None:
+
+    status.sidecars[video] = side
+    if (path := status.video_paths.get(video)) is None:
         return
     try:
-        if made.source != sidecar.fingerprint(source):
-            result.changed.append(video)
+        if side.source != sidecar.fingerprint(path):
+            status.changed.append(video)
     except OSError as e:
-        result.double[video] = InputError(f"{source}: can't be read ({e.strerror})")
+        status.errors[video] = InputError(f"{path}: can't be read ({e.strerror})")
 
 
-def update(
+def extract_missing(
     folder: pathlib.Path,
     root: pathlib.Path,
-    way: ExtractionOptions,
-    problems: ErrorCollector,
+    options: ExtractionOptions,
+    collector: ErrorCollector,
 ) -> set[str]:
-    """Extracts features of the videos that have none, or those of another video.
+    """Extracts the features of new and changed videos.
 
-    Returns the names of videos that can't be used, already given to `problems`.
+    Returns the names of videos that can't be used; `collector` has their errors.
 
     Args:
-      folder: of one's own, with its lists.
-      root: the features' folder.
-      way: what the user asks for.
-      problems: takes errors of single videos.
+      folder: custom folder with its lists.
+      root: folder of the features.
+      options: options that the user set.
+      collector: collector of errors about single videos.
 
     Raises:
-      InputError: no videos to extract from, no CLIP model named, or features of
-        another way that can't be made again.
+      InputError: there are no videos, no CLIP model is named, or existing features
+        were made with other options and can't be extracted again.
     """
-    videos = folder / folders.VIDEOS
+    videos = folder / custom.VIDEOS
     if not videos.is_dir():
-        if way.is_set:
+        if options.is_set:
+            reason = misplaced_videos(folder, root) or f"{videos}: no such folder"
             raise InputError(
-                f"{beside(folder, root) or f'{videos}: no such folder'}; --clip, --crops, "
-                "--frame and --resize extract features from the videos there"
+                f"{reason}; --clip, --crops, --frame and --resize extract features from "
+                "the videos there"
             )
         return set()
+
     rows = {r.video: r for part in read_lists(folder).values() for r in part}
-    found = plan(folder, root, rows)
-    say(found, problems)
-    for video in found.lost:
-        problems(lost(folder, root, rows[video], found.hints))
-    for error in found.double.values():
-        problems(error)
-    if found.sources and (way.is_set or found.missing or found.changed):
-        card = _check_lists(folder, root, problems.skip)
-        _extract(folder, root, found, card, way, problems)
-        found = plan(folder, root, rows)
-    elif way.is_set:
+    status = feature_status(folder, root, rows)
+    report_skipped(status, collector)
+    for video in status.not_found:
+        collector(missing_video_error(folder, root, rows[video], status.hints))
+    for error in status.errors.values():
+        collector(error)
+
+    if status.video_paths and (options.is_set or status.missing or status.changed):
+        card = _validate_lists(folder, root, collector.skip)
+        _extract(folder, root, status, card, options, collector)
+        status = feature_status(folder, root, rows)
+    elif options.is_set:
         raise InputError(
             f"{videos}: none of the {len(rows)} videos in the lists is there"
         )
-    return {*found.lost, *found.double, *found.missing, *found.changed}
+    return {*status.not_found, *status.errors, *status.missing, *status.changed}
 
 
-def say(found: Plan, problems: ErrorCollector) -> None:
-    """Says what was passed over: problems where listed videos may be in it."""
-    if str(found.passed):
-        print(found.passed, file=sys.stderr)
-    for error in found.passed.errors:
-        if found.lost:
-            problems(error)
+def report_skipped(status: FeatureStatus, collector: ErrorCollector) -> None:
+    """Prints which files were skipped; collects errors if listed videos are missing."""
+    if str(status.skipped):
+        print(status.skipped, file=sys.stderr)
+    for error in status.skipped.errors:
+        if status.not_found:
+            collector(error)
         else:
             print(f"skipped: {error}", file=sys.stderr)
 
 
-def lost(
-    folder: pathlib.Path, root: pathlib.Path, row: Row, hints: Hints
+def missing_video_error(
+    folder: pathlib.Path, root: pathlib.Path, row: ListEntry, hints: Hints
 ) -> InputError:
-    """Returns the error of a video that is not there, with a name that it may be."""
-    videos = folder / folders.VIDEOS
+    """Returns the error about a video without files, with similar names if any."""
+    videos = folder / custom.VIDEOS
     where = (
         f"neither in {videos} nor in {root}" if videos.is_dir() else f"not in {root}"
     )
-    question = hints(row.video)
-    near = f" ({question})" if question else ""
     if other := other_format(root, row.video):
         return InputError(f"{row.where}: video {row.video} is {where}; {other}")
+
+    question = hints(row.video)
+    similar = f" ({question})" if question else ""
     return InputError(
-        f"{row.where}: video {row.video} is {where}; correct its name{near}, add it or "
-        "take it off the list"
+        f"{row.where}: video {row.video} is {where}; correct its name{similar}, add it "
+        "or remove it from the list"
     )
 
 
-def _check_lists(folder: pathlib.Path, root: pathlib.Path, skip: bool) -> Card | None:
-    """Finds what would stop later, before hours of extraction; returns the card."""
-    problems, path = ErrorCollector(skip), folder / "card.json"
-    lists = without_doubles(read_lists(folder), problems)
-    protocol, clip = folders.read_protocol(root / "protocol.json")
-    known = folders.card_of(folder, root, lists["train"], protocol, clip)
-    card = known if path.exists() else None
+def _validate_lists(
+    folder: pathlib.Path, root: pathlib.Path, skip: bool
+) -> Card | None:
+    """Raises now what would stop `prepare` after hours of extraction.
+
+    Returns the folder's card, None without one.
+    """
+    collector, path = ErrorCollector(skip), folder / "card.json"
+    lists = drop_duplicates(read_lists(folder), collector)
+    protocol, clip = custom.read_protocol(root / "protocol.json")
+    card = custom.load_card(folder, root, lists["train"], protocol, clip)
+
     for row in (row for rows in lists.values() for row in rows):
         try:
-            label_of(row, known)
+            class_indices(row, card)
         except InputError as e:
-            problems(e)
-    if (folder / folders.TRUTH).exists():
-        folders.read_truth(folder / folders.TRUTH)
-    return card
+            collector(e)
+    if (folder / custom.GROUND_TRUTH).exists():
+        read_ground_truth(folder / custom.GROUND_TRUTH)
+    return card if path.exists() else None
 
 
 def _extract(
     folder: pathlib.Path,
     root: pathlib.Path,
-    found: Plan,
+    status: FeatureStatus,
     card: Card | None,
-    way: ExtractionOptions,
-    problems: ErrorCollector,
+    options: ExtractionOptions,
+    collector: ErrorCollector,
 ) -> None:
     from wsvad_jax.extraction.extract_files import extract_files
 
-    needed = found.missing + found.changed
-    if found.foreign:
-        npy = next(iter(found.foreign.values()))
+    # Features of unknown origin can't be extended.
+    needed = status.missing + status.changed
+    if status.without_sidecar:
+        npy = next(iter(status.without_sidecar.values()))
         raise InputError(
-            f"{npy}: these features have no sidecar, so how they were made isn't known "
-            f"and those of {needed[0] if needed else 'other videos'} can't be extracted "
-            f"to go with them; move {root} away to extract all videos, or do without "
-            "--clip"
+            f"{npy}: these features have no sidecar, so it is unknown how they were made "
+            f"and {needed[0] if needed else 'other videos'} can't be extracted in the "
+            f"same way; move {root} away to extract all videos, or leave out --clip"
         )
-    _, before = folders.read_protocol(root / "protocol.json")
-    extractor, clip = _extractor(folder, found, card, way, before)
-    _check_way(root, found, extractor)
+
+    _, previous_clip = custom.read_protocol(root / "protocol.json")
+    extractor, clip = _extractor(folder, status, card, options, previous_clip)
+    _check_protocol(root, status, extractor)
     print(
-        f"features of {len(found.sources)} videos with {extractor.encoder}: "
-        f"{len(found.missing)} are missing, {len(found.changed)} are of other videos"
+        f"features of {len(status.video_paths)} videos with {extractor.encoder}: "
+        f"{len(status.missing)} are missing, {len(status.changed)} are of other videos"
     )
-    paths = list(found.sources.values())
-    videos = folder / folders.VIDEOS
+
+    paths = list(status.video_paths.values())
+    videos = folder / custom.VIDEOS
     summary = extract_files(paths, root, extractor, root=videos, clip=clip)
+
+    # The same model may be in another folder now.
     made = files.read_json(root / "protocol.json")
-    if made.get("clip") != clip:  # the model lies elsewhere now
+    if made.get("clip") != clip:
         files.write_json(root / "protocol.json", {**made, "clip": clip})
     print(summary)
     for error in summary.failed:
-        problems(error)
+        collector(error)
 
 
 def _extractor(
     folder: pathlib.Path,
-    found: Plan,
+    status: FeatureStatus,
     card: Card | None,
-    way: ExtractionOptions,
-    before: str,
+    options: ExtractionOptions,
+    previous_clip: str,
 ) -> tuple[Any, str]:
-    """Returns the extractor, and the snapshot's name as training finds it."""
+    """Returns the extractor, and the name by which training loads the CLIP model."""
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
-    clip = way.clip or before or (card.clip if card else "")
+    clip = options.clip or previous_clip or (card.clip if card else "")
     if not clip:
         raise InputError(
-            f"{folder}: {len(found.missing)} of its videos have no features yet; pass --clip "
-            f"NAME, a model of the Hugging Face hub like {folders.MODEL} or the folder of one, "
-            "to extract them"
+            f"{folder}: {len(status.missing)} of its videos have no features yet; pass "
+            f"--clip NAME to extract them, with a model of the Hugging Face hub like "
+            f"{custom.EXAMPLE_CLIP} or its folder"
         )
     if pathlib.Path(clip).expanduser().is_dir():
         clip = str(pathlib.Path(clip).expanduser().resolve())
     snapshot = load_snapshot(clip)
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
-    made = next(iter(found.made.values()), None)
-    here = feature_protocols.snapshot_protocol(snapshot, made.resize if made else "")
-    differs = made and feature_protocols.encoder_difference(here, made.protocol)
-    if differs and not way.clip:
+
+    # Without --clip, the model must be the one that made the other features.
+    made = next(iter(status.sidecars.values()), None)
+    protocol = feature_protocols.snapshot_protocol(
+        snapshot, made.resize if made else ""
+    )
+    differs = made and feature_protocols.encoder_difference(protocol, made.protocol)
+    if differs and not options.clip:
         raise InputError(
             f"{clip}: not the weights that the features in the folder were made with, "
             f"or not used as then ({differs}); pass --clip to say which, or to extract "
             "all again"
         )
+
     stride = card.stride if card else made.stride if made else FRAMES_PER_SNIPPET
     extractor = Extractor(
         snapshot,
-        crops=way.crops or (made.crops if made else 1),
-        frame=way.frame or (made.frame if made else "middle"),
-        resize=way.resize or (made.resize if made else "stretch"),
+        crops=options.crops or (made.crops if made else 1),
+        frame=options.frame or (made.frame if made else "middle"),
+        resize=options.resize or (made.resize if made else "stretch"),
         stride=stride,
     )
     return extractor, clip
 
 
-def _check_way(root: pathlib.Path, found: Plan, extractor: Any) -> None:
-    for made in found.made.values():
+def _check_protocol(root: pathlib.Path, status: FeatureStatus, extractor: Any) -> None:
+    for made in status.sidecars.values():
         if differs := feature_protocols.difference(extractor.protocol, made.protocol):
             raise InputError(
-                f"{root}: its features were made by {folders.made_by(made)}, but "
-                f"{folders.made_by(extractor)} is asked for ({differs}); move that "
-                "folder away to extract all videos again"
+                f"{root}: its features were made by {custom.describe_protocol(made)}, "
+                f"but {custom.describe_protocol(extractor)} is requested ({differs}); "
+                "move that folder away to extract all videos again"
             )

@@ -23,7 +23,7 @@ UNITS = ("frames", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What a truth file says of one video."""
 
     source: str  # the file, for errors
@@ -39,7 +39,7 @@ def video_name(path: str) -> str:
     return video_id(path).rpartition("/")[2]
 
 
-def read_json(path: str | os.PathLike) -> dict[str, Truth]:
+def read_json(path: str | os.PathLike) -> dict[str, GroundTruth]:
     """Reads `[{"video", "label", "segments": [[start, end] or [start, end, class]]}]`.
 
     `label` and `frames` (the video's length) may be left out; classes may also stand in
@@ -57,7 +57,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
             f"{path}: expected a list of videos, one object each, or "
             '{"unit": "seconds", "videos": [...]}'
         )
-    truth: dict[str, Truth] = {}
+    truth: dict[str, GroundTruth] = {}
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("video"), str):
             raise InputError(
@@ -67,7 +67,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
         if item["video"] in truth:
             raise InputError(f"{where} is there twice; keep one")
         frames, label = item.get("frames"), item.get("label")
-        if frames is not None and not (_whole_value(frames) and frames > 0):
+        if frames is not None and not (_is_whole(frames) and frames > 0):
             raise InputError(
                 f"{where}: frames must be a whole number, found {frames!r}"
             )
@@ -77,7 +77,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Truth]:
         taken = _unit(item, unit, where)
         events = _events(item, where, taken)
         parts = ((), events) if taken == "seconds" else (events, ())
-        truth[item["video"]] = Truth(
+        truth[item["video"]] = GroundTruth(
             str(path), parts[0], frames, label, taken, parts[1]
         )
     return truth
@@ -99,7 +99,7 @@ def _events(
 ) -> tuple[tuple[Any, Any, str], ...]:
     seconds = unit == "seconds"
     # Floats are seconds as a rule: they are frames only where the file says so.
-    right = {"seconds": _number, "frames": _whole_value}.get(unit, _whole)
+    right = {"seconds": _is_number, "frames": _is_whole}.get(unit, _is_int)
     segments = item.get("segments")
     names = item.get("segment_labels")
     if not isinstance(segments, list):
@@ -115,9 +115,9 @@ def _events(
         good = isinstance(segment, list) and len(segment) in (2, 3)
         if not good or not all(right(x) for x in segment[:2]):
             hint = ""
-            if good and all(_number(x) for x in segment[:2]):
+            if good and all(_is_number(x) for x in segment[:2]):
                 hint = '; if they are seconds, add "unit": "seconds"'
-                if all(map(_whole_value, segment[:2])):
+                if all(map(_is_whole, segment[:2])):
                     hint += ', if frames "unit": "frames"'
             raise InputError(
                 f"{where}: a segment is [start, end] or [start, end, class] in "
@@ -128,29 +128,33 @@ def _events(
         if not isinstance(name, str):
             raise InputError(f"{where}: a segment's class is a text, found {name!r}")
         start, end = map(float if seconds else int, segment[:2])
-        events.append(_event(start, end, name, where, seconds))
+        events.append(_checked_event(start, end, name, where, seconds))
     return tuple(events)
 
 
-def read_ucf(path: str | os.PathLike) -> dict[str, Truth]:
+def read_ucf(path: str | os.PathLike) -> dict[str, GroundTruth]:
     """Reads UCF-Crime's text: name, class, start, end, start, end; -1 for none.
 
     Raises:
       InputError: a line of another form.
     """
-    truth: dict[str, Truth] = {}
-    for where, name, rest in _lines(path):
+    truth: dict[str, GroundTruth] = {}
+    for where, name, rest in _numbered_lines(path):
         form = "name class start end start end"
         if len(rest) % 2 == 0:
             raise InputError(f"{where}: expected {form}")
-        numbers = _numbers(rest[1:], where, form)
+        numbers = _parse_ints(rest[1:], where, form)
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        events = [_event(s, e, rest[0], where) for s, e in pairs if (s, e) != (-1, -1)]
-        _add(truth, name, Truth(str(path), tuple(events), label=rest[0]), where)
+        events = [
+            _checked_event(s, e, rest[0], where) for s, e in pairs if (s, e) != (-1, -1)
+        ]
+        _add_once(
+            truth, name, GroundTruth(str(path), tuple(events), label=rest[0]), where
+        )
     return truth
 
 
-def read_xd(path: str | os.PathLike) -> dict[str, Truth]:
+def read_xd(path: str | os.PathLike) -> dict[str, GroundTruth]:
     """Reads XD-Violence's text: name, then start, end (or class, start, end) again.
 
     Without classes an event takes the video's own (see `settle`).
@@ -158,8 +162,8 @@ def read_xd(path: str | os.PathLike) -> dict[str, Truth]:
     Raises:
       InputError: a line of another form.
     """
-    truth: dict[str, Truth] = {}
-    for where, name, rest in _lines(path):
+    truth: dict[str, GroundTruth] = {}
+    for where, name, rest in _numbered_lines(path):
         form = "name, then start end or class start end for each event"
         if rest and not rest[0].lstrip("-").isdigit():
             names, starts, ends = rest[::3], rest[1::3], rest[2::3]
@@ -167,16 +171,18 @@ def read_xd(path: str | os.PathLike) -> dict[str, Truth]:
                 raise InputError(f"{where}: expected {form}")
         else:
             names, starts, ends = [""] * (len(rest) // 2), rest[::2], rest[1::2]
-        starts, ends = _numbers(starts, where, form), _numbers(ends, where, form)
+        starts, ends = _parse_ints(starts, where, form), _parse_ints(ends, where, form)
         if not len(names) == len(starts) == len(ends):
             raise InputError(f"{where}: expected {form}")
         rows = zip(starts, ends, names, strict=True)
-        events = [_event(s, e, c, where) for s, e, c in rows]
-        _add(truth, name, Truth(str(path), tuple(events)), where)
+        events = [_checked_event(s, e, c, where) for s, e, c in rows]
+        _add_once(truth, name, GroundTruth(str(path), tuple(events)), where)
     return truth
 
 
-def read_masks(folder: str | os.PathLike, videos: Iterable[str]) -> dict[str, Truth]:
+def read_masks(
+    folder: str | os.PathLike, videos: Iterable[str]
+) -> dict[str, GroundTruth]:
     """Reads frame masks FOLDER/VIDEO.npy, one 0 or 1 a frame, where there is one.
 
     Raises:
@@ -193,12 +199,12 @@ def read_masks(folder: str | os.PathLike, videos: Iterable[str]) -> dict[str, Tr
         padded = np.concatenate([[0], mask.astype(np.int8), [0]])
         starts, ends = (np.flatnonzero(np.diff(padded) == d) for d in (1, -1))
         events = tuple((int(s), int(e), "") for s, e in zip(starts, ends, strict=True))
-        truth[video] = Truth(str(path), events, len(mask))
+        truth[video] = GroundTruth(str(path), events, len(mask))
     return truth
 
 
-def settle(
-    truth: Truth | None,
+def align_ground_truth(
+    truth: GroundTruth | None,
     video: str,
     label: Sequence[int],
     num_snippets: int,
@@ -223,14 +229,14 @@ def settle(
     if truth is None:
         if any(label):
             raise InputError(
-                f"video {video} is labelled {_names(label, card)}, but no truth file "
+                f"video {video} is labelled {_label_text(label, card)}, but no truth file "
                 "has it; add its segments"
             )
         return (), []
     where, T, events = f"{truth.source}: video {video}", num_snippets, []
     remarks = _check_length(truth, where, T, card.stride, slack, strict)
     for event in truth.events:
-        c, remark = _class_in(event, label, where, frames, card, strict)
+        c, remark = _event_class(event, label, where, frames, card, strict)
         remarks += remark
         if c and event[0] < frames:
             events.append((event[0], min(event[1], frames), c))
@@ -238,7 +244,7 @@ def settle(
             remarks.append(f"{where} has an event past its {frames} frames; clipped")
     if any(label) and not events:
         raise InputError(
-            f"{where} is labelled {_names(label, card)}, but has no event within its "
+            f"{where} is labelled {_label_text(label, card)}, but has no event within its "
             f"{frames} frames; add its segments"
         )
     untold = not all(name for *_, name in truth.events)
@@ -249,7 +255,7 @@ def settle(
     return tuple(events), remarks
 
 
-def _class_in(
+def _event_class(
     event: tuple[int, int, str],
     label: Sequence[int],
     where: str,
@@ -259,7 +265,7 @@ def _class_in(
 ) -> tuple[int, list[str]]:
     """Returns an event's class, held against the video's labels, and remarks."""
     start, end, name = event[0], event[1], normalize_label(event[2])
-    c = _class_of(name, label, where, card, strict)
+    c = _class_index(name, label, where, card, strict)
     # Released files give a normal video one segment, the whole of it.
     whole = start == 0 and end > frames - card.stride
     if not (c or any(label) or name or whole):
@@ -269,7 +275,7 @@ def _class_in(
         )
     if not c or c in label:
         return c, []
-    text = f"{where} is labelled {_names(label, card)}, but has an event of class "
+    text = f"{where} is labelled {_label_text(label, card)}, but has an event of class "
     text += card.class_names[c]
     if strict or not any(label):
         raise InputError(f"{text}; correct one of them")
@@ -277,7 +283,12 @@ def _class_in(
 
 
 def _check_length(
-    truth: Truth, where: str, num_snippets: int, stride: int, slack: int, strict: bool
+    truth: GroundTruth,
+    where: str,
+    num_snippets: int,
+    stride: int,
+    slack: int,
+    strict: bool,
 ) -> list[str]:
     frames = num_snippets * stride
     last = max((end for _, end, _ in truth.events), default=0)
@@ -306,7 +317,7 @@ def _check_length(
     return [f"{text}; clipped"]
 
 
-def _class_of(
+def _class_index(
     name: str, label: Sequence[int], where: str, card: Card, strict: bool
 ) -> int:
     if name:
@@ -320,30 +331,30 @@ def _class_of(
     abnormal = [c for c in label if c]
     if len(abnormal) > 1 and strict:
         raise InputError(
-            f"{where} has the labels {_names(label, card)}, so each of its segments "
+            f"{where} has the labels {_label_text(label, card)}, so each of its segments "
             "needs its class: [start, end, class]"
         )
     return abnormal[0] if abnormal else 0
 
 
-def _names(label: Sequence[int], card: Card) -> str:
+def _label_text(label: Sequence[int], card: Card) -> str:
     return "+".join(card.class_names[c] for c in label)
 
 
-def _whole(value: Any) -> bool:
+def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _whole_value(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     """Whether a number is whole, also where a program wrote it as a float."""
-    return _number(value) and float(value).is_integer()
+    return _is_number(value) and float(value).is_integer()
 
 
-def _number(value: Any) -> bool:
-    return (_whole(value) or isinstance(value, float)) and abs(value) < 1e15
+def _is_number(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and abs(value) < 1e15
 
 
-def _event(
+def _checked_event(
     start: Any, end: Any, name: str, where: str, seconds: bool = False
 ) -> tuple[Any, Any, str]:
     if not 0 <= start < end:
@@ -354,15 +365,15 @@ def _event(
     return start, end, name
 
 
-def _lines(path: str | os.PathLike) -> list[tuple[str, str, list[str]]]:
+def _numbered_lines(path: str | os.PathLike) -> list[tuple[str, str, list[str]]]:
     rows = []
-    for i, line in enumerate(files_text(path).splitlines(), 1):
+    for i, line in enumerate(read_text(path).splitlines(), 1):
         if words := line.split():
             rows.append((f"{path}:{i}", video_name(words[0]), words[1:]))
     return rows
 
 
-def files_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike) -> str:
     """Reads a text file.
 
     Raises:
@@ -379,14 +390,16 @@ def files_text(path: str | os.PathLike) -> str:
         ) from None
 
 
-def _numbers(words: Sequence[str], where: str, form: str) -> list[int]:
+def _parse_ints(words: Sequence[str], where: str, form: str) -> list[int]:
     try:
         return [int(word) for word in words]
     except ValueError:
         raise InputError(f"{where}: expected {form}") from None
 
 
-def _add(truth: dict[str, Truth], name: str, value: Truth, where: str) -> None:
+def _add_once(
+    truth: dict[str, GroundTruth], name: str, value: GroundTruth, where: str
+) -> None:
     if name in truth:
         raise InputError(f"{where}: video {name} is there twice; keep one line")
     truth[name] = value

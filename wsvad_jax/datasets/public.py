@@ -32,19 +32,26 @@ from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import normalize_name
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.datasets.custom import Collection
-from wsvad_jax.datasets.custom_ground_truth import with_truth
-from wsvad_jax.datasets.ground_truth import Truth, files_text, video_name
-from wsvad_jax.datasets.missing_files import passed_over
-from wsvad_jax.datasets.split_lists import Row, csv_lines, label_of, without_doubles
+from wsvad_jax.datasets.custom import SourceDataset
+from wsvad_jax.datasets.custom_ground_truth import add_ground_truth
+from wsvad_jax.datasets.ground_truth import GroundTruth, read_text, video_name
+from wsvad_jax.datasets.missing_files import report_skipped_files
+from wsvad_jax.datasets.split_lists import (
+    ListEntry,
+    class_indices,
+    csv_lines,
+    drop_duplicates,
+)
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.walk import Passed
+from wsvad_jax.utils.file_search import SkippedFiles
 
 CLIP = "openai/clip-vit-base-patch16"  # of the released 512-wide features
-Files = dict[str, dict[int | None, pathlib.Path]]  # video -> crop, None for all in one
+CropFiles = dict[
+    str, dict[int | None, pathlib.Path]
+]  # video -> crop, None for all in one
 
 
-class Found(Files):
+class FilesByCrop(CropFiles):
     """Feature files, and two files of the same video and crop where there are."""
 
     def __init__(self):
@@ -53,14 +60,14 @@ class Found(Files):
 
 
 @dataclasses.dataclass(frozen=True)
-class Public:
+class PublicDataset:
     """What is known of a public dataset; of several file names the first is taken."""
 
     card: Card
     counts: Mapping[str, int]  # videos of each split
     lists: Mapping[str, Sequence[str]]
     truth: Sequence[str]
-    read_truth: Callable[[pathlib.Path, Sequence[str]], dict[str, Truth]]
+    read_truth: Callable[[pathlib.Path, Sequence[str]], dict[str, GroundTruth]]
     about: DatasetInfo
 
 
@@ -71,7 +78,7 @@ def load(
     problems: ErrorCollector | None = None,
     *,
     slack: int = 0,
-) -> Collection:
+) -> SourceDataset:
     """Opens a public dataset as downloaded.
 
     Args:
@@ -84,19 +91,19 @@ def load(
     Raises:
       InputError: a file that is missing or is not what it should be.
     """
-    public, problems = PUBLIC[name], problems or ErrorCollector()
+    public, problems = PUBLIC_DATASETS[name], problems or ErrorCollector()
     root, folder = pathlib.Path(features), pathlib.Path(annotations_dir)
     for path, flag in ((root, "--features"), (folder, "--annotations")):
         if not path.is_dir():
             raise InputError(f"{flag} {path}: no such folder")
     lists = read_lists(name, folder, problems)
-    found, over = _searched(root, lists, problems)
+    found, over = _find_features(root, lists, problems)
     remarks, videos, card = [], {}, public.card
     for split, rows in lists.items():
-        crops = usual_crops(rows, found)
-        videos[split] = _videos(rows, card, found, crops, root, problems)
+        crops = most_common_crops(rows, found)
+        videos[split] = _list_videos(rows, card, found, crops, root, problems)
         if split == "test":
-            card, remarks = _tested(card, crops)
+            card, remarks = _adjust_test_crop(card, crops)
     sized = check_headers([v for rows in videos.values() for v in rows], problems)
     if not sized:
         raise InputError(f"{root}: no features of the videos listed in {folder}")
@@ -104,29 +111,31 @@ def load(
     for split, rows in videos.items():
         kept = [by_name[v.video] for v in rows if v.video in by_name]
         videos[split] = keep_usual_crops(kept, problems)
-    path = _first(folder, public.truth)
+    path = _first_existing(folder, public.truth)
     truth = public.read_truth(path, [row.video for row in lists["test"]])
-    videos["test"], said = with_truth(
+    videos["test"], said = add_ground_truth(
         videos["test"], lists["test"], truth, card, problems, slack=slack, strict=False
     )
     card = dataclasses.replace(card, clip=CLIP if sized[0].width == 512 else "")
     remarks = axes.remarks([(v.layout, v.num_crops) for v in sized]) + remarks
     protocol = FeatureProtocol(card.clip or "unknown", card.stride, sized[0].num_crops)
     splits = {s: Records(v, card.stride, problems) for s, v in videos.items()}
-    return Collection(name, card, protocol, splits, remarks + over + said, public.about)
+    return SourceDataset(
+        name, card, protocol, splits, remarks + over + said, public.about
+    )
 
 
 def read_lists(
     name: str, folder: pathlib.Path, problems: ErrorCollector
-) -> dict[str, list[Row]]:
+) -> dict[str, list[ListEntry]]:
     """Reads the lists of a public dataset and holds them to its counts.
 
     Raises:
       InputError: no list, or a line whose label cannot be read.
     """
-    public, lists = PUBLIC[name], {}
+    public, lists = PUBLIC_DATASETS[name], {}
     for split, names in public.lists.items():
-        path = _first(folder, names)
+        path = _first_existing(folder, names)
         rows = _read_list(path, name)
         if len(rows) != public.counts[split]:
             problems(
@@ -136,18 +145,18 @@ def read_lists(
                 )
             )
         lists[split] = rows
-    return without_doubles(lists, problems)
+    return drop_duplicates(lists, problems)
 
 
-def _read_list(path: pathlib.Path, name: str) -> list[Row]:
-    rows: dict[str, Row] = {}
+def _read_list(path: pathlib.Path, name: str) -> list[ListEntry]:
+    rows: dict[str, ListEntry] = {}
     if path.suffix == ".csv":
         lines = csv_lines(path)
         if not lines or lines[0][1][1:] != ["label"]:
             raise InputError(f"{path}: expected a header like video,label in line 1")
         lines = lines[1:]
     else:
-        text = enumerate(files_text(path).splitlines(), 1)
+        text = enumerate(read_text(path).splitlines(), 1)
         lines = [(i, line.split(",")) for i, line in text if line.strip()]
     if not lines:
         raise InputError(f"{path}: the list names no video")
@@ -158,15 +167,17 @@ def _read_list(path: pathlib.Path, name: str) -> list[Row]:
         if len(words) != 2:
             raise InputError(f"{where}: expected video,label, found {','.join(words)}")
         video = re.sub(r"__\d+$", "", video_name(words[0].strip()))
-        labels = classes_of(name, video, words[1].strip(), where)
+        labels = class_names_of_label(name, video, words[1].strip(), where)
         # The release lists every crop of a video on a line of its own.
-        row = rows.setdefault(video, Row(where, video, labels))
+        row = rows.setdefault(video, ListEntry(where, video, labels))
         if row.labels != labels or (row.where != where and words[0] == video):
             raise InputError(f"{where}: video {video} is already in {row.where}")
     return list(rows.values())
 
 
-def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]:
+def class_names_of_label(
+    name: str, video: str, label: str, where: str
+) -> tuple[str, ...]:
     """Returns the class names in a public list's label.
 
     XD-Violence: `B2-G-0` is classes B2 and G, `A` is normal, and the video's name ends
@@ -177,7 +188,7 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
     Raises:
       InputError: a label that cannot be read, or that the name contradicts.
     """
-    known = PUBLIC[name].card.class_names
+    known = PUBLIC_DATASETS[name].card.class_names
     if name == "xd":
         classes = tuple(dict.fromkeys(c for c in label.split("-") if c != "0"))
         named = video.rpartition("_label_")[2]
@@ -199,9 +210,11 @@ def classes_of(name: str, video: str, label: str, where: str) -> tuple[str, ...]
     return classes
 
 
-def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
+def feature_files(
+    root: pathlib.Path, passed: SkippedFiles | None = None
+) -> FilesByCrop:
     """Maps videos to their feature files, by crop, anywhere under `root`."""
-    found = Found()
+    found = FilesByCrop()
     for path in find_npy_files(root, passed):
         base, crop = normalize_name(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
@@ -212,16 +225,20 @@ def feature_files(root: pathlib.Path, passed: Passed | None = None) -> Found:
     return found
 
 
-def _searched(
-    root: pathlib.Path, lists: Mapping[str, Sequence[Row]], problems: ErrorCollector
-) -> tuple[Found, list[str]]:
+def _find_features(
+    root: pathlib.Path,
+    lists: Mapping[str, Sequence[ListEntry]],
+    problems: ErrorCollector,
+) -> tuple[FilesByCrop, list[str]]:
     """Returns the feature files, and remarks about what else is under `root`."""
-    passed = Passed()
+    passed = SkippedFiles()
     found = feature_files(root, passed)
-    return found, passed_over(passed, lists, found, problems)
+    return found, report_skipped_files(passed, lists, found, problems)
 
 
-def usual_crops(rows: Sequence[Row], found: Files) -> tuple[int | None, ...]:
+def most_common_crops(
+    rows: Sequence[ListEntry], found: CropFiles
+) -> tuple[int | None, ...]:
     """Returns the crops that most videos of a list have; (None,) is one file for all.
 
     Raises:
@@ -246,10 +263,10 @@ def usual_crops(rows: Sequence[Row], found: Files) -> tuple[int | None, ...]:
     return ordered
 
 
-def _videos(
-    rows: Sequence[Row],
+def _list_videos(
+    rows: Sequence[ListEntry],
     card: Card,
-    found: Found,
+    found: FilesByCrop,
     crops: Sequence[int | None],
     root: pathlib.Path,
     problems: ErrorCollector,
@@ -288,11 +305,13 @@ def _videos(
             continue
         paths = tuple(files[c] for c in crops)
         layout = OWN if len(paths) == 1 else "TD"
-        videos.append(FeatureFiles(row.video, label_of(row, card), paths, layout))
+        videos.append(FeatureFiles(row.video, class_indices(row, card), paths, layout))
     return videos
 
 
-def _tested(card: Card, crops: Sequence[int | None]) -> tuple[Card, list[str]]:
+def _adjust_test_crop(
+    card: Card, crops: Sequence[int | None]
+) -> tuple[Card, list[str]]:
     """Points the card's test crop at where the dataset will hold it."""
     if len(crops) != 1 or not card.test_crop:
         return card, []
@@ -301,24 +320,26 @@ def _tested(card: Card, crops: Sequence[int | None]) -> tuple[Card, list[str]]:
     return dataclasses.replace(card, test_crop=0), [remark]
 
 
-def _first(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
+def _first_existing(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
     for name in names:
         if (folder / name).exists():
             return folder / name
     raise InputError(f"{folder}: expected one of {', '.join(names)}, found none")
 
 
-def _read_shanghaitech(path: pathlib.Path, videos: Sequence[str]) -> dict[str, Truth]:
+def _read_shanghaitech(
+    path: pathlib.Path, videos: Sequence[str]
+) -> dict[str, GroundTruth]:
     if path.is_dir():
         return ground_truth.read_masks(path, videos)
     return ground_truth.read_json(path)
 
 
-NOTE = (
+LICENCE_NOTE = (
     "The features' authors state no licence; {} Both are linked here, never passed on."
 )
-PUBLIC = {
-    "ucf": Public(
+PUBLIC_DATASETS = {
+    "ucf": PublicDataset(
         cards.UCF,
         {"train": 1610, "test": 290},
         {
@@ -338,10 +359,10 @@ PUBLIC = {
             "@inproceedings{sultani2018real, title={Real-world Anomaly Detection in "
             "Surveillance Videos}, author={Sultani, Waqas and Chen, Chen and Shah, "
             "Mubarak}, booktitle={CVPR}, year={2018}}",
-            NOTE.format("the videos are for research."),
+            LICENCE_NOTE.format("the videos are for research."),
         ),
     ),
-    "xd": Public(
+    "xd": PublicDataset(
         cards.XD,
         {"train": 3954, "test": 800},
         {
@@ -363,10 +384,10 @@ PUBLIC = {
             "Multimodal Violence Detection under Weak Supervision}, author={Wu, Peng "
             "and Liu, Jing and Shi, Yujia and Sun, Yujia and Shao, Fangtao and Wu, "
             "Zhaoyang and Yang, Zhiwei}, booktitle={ECCV}, year={2020}}",
-            NOTE.format("the videos' terms are on the homepage."),
+            LICENCE_NOTE.format("the videos' terms are on the homepage."),
         ),
     ),
-    "shanghaitech": Public(
+    "shanghaitech": PublicDataset(
         cards.SHANGHAITECH,
         {"train": 238, "test": 199},
         {
@@ -382,7 +403,7 @@ PUBLIC = {
             "@inproceedings{liu2018future, title={Future Frame Prediction for Anomaly "
             "Detection - A New Baseline}, author={Liu, Wen and Luo, Weixin and Lian, "
             "Dongze and Gao, Shenghua}, booktitle={CVPR}, year={2018}}",
-            NOTE.format("the videos' terms are on the homepage."),
+            LICENCE_NOTE.format("the videos' terms are on the homepage."),
         ),
     ),
 }

@@ -10,11 +10,11 @@ from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
 DEMO = "demo"
-PUBLIC = ("ucf", "xd", "shanghaitech")
-CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
+PUBLIC_NAMES = ("ucf", "xd", "shanghaitech")
+PUBLIC_CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
 
 
-def data_dir_of(data_dir: str | os.PathLike | None) -> pathlib.Path:
+def prepared_data_dir(data_dir: str | os.PathLike | None) -> pathlib.Path:
     """Returns the folder that holds prepared datasets; None is the cache's."""
     if data_dir is None:
         return files.cache_dir() / "data"
@@ -23,7 +23,7 @@ def data_dir_of(data_dir: str | os.PathLike | None) -> pathlib.Path:
 
 def public_name(card: Card) -> str:
     """Returns the name of the public dataset that a card is of, "" for any other."""
-    for name, known in zip(PUBLIC, CARDS, strict=True):
+    for name, known in zip(PUBLIC_NAMES, PUBLIC_CARDS, strict=True):
         if card.name == name and card.class_names == known.class_names:
             return name
     return ""
@@ -31,7 +31,7 @@ def public_name(card: Card) -> str:
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
     """Whether a dataset of that name or path lies on the disk."""
-    return find(name, data_dir) is not None
+    return find_prepared(name, data_dir) is not None
 
 
 def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -40,15 +40,15 @@ def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
     The demo and the public datasets have recipes of their own, wherever they lie. Only
     their cards have their names: `prepare` refuses such a name for other folders.
     """
-    card = None if name in (DEMO, *PUBLIC) else card_of(name, data_dir)
-    return (name_of(card) if card else "") or name
+    card = None if name in (DEMO, *PUBLIC_NAMES) else find_card(name, data_dir)
+    return (recipe_name_of_card(card) if card else "") or name
 
 
-def card_of(name: str, data_dir: str | os.PathLike | None = None) -> Card | None:
+def find_card(name: str, data_dir: str | os.PathLike | None = None) -> Card | None:
     """Returns the card of a public or a prepared dataset, None where there is none."""
-    if name in PUBLIC:
-        return CARDS[PUBLIC.index(name)]
-    path = find(name, data_dir)
+    if name in PUBLIC_NAMES:
+        return PUBLIC_CARDS[PUBLIC_NAMES.index(name)]
+    path = find_prepared(name, data_dir)
     try:
         metadata = files.read_json(path / METADATA) if path else {}
         return Card.from_json(metadata["card"], str(path))
@@ -56,7 +56,7 @@ def card_of(name: str, data_dir: str | os.PathLike | None = None) -> Card | None
         return None  # who opens the dataset says what is wrong with it
 
 
-def name_of(card: Card) -> str:
+def recipe_name_of_card(card: Card) -> str:
     """Returns the name by which recipes know a card's dataset, "" for any other."""
     return DEMO if card.name == DEMO else public_name(card)
 
@@ -72,15 +72,15 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
     Raises:
       InputError: there is no such dataset, or it is not prepared yet.
     """
-    base = data_dir_of(data_dir)
+    base = prepared_data_dir(data_dir)
     if name == DEMO:
         from wsvad_jax.datasets.demo import dataset
 
-        return dataset.prepare(base)
-    if (found := find(name, data_dir)) is not None:
+        return dataset.prepare_demo(base)
+    if (found := find_prepared(name, data_dir)) is not None:
         return found
     path = pathlib.Path(name).expanduser()
-    if name in PUBLIC:
+    if name in PUBLIC_NAMES:
         words = [name, "--features", "DIR", "--annotations", "DIR"]
         made = flags.command("prepare", *words, "--data_dir", base.absolute())
         raise InputError(
@@ -94,18 +94,20 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
             "command that it prints"
         )
     prepared = (p.parent.parent.name for p in base.glob(f"*/{VERSION}/{INDEX}"))
-    known = ", ".join(dict.fromkeys((DEMO, *PUBLIC, *sorted(prepared))))
+    known = ", ".join(dict.fromkeys((DEMO, *PUBLIC_NAMES, *sorted(prepared))))
     raise InputError(
         f"no dataset {name!r}; expected {known}, or the path of a prepared dataset"
     )
 
 
-def find(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path | None:
+def find_prepared(
+    name: str, data_dir: str | os.PathLike | None = None
+) -> pathlib.Path | None:
     """Returns what `resolve` does where it is prepared already, else None."""
-    base, path = data_dir_of(data_dir), pathlib.Path(name).expanduser()
+    base, path = prepared_data_dir(data_dir), pathlib.Path(name).expanduser()
     bare = path.name == name
     # A public name means the public dataset, even where a folder is called the same.
-    own = name in (DEMO, *PUBLIC)
+    own = name in (DEMO, *PUBLIC_NAMES)
     places = [base / name] if own else [path] + [base / name] * bare
     for place in places:
         for found in (place, place / VERSION):

@@ -21,15 +21,22 @@ from wsvad_jax.data.video_names import (
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.utils.errors import InputError
 
-__all__ = ["EXTENSIONS", "Row", "label_of", "read_list", "read_lists", "video_id"]
+__all__ = [
+    "EXTENSIONS",
+    "ListEntry",
+    "class_indices",
+    "read_list",
+    "read_lists",
+    "video_id",
+]
 
 SPLITS = ("train", "test")
 # In a label these are quotes or separators of another kind of file.
-ODD = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
+INVALID_IN_LABEL = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ListEntry:
     """A line of a list."""
 
     where: str
@@ -37,12 +44,12 @@ class Row:
     labels: tuple[str, ...]
 
 
-def read_lists(folder: pathlib.Path) -> dict[str, list[Row]]:
+def read_lists(folder: pathlib.Path) -> dict[str, list[ListEntry]]:
     """Reads train.csv and test.csv of a folder; see `read_list`."""
     return {split: read_list(folder / f"{split}.csv") for split in SPLITS}
 
 
-def read_list(path: pathlib.Path) -> list[Row]:
+def read_list(path: pathlib.Path) -> list[ListEntry]:
     """Reads `video,label` lines.
 
     Fields may be in double quotes. A ';' or a tab stands for each ',' where it does so
@@ -62,7 +69,7 @@ def read_list(path: pathlib.Path) -> list[Row]:
     for i, words in lines[1:]:
         if words == header:
             raise InputError(f"{path}:{i}: the header is there again; take it out")
-        rows.append(_row(f"{path}:{i}", words))
+        rows.append(_parse_entry(f"{path}:{i}", words))
     if not rows:
         raise InputError(f"{path}: the list names no video")
     return rows
@@ -75,7 +82,7 @@ def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
       InputError: a quote that isn't closed or stands beside other text, or characters
         that no text has.
     """
-    text = ground_truth.files_text(path).split("\n")
+    text = ground_truth.read_text(path).split("\n")
     marks = [mark for mark in ";\t" if mark in text[0] and "," not in text[0]]
     lines = []
     for i, line in enumerate(text, 1):
@@ -104,7 +111,7 @@ def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _row(where: str, words: Sequence[str]) -> Row:
+def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
     if len(words) != 2 or not all(words):
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"
@@ -118,7 +125,7 @@ def _row(where: str, words: Sequence[str]) -> Row:
         )
     if video.startswith("# "):
         raise InputError(f"{where}: comments aren't read; take the line out")
-    if odd := [c for c in label if c in ODD]:
+    if odd := [c for c in label if c in INVALID_IN_LABEL]:
         raise InputError(
             f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
             "joined by '+', in double quotes or none"
@@ -129,20 +136,20 @@ def _row(where: str, words: Sequence[str]) -> Row:
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "
             "class names joined by '+'"
         )
-    return Row(where, entry_id(video), labels)
+    return ListEntry(where, entry_video_id(video), labels)
 
 
-def entry_id(name: str) -> str:
+def entry_video_id(name: str) -> str:
     """Returns the video that an entry of a list names; "a.npy" is its feature file."""
     return video_id(name[:-4] if name.lower().endswith(".npy") else name)
 
 
-def without_doubles(
-    lists: Mapping[str, Sequence[Row]], problems: ErrorCollector
-) -> dict[str, list[Row]]:
+def drop_duplicates(
+    lists: Mapping[str, Sequence[ListEntry]], problems: ErrorCollector
+) -> dict[str, list[ListEntry]]:
     """Reports videos that are named twice, in one list or in both; the first stays."""
     seen: dict[str, str] = {}
-    kept: dict[str, list[Row]] = {split: [] for split in lists}
+    kept: dict[str, list[ListEntry]] = {split: [] for split in lists}
     for split, rows in lists.items():
         for row in rows:
             if row.video not in seen:
@@ -158,7 +165,7 @@ def without_doubles(
     return kept
 
 
-def label_of(row: Row, card: Card) -> tuple[int, ...]:
+def class_indices(row: ListEntry, card: Card) -> tuple[int, ...]:
     """Returns a row's classes.
 
     Raises:

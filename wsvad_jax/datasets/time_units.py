@@ -22,40 +22,40 @@ from jaxtyping import Float
 
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.feature_files import FeatureFiles
-from wsvad_jax.datasets.ground_truth import Truth
+from wsvad_jax.datasets.ground_truth import GroundTruth
 from wsvad_jax.utils.errors import InputError
 
 # A video's rate where nothing says it: low, as that of films, so that seconds are seen.
-SLOW = 24.0
-SLOWEST = 10.0  # of cameras that are in use
-EXCEPT = 0.1  # share of the videos whose truth may be a mistake
-ROUNDED = 1.0  # seconds by which an end may be rounded past a video's
+DEFAULT_FPS = 24.0
+MIN_FPS = 10.0  # of cameras that are in use
+MAX_OUTLIER_FRACTION = 0.1  # share of the videos whose truth may be a mistake
+END_TOLERANCE = 1.0  # seconds by which an end may be rounded past a video's
 SAY = 'say which: {"unit": "frames", "videos": [...]} or {"unit": "seconds", ...}'
 
 
 @dataclasses.dataclass(frozen=True)
-class Clock:
+class SnippetTimes:
     """When the snippets of a video are."""
 
     edges: Float[np.ndarray, "T1"]  # seconds at which they begin, and the end
     num_frames: int
 
 
-def clock_of(video: FeatureFiles) -> Clock | None:
+def read_snippet_times(video: FeatureFiles) -> SnippetTimes | None:
     """Returns the times in the sidecar of a video's features; None without one."""
     path = sidecar.sidecar_path(video.paths[0]) if video.paths else None
     if path is None or not os.path.isfile(path):
         return None
     side = sidecar.read(path)
-    return Clock(np.array([*side.seconds, side.duration]), side.num_frames)
+    return SnippetTimes(np.array([*side.seconds, side.duration]), side.num_frames)
 
 
-def clocks_of(
+def checked_snippet_times(
     videos: Sequence[FeatureFiles],
-    truth: Mapping[str, Truth],
+    truth: Mapping[str, GroundTruth],
     stride: int,
-    known: Mapping[str, Clock],
-) -> dict[str, Clock]:
+    known: Mapping[str, SnippetTimes],
+) -> dict[str, SnippetTimes]:
     """Returns the times of videos with truth, whose units are checked.
 
     Args:
@@ -71,15 +71,17 @@ def clocks_of(
     for video in videos:
         if (item := truth.get(video.video)) is None:
             continue
-        if clock := known.get(video.video) or clock_of(video):
+        if clock := known.get(video.video) or read_snippet_times(video):
             clocks[video.video] = clock
         frames = video.num_frames or video.num_snippets * stride
         found.append((item, frames, float(clock.edges[-1]) if clock else 0.0))
-    check(found, stride)
+    check_unit(found, stride)
     return clocks
 
 
-def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Truth:
+def in_frames(
+    truth: GroundTruth, video: str, clock: SnippetTimes | None, stride: int
+) -> GroundTruth:
     """Returns truth whose events are in frames.
 
     Args:
@@ -105,7 +107,7 @@ def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Tru
     frames[-1] = clock.num_frames or frames[-1]
     events = []
     for start, end, name in truth.seconds:
-        if end > edges[-1] + ROUNDED:
+        if end > edges[-1] + END_TOLERANCE:
             raise InputError(
                 f"{where} has an event that ends at {end:g} s, past its "
                 f"{edges[-1]:.1f} s; correct the segment"
@@ -117,8 +119,8 @@ def in_frames(truth: Truth, video: str, clock: Clock | None, stride: int) -> Tru
     return dataclasses.replace(truth, events=tuple(events), seconds=(), unit="frames")
 
 
-def check(
-    found: Iterable[tuple[Truth, int, float]],
+def check_unit(
+    found: Iterable[tuple[GroundTruth, int, float]],
     stride: int,
 ) -> None:
     """Refuses a file without a unit whose times look like seconds or snippets.
@@ -130,19 +132,24 @@ def check(
     Raises:
       InputError: names the readings.
     """
-    videos = [(t, F, S or F / SLOW) for t, F, S in found if not t.unit and t.events]
+    videos = [
+        (t, F, S or F / DEFAULT_FPS) for t, F, S in found if not t.unit and t.events
+    ]
     if not videos:
         return
     lengths = sorted(end - start for t, *_ in videos for start, end, _ in t.events)
     ends = [max(end for _, end, _ in t.events) for t, *_ in videos]
-    late = [end > S + ROUNDED for end, (*_, S) in zip(ends, videos, strict=True)]
+    late = [end > S + END_TOLERANCE for end, (*_, S) in zip(ends, videos, strict=True)]
     # At the rate of a slow camera, or counted in snippets.
-    part = max(1 / SLOWEST, 1 / stride)
+    part = max(1 / MIN_FPS, 1 / stride)
     later = [end > F * part + 1 for end, (_, F, _) in zip(ends, videos, strict=True)]
     sign = other = ""
-    if sum(late) <= len(late) * EXCEPT:
+    if sum(late) <= len(late) * MAX_OUTLIER_FRACTION:
         sign, other = "ends after its video's length in seconds", "seconds"
-    elif sum(later) <= len(later) * EXCEPT and lengths[len(lengths) // 2] < stride:
+    elif (
+        sum(later) <= len(later) * MAX_OUTLIER_FRACTION
+        and lengths[len(lengths) // 2] < stride
+    ):
         sign = (
             "ends after a small part of its video, and half are shorter than a snippet"
         )
@@ -159,14 +166,14 @@ def check(
         )
 
 
-def remarks(truth: Iterable[Truth]) -> list[str]:
+def remarks(truth: Iterable[GroundTruth]) -> list[str]:
     """Says what unit was taken, where a file states one."""
     count = sum(t.unit == "seconds" for t in truth)
     videos = f"{count} video{'s' * (count != 1)}"
     return [f"true times of {videos} are taken as seconds"] if count else []
 
 
-def taken(truth: Sequence[Truth]) -> str:
+def unit_names(truth: Sequence[GroundTruth]) -> str:
     """Returns in which unit a file's times are taken: frames, seconds, or both."""
     units = sorted({t.unit or "frames" for t in truth if t.events or t.seconds})
     return " and ".join(units) or "frames"

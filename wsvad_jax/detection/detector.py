@@ -24,7 +24,7 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.data.records import FeatureProtocol
-    from wsvad_jax.datasets.ground_truth import Truth
+    from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.evaluation.windows import VideoWindows
     from wsvad_jax.extraction.extractor import Extractor
@@ -312,7 +312,7 @@ def detect_videos(
     rules: EventRules = DEFAULT_RULES,
     *,
     fps: float | None = None,
-    ground_truth: Mapping[str, "Truth"] | None = None,
+    ground_truth: Mapping[str, "GroundTruth"] | None = None,
     errors: list[InputError] | None = None,
 ) -> list[DetectionResult]:
     """Detects events in videos and feature files; returns results in their order.

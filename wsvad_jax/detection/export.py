@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection import events
 from wsvad_jax.utils import flags
-from wsvad_jax.utils.errors import InputError, check_readable, one_line
+from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.files import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def load(path: str | os.PathLike) -> "Exported":
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception as e:  # noqa: BLE001 flatbuffers raises many kinds
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise InputError(
             f"{path}: not a program of `python -m wsvad_jax.export`, or damaged "
             f"({one_line(e)}); export the model again"

@@ -12,14 +12,14 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.datasets.validation.report import some
+from wsvad_jax.datasets.validation.report import first_names
 from wsvad_jax.detection.events import UNNAMED, Event
 from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
 from wsvad_jax.utils.errors import InputError
 
 
 def events_in_seconds(
-    truth: ground_truth.Truth,
+    truth: ground_truth.GroundTruth,
     edges: Float[np.ndarray, "T1"],
     stride: int = FRAMES_PER_SNIPPET,
     num_frames: int = 0,
@@ -50,8 +50,8 @@ def events_in_seconds(
 
 
 def find_ground_truth(
-    name: str, truth: Mapping[str, ground_truth.Truth]
-) -> ground_truth.Truth | None:
+    name: str, truth: Mapping[str, ground_truth.GroundTruth]
+) -> ground_truth.GroundTruth | None:
     """Returns what a truth file says of a video; its folder may be left out there."""
     return truth.get(name) or truth.get(ground_truth.video_name(name))
 
@@ -74,8 +74,8 @@ def events_of_video(
 
 
 def match_ground_truth(
-    found: Sequence[VideoInput], truth: Mapping[str, ground_truth.Truth]
-) -> tuple[dict[str, ground_truth.Truth], list[str]]:
+    found: Sequence[VideoInput], truth: Mapping[str, ground_truth.GroundTruth]
+) -> tuple[dict[str, ground_truth.GroundTruth], list[str]]:
     """Finds the video of each entry of a truth file.
 
     An entry belongs to the video of its name, with or without extension; where there is
@@ -111,9 +111,9 @@ def match_ground_truth(
 
     said = []
     if missing:
-        said.append(f"in the truth, but not given: {some(missing)}")
+        said.append(f"in the truth, but not given: {first_names(missing)}")
     if without := [source.name for source in found if source.name not in taken]:
-        said.append(f"given, but not in the truth: {some(without)}")
+        said.append(f"given, but not in the truth: {first_names(without)}")
     return {name: truth[entry] for name, entry in taken.items()}, said
 
 
@@ -133,7 +133,7 @@ def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]],
 
 def check_ground_truth(
     found: Sequence[VideoInput],
-    truth: Mapping[str, ground_truth.Truth],
+    truth: Mapping[str, ground_truth.GroundTruth],
     stride: int,
     fps: float | None,
 ) -> None:
@@ -151,7 +151,7 @@ def check_ground_truth(
     """
     from wsvad_jax.datasets import time_units
 
-    known: list[tuple[ground_truth.Truth, int, float]] = []
+    known: list[tuple[ground_truth.GroundTruth, int, float]] = []
     taken: dict[int, VideoInput] = {}
     for source in found:
         if (item := find_ground_truth(source.name, truth)) is None:
@@ -170,7 +170,7 @@ def check_ground_truth(
             )
         with contextlib.suppress(InputError):  # reported when the file is read
             known.append((item, *_length(source, stride, fps)))
-    time_units.check(known, stride)
+    time_units.check_unit(known, stride)
 
 
 def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, float]:
@@ -182,9 +182,9 @@ def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, fl
     from wsvad_jax.data import feature_files
 
     if source.is_video:
-        from wsvad_jax.datasets.validation.validate import announced
+        from wsvad_jax.datasets.validation.stated_length import stated_length
 
-        frames, seconds, exact = announced(source.files[0])
+        frames, seconds, exact = stated_length(source.files[0])
         return frames if exact else 0, seconds
     path = sidecar.sidecar_path(source.files[0])
     if os.path.isfile(path):

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float16
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.walk import Passed
+from wsvad_jax.utils.file_search import SkippedFiles
 
 CROP = re.compile(r".+__(\d+)", re.DOTALL)  # name of one file of several
 
@@ -56,7 +56,7 @@ def path_of(path: Any) -> pathlib.Path:
 
 
 def find_inputs(
-    paths: Sequence[str | pathlib.Path], passed: Passed | None = None
+    paths: Sequence[str | pathlib.Path], passed: SkippedFiles | None = None
 ) -> list[VideoInput]:
     """Finds what is meant by files and folders, in the order given.
 
@@ -72,7 +72,7 @@ def find_inputs(
     """
     check_files(paths)
     found: dict[str, VideoInput] = {}
-    noted = passed or Passed()
+    noted = passed or SkippedFiles()
     for given in map(pathlib.Path, paths):
         look = _folder if given.is_dir() else _file
         for source in look(given, noted):
@@ -110,22 +110,22 @@ def check_files(
             raise InputError(f"{path}: {what}, not a file; {hint}")
 
 
-def _file(path: pathlib.Path, passed: Passed) -> list[VideoInput]:
+def _file(path: pathlib.Path, passed: SkippedFiles) -> list[VideoInput]:
     from wsvad_jax.extraction.video_files import existing_file
 
     paths = existing_file(path, "a video, a folder or a .npy", passed)
     return [VideoInput(path.stem, (path,)) for path in paths]
 
 
-def _folder(folder: pathlib.Path, passed: Passed) -> list[VideoInput]:
+def _folder(folder: pathlib.Path, passed: SkippedFiles) -> list[VideoInput]:
     from wsvad_jax.data.feature_files import find_npy_files
     from wsvad_jax.extraction.video_files import find_videos, name_videos
 
-    noted, videos, features = Passed(), [], []
+    noted, videos, features = SkippedFiles(), [], []
     try:
         videos = find_videos([folder], noted)
     except InputError:
-        noted = Passed()
+        noted = SkippedFiles()
         if not (features := find_npy_files(folder, noted)):
             raise
     passed.unread += noted.unread

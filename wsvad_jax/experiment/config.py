@@ -107,7 +107,7 @@ def _check_fit(
     """
     from wsvad_jax.datasets import registry
 
-    known = (registry.DEMO, *registry.PUBLIC)
+    known = (registry.DEMO, *registry.PUBLIC_NAMES)
     found = registry.recipe_name(name, data_dir)
     if found != registry.DEMO and not registry.is_prepared(name, data_dir):
         return  # opening it says so
@@ -115,7 +115,7 @@ def _check_fit(
     if a == b:
         return
     text = f"--config.data.name={name} is {b}, but the recipe is that of {a}"
-    if allowed or not {a, b} & set(registry.PUBLIC):
+    if allowed or not {a, b} & set(registry.PUBLIC_NAMES):
         print(text, file=sys.stderr)
         return
     raise InputError(f"{text}; pass the dataset with it: --config RECIPE:{name}")
@@ -125,7 +125,7 @@ def _lacks(file: str, recipe: str, config: "ConfigDict") -> bool:
     """Whether a recipe treats a public set as it treats any folder."""
     from wsvad_jax.datasets import registry
 
-    if recipe not in registry.PUBLIC:
+    if recipe not in registry.PUBLIC_NAMES:
         return False
     named, other = (_read([f"{file}:{name}"]).to_dict() for name in (recipe, "folder"))
     named["data"]["name"] = other["data"]["name"]

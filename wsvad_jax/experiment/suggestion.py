@@ -8,7 +8,7 @@ from wsvad_jax.experiment import config
 from wsvad_jax.utils import flags
 
 if TYPE_CHECKING:
-    from wsvad_jax.datasets.validation.report import Findings
+    from wsvad_jax.datasets.validation.report import ValidationReport
 
 FIRST = "dsanet"
 OWN = "a folder"  # any name that no recipe knows
@@ -53,7 +53,7 @@ def train_command(
     from wsvad_jax.datasets import registry
 
     dataset = open_dataset(path)
-    name = registry.name_of(dataset.card)
+    name = registry.recipe_name_of_card(dataset.card)
     recipe, why = recipe_for(name, dataset.width, dataset.card.clip)
     # Public sets go by name, which says what is trained; other folders by path.
     words = ["--config", f"{recipe}:{name or path}"]
@@ -62,15 +62,15 @@ def train_command(
     return flags.command("train", *words), why
 
 
-def advise(found: "Findings") -> None:
+def advise(found: "ValidationReport") -> None:
     """Adds what training on a custom folder will do otherwise than its recipe."""
-    known = [i for i in found.of("train") if i.label]
+    known = [i for i in found.of_split("train") if i.label]
     normal = [i for i in known if i.label == (0,)]
     abnormal = [i for i in known if i.label != (0,)]
     batch = config.plain_recipe(FIRST, OWN).clean.batch_size
     fewest = min(sum(i.crops for i in side) for side in (normal, abnormal))
     if 0 < 2 * fewest < batch:
-        found.remark(
+        found.add_remark(
             "training",
             f"the recipe's batches have {batch} samples, half of them normal; with "
             f"{len(normal)} normal and {len(abnormal)} abnormal training videos, training "
@@ -78,4 +78,6 @@ def advise(found: "Findings") -> None:
         )
     recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
     if why:
-        found.remark("training", f"{why}, so prepare prints the command of {recipe}")
+        found.add_remark(
+            "training", f"{why}, so prepare prints the command of {recipe}"
+        )

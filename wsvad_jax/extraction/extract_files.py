@@ -46,7 +46,7 @@ class Summary:
     damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
     remarks: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
     failed: list[InputError] = dataclasses.field(default_factory=list)
-    unread: str = ""  # files that were passed over, see `walk.Passed`
+    unread: str = ""  # files that were passed over, see `SkippedFiles`
     frames: int = 0  # decoded
     seconds_of_video: float = 0.0
     wall: float = 0.0  # seconds

@@ -17,7 +17,7 @@ from wsvad_jax.data.feature_files import read, shape_of
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.extraction.extractor import ExtractedFeatures, Extractor
 from wsvad_jax.utils import files
-from wsvad_jax.utils.errors import InputError, Unreadable
+from wsvad_jax.utils.errors import InputError, UnreadableError
 
 LAYOUTS = ("one", "crops")
 
@@ -156,7 +156,7 @@ class FeatureFolder:
         try:
             side = sidecar.read(path)
             shapes = {shape_of(file) for file in self.feature_files(name)}
-        except Unreadable:
+        except UnreadableError:
             raise
         except InputError:
             return False
@@ -190,7 +190,7 @@ class FeatureFolder:
             described.write(path)
         except OSError as e:
             shut = e.errno in (errno.EACCES, errno.EPERM)
-            if e.errno in files.ABOUT_ONE_NAME or shut and path.parent != self.folder:
+            if e.errno in files.NAME_ERRNOS or shut and path.parent != self.folder:
                 raise _unwritable(found.path, e) from None
             raise
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from wsvad_jax.data.video_names import EXTENSIONS
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.walk import Passed, files_below
+from wsvad_jax.utils.file_search import SkippedFiles, find_files
 
 # Files of other kinds are taken too when they are named themselves.
 SUFFIXES = tuple(sorted(EXTENSIONS))
 Paths = Sequence[str | os.PathLike]
 
 
-def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path]:
+def find_videos(paths: Paths, passed: SkippedFiles | None = None) -> list[pathlib.Path]:
     """Returns the videos: files as they are, folders searched through and through.
 
     Hidden files are left out, and so are doubles.
@@ -26,11 +26,11 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
     Raises:
       InputError: a path that is not there, or no video at all.
     """
-    noted = passed or Passed()
+    noted = passed or SkippedFiles()
     found: dict[str, pathlib.Path] = {}
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = files_below(path, EXTENSIONS, noted)
+            inside = find_files(path, EXTENSIONS, noted)
         else:
             inside = existing_file(path, "videos", noted)
         for video in inside:
@@ -50,7 +50,7 @@ def find_videos(paths: Paths, passed: Passed | None = None) -> list[pathlib.Path
 
 
 def existing_file(
-    path: pathlib.Path, expected: str, passed: Passed
+    path: pathlib.Path, expected: str, passed: SkippedFiles
 ) -> list[pathlib.Path]:
     """Returns a path that is a file, or nothing; then `passed` takes the reason.
 

@@ -57,7 +57,7 @@ def prepared(config: "ConfigDict", data_dir: str | os.PathLike | None) -> "Datas
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.datasets import registry
 
-    path = registry.find(config.data.name, data_dir)
+    path = registry.find_prepared(config.data.name, data_dir)
     if path is None:
         raise InputError(f"the dataset {config.data.name} is not prepared here")
     return open_dataset(path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsvad_jax.results.runs import Run, read_run
-from wsvad_jax.utils.errors import InputError, check_readable
+from wsvad_jax.utils.errors import InputError, raise_if_unreadable
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.text import aligned, mean_and_std, percent
 
@@ -242,7 +242,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
                 if curve != "classes":  # only anomaly curves have intervals
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise InputError(
             f"{path}: incomplete or no file of scores ({e}); score again with evaluate "
             "--workdir"

@@ -19,11 +19,17 @@ from wsvad_jax.parallel.orbax_io import (
     errors_name_folder,
     read_tree_metadata,
 )
-from wsvad_jax.utils.damage import proof
-from wsvad_jax.utils.errors import InputError, Unreadable
-from wsvad_jax.utils.files import difference, hashes, move_aside, read_json, write_json
+from wsvad_jax.utils.corruption import corruption_evidence
+from wsvad_jax.utils.errors import InputError, UnreadableError
+from wsvad_jax.utils.files import (
+    digest_mismatch,
+    file_digests,
+    move_aside,
+    read_json,
+    write_json,
+)
 
-FILES = "files.json"  # in a checkpoint: `files.hashes` of its items
+FILES = "files.json"  # in a checkpoint: `files.file_digests` of its items
 ITEMS = ("tree", "record")  # orbax's folders in a checkpoint
 
 
@@ -85,7 +91,9 @@ class Checkpoints:
 
         # These tell a damaged file from one that can't be read at the moment.
         if multihost.is_process_zero():
-            write_json(folder / FILES, {item: hashes(folder / item) for item in ITEMS})
+            write_json(
+                folder / FILES, {item: file_digests(folder / item) for item in ITEMS}
+            )
 
     def restore(
         self, template: Any, newest: int | None = None
@@ -150,7 +158,11 @@ class Checkpoints:
         except Exception as e:  # noqa: BLE001 orbax raises many kinds
             self._check_fit(step, abstract)
             folder = self.directory / str(step)
-            return None, {}, proof(folder, e, known=_stored(folder) is not None)
+            return (
+                None,
+                {},
+                corruption_evidence(folder, e, known=_stored(folder) is not None),
+            )
         # Other kinds of numbers than were saved have another digest, too.
         self._check_fit(step, abstract)
         return None, {}, CHANGED
@@ -178,7 +190,7 @@ class Checkpoints:
 
     def _compare(self, folder: pathlib.Path) -> str:
         for part, wanted in (_stored(folder) or {}).items():
-            if damage := difference(folder / part, wanted):
+            if damage := digest_mismatch(folder / part, wanted):
                 return f"{part}/{damage}"
         return ""
 
@@ -226,7 +238,7 @@ def _stored(folder: pathlib.Path) -> dict[str, Any] | None:
     """
     try:
         value = read_json(folder / FILES)
-    except Unreadable:
+    except UnreadableError:
         raise
     except InputError:
         return None

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.utils.files import naming, write_text
+from wsvad_jax.utils.files import full_disk_named, write_text
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
@@ -69,13 +69,13 @@ class MetricWriter:
 
         # One write call and a flush per line: a killed process loses no line, and only
         # its last one can be incomplete.
-        with naming(self.path):
+        with full_disk_named(self.path):
             self._file.write(json.dumps({"step": int(step), **values}) + "\n")
             self._file.flush()
 
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         if self._tensorboard and numbers:
-            with naming(self.path.parent / EVENTS):
+            with full_disk_named(self.path.parent / EVENTS):
                 events = self._open_events()
                 for name, value in numbers.items():
                     events.add_scalar(name, value, int(step))
@@ -83,17 +83,17 @@ class MetricWriter:
     def flush(self) -> None:
         """Writes all buffered data to disk."""
         if self._file is not None:
-            with naming(self.path):
+            with full_disk_named(self.path):
                 self._file.flush()
                 os.fsync(self._file.fileno())
         if self._events is not None:
-            with naming(self.path.parent / EVENTS):
+            with full_disk_named(self.path.parent / EVENTS):
                 self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes; writing afterwards does nothing."""
         self.flush()
-        with naming(self.path.parent):
+        with full_disk_named(self.path.parent):
             if self._file is not None:
                 self._file.close()
             if self._events is not None:

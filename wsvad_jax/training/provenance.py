@@ -16,7 +16,7 @@ from wsvad_jax.datasets import registry
 from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import plain_recipe
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.processes import process_bytes
+from wsvad_jax.utils.processes import peak_memory_bytes
 from wsvad_jax.utils.text import flatten
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str,
     return {
         "git": git_state(),
         "overrides": overrides(
-            experiment.config, registry.name_of(experiment.dataset.card)
+            experiment.config, registry.recipe_name_of_card(experiment.dataset.card)
         ),
         "dataset": experiment.dataset.content,
         "features": features,
         "features_hash": hashlib.sha256(canonical).hexdigest(),
         "seconds": {k: round(v, 2) for k, v in seconds.items()},
         "memory_bytes": {
-            "process": process_bytes(),
+            "process": peak_memory_bytes(),
             "device": used.get("peak_bytes_in_use"),
         },
     }

@@ -194,7 +194,9 @@ def _usual_batch(experiment: "Experiment") -> int:
     """Returns the batch of the package's recipe, or of one that isn't the package's."""
     config = experiment.config
     try:
-        name = registry.name_of(experiment.dataset.card) or str(config.data.name)
+        name = registry.recipe_name_of_card(experiment.dataset.card) or str(
+            config.data.name
+        )
         usual = plain_recipe(config.model_name, name)
     except InputError:
         return experiment.protocol_config.batch_size

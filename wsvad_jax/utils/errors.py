@@ -6,22 +6,26 @@ import re
 import sys
 from collections.abc import Iterator
 
-LONGEST = 10_000  # characters of a message
+MAX_LENGTH = 10_000  # characters of a message
 # A file that isn't there is no sign of a machine that can't read it.
-ABSENT = (errno.ENOENT, errno.ENOTDIR)
+ABSENT_ERRNOS = (errno.ENOENT, errno.ENOTDIR)
 REFUSALS = (PermissionError, TimeoutError, ConnectionError, BlockingIOError)
 # How libraries that don't raise OSError pass on a number of the system's.
-SYSTEM = re.compile(r"os_error_code='(\d+)'|\bOS error (\d+)|\(os error (\d+)\)")
-OPENED = re.compile(r'"([^"]+)": [^"\[]*\[os_error_code')
-STATUS = re.compile(
+ERRNO_IN_TEXT = re.compile(r"os_error_code='(\d+)'|\bOS error (\d+)|\(os error (\d+)\)")
+OPENED_PATH = re.compile(r'"([^"]+)": [^"\[]*\[os_error_code')
+STATUS_CODE = re.compile(
     r"(RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED"
     r"|CANCELLED|UNAUTHENTICATED)\b"
 )
-MEMORY = re.compile(r"(?i)can(?:'t|not) allocate memory|bad_alloc|unable to allocate")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-NO_ROOM = re.compile(r"No space left on device|[Dd]isk quota exceeded")
+OUT_OF_MEMORY_TEXT = re.compile(
+    r"(?i)can(?:'t|not) allocate memory|bad_alloc|unable to allocate"
+)
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK_TEXT = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 PATH = re.compile(r"(?:^|[\s'\"(=])((?:/[^\s'\"/:;,)]+)+)")
-DEVICE = re.compile(r"Unable to initialize backend|Unknown backend|No visible \w+ dev")
+NO_DEVICE_TEXT = re.compile(
+    r"Unable to initialize backend|Unknown backend|No visible \w+ dev"
+)
 
 
 class InputError(ValueError):
@@ -33,13 +37,13 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         text = printable(message)
-        if len(text) > LONGEST:
-            half = LONGEST // 2
+        if len(text) > MAX_LENGTH:
+            half = MAX_LENGTH // 2
             text = f"{text[:half]} … {text[-half:]}"
         super().__init__(text)
 
 
-class Unreadable(InputError):
+class UnreadableError(InputError):
     """A file that this machine can't read now; nothing is known about its content.
 
     Whoever replaces or leaves out damaged files lets this error through.
@@ -60,66 +64,68 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-def check_readable(path: str | os.PathLike, error: BaseException) -> None:
+def raise_if_unreadable(path: str | os.PathLike, error: BaseException) -> None:
     """Returns where `error` may be the fault of what `path` holds.
 
     Call it before a file is called damaged.
 
     Raises:
-      Unreadable: the machine is at fault; the sentence names `path` and the reason.
+      UnreadableError: the machine is at fault; the sentence names `path` and the reason.
     """
-    if is_no_device(error):
+    if is_missing_device(error):
         raise error
-    if why := machine_fault(error):
+    if why := machine_error_reason(error):
         why = why.removeprefix(f"{path}: ")
-        raise Unreadable(f"{path}: cannot be read now ({why})") from None
+        raise UnreadableError(f"{path}: cannot be read now ({why})") from None
 
 
-def machine_fault(error: BaseException) -> str:
+def machine_error_reason(error: BaseException) -> str:
     """Returns why this machine can't read or compute, "" where it may be the content.
 
     No memory, no permission, a disk or a server that doesn't answer: found in an error,
     or in one that caused it.
     """
-    for e in causes(error):
+    for e in error_chain(error):
         text = str(e)
-        numbered = SYSTEM.search(text)
+        numbered = ERRNO_IN_TEXT.search(text)
         number = int(next(filter(None, numbered.groups()))) if numbered else None
-        if isinstance(e, Unreadable):
+        if isinstance(e, UnreadableError):
             return text
-        if isinstance(e, MemoryError) or MEMORY.search(text):
+        if isinstance(e, MemoryError) or OUT_OF_MEMORY_TEXT.search(text):
             return f"there is not enough memory: {one_line(e)}"
-        if isinstance(e, OSError) and _is_fault(e.errno):
+        if isinstance(e, OSError) and _is_system_error(e.errno):
             return f"{e.filename}: {e.strerror}" if e.filename else f"{e.strerror}"
         if isinstance(e, REFUSALS):
             return one_line(e)
-        if number is not None and _is_fault(number):
-            path = OPENED.search(text)
+        if number is not None and _is_system_error(number):
+            path = OPENED_PATH.search(text)
             return f"{path[1] + ': ' if path else ''}{os.strerror(number)}"
         names = {kind.__name__ for kind in type(e).__mro__}
         if number is None and (
-            STATUS.match(text) or names & {"JaxRuntimeError", "XlaRuntimeError"}
+            STATUS_CODE.match(text) or names & {"JaxRuntimeError", "XlaRuntimeError"}
         ):
             return one_line(e)
     return ""
 
 
-def without_room(error: BaseException) -> str | None:
+def full_disk_path(error: BaseException) -> str | None:
     """Returns the file for which a disk has no room, "" unknown; None: another error."""
     text = str(error)
-    full = isinstance(error, OSError) and error.errno in FULL
-    if not full and not NO_ROOM.search(text):
+    full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
+    if not full and not FULL_DISK_TEXT.search(text):
         return None
     if isinstance(error, OSError) and error.filename:
         return str(error.filename)
-    path = OPENED.search(text) or PATH.search(text)
+    path = OPENED_PATH.search(text) or PATH.search(text)
     return path[1] if path else ""
 
 
-def is_no_device(error: BaseException) -> bool:
+def is_missing_device(error: BaseException) -> bool:
     """Whether an error is that JAX finds no device of the kind that was asked for."""
-    found = list(causes(error))
-    if any(isinstance(e, RuntimeError) and DEVICE.search(str(e)) for e in found):
+    found = list(error_chain(error))
+    if any(
+        isinstance(e, RuntimeError) and NO_DEVICE_TEXT.search(str(e)) for e in found
+    ):
         return True
     # JAX 0.10 says nothing where it was built without that kind. Of another process
     # the place is known, as the text of a cause.
@@ -136,7 +142,7 @@ def _has_device() -> bool:
         return False
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
+def error_chain(error: BaseException) -> Iterator[BaseException]:
     """Yields an error, the parts of a group, and what they were raised from."""
     left, seen = [error], set()
     while left:
@@ -150,6 +156,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         left += [x for x in (e.__cause__, context) if x is not None]
 
 
-def _is_fault(number: int | None) -> bool:
+def _is_system_error(number: int | None) -> bool:
     """Whether an error number is the system's, and not that a file is absent."""
-    return number in errno.errorcode and number not in ABSENT
+    return number in errno.errorcode and number not in ABSENT_ERRNOS

@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -16,19 +15,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.utils.errors import FULL, InputError, check_readable
+import filelock
 
-LONG_SUFFIX = 16  # bytes up to which a temporary file keeps its suffix
+from wsvad_jax.utils.errors import FULL_ERRNOS, InputError, raise_if_unreadable
+
+MAX_SUFFIX_BYTES = 16  # bytes up to which a temporary file keeps its suffix
 BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+LOCK_TIMEOUT = 0.2  # seconds
+NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 # What `np.save` says where a disk takes fewer values than it has.
-SHORT = re.compile(r"\d+ requested and \d+ written")
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 # What the system says of a name or its place, while other files can be written.
-ABOUT_ONE_NAME = frozenset(
+NAME_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
     | {errno.EISDIR, errno.EEXIST}
 )
@@ -43,15 +46,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers choose their format by it.
-    suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
-    with naming(path):
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_BYTES else ""
+    with full_disk_named(path):
         handle, name = tempfile.mkstemp(
             prefix=f"{temporary_stem(path)}-", suffix=suffix, dir=path.parent
         )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
-        with naming(path):
+        with full_disk_named(path):
             yield temporary
             with open(temporary, "rb") as f:
                 os.fsync(f.fileno())
@@ -65,16 +68,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def naming(path: str | os.PathLike) -> Iterator[None]:
+def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
     """Names `path` where a disk has no room for what is written in the block."""
     try:
         yield
     except OSError as e:
         # The system doesn't say of which file, and NumPy not even why.
-        if e.errno is None and SHORT.fullmatch(str(e)):
+        if e.errno is None and SHORT_WRITE.fullmatch(str(e)):
             why = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
-        if e.errno in FULL:
+        if e.errno in FULL_ERRNOS:
             e.filename = os.fspath(path)
         raise
 
@@ -90,11 +93,11 @@ def temporary_stem(path: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Keeps other processes from working in `folder`, which is made if missing.
+    """Keeps other processes from working in `folder`, which is created if missing.
 
-    The lock, FOLDER/.lock, ends with its process, however that ends: one that is left
-    over blocks nobody. Where the filesystem knows no locks, nothing is locked. A folder
-    that is still empty at the end is removed.
+    The lock, FOLDER/.lock, ends with its process, however that ends: a left-over file
+    blocks nobody. On filesystems without locks, nothing is locked. A folder that is
+    still empty at the end is removed.
 
     Raises:
       InputError: another process holds the lock.
@@ -102,39 +105,37 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    handle = _lock(path)
+    # Without the fallback to a file's mere existence, which outlives a killed process.
+    lock = filelock.FileLock(path, fallback_to_soft=False)
+
+    # The wait covers a holder that removes the file while this process opens it.
     try:
-        os.truncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        lock.acquire(timeout=LOCK_TIMEOUT)
+    except filelock.Timeout:
+        raise InputError(
+            f"{folder}: {_lock_holder(path)} is working in this folder; wait for it, or "
+            "choose another"
+        ) from None
+    except OSError as e:
+        if e.errno not in NO_LOCKS_ERRNOS:
+            raise
+
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         path.unlink(missing_ok=True)
-        os.close(handle)
+        lock.release()
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
-def _lock(path: pathlib.Path) -> int:
-    """Opens a file under an exclusive lock, which lasts until it is closed."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace")
-            os.close(handle)
-            raise InputError(
-                f"{path.parent}: {holder or 'another process'} is working in this "
-                "folder; wait for it, or choose another"
-            ) from None
-        except OSError as e:
-            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        # The one before may have removed the file between opening and locking.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        os.close(handle)
+def _lock_holder(path: pathlib.Path) -> str:
+    """Returns what the holder of a lock wrote into its file."""
+    try:
+        return path.read_text(errors="replace")[:200] or "another process"
+    except OSError:
+        return "another process"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -170,7 +171,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
     Raises:
       InputError: the file is missing, is not JSON, has a key twice in one object, or
-        can't be read now (Unreadable).
+        can't be read now (UnreadableError).
     """
     try:
         text = read_text(path)
@@ -181,7 +182,7 @@ def read_json(path: str | os.PathLike) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as e:
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
@@ -202,47 +203,47 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     )
 
 
-def hashes(folder: str | os.PathLike) -> dict[str, list]:
+def file_digests(folder: str | os.PathLike) -> dict[str, list]:
     """Returns [size, hash] of every file below `folder`, by its relative name."""
     folder = pathlib.Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): _hash(path) for path in paths}
 
 
-def difference(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
+def digest_mismatch(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
     """Returns how a file of `folder` differs from `hashes` of before, "" if none does.
 
     Raises:
-      Unreadable: a file can't be read now, so that nothing is known about it.
+      UnreadableError: a file can't be read now, so that nothing is known about it.
     """
     for name, (size, digest) in wanted.items():
         path = pathlib.Path(folder, name)
         try:
             found = [path.stat().st_size, ""] if path.is_dir() else _hash(path)
         except OSError as e:
-            check_readable(path, e)
+            raise_if_unreadable(path, e)
             return f"{name} is missing"
         if found != [size, digest]:
             return f"{name} is not as it was written"
     return ""
 
 
-def read_through(folder: str | os.PathLike) -> None:
+def check_all_readable(folder: str | os.PathLike) -> None:
     """Reads every file below `folder` and forgets it.
 
     Raises:
-      Unreadable: one of them can't be read now.
+      UnreadableError: one of them can't be read now.
     """
 
     def fail(error: OSError) -> None:
-        check_readable(folder, error)
+        raise_if_unreadable(folder, error)
 
     for here, _, names in os.walk(folder, onerror=fail):
         for name in names:
             try:
                 _hash(pathlib.Path(here, name))
             except OSError as e:
-                check_readable(pathlib.Path(here, name), e)
+                raise_if_unreadable(pathlib.Path(here, name), e)
 
 
 def _hash(path: pathlib.Path) -> list:
@@ -273,7 +274,7 @@ def cache_dir() -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def building_dir(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+def build_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a fresh folder in `parent`, removed at the end; clears dead builds'.
 
     What is to stay is renamed out of it. Raises OSError where it cannot be made.

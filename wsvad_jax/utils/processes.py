@@ -24,7 +24,7 @@ def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
             raise
 
 
-def process_bytes() -> int:
+def peak_memory_bytes() -> int:
     """Returns the peak memory of this process in bytes."""
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024

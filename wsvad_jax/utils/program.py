@@ -10,25 +10,25 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
 from wsvad_jax.utils import flags
-from wsvad_jax.utils.errors import InputError, Preempted, is_no_device, one_line
+from wsvad_jax.utils.errors import InputError, Preempted, is_missing_device, one_line
 from wsvad_jax.utils.files import cache_dir
-from wsvad_jax.utils.machine_faults import (
+from wsvad_jax.utils.machine_errors import (
     OUT_OF_MEMORY,
-    fault_of_machine,
-    full_disk,
-    is_of_others,
+    escape_unprintable_output,
+    full_disk_message,
     is_out_of_memory,
-    leave_room_to_main,
-    print_any_name,
-    same_command,
+    is_peer_failure,
+    machine_error_message,
+    resume_command,
+    silence_full_disk_in_threads,
 )
 
 __all__ = [
     "OUT_OF_MEMORY",
-    "fault_of_machine",
-    "is_of_others",
     "is_out_of_memory",
-    "same_command",
+    "is_peer_failure",
+    "machine_error_message",
+    "resume_command",
 ]
 
 EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
@@ -46,8 +46,8 @@ def run(main: Callable[[], int]) -> None:
     What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
     error and a non-zero code; a traceback means a fault of ours.
     """
-    print_any_name()
-    leave_room_to_main()
+    escape_unprintable_output()
+    silence_full_disk_in_threads()
     keep_compiled()
     try:
         code = main()
@@ -57,14 +57,14 @@ def run(main: Callable[[], int]) -> None:
     except OSError as e:
         if e.strerror is None:
             raise
-        text = full_disk(e) or f"{e.filename or 'a file'}: {e.strerror}"
+        text = full_disk_message(e) or f"{e.filename or 'a file'}: {e.strerror}"
         print(f"error: {text}", file=sys.stderr)
         code = EXIT_INPUT
     except Preempted as e:
-        print(f"stopped: {e}; {same_command()} resumes from there", file=sys.stderr)
+        print(f"stopped: {e}; {resume_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
-        print(f"interrupted; {same_command()} resumes from here", file=sys.stderr)
+        print(f"interrupted; {resume_command()} resumes from here", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenExecutor:
         print(
@@ -74,9 +74,9 @@ def run(main: Callable[[], int]) -> None:
         )
         code = EXIT_INPUT
     except Exception as e:
-        sentence = fault_of_machine(e)
+        sentence = machine_error_message(e)
         # Asking how many processes there are needs a device.
-        if not is_no_device(e) and is_of_others(e):
+        if not is_missing_device(e) and is_peer_failure(e):
             print(
                 f"error: another process of this run is gone ({one_line(e)}); start all "
                 "of them again, and they resume from the last checkpoint",

@@ -2,22 +2,31 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested dict as {'a.b': value}, tuples as lists."""
+def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Returns a nested dict as {'a.b': value}, with tuples as lists.
+
+    Args:
+      tree: dicts of dicts; empty ones have no entry in the result.
+      separator: text between the keys of a path.
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+            inner = flatten(value, separator)
+            flat |= {f"{key}{separator}{path}": leaf for path, leaf in inner.items()}
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+            # JSON has no tuples, so settings that were saved have lists.
+            flat[key] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
-def mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+def mean_and_std(
+    values: Sequence[float | None],
+) -> tuple[float | None, float | None]:
     """Returns mean and sample standard deviation (n − 1), None where undefined."""
     numbers = [v for v in values if v is not None]
     if not numbers or len(numbers) < len(values):
@@ -26,25 +35,13 @@ def mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | 
     return statistics.fmean(numbers), deviation
 
 
-def percent(mean: float | None, std: float | None = None) -> str:
-    """Returns '72.29 ± 0.07' of fractions, '' where undefined."""
+def percent(
+    mean: float | None, std: float | None = None, *, undefined: str = ""
+) -> str:
+    """Formats fractions as '72.29' or '72.29 ± 0.07'; None as `undefined`."""
     if mean is None:
-        return ""
+        return undefined
     return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Formats rows as lines with aligned columns: names left, numbers right.
-
-    The first row is the header, followed by a rule.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = []
-    for name, *cells in [rows[0], rule, *rows[1:]]:
-        numbers = [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
-    return lines
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
@@ -62,3 +59,24 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
 def count(n: int, noun: str) -> str:
     """Formats a count with its noun: "1 event", "3 events", "12 000 events"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)
+) -> list[str]:
+    """Formats rows as lines with aligned columns; a rule follows the header.
+
+    Args:
+      rows: cells of the header and of each line.
+      left: indices of columns with left-aligned text; others are right-aligned.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = []
+    for row in [rows[0], rule, *rows[1:]]:
+        cells = [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

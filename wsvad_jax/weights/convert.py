@@ -82,7 +82,7 @@ def _meta(
     from wsvad_jax.datasets import registry
 
     # The classes are not in the weights; a dataset's card has them.
-    card = registry.card_of(config.data.name)
+    card = registry.find_card(config.data.name)
     T, D = lengths(config, state)
     return {
         "model": config.model_name,

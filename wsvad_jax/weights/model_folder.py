@@ -19,9 +19,9 @@ from wsvad_jax.experiment.saved_config import check_config
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.array_digest import CHANGED, has_digest, tree_digest
 from wsvad_jax.parallel.orbax_io import errors_name_folder
-from wsvad_jax.utils.damage import proof
+from wsvad_jax.utils.corruption import corruption_evidence
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import difference, hashes, read_json, write_json
+from wsvad_jax.utils.files import digest_mismatch, file_digests, read_json, write_json
 from wsvad_jax.utils.json_shapes import Shape, Text, check_shape
 
 
@@ -65,7 +65,7 @@ def save_params(
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
     meta = {**meta, "digest": tree_digest(tree)}
     if multihost.is_process_zero():
-        write_json(directory / "meta.json", {**meta, "files": hashes(target)})
+        write_json(directory / "meta.json", {**meta, "files": file_digests(target)})
 
 
 def read_meta(directory: pathlib.Path) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
         damage = "" if has_digest(tree, meta.pop("digest")) else CHANGED
     except Exception as e:  # noqa: BLE001 orbax raises many kinds
         # Models of older versions come without hashes of their files.
-        damage = difference(target, files) if files else ""
-        damage = damage or proof(target, e, known=files is not None)
+        damage = digest_mismatch(target, files) if files else ""
+        damage = damage or corruption_evidence(target, e, known=files is not None)
     if damage:
         raise InputError(f"{directory}: the model is damaged ({damage}); make it again")
     return tree["params"], tree.get("batch_stats") or {}, meta

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wsvad_jax.utils import flags
-from wsvad_jax.utils.errors import InputError, check_readable
+from wsvad_jax.utils.errors import InputError, raise_if_unreadable
 from wsvad_jax.utils.files import atomic_path
 
 INSTALL_TORCH = flags.install("torch")
@@ -61,7 +61,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         with open(path, "rb"):
             return safetensors.numpy.load_file(path)
     except Exception as e:  # noqa: BLE001 - damage can raise anything
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         raise InputError(
             f"{path}: not a whole safetensors file ({' '.join(str(e).split())}); fetch it again"
         ) from None
@@ -85,7 +85,7 @@ def _read_torch(path: pathlib.Path) -> Any:
         with torch.serialization.safe_globals(numbers):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # noqa: BLE001 - damage can raise anything
-        check_readable(path, e)
+        raise_if_unreadable(path, e)
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(e)):
             raise InputError(
                 f"{path}: refused, since loading it would run {wanted[1]}, which a file "

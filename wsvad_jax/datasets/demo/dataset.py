@@ -26,18 +26,18 @@ from jaxtyping import UInt8
 from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.datasets.demo.figures import FPS
 from wsvad_jax.datasets.demo.scenes import HEIGHT, WIDTH
-from wsvad_jax.datasets.demo.world import NORMAL, Plan, plan_video, record
-from wsvad_jax.utils.errors import InputError, Unreadable
+from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
+from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.utils.progress import Progress
 
-PART = "part.json"  # settings of an unfinished folder
+BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
 VERSION = 2  # version of the demo world; an older folder is built again
 SEED = 0
 VIDEOS = (90, 45)  # number of training and test videos
-NORMAL_SHARE = 0.5  # share of normal videos
+NORMAL_FRACTION = 0.5  # share of normal videos
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
-CALIBRATION = 10  # number of normal videos that calibrate the image tower
+CALIBRATION_VIDEOS = 10  # number of normal videos that calibrate the image tower
 # The order is that of the class indices: normal first.
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
@@ -48,7 +48,7 @@ PROMPTS = {
 }
 
 
-def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Path:
+def prepare_demo(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Path:
     """Returns the version folder of the demo dataset; builds it if it is missing.
 
     Args:
@@ -62,11 +62,11 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
 
     world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
     # A prepared dataset is reused only if the videos and features are unchanged.
-    changed = make(world, videos)
+    changed = build_world(world, videos)
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
-        except Unreadable:
+        except UnreadableError:
             raise
         except InputError as e:
             print(f"{e}; the demo's is written again", file=sys.stderr)
@@ -75,7 +75,7 @@ def prepare(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Pat
     return write_dataset("demo", found.card, found.protocol, found.splits, base)
 
 
-def make(
+def build_world(
     directory: pathlib.Path, videos: tuple[int, int] = VIDEOS, seed: int = SEED
 ) -> bool:
     """Builds the folder of the demo world, or its missing and damaged files.
@@ -88,7 +88,7 @@ def make(
       videos: number of training and test videos.
       seed: seed of all random choices.
     """
-    plans = plan_world(videos, seed)
+    plans = plan_videos(videos, seed)
     made = {"version": VERSION, "videos": list(videos), "seed": seed}
     manifest = _manifest(directory, made)
     everything = [p for split in plans.values() for p in split]
@@ -97,46 +97,54 @@ def make(
     good = {
         name for name, wanted in manifest.items() if wanted == _hash(directory / name)
     }
-    expected = {_video(p) for p in everything} | {_features(p) for p in everything}
-    expected |= set(_lists(plans)) | {"features/protocol.json", "clip/config.json"}
+    expected = {_video_path(p) for p in everything} | {
+        _features_path(p) for p in everything
+    }
+    expected |= set(_list_files(plans)) | {"features/protocol.json", "clip/config.json"}
 
     if expected <= good and good == set(manifest):
         return False
 
     # New CLIP weights make all features stale, so the snapshot comes before them.
     directory.mkdir(parents=True, exist_ok=True)
-    _render([p for p in everything if _video(p) not in good], directory, seed)
-    fresh = _snapshot(plans["train"], directory, good, seed)
-    stale = [p for p in everything if fresh or not {_video(p), _features(p)} <= good]
-    _extract(stale, directory)
-    for name, text in _lists(plans).items():
+    _render_videos(
+        [p for p in everything if _video_path(p) not in good], directory, seed
+    )
+    fresh = _write_snapshot(plans["train"], directory, good, seed)
+    stale = [
+        p
+        for p in everything
+        if fresh or not {_video_path(p), _features_path(p)} <= good
+    ]
+    _extract_features(stale, directory)
+    for name, text in _list_files(plans).items():
         write_text(directory / name, text)
 
     # The manifest is written last: an interrupted build is found to be incomplete.
     expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
     found = {name: _hash(directory / name) for name in sorted(expected)}
     write_json(directory / "manifest.json", {**made, "files": found})
-    (directory / PART).unlink(missing_ok=True)
+    (directory / BUILD_SETTINGS).unlink(missing_ok=True)
     return True
 
 
-def plan_world(videos: tuple[int, int], seed: int) -> dict[str, list[Plan]]:
+def plan_videos(videos: tuple[int, int], seed: int) -> dict[str, list[VideoPlan]]:
     """Plans the videos of both splits; about half are normal."""
     kinds = sorted(EVENTS)
     plans = {}
     for split, count in zip(("train", "test"), videos, strict=True):
-        normal = max(int(count * NORMAL_SHARE), 1)
+        normal = max(int(count * NORMAL_FRACTION), 1)
         names = [NORMAL] * normal
         names += [kinds[i % len(kinds)] for i in range(count - normal)]
         plans[split] = [plan_video(split, i, c, seed) for i, c in enumerate(names)]
     return plans
 
 
-def _video(plan: Plan) -> str:
+def _video_path(plan: VideoPlan) -> str:
     return f"videos/{plan.video}.mp4"
 
 
-def _features(plan: Plan) -> str:
+def _features_path(plan: VideoPlan) -> str:
     return f"features/{plan.video}.npy"
 
 
@@ -148,7 +156,7 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     """
     try:
         found = read_json(directory / "manifest.json")
-    except Unreadable:
+    except UnreadableError:
         raise
     except InputError:
         found = {}
@@ -156,9 +164,9 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
         return found["files"]
 
     # A folder of other settings holds other videos under the same names.
-    if directory.is_dir() and _part(directory) != made:
+    if directory.is_dir() and _read_build_settings(directory) != made:
         shutil.rmtree(directory)
-    write_json(directory / PART, made)
+    write_json(directory / BUILD_SETTINGS, made)
 
     # Rendering takes most of the time. Files appear whole, so finished videos can stay.
     return {
@@ -167,10 +175,10 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     }
 
 
-def _part(directory: pathlib.Path) -> dict | None:
+def _read_build_settings(directory: pathlib.Path) -> dict | None:
     try:
-        return read_json(directory / PART)
-    except Unreadable:
+        return read_json(directory / BUILD_SETTINGS)
+    except UnreadableError:
         raise
     except InputError:
         return None
@@ -183,7 +191,7 @@ def _hash(path: pathlib.Path) -> str:
         return "missing"
 
 
-def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
+def _render_videos(plans: list[VideoPlan], directory: pathlib.Path, seed: int) -> None:
     if not plans:
         return
 
@@ -195,7 +203,9 @@ def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
         concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
         Progress("rendering the demo world", len(plans), unit="video") as progress,
     ):
-        jobs = [pool.submit(record, p, directory / _video(p), seed) for p in plans]
+        jobs = [
+            pool.submit(write_video, p, directory / _video_path(p), seed) for p in plans
+        ]
         try:
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
@@ -205,8 +215,8 @@ def _render(plans: list[Plan], directory: pathlib.Path, seed: int) -> None:
             raise
 
 
-def _snapshot(
-    plans: Iterable[Plan], directory: pathlib.Path, good: Iterable[str], seed: int
+def _write_snapshot(
+    plans: Iterable[VideoPlan], directory: pathlib.Path, good: Iterable[str], seed: int
 ) -> bool:
     """Writes the CLIP snapshot unless it is complete; returns whether it did."""
     from wsvad_jax.clip.random_snapshot import (
@@ -229,13 +239,13 @@ def _snapshot(
     vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
 
     params = random_params(text, vision, seed)
-    params = calibrated(params, vision, _normal_life(plans, directory))
+    params = calibrate_image_tower(params, vision, _normal_pictures(plans, directory))
     tokenizer = tokenizer_files(text.max_position_embeddings)
     save_snapshot(clip, text, vision, params, tokenizer=tokenizer)
     return True
 
 
-def calibrated(
+def calibrate_image_tower(
     params: dict, vision: Any, pictures: UInt8[np.ndarray, "B S S 3"]
 ) -> dict:
     """Normalises the image tower's output to mean 0 and deviation 1 on `pictures`.
@@ -268,24 +278,24 @@ def calibrated(
     }
 
 
-def _normal_life(plans: Iterable[Plan], directory: pathlib.Path) -> np.ndarray:
+def _normal_pictures(plans: Iterable[VideoPlan], directory: pathlib.Path) -> np.ndarray:
     """One picture per second of the first normal videos, cropped to a square."""
     from wsvad_jax.extraction.video import Video, to_rgb
 
     # Normal videos alone: anomalies stay outside of the normalised range.
-    normal = [p for p in plans if p.label == NORMAL][:CALIBRATION]
+    normal = [p for p in plans if p.label == NORMAL][:CALIBRATION_VIDEOS]
     side = (WIDTH - HEIGHT) // 2
     return np.stack(
         [
             to_rgb(frame)[:, side : side + HEIGHT]
             for plan in normal
-            for i, frame in enumerate(Video(directory / _video(plan)).frames())
+            for i, frame in enumerate(Video(directory / _video_path(plan)).frames())
             if i % FPS == FPS // 2
         ]
     )
 
 
-def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
+def _extract_features(plans: list[VideoPlan], directory: pathlib.Path) -> None:
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
@@ -295,10 +305,10 @@ def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
     extractor = Extractor(
         load_snapshot(directory / "clip"), frame="mean", resize="clip"
     )
-    paths = [directory / _video(p) for p in plans]
+    paths = [directory / _video_path(p) for p in plans]
     with Progress("extracting features", len(plans), unit="video") as progress:
         for plan, found in zip(plans, extractor.stream(paths), strict=True):
-            with atomic_path(directory / _features(plan)) as temporary:
+            with atomic_path(directory / _features_path(plan)) as temporary:
                 np.save(temporary, found.features[0])
             progress.update()
 
@@ -308,7 +318,7 @@ def _extract(plans: list[Plan], directory: pathlib.Path) -> None:
     write_json(directory / "features" / "protocol.json", protocol)
 
 
-def _lists(plans: Mapping[str, list[Plan]]) -> dict[str, str]:
+def _list_files(plans: Mapping[str, list[VideoPlan]]) -> dict[str, str]:
     """Name and content of the folder's lists, ground truth and dataset card."""
     # The layout of a user's dataset: two lists, ground truth and a card.
     files = {}

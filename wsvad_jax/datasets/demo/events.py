@@ -17,16 +17,16 @@ from wsvad_jax.datasets.demo.figures import (
     Motion,
     Number,
     Person,
-    walk,
+    walking_motion,
 )
-from wsvad_jax.datasets.demo.scenes import Camera, Light, blend, shine
+from wsvad_jax.datasets.demo.scenes import Camera, Light, add_light, blend_colour
 
 SMOKE, SOOT, DUST = (128, 126, 124), (46, 44, 44), (150, 138, 120)
 FLAMES = ((255, 90, 20), (255, 150, 40), (255, 215, 110))
 
 
 @runtime_checkable
-class Scene(Protocol):
+class SceneState(Protocol):
     """Fields of a video's scene that events use."""
 
     camera: Camera
@@ -37,7 +37,7 @@ class Scene(Protocol):
     effects: list
 
 
-def pulse(
+def trapezoid(
     n: int, start: Number, rise: Number, hold: Number, fall: Number
 ) -> np.ndarray:
     """Trapezoid over n frames: 0, up to 1 in `rise`, 1 for `hold`, down in `fall`."""
@@ -46,7 +46,7 @@ def pulse(
 
 
 @dataclasses.dataclass
-class Puffs:
+class SmokePuffs:
     """Soft blobs that rise, spread and fade: smoke, steam, dust."""
 
     start: int
@@ -73,11 +73,11 @@ class Puffs:
             # A puff takes the light of the place it is at.
             row = light[int(np.clip(y, 0, 95)), int(np.clip(x, 0, 127))]
             colour = np.asarray(self.colour) * (0.25 + 0.75 * np.minimum(row, 1.2))
-            blend(picture, x, y, r, colour, self.alpha * (1 - a) * min(1, 6 * a))
+            blend_colour(picture, x, y, r, colour, self.alpha * (1 - a) * min(1, 6 * a))
 
 
-def puffs(
-    scene: Scene,
+def add_smoke(
+    scene: SceneState,
     spot: tuple[Number, Number],
     start: int,
     stop: int,
@@ -89,7 +89,7 @@ def puffs(
     rise: Number = 0.5,
     spread: Number = 2.0,
     life: Number = 2.2,
-) -> Puffs:
+) -> SmokePuffs:
     """Adds a plume of `rate` puffs per second from `spot`, gone by frame `stop`."""
     rng = scene.rng
     n = max(int(rate * (stop - start) / FPS), 1)
@@ -97,7 +97,7 @@ def puffs(
     lives = life * FPS * rng.uniform(0.7, 1.3, n)
     born = start + rng.uniform(0, 1, n) * np.maximum(stop - start - lives, 1)
 
-    plume = Puffs(
+    plume = SmokePuffs(
         start=start,
         stop=stop,
         x=spot[0] + rng.normal(0, spread, n),
@@ -133,14 +133,16 @@ class Fire:
         # Seeded by the frame, so a frame can be drawn without those before it.
         rng = np.random.default_rng([self.seed, frame])
         flicker = rng.uniform(0.75, 1.15)
-        shine(light, self.x, self.y, 4.2 * s, np.array((1.1, 0.5, 0.16)) * flicker, 0.7)
+        add_light(
+            light, self.x, self.y, 4.2 * s, np.array((1.1, 0.5, 0.16)) * flicker, 0.7
+        )
 
         for k in range(9):
             up = rng.uniform(0, 1.5) * s
             wide = 0.55 * s * (1.2 - up / (1.6 * s))
             x = self.x + rng.normal(0, 0.5) * wide
             colour = np.asarray(FLAMES[k % 3]) * rng.uniform(0.55, 1.0)
-            shine(sources, x, self.y - up, max(1.0, 0.75 * wide), colour, 1.5)
+            add_light(sources, x, self.y - up, max(1.0, 0.75 * wide), colour, 1.5)
 
     def cover(self, picture: Light, light: Light, frame: int) -> None:
         """Covers nothing, since flames only emit light."""
@@ -164,7 +166,7 @@ class Blast:
         r = self.size * (1 - np.exp(-(t + 1) / 5.0))
 
         light += np.float32(0.9 * flash * min(self.size / 22, 1))
-        shine(light, self.x, self.y, 3.5 * r, np.array((1.6, 0.8, 0.3)) * heat, 0.8)
+        add_light(light, self.x, self.y, 3.5 * r, np.array((1.6, 0.8, 0.3)) * heat, 0.8)
 
         # Four overlapping balls of three colours, the hottest inside.
         lift = 0.25 * t
@@ -176,7 +178,7 @@ class Blast:
         ):
             x, y = self.x + dx * r, self.y - 0.4 * r - lift + dy * r
             for colour, part in zip(FLAMES, (1.0, 0.75, 0.45), strict=True):
-                shine(sources, x, y, part * k * r, np.asarray(colour) * heat * 0.8)
+                add_light(sources, x, y, part * k * r, np.asarray(colour) * heat * 0.8)
 
     def cover(self, picture: Light, light: Light, frame: int) -> None:
         t = frame - self.start
@@ -186,10 +188,10 @@ class Blast:
         for vx, vy in self.debris:
             x, y = self.x + vx * t, self.y + vy * t + 0.045 * t * t
             if y < self.y + 8:
-                blend(picture, x, y, 1, (30, 26, 24), 0.9)
+                blend_colour(picture, x, y, 1, (30, 26, 24), 0.9)
 
 
-def explosion(scene: Scene, start: int, stop: int, strength: Number) -> None:
+def add_explosion(scene: SceneState, start: int, stop: int, strength: Number) -> None:
     """Adds an explosion: a flash, a fireball and smoke, from which people run."""
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
@@ -202,25 +204,25 @@ def explosion(scene: Scene, start: int, stop: int, strength: Number) -> None:
 
     # It burns on after the flash, so the whole event is visible.
     n = stop - start
-    burning = size * 0.5 * pulse(n, 2, 6, 0.9 * n, 0.05 * n)
+    burning = size * 0.5 * trapezoid(n, 2, 6, 0.9 * n, 0.05 * n)
     scene.effects.append(Fire(start, stop, x, y, burning, int(rng.integers(1 << 30))))
-    puffs(
+    add_smoke(
         scene, (x, y - 4), start + 3, stop, rate=8 + 6 * strength, size=12 + 10 * strength,
         colour=SOOT, alpha=0.55, rise=0.75, spread=4, life=2.8,
     )  # fmt: skip
 
     for _ in range(int(rng.integers(1, 4))):
-        runner(scene, x + rng.uniform(-14, 14), start + 4, stop)
+        add_runner(scene, x + rng.uniform(-14, 14), start + 4, stop)
 
 
-def arson(scene: Scene, start: int, stop: int, strength: Number) -> None:
+def add_arson(scene: SceneState, start: int, stop: int, strength: Number) -> None:
     """Adds arson: a person sets a fire, which grows, smokes and is put out."""
     rng, camera = scene.rng, scene.camera
     x, y = camera.fires[rng.integers(len(camera.fires))]
     n = stop - start
-    size = (6 + 10 * strength) * pulse(n, 0, 0.1 * n, 0.85 * n, 0.05 * n)
+    size = (6 + 10 * strength) * trapezoid(n, 0, 0.1 * n, 0.85 * n, 0.05 * n)
     scene.effects.append(Fire(start, stop, x, y, size, int(rng.integers(1 << 30))))
-    puffs(
+    add_smoke(
         scene, (x, y - 6), start + 6, stop, rate=5 + 4 * strength, size=9 + 9 * strength,
         colour=SOOT, alpha=0.5, rise=0.7, spread=2.5, life=2.6,
     )  # fmt: skip
@@ -229,12 +231,14 @@ def arson(scene: Scene, start: int, stop: int, strength: Number) -> None:
     ground = min(y + 3.0, 93.0)
     side = rng.choice([-1.0, 1.0])
     away = x + side * np.interp(np.arange(n), [0, 0.25 * n, n], [7, 9, 95])
-    motion = walk(away, np.full(n, ground), np.full(n, camera.height(ground)), rng)
+    motion = walking_motion(
+        away, np.full(n, ground), np.full(n, camera.height(ground)), rng
+    )
     motion.arms[: n // 4, 1] = 1.1  # an arm towards the fire
     scene.actors.append(Person(motion, start, rng))
 
 
-def fighting(scene: Scene, start: int, stop: int, strength: Number) -> None:
+def add_fight(scene: SceneState, start: int, stop: int, strength: Number) -> None:
     """Adds a fight: four to six people strike, kick, fall and get up again."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[-1 if rng.random() < 0.5 + strength else 0]
@@ -249,17 +253,21 @@ def fighting(scene: Scene, start: int, stop: int, strength: Number) -> None:
         ground = float(np.clip(y + rng.normal(0, 2), low, high))
         down = int(rng.integers(2))
         for side in (0, 1):
-            motion = brawl(scene, middle, ground, stop - start, side, side == down)
+            motion = fighter_motion(
+                scene, middle, ground, stop - start, side, side == down
+            )
             scene.actors.append(Person(motion, start, rng))
 
     if strength > 0.4:
-        puffs(
+        add_smoke(
             scene, (x, y - 2), start + 8, stop, rate=5, size=0.5 * height,
             colour=DUST, alpha=0.35, rise=0.1, spread=0.4 * height, life=1.2,
         )  # fmt: skip
 
 
-def brawl(scene: Scene, x: Number, y: Number, n: int, side: int, falls: bool) -> Motion:
+def fighter_motion(
+    scene: SceneState, x: Number, y: Number, n: int, side: int, falls: bool
+) -> Motion:
     """Motion of one of two people who fight face to face."""
     rng = scene.rng
     height, t = scene.camera.height(y), np.arange(n) / FPS
@@ -270,7 +278,7 @@ def brawl(scene: Scene, x: Number, y: Number, n: int, side: int, falls: bool) ->
     lunge = 0.12 * height * np.clip(beat[0], -0.2, 1)
 
     # Standing still, with every pose replaced: arms strike in turn, one leg kicks.
-    motion = walk(np.full(n, x), np.full(n, y), np.full(n, height), rng)
+    motion = walking_motion(np.full(n, x), np.full(n, y), np.full(n, height), rng)
     motion.x = x - facing * 0.3 * height + facing * lunge
     motion.facing = np.full(n, facing)
     motion.arms = np.stack([1.5 + 0.9 * beat[1], 1.7 - 0.9 * beat[1]], 1)
@@ -282,14 +290,16 @@ def brawl(scene: Scene, x: Number, y: Number, n: int, side: int, falls: bool) ->
     motion.lean = 0.25 + 0.3 * beat[0]
 
     if falls:
-        fall = pulse(n, rng.uniform(0.25, 0.5) * n, 6, 0.3 * n, 10)
+        fall = trapezoid(n, rng.uniform(0.25, 0.5) * n, 6, 0.3 * n, 10)
         motion.roll = -1.45 * fall
         motion.arms *= (1 - 0.6 * fall)[:, None]
 
     return motion
 
 
-def road_accident(scene: Scene, start: int, stop: int, strength: Number) -> None:
+def add_road_accident(
+    scene: SceneState, start: int, stop: int, strength: Number
+) -> None:
     """Adds a road accident: a car hits one that has stopped, and both smoke.
 
     The wrecks stay until the end of the video, or limp away if the event ends earlier.
@@ -332,27 +342,27 @@ def road_accident(scene: Scene, start: int, stop: int, strength: Number) -> None
 
     # Sparks at the hit, a burning engine after a hard one, smoke and dust.
     spot = (middle, y - 0.25 * length)
-    sparks = pulse(stop - start, 0, 1, 3, 6) * length * 0.22
+    sparks = trapezoid(stop - start, 0, 1, 3, 6) * length * 0.22
     if strength > 0.65:  # the engine burns
         sparks = np.maximum(
-            sparks, 0.14 * length * pulse(stop - start, 4, 20, 0.8 * n, 10)
+            sparks, 0.14 * length * trapezoid(stop - start, 4, 20, 0.8 * n, 10)
         )
 
     seed = int(rng.integers(1 << 30))
     scene.effects.append(Fire(start, stop, middle, y - 4, sparks, seed))
 
     end = stop if stays else start + int(0.95 * (stop - start))
-    puffs(
+    add_smoke(
         scene, spot, start + 2, end, rate=10 + 5 * strength, size=13 + 9 * strength,
         colour=(70, 70, 74), alpha=0.6, rise=0.5, spread=5,
     )  # fmt: skip
-    puffs(
+    add_smoke(
         scene, (middle, y - 1), start, min(start + 2 * FPS, end), rate=6, size=10,
         colour=DUST, alpha=0.5, rise=0.15, spread=6, life=1.0,
     )  # fmt: skip
 
 
-def runner(scene: Scene, x: Number, start: int, stop: int) -> None:
+def add_runner(scene: SceneState, x: Number, start: int, stop: int) -> None:
     """Adds a person who runs out of view."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[-1]
@@ -360,13 +370,13 @@ def runner(scene: Scene, x: Number, start: int, stop: int) -> None:
     n, height = stop - start, camera.height(y)
     step = rng.choice([-1.0, 1.0]) * height * 1.9 / FPS
     path = x + step * np.arange(n)
-    motion = walk(path, np.full(n, y), np.full(n, height), rng)
+    motion = walking_motion(path, np.full(n, y), np.full(n, height), rng)
     scene.actors.append(Person(motion, start, rng))
 
 
 EVENTS = {
-    "Arson": arson,
-    "Explosion": explosion,
-    "Fighting": fighting,
-    "RoadAccidents": road_accident,
+    "Arson": add_arson,
+    "Explosion": add_explosion,
+    "Fighting": add_fight,
+    "RoadAccidents": add_road_accident,
 }

@@ -23,7 +23,7 @@ SHIRTS = (
     (210, 150, 60), (50, 60, 80), (150, 160, 170), (205, 110, 60), (90, 150, 170),
 )  # fmt: skip
 TROUSERS = ((45, 50, 65), (85, 75, 60), (60, 70, 100), (110, 105, 95), (40, 40, 42))
-PAINTS = (
+CAR_COLOURS = (
     (190, 195, 200), (60, 65, 75), (160, 40, 40), (50, 80, 140), (225, 225, 220),
     (90, 110, 90), (215, 110, 40), (200, 170, 60), (110, 60, 50), (140, 150, 165),
 )  # fmt: skip
@@ -57,7 +57,9 @@ class Motion:
         return len(self.x)
 
 
-def walk(x: Track, y: Track, height: Track, rng: np.random.Generator) -> Motion:
+def walking_motion(
+    x: Track, y: Track, height: Track, rng: np.random.Generator
+) -> Motion:
     """Motion along a path, standing, walking or running by its speed."""
     n = len(x)
     vx, vy = np.gradient(x), np.gradient(y)
@@ -101,7 +103,7 @@ def _smooth(x: Track, width: int) -> Track:
     return np.convolve(padded, np.ones(width) / width, mode="valid")
 
 
-def joints(m: Motion) -> Float[np.ndarray, "n 11 2"]:
+def joint_positions(m: Motion) -> Float[np.ndarray, "n 11 2"]:
     """Joint positions: neck, hip, head; knee and foot, elbow and hand of each side."""
     f, h = m.facing, m.height
 
@@ -144,7 +146,9 @@ class Person:
     def __init__(self, motion: Motion, start: int, rng: np.random.Generator):
         self.start, self.stop = start, start + len(motion)
         self.motion = motion
-        self.points = [[tuple(p) for p in frame] for frame in joints(motion).tolist()]
+        self.points = [
+            [tuple(p) for p in frame] for frame in joint_positions(motion).tolist()
+        ]
         self.depth = motion.y.tolist()
         # Widths follow the height, which changes with the distance from the camera.
         size = SCALE * motion.height
@@ -168,7 +172,7 @@ class Person:
         w, r = self.widths[i], self.heads[i]
 
         # The far arm and leg come first and are darker, the near ones last.
-        shirt, trousers = shade(self.shirt, 0.72), shade(self.trousers, 0.72)
+        shirt, trousers = darken(self.shirt, 0.72), darken(self.trousers, 0.72)
         canvas.line((neck, elbow0, hand0), shirt, w)
         canvas.line((hip, knee0, foot0), trousers, w + 1)
         canvas.line((hip, knee1, foot1), self.trousers, w + 1)
@@ -183,13 +187,13 @@ class Person:
             canvas.ellipse((x - w / 2, y - w / 2, x + w / 2, y + w / 2), self.skin)
 
 
-def shade(colour: tuple, factor: Number) -> tuple:
+def darken(colour: tuple, factor: Number) -> tuple:
     """Returns a colour darkened by `factor`."""
     return tuple(int(c * factor) for c in colour)
 
 
 # Outlines in units of a car's length, x forwards, y upwards from the ground.
-BODIES = {
+CAR_OUTLINES = {
     "sedan": {
         "body": ((-0.5, 0.09), (-0.5, 0.22), (-0.43, 0.26), (0.36, 0.25),
                  (0.48, 0.2), (0.5, 0.09)),
@@ -237,7 +241,7 @@ class Car:
         self.lights = lights
 
         self.kind = "van" if rng.random() < 0.25 else "sedan"
-        self.paint = PAINTS[rng.integers(len(PAINTS))]
+        self.paint = CAR_COLOURS[rng.integers(len(CAR_COLOURS))]
 
         self.depth = drive.y.tolist()
         self.brake = drive.brake.tolist()
@@ -245,7 +249,7 @@ class Car:
 
         # All outlines are placed in one array, then cut into parts again.
         names = ("body", "cabin", "rear", "front")
-        parts = [BODIES[self.kind][name] for name in names]
+        parts = [CAR_OUTLINES[self.kind][name] for name in names]
         ends = np.cumsum([0] + [len(p) for p in parts])
         flat = np.array([p for part in parts for p in part] + [*WHEELS, *LAMPS])
         points = self._place(flat).tolist()
@@ -276,7 +280,7 @@ class Car:
         p = self.points[i]
         # From back to front: cabin, body, windows, wheels, lamps.
         body, cabin, rear, front = (p[s] for s in self.slices)
-        canvas.polygon(cabin, shade(self.paint, 0.9))
+        canvas.polygon(cabin, darken(self.paint, 0.9))
         canvas.polygon(body, self.paint)
         canvas.polygon(rear, GLASS)
         canvas.polygon(front, GLASS)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageDraw
 
-from wsvad_jax.datasets.demo.figures import SCALE, Number, shade
+from wsvad_jax.datasets.demo.figures import SCALE, Number, darken
 
 WIDTH, HEIGHT = 128, 96
 HOURS = ("day", "dusk", "night")
@@ -27,7 +27,7 @@ class Camera:
     """A fixed view, with the positions and sizes of things in it."""
 
     name: str
-    paint: Callable[["Sheet"], None]
+    paint: Callable[["Canvas"], None]
     scale: tuple[Number, Number, Number]  # a person at ground y is a + b (y - c) tall
     walkways: tuple[tuple[Number, Number], ...]  # ranges of ground y
     lanes: tuple[tuple[Number, Number, int], ...]  # ground y, car length, direction
@@ -46,7 +46,7 @@ class Camera:
         return a + b * (y - c)
 
 
-class Sheet:
+class Canvas:
     """A drawing in video coordinates, on an image `SCALE` times as large."""
 
     def __init__(self, image: Image.Image):
@@ -94,18 +94,20 @@ class Sheet:
 GLASS, WALL_LINE = (112, 134, 152), 0.88
 
 
-def _facade(sheet: Sheet, x0: int, y0: int, x1: int, y1: int, wall: tuple) -> None:
+def _draw_facade(
+    sheet: Canvas, x0: int, y0: int, x1: int, y1: int, wall: tuple
+) -> None:
     sheet.box(x0, y0, x1, y1, wall)
-    sheet.box(x0, y0, x1, y0 + 2, shade(wall, WALL_LINE))
-    sheet.box(x0, y1 - 1, x1, y1, shade(wall, 0.7))
+    sheet.box(x0, y0, x1, y0 + 2, darken(wall, WALL_LINE))
+    sheet.box(x0, y1 - 1, x1, y1, darken(wall, 0.7))
 
 
-def _street(sheet: Sheet) -> None:
+def _draw_street(sheet: Canvas) -> None:
     # Sky and houses
     sheet.slope(0, 30, (142, 182, 222), (205, 220, 232))
-    _facade(sheet, 0, 8, 40, 54, (172, 128, 104))
-    _facade(sheet, 40, 14, 84, 54, (196, 184, 160))
-    _facade(sheet, 84, 5, 128, 54, (140, 146, 156))
+    _draw_facade(sheet, 0, 8, 40, 54, (172, 128, 104))
+    _draw_facade(sheet, 40, 14, 84, 54, (196, 184, 160))
+    _draw_facade(sheet, 84, 5, 128, 54, (140, 146, 156))
 
     for x0, y0, x1, y1 in STREET_WINDOWS:
         sheet.box(x0 - 1, y0 - 1, x1 + 1, y1 + 1, (225, 220, 210))
@@ -135,12 +137,12 @@ def _street(sheet: Sheet) -> None:
     sheet.box(36.5, 54, 40, 59, (58, 76, 62))  # a bin
 
 
-def _plaza(sheet: Sheet) -> None:
+def _draw_plaza(sheet: Canvas) -> None:
     # Sky, and a town hall with pillars between two houses
     sheet.slope(0, 34, (160, 196, 228), (222, 226, 226))
-    _facade(sheet, 0, 20, 26, 42, (186, 160, 128))
-    _facade(sheet, 104, 16, 128, 42, (158, 120, 112))
-    _facade(sheet, 28, 14, 102, 42, (206, 198, 180))
+    _draw_facade(sheet, 0, 20, 26, 42, (186, 160, 128))
+    _draw_facade(sheet, 104, 16, 128, 42, (158, 120, 112))
+    _draw_facade(sheet, 28, 14, 102, 42, (206, 198, 180))
     sheet.shape((176, 164, 144), (26, 14), (65, 4), (104, 14))
     sheet.disc(65, 10.5, 3, 3, (240, 238, 230))
 
@@ -176,10 +178,10 @@ def _plaza(sheet: Sheet) -> None:
     sheet.post(90, 40, 72)
 
 
-def _car_park(sheet: Sheet) -> None:
+def _draw_car_park(sheet: Canvas) -> None:
     # Sky, and a supermarket with its sign
     sheet.slope(0, 20, (174, 190, 206), (214, 218, 220))
-    _facade(sheet, 0, 18, 128, 46, (178, 180, 176))
+    _draw_facade(sheet, 0, 18, 128, 46, (178, 180, 176))
     sheet.box(0, 18, 128, 27, (52, 92, 128))
     sheet.box(44, 20, 84, 25.5, (236, 236, 226))
     for x in range(47, 82, 5):
@@ -219,19 +221,19 @@ PARK_WINDOWS = tuple((x, 31, x + 14, 42) for x in (4, 22, 40, 76, 94, 112))
 
 CAMERAS = (
     Camera(
-        "street", _street, (17, 0.31, 57), ((55.5, 59), (85, 93)),
+        "street", _draw_street, (17, 0.31, 57), ((55.5, 59), (85, 93)),
         ((69, 35, -1), (80, 43, 1)), ((60, 66, 33),),
         ((34, 31, 62), (120, 31, 62)), STREET_WINDOWS,
         ((38, 59), (70, 54), (56, 66), (92, 58)), (74, 76), 10,
     ),
     Camera(
-        "plaza", _plaza, (14, 0.4, 54), ((56, 70), (70, 92)),
+        "plaza", _draw_plaza, (14, 0.4, 54), ((56, 70), (70, 92)),
         ((47.5, 25, -1), (52.5, 28, 1)), ((72, 47, 24),),
         ((60, 33, 60), (94, 41, 75)), PLAZA_WINDOWS,
         ((104, 62), (64, 50), (44, 76), (80, 68)), (44, 80), 12,
     ),
     Camera(
-        "park", _car_park, (15, 0.36, 50), ((47, 50), (62, 92)),
+        "park", _draw_car_park, (15, 0.36, 50), ((47, 50), (62, 92)),
         ((74, 35, -1), (85, 41, 1)), ((14, 59, 25), (43, 59, 25), (72, 59, 25),
                                       (101, 59, 25)),
         ((8, 27, 68), (114, 27, 54)), PARK_WINDOWS,
@@ -244,7 +246,7 @@ CAMERAS = (
 def background(camera: Camera) -> Image.Image:
     """Draws a camera's empty view, with the grain of walls and ground."""
     image = Image.new("RGB", (SCALE * WIDTH, SCALE * HEIGHT))
-    camera.paint(Sheet(image))
+    camera.paint(Canvas(image))
     grain = np.random.default_rng(len(camera.name)).normal(
         0, 3, (SCALE * HEIGHT, SCALE * WIDTH, 1)
     )
@@ -253,7 +255,7 @@ def background(camera: Camera) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=64)
-def halo(radius: int, squash: Number = 1.0) -> Float32[np.ndarray, "h w"]:
+def soft_disc(radius: int, squash: Number = 1.0) -> Float32[np.ndarray, "h w"]:
     """Soft disc, 1 in the middle and 0 at `radius` pixels."""
     rows = max(1, round(radius * squash))
     y, x = np.mgrid[-rows : rows + 1, -radius : radius + 1]
@@ -261,7 +263,7 @@ def halo(radius: int, squash: Number = 1.0) -> Float32[np.ndarray, "h w"]:
     return (d * d * (3 - 2 * d)).astype(np.float32)
 
 
-def window(
+def clip_to_frame(
     x: Number, y: Number, kernel: Float32[np.ndarray, "h w"]
 ) -> tuple[tuple[slice, slice], Float32[np.ndarray, "a b"]] | None:
     """Clips a kernel centred at (x, y) to the frame.
@@ -278,7 +280,7 @@ def window(
     return (slice(y0, y1), slice(x0, x1)), part
 
 
-def shine(
+def add_light(
     light: Light,
     x: Number,
     y: Number,
@@ -287,17 +289,17 @@ def shine(
     squash: Number = 1.0,
 ) -> None:
     """Adds a round, soft patch of light."""
-    place = window(x, y, halo(max(1, round(radius)), squash))
+    place = clip_to_frame(x, y, soft_disc(max(1, round(radius)), squash))
     if place is not None:
         where, part = place
         light[where] += part[..., None] * np.asarray(colour, np.float32)
 
 
-def blend(
+def blend_colour(
     frame: Light, x: Number, y: Number, radius: Number, colour: Any, alpha: Number
 ) -> None:
     """Blends a round, soft patch of colour into a frame, as smoke, steam or dust."""
-    place = window(x, y, halo(max(1, round(radius))))
+    place = clip_to_frame(x, y, soft_disc(max(1, round(radius))))
     if place is not None:
         where, part = place
         part = alpha * part[..., None]
@@ -327,8 +329,10 @@ def daylight(
 
     power = 0.35 if hour == "dusk" else 0.75
     for x, y, ground in camera.lamps:
-        shine(light, x, ground, 34, np.array((1.0, 0.85, 0.6)) * power, 0.6)
-        shine(light, x, (y + ground) / 2, 22, np.array((0.5, 0.42, 0.3)) * power, 1.2)
-        shine(sources, x, y, 4, (230, 205, 150))
+        add_light(light, x, ground, 34, np.array((1.0, 0.85, 0.6)) * power, 0.6)
+        add_light(
+            light, x, (y + ground) / 2, 22, np.array((0.5, 0.42, 0.3)) * power, 1.2
+        )
+        add_light(sources, x, y, 4, (230, 205, 150))
 
     return light, sources

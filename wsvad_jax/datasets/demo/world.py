@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ImageDraw
 
-from wsvad_jax.datasets.demo.events import EVENTS, puffs, pulse
+from wsvad_jax.datasets.demo.events import EVENTS, add_smoke, trapezoid
 from wsvad_jax.datasets.demo.figures import (
     FPS,
     RUN,
@@ -24,7 +24,7 @@ from wsvad_jax.datasets.demo.figures import (
     Drive,
     Number,
     Person,
-    walk,
+    walking_motion,
 )
 from wsvad_jax.datasets.demo.scenes import (
     CAMERAS,
@@ -33,9 +33,9 @@ from wsvad_jax.datasets.demo.scenes import (
     SCALE,
     WIDTH,
     Camera,
+    add_light,
     background,
     daylight,
-    shine,
 )
 from wsvad_jax.utils.files import atomic_path
 
@@ -45,7 +45,7 @@ EVENT_SECONDS = (3, 12)  # shortest and longest event
 
 
 @dataclasses.dataclass(frozen=True)
-class Event:
+class SceneEvent:
     """An anomaly in the frames [start, stop)."""
 
     category: str
@@ -55,14 +55,14 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class VideoPlan:
     """Content of a video: its view, length and events."""
 
     video: str
     camera: int
     hour: str
     frames: int
-    events: tuple[Event, ...]
+    events: tuple[SceneEvent, ...]
 
     @property
     def label(self) -> str:
@@ -70,7 +70,7 @@ class Plan:
         return "+".join(dict.fromkeys(e.category for e in self.events)) or NORMAL
 
 
-def plan_video(split: str, number: int, category: str, seed: int) -> Plan:
+def plan_video(split: str, number: int, category: str, seed: int) -> VideoPlan:
     """Plans a video with a first event of `category`, or a normal one."""
     video = f"{category}_{split}_{number:03d}"
     rng = np.random.default_rng([seed, zlib.crc32(video.encode())])
@@ -79,21 +79,21 @@ def plan_video(split: str, number: int, category: str, seed: int) -> Plan:
     frames = seconds * FPS + int(rng.integers(FPS))
 
     # Some videos have a second event, of the same class or another.
-    events: list[Event] = []
+    events: list[SceneEvent] = []
     if category != NORMAL:
-        events.append(_event(category, frames, 0, rng))
+        events.append(_plan_event(category, frames, 0, rng))
         left = frames - events[0].stop
         if left > (EVENT_SECONDS[0] + 5) * FPS and rng.random() < 0.4:
             second = category
             if rng.random() < 0.5:
                 second = sorted(EVENTS)[rng.integers(len(EVENTS))]
-            events.append(_event(second, frames, events[0].stop + 2 * FPS, rng))
+            events.append(_plan_event(second, frames, events[0].stop + 2 * FPS, rng))
 
     hour = HOURS[rng.choice(3, p=(0.95, 0.05, 0.0))]
-    return Plan(video, 0, hour, frames, tuple(events))
+    return VideoPlan(video, 0, hour, frames, tuple(events))
 
 
-def _event(category: str, frames: int, earliest: int, rng) -> Event:
+def _plan_event(category: str, frames: int, earliest: int, rng) -> SceneEvent:
     room = frames - earliest - 2 * FPS
     # An event leaves normal life before and after it.
     n = int(min(rng.uniform(*EVENT_SECONDS), 0.6 * room / FPS) * FPS)
@@ -105,13 +105,13 @@ def _event(category: str, frames: int, earliest: int, rng) -> Event:
         stop = frames  # the wreck stays in view until the video ends
         start = max(start, stop - EVENT_SECONDS[1] * FPS)
 
-    return Event(category, start, stop, float(rng.uniform(0.6, 1)))
+    return SceneEvent(category, start, stop, float(rng.uniform(0.6, 1)))
 
 
 class Scene:
     """A view with the people, cars and effects of one video, drawn frame by frame."""
 
-    def __init__(self, plan: Plan, seed: int):
+    def __init__(self, plan: VideoPlan, seed: int):
         self.camera: Camera = CAMERAS[plan.camera]
         self.frames, self.night = plan.frames, plan.hour == "night"
 
@@ -128,7 +128,7 @@ class Scene:
         noise = np.random.default_rng([seed, key, 2])
         self.noise = 2.5 * noise.standard_normal(1 << 18, np.float32)
 
-        _life(self)
+        _add_normal_life(self)
         for event in plan.events:
             EVENTS[event.category](self, event.start, event.stop, event.strength)
 
@@ -142,7 +142,7 @@ class Scene:
         if self.rng.random() < 0.1:  # the sun comes out, or a lamp is switched on
             start = self.rng.uniform(0, 0.8) * self.frames
             hold = self.rng.uniform(2, 6) * FPS
-            gain = gain + self.rng.uniform(0.05, 0.15) * pulse(
+            gain = gain + self.rng.uniform(0.05, 0.15) * trapezoid(
                 self.frames, start, 4, hold, 8
             )
 
@@ -165,8 +165,10 @@ class Scene:
         for actor in present:
             if isinstance(actor, Car) and actor.lights:
                 x, y = actor.lamp(frame)
-                shine(light, x + 12 * actor.facing, y + 3, 15, (0.5, 0.5, 0.42), 0.45)
-                shine(sources, x, y, 2, (190, 185, 150))
+                add_light(
+                    light, x + 12 * actor.facing, y + 3, 15, (0.5, 0.5, 0.42), 0.45
+                )
+                add_light(sources, x, y, 2, (190, 185, 150))
 
         active = [e for e in self.effects if e.start <= frame < e.stop]
         for effect in active:
@@ -183,14 +185,14 @@ class Scene:
         return picture.clip(0, 255).astype(np.uint8)
 
 
-def render(plan: Plan, seed: int) -> Iterator[UInt8[np.ndarray, "96 128 3"]]:
+def render(plan: VideoPlan, seed: int) -> Iterator[UInt8[np.ndarray, "96 128 3"]]:
     """Yields the frames of a video, as a pure function of the arguments."""
     scene = Scene(plan, seed)
     for frame in range(plan.frames):
         yield scene.draw(frame)
 
 
-def record(plan: Plan, path: str | os.PathLike, seed: int) -> None:
+def write_video(plan: VideoPlan, path: str | os.PathLike, seed: int) -> None:
     """Renders a video to an H.264 mp4 file, written whole or not at all."""
     import av
 
@@ -205,7 +207,7 @@ def record(plan: Plan, path: str | os.PathLike, seed: int) -> None:
         container.mux(stream.encode())
 
 
-def _life(scene: Scene) -> None:
+def _add_normal_life(scene: Scene) -> None:
     """Adds people, cars and steam of normal life to a scene."""
     rng, camera = scene.rng, scene.camera
     seconds = scene.frames / FPS
@@ -213,18 +215,18 @@ def _life(scene: Scene) -> None:
 
     # Walkers and joggers, whose speed overlaps with that of people who flee.
     for _ in range(rng.poisson(busy * seconds / 5) + 1):
-        _walker(scene, WALK * rng.uniform(0.6, 1.25))
+        _add_walker(scene, WALK * rng.uniform(0.6, 1.25))
     for _ in range(rng.poisson(busy * seconds / 25)):
-        _walker(scene, RUN * rng.uniform(0.8, 1.1))
+        _add_walker(scene, RUN * rng.uniform(0.8, 1.1))
     # Meetings resemble fights: people close together who move their arms.
     for _ in range(rng.poisson(busy * seconds / 22)):
-        _meeting(scene)
+        _add_meeting(scene)
 
     # Traffic on every lane, with gaps that shrink on a busy street.
     for y, length, way in camera.lanes:
         start = int(rng.uniform(-4, 6) * FPS)
         while start < scene.frames:
-            start += _passing_car(scene, start, y, length, way)
+            start += _add_passing_car(scene, start, y, length, way)
             start += int(rng.exponential(7 / busy) * FPS) + FPS
 
     for x, y, length in camera.parked:
@@ -238,13 +240,13 @@ def _life(scene: Scene) -> None:
     if rng.random() < 0.25:
         start = int(rng.uniform(0, 0.6) * scene.frames)
         stop = min(start + int(rng.uniform(4, 10) * FPS), scene.frames)
-        puffs(
+        add_smoke(
             scene, camera.vent, start, stop, rate=2.5, size=8,
             colour=(214, 216, 218), alpha=0.35, rise=0.45,
         )  # fmt: skip
 
 
-def _walker(scene: Scene, speed: Number) -> None:
+def _add_walker(scene: Scene, speed: Number) -> None:
     """Adds a person who crosses the view and may stop on the way."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[rng.integers(len(camera.walkways))]
@@ -258,7 +260,7 @@ def _walker(scene: Scene, speed: Number) -> None:
     # A stop in mid-view: a still person is normal as well.
     if rng.random() < 0.25:
         n += 4 * FPS
-        steps = pace * (1 - pulse(n, rng.uniform(0.2, 0.6) * n, 8, 3 * FPS, 8))
+        steps = pace * (1 - trapezoid(n, rng.uniform(0.2, 0.6) * n, 8, 3 * FPS, 8))
 
     x = np.cumsum(steps) - height
     x = x if way > 0 else WIDTH - x
@@ -266,11 +268,11 @@ def _walker(scene: Scene, speed: Number) -> None:
     drift = np.clip(drift, low, high)
 
     start = int(rng.uniform(-0.3, 0.95) * scene.frames)
-    motion = walk(x, drift, camera.height(drift), rng)
+    motion = walking_motion(x, drift, camera.height(drift), rng)
     scene.actors.append(Person(motion, start, rng))
 
 
-def _meeting(scene: Scene) -> None:
+def _add_meeting(scene: Scene) -> None:
     """Adds people who meet, talk with gestures, may hug, and part."""
     rng, camera = scene.rng, scene.camera
     low, high = camera.walkways[rng.integers(len(camera.walkways))]
@@ -289,11 +291,11 @@ def _meeting(scene: Scene) -> None:
             np.arange(n), [0, come, n - come, n], [side * 80, gap, gap, -side * 75]
         )
         ground = float(np.clip(y + 1.5 * (k // 2), low, high))
-        motion = walk(x + path, np.full(n, ground), np.full(n, height), rng)
+        motion = walking_motion(x + path, np.full(n, ground), np.full(n, height), rng)
 
         # While they talk, gestures replace the gait: arms up in a hug, moving
         # otherwise.
-        talk = pulse(n, come, 4, n - 2 * come - 8, 4)[:, None]
+        talk = trapezoid(n, come, 4, n - 2 * come - 8, 4)[:, None]
         t = np.arange(n)[:, None] / FPS
         beat = np.sin(2 * np.pi * rng.uniform(0.4, 1.0) * t + rng.uniform(0, 6, (1, 2)))
         wave = 1.2 + 0 * beat if hug else 0.35 + 0.35 * beat
@@ -305,7 +307,9 @@ def _meeting(scene: Scene) -> None:
         scene.actors.append(Person(motion, start, rng))
 
 
-def _passing_car(scene: Scene, start: int, y: Number, length: Number, way: int) -> int:
+def _add_passing_car(
+    scene: Scene, start: int, y: Number, length: Number, way: int
+) -> int:
     """Adds a car that drives through and may brake and wait.
 
     Returns the number of frames until the next car may follow.
@@ -319,7 +323,7 @@ def _passing_car(scene: Scene, start: int, y: Number, length: Number, way: int) 
     if rng.random() < 0.25:
         wait = rng.uniform(2, 5) * FPS
         n += int(wait) + 24
-        slow = pulse(n, rng.uniform(0.25, 0.5) * n * 0.6, 14, wait, 14)
+        slow = trapezoid(n, rng.uniform(0.25, 0.5) * n * 0.6, 14, wait, 14)
         steps = speed * (1 - slow)
 
     x = np.cumsum(steps) - length

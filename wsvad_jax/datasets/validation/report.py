@@ -1,4 +1,4 @@
-"""What a look through a custom folder finds, and how it is told."""
+"""Report of a custom folder's validation: problems, remarks, counts, and the next step."""
 
 import dataclasses
 import os
@@ -10,161 +10,163 @@ import numpy as np
 
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector
-from wsvad_jax.datasets.custom import MODEL
-from wsvad_jax.datasets.split_lists import SPLITS, Row
+from wsvad_jax.datasets.custom import EXAMPLE_CLIP
+from wsvad_jax.datasets.split_lists import SPLITS, ListEntry
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import printable
+from wsvad_jax.utils.text import aligned, clock, count
 
-SHOWN = 6  # problems or remarks of a kind, names in one of them
+MAX_SHOWN = 6  # messages of a kind, and names in one message
 
 
 @dataclasses.dataclass
-class Item:
-    """A listed video."""
+class ListedVideo:
+    """A video of a list, with what is known about its length."""
 
     split: str
-    row: Row
-    label: tuple[int, ...]  # () where it has a label that no class has
-    frames: int = 0  # 0 unknown; as announced where the video is yet to be extracted
+    row: ListEntry
+    label: tuple[int, ...]  # () if the list has a label that is no class
+    frames: int = 0  # 0 unknown; before extraction, what the container states
     seconds: float = 0.0  # 0 unknown
     crops: int = 1
 
 
 @dataclasses.dataclass
-class Findings:
-    """What there is to say about a folder."""
+class ValidationReport:
+    """Result of `validate`: problems stop `prepare`, remarks don't.
+
+    Both are grouped by kind, such as "labels" or "features".
+    """
 
     folder: pathlib.Path
-    root: pathlib.Path  # of the features
+    root: pathlib.Path  # folder of the features
     card: Card | None = None
-    items: list[Item] = dataclasses.field(default_factory=list)
-    extract: int = 0  # videos whose features are to be extracted
-    width: int = 0  # of the features; 0 unknown
+    videos: list[ListedVideo] = dataclasses.field(default_factory=list)
+    num_to_extract: int = 0  # videos whose features `prepare` would extract
+    width: int = 0  # number of values per snippet; 0 unknown
     classes_on_card: bool = False
-    options: tuple[str, ...] = ()  # flags that `prepare` takes as well
+    options: tuple[str, ...] = ()  # flags for the `prepare` command that is printed
     problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     remarks: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
+        """Whether `prepare` would accept the folder."""
         return not self.problems
 
-    def problem(self, kind: str, text: object) -> None:
-        self.problems.setdefault(kind, []).append(self._short(text))
+    def add_problem(self, kind: str, message: object) -> None:
+        """Adds a message about something that must be corrected."""
+        self.problems.setdefault(kind, []).append(self._shorten(message))
 
-    def remark(self, kind: str, text: object) -> None:
-        self.remarks.setdefault(kind, []).append(self._short(text))
+    def add_remark(self, kind: str, message: object) -> None:
+        """Adds a message about something that is allowed but may harm the results."""
+        self.remarks.setdefault(kind, []).append(self._shorten(message))
 
-    def take(self, kind: str, problems: ErrorCollector) -> None:
-        for error in problems.errors:
-            self.problem(kind, error)
-        problems.errors.clear()
+    def add_errors(self, kind: str, collector: ErrorCollector) -> None:
+        """Moves the collected errors to the problems."""
+        for error in collector.errors:
+            self.add_problem(kind, error)
+        collector.errors.clear()
 
-    def _short(self, text: object) -> str:
-        """Names files below the folder from there on."""
-        return printable(str(text).replace(f"{self.folder}{os.sep}", ""))
+    def of_split(self, split: str) -> list[ListedVideo]:
+        """Returns the videos of a split."""
+        return [video for video in self.videos if video.split == split]
 
-    def of(self, split: str) -> list[Item]:
-        return [item for item in self.items if item.split == split]
-
-    def counts(self, split: str) -> Counter[str]:
-        """Counts a split's videos by label; one with several counts for each."""
-        return Counter(c for item in self.of(split) for c in item.row.labels)
+    def label_counts(self, split: str) -> Counter[str]:
+        """Counts a split's videos by label; a video with two labels counts for both."""
+        return Counter(c for video in self.of_split(split) for c in video.row.labels)
 
     def text(self) -> str:
-        """Returns the report."""
-        parts = [self._title(), *self._tables()]
-        parts += self._told("problem", self.problems)
-        parts += self._told("remark", self.remarks)
-        parts.append(self._verdict())
+        """Returns the report as `prepare --check` prints it."""
+        parts = [self._title(), *self._class_table(), *self._length_table()]
+        parts += _section("problem", self.problems)
+        parts += _section("remark", self.remarks)
+        parts.append(self._conclusion())
         return "\n".join(parts)
 
+    def _shorten(self, message: object) -> str:
+        """Makes paths in a message relative to the folder."""
+        return printable(str(message).replace(f"{self.folder}{os.sep}", ""))
+
     def _title(self) -> str:
-        where = "card.json" if self.classes_on_card else "the labels"
-        videos = f"{counted(len(self.items), 'video')} in the lists"
+        videos = f"{count(len(self.videos), 'video')} in the lists"
         if self.card is None:
             return f"{self.folder}: {videos}"
-        return f"{self.folder}: {videos}, {len(self.card.classes)} classes from {where}"
+        source = "card.json" if self.classes_on_card else "the labels"
+        classes = f"{len(self.card.classes)} classes from {source}"
+        return f"{self.folder}: {videos}, {classes}"
 
-    def _tables(self) -> list[str]:
-        if not self.items:
+    def _class_table(self) -> list[str]:
+        if not self.videos:
             return []
-        counts = {split: self.counts(split) for split in SPLITS}
+        counts = {split: self.label_counts(split) for split in SPLITS}
+
+        # Labels that are no class are listed as well, after the classes.
         names = list(self.card.class_names) if self.card else []
         names += sorted({*counts["train"], *counts["test"]} - set(names))
         prompts = {c.name: c.prompts for c in self.card.classes} if self.card else {}
-        rows = [["class", *SPLITS, "described to the text tower as"]]
+
+        rows = [["class", *SPLITS, "prompts for the text tower"]]
         for name in names:
-            words = " / ".join(prompts.get(name, ("(no such class)",)))
+            words = " / ".join(prompts.get(name, ("(not a class)",)))
             rows.append([name, *(str(counts[s][name]) for s in SPLITS), words])
-        rows.append(["videos", *(str(len(self.of(split))) for split in SPLITS), ""])
-        parts = ["", *table(rows, right=(1, 2))]
-        rows = [["length", "shortest", "median", "longest", "together"]]
+        rows.append(["videos", *(str(len(self.of_split(s))) for s in SPLITS), ""])
+        return _indented(aligned(rows, left=(0, 3)))
+
+    def _length_table(self) -> list[str]:
+        rows = [["length", "shortest", "median", "longest", "total"]]
         for split in SPLITS:
-            known = [i for i in self.of(split) if i.frames]
+            known = [video for video in self.of_split(split) if video.frames]
             if known:
                 rows.append([split, *_lengths(known)])
-        return parts + (["", *table(rows, right=(1, 2, 3, 4))] if len(rows) > 1 else [])
+        return _indented(aligned(rows)) if len(rows) > 1 else []
 
-    def _told(self, word: str, kinds: dict[str, list[str]]) -> list[str]:
-        if not (count := sum(map(len, kinds.values()))):
-            return []
-        parts = ["", f"{counted(count, word)}:"]
-        for kind, texts in kinds.items():
-            parts += [f"  [{kind}] {text}" for text in texts[:SHOWN]]
-            if len(texts) > SHOWN:
-                parts.append(f"  [{kind}] ... and {len(texts) - SHOWN} more like these")
-        return parts
-
-    def _verdict(self) -> str:
+    def _conclusion(self) -> str:
         if not self.usable:
             return "\nNot usable yet: correct the problems, then check again."
+
+        # The command names a model only if the folder names none.
         words = [str(self.folder), *self.options]
-        if self.extract and not (self.card and self.card.clip):
-            words += ["--clip", MODEL]
+        if self.num_to_extract and not (self.card and self.card.clip):
+            words += ["--clip", EXAMPLE_CLIP]
         command = flags.command("prepare", *words)
-        note = f", which extracts {counted(self.extract, 'video')}" * bool(self.extract)
+
+        note = ""
+        if self.num_to_extract:
+            note = f", which extracts {count(self.num_to_extract, 'video')}"
         if "--clip" in words:
             note += " (--clip NAME_OR_FOLDER takes another CLIP model)"
         return f"\nUsable. Next{note}:\n  {command}"
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Lays out rows in columns; those numbered in `right` stand to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(("  " + "   ".join(cells)).rstrip())
+def _section(noun: str, messages_by_kind: dict[str, list[str]]) -> list[str]:
+    """Returns the lines of all problems, or of all remarks."""
+    if not (total := sum(map(len, messages_by_kind.values()))):
+        return []
+    lines = ["", f"{count(total, noun)}:"]
+    for kind, messages in messages_by_kind.items():
+        lines += [f"  [{kind}] {message}" for message in messages[:MAX_SHOWN]]
+        if (hidden := len(messages) - MAX_SHOWN) > 0:
+            lines.append(f"  [{kind}] ... and {hidden} more like these")
     return lines
 
 
-def _lengths(items: Sequence[Item]) -> list[str]:
-    """Shortest, median, longest and sum; as times where all are known."""
-    timed = all(item.seconds for item in items)
-    values = np.array([item.seconds if timed else item.frames for item in items])
-    parts = [values.min(), np.median(values), values.max(), values.sum()]
-    return [clock(v) if timed else f"{v:.0f} frames" for v in parts]
+def _indented(lines: Sequence[str]) -> list[str]:
+    """Sets a table apart from the lines around it."""
+    return ["", *(f"  {line}" for line in lines)]
 
 
-def clock(seconds: float) -> str:
-    """Writes a length of time: 12.3 s, 4:05 or 1:02:03."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _lengths(videos: Sequence[ListedVideo]) -> list[str]:
+    """Shortest, median, longest and total length; as times if all are known."""
+    timed = all(video.seconds for video in videos)
+    values = np.array([v.seconds if timed else v.frames for v in videos])
+    summary = [values.min(), np.median(values), values.max(), values.sum()]
+    if not timed:
+        return [f"{value:.0f} frames" for value in summary]
+    return [clock(float(v), tenths=bool(v < 60)) for v in summary]
 
 
-def counted(n: int, word: str) -> str:
-    """Writes a number of things: 1 video, 2 videos."""
-    return f"{n} {word}" + "s" * (n != 1)
-
-
-def some(names: Sequence[str]) -> str:
-    """Lists names, the first few of many."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def first_names(names: Sequence[str]) -> str:
+    """Lists names, only the first ones if there are many."""
+    hidden = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + hidden

@@ -36,7 +36,7 @@ def write(
         try:
             plots.write_picture(output / "pictures" / f"{each.name}.png", each)
         except OSError as e:
-            if e.errno not in files.ABOUT_ONE_NAME:
+            if e.errno not in files.NAME_ERRNOS:
                 raise
             errors.append(InputError(f"no picture of {each.name}: {e.strerror}"))
 

@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterator
 from wsvad_jax.utils.errors import InputError
 
 # What systems leave in folders; hidden files are passed over as silently.
-LITTER = frozenset(
+SYSTEM_FILES = frozenset(
     {"thumbs.db", "desktop.ini", "lost+found", "__macosx", "@eadir", "#recycle"}
     | {"$recycle.bin", "system volume information"}
 )
-KINDS = 6  # endings that are named
-ENDING = re.compile(r"\.\w{1,12}")  # a text behind a dot may be part of a name
+MAX_EXTENSIONS = 6  # endings that are named
+EXTENSION = re.compile(r"\.\w{1,12}")  # a text behind a dot may be part of a name
 Visit = tuple[
     pathlib.Path, tuple[object, ...], int
 ]  # folders above it, links on the way
 
 
 @dataclasses.dataclass
-class Passed:
+class SkippedFiles:
     """What walks passed over."""
 
     unread: list[pathlib.Path] = dataclasses.field(default_factory=list)
@@ -34,17 +34,17 @@ class Passed:
         if not self.unread:
             return ""
         endings = (path.suffix.lower() for path in self.unread)
-        kinds = Counter(e if ENDING.fullmatch(e) else "no ending" for e in endings)
+        kinds = Counter(e if EXTENSION.fullmatch(e) else "no ending" for e in endings)
         ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-        parts = [f"{kind} ({n})" for kind, n in ranked[:KINDS]]
+        parts = [f"{kind} ({n})" for kind, n in ranked[:MAX_EXTENSIONS]]
         count = f"{len(self.unread)} file{'s' * (len(self.unread) > 1)} not read"
-        return f"{count}: {', '.join(parts)}{', ...' * (len(kinds) > KINDS)}"
+        return f"{count}: {', '.join(parts)}{', ...' * (len(kinds) > MAX_EXTENSIONS)}"
 
 
-def files_below(
+def find_files(
     folder: str | os.PathLike,
     endings: Collection[str],
-    passed: Passed | None = None,
+    passed: SkippedFiles | None = None,
     *,
     companions: Collection[str] = (),
     every_name: bool = False,
@@ -66,7 +66,7 @@ def files_below(
     Raises:
       InputError: a folder or a link that can't be read, without `passed`.
     """
-    noted = Passed() if passed is None else passed
+    noted = SkippedFiles() if passed is None else passed
     found: list[pathlib.Path] = []
     for path, ending in _files(pathlib.Path(folder), endings, noted, every_name):
         if ending in endings:
@@ -79,7 +79,10 @@ def files_below(
 
 
 def _files(
-    folder: pathlib.Path, endings: Collection[str], passed: Passed, every_name: bool
+    folder: pathlib.Path,
+    endings: Collection[str],
+    passed: SkippedFiles,
+    every_name: bool,
 ) -> Iterator[tuple[pathlib.Path, str]]:
     """Yields all files and their endings, those of linked folders last."""
     seen: set[object] = set()
@@ -101,7 +104,7 @@ def _files(
             continue
 
         for entry in here:
-            if entry.name.startswith(".") or entry.name.lower() in LITTER:
+            if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FILES:
                 continue
             inside = pathlib.Path(entry.path)
             ending = inside.suffix.lower()
@@ -120,7 +123,7 @@ def _place(path: pathlib.Path) -> object:
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
-def _kind(entry: os.DirEntry, wanted: bool, passed: Passed) -> str:
+def _kind(entry: os.DirEntry, wanted: bool, passed: SkippedFiles) -> str:
     """Says whether an entry is a file or a folder, "" if it is neither.
 
     What is neither can't be read, which is an error where it is `wanted`. A pipe would

@@ -7,7 +7,7 @@ import pytest
 
 from wsvad_jax.data.feature_files import find_npy_files
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.walk import Passed, files_below
+from wsvad_jax.utils.file_search import SkippedFiles, find_files
 
 
 def make(root, *paths):
@@ -17,8 +17,8 @@ def make(root, *paths):
 
 
 def walk(root, **options):
-    passed = Passed()
-    found = files_below(root, (".mp4",), passed, **options)
+    passed = SkippedFiles()
+    found = find_files(root, (".mp4",), passed, **options)
     return [p.relative_to(root).as_posix() for p in found], passed
 
 
@@ -33,8 +33,8 @@ def test_what_is_not_read_is_counted_by_its_ending(tmp_path):
     said = str(passed)
     assert said.startswith("5 files not read: .rar (2), ")
     assert {".part (1)", ".dat (1)", "no ending (1)"} <= set(said[18:].split(", "))
-    assert str(Passed()) == ""
-    assert walk(tmp_path / "none") == ([], Passed())
+    assert str(SkippedFiles()) == ""
+    assert walk(tmp_path / "none") == ([], SkippedFiles())
 
 
 def test_hidden_features_are_passed_over(tmp_path):
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_found(tmp_path, monkeypatch):
     assert len(passed.errors) == 5
     assert str(passed) == "2 files not read: .txt (2)"
     with pytest.raises(InputError, match="broken.mp4: links to nowhere"):
-        files_below(tmp_path, (".mp4",))
+        find_files(tmp_path, (".mp4",))
 
 
 def test_a_folder_that_is_shut_is_named(tmp_path, monkeypatch):

@@ -8,11 +8,11 @@ import sys
 import threading
 
 from wsvad_jax.utils.errors import (
-    causes,
-    is_no_device,
-    machine_fault,
+    error_chain,
+    full_disk_path,
+    is_missing_device,
+    machine_error_reason,
     one_line,
-    without_room,
 )
 
 OUT_OF_MEMORY = (
@@ -22,15 +22,15 @@ OUT_OF_MEMORY = (
 )
 
 
-def same_command() -> str:
+def resume_command() -> str:
     """Returns how to name the command that resumes what this one began."""
     again = "--restart" in sys.argv[1:]
     return "the same command" + (" without --restart" if again else "")
 
 
-def fault_of_machine(error: Exception) -> str:
+def machine_error_message(error: Exception) -> str:
     """Returns what this machine lacks in a sentence, "" if a fault of ours is likelier."""
-    if is_no_device(error):
+    if is_missing_device(error):
         platforms = os.environ.get("JAX_PLATFORMS", "")
         asked = f"JAX_PLATFORMS={platforms}" if platforms else "JAX"
         why = one_line(error, 400).partition(" (set JAX_PLATFORMS")[0]
@@ -39,15 +39,15 @@ def fault_of_machine(error: Exception) -> str:
             f"{asked} asks for a device that JAX doesn't find on this machine ({why}); "
             "set JAX_PLATFORMS=cpu, or unset it to use what there is"
         )
-    if text := full_disk(error):
+    if text := full_disk_message(error):
         return text
     if is_out_of_memory(error):
         return f"{OUT_OF_MEMORY} ({one_line(error)})"
     # Libraries that write and read files have errors of their own kinds.
-    return "" if is_of_jax(error) else machine_fault(error)
+    return "" if is_jax_error(error) else machine_error_reason(error)
 
 
-def is_of_jax(error: Exception) -> bool:
+def is_jax_error(error: Exception) -> bool:
     """Whether an error is that of a computation."""
     return "JaxRuntimeError" in {kind.__name__ for kind in type(error).__mro__}
 
@@ -61,7 +61,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return text.startswith("RESOURCE_EXHAUSTED") and "os_error_code" not in text
 
 
-def is_of_others(error: Exception) -> bool:
+def is_peer_failure(error: Exception) -> bool:
     """Whether an error is that another process of a run doesn't answer any more."""
     jax = sys.modules.get("jax")
     signs = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "oordination service")
@@ -72,37 +72,39 @@ def is_of_others(error: Exception) -> bool:
     )
 
 
-def full_disk(error: Exception) -> str:
+def full_disk_message(error: Exception) -> str:
     """Returns which disk is full and what to do, "" where that isn't the error."""
-    found = [where for e in causes(error) if (where := without_room(e)) is not None]
+    found = [
+        where for e in error_chain(error) if (where := full_disk_path(e)) is not None
+    ]
     if not found:
         return ""
     # At exit other writers try to write what they hold, and would each report it again.
-    atexit.register(_say_no_more)
+    atexit.register(_silence_hooks)
     where = next(filter(None, found), "")
     return (
         f"{where + ': ' if where else ''}No space left on device: the disk is full, or "
-        f"your quota of it; free some space, and {same_command()} resumes from what is "
+        f"your quota of it; free some space, and {resume_command()} resumes from what is "
         "there and whole"
     )
 
 
-def leave_room_to_main() -> None:
+def silence_full_disk_in_threads() -> None:
     """Keeps other threads from reporting a full disk, which this one meets as well."""
     report = threading.excepthook
 
     def hook(found: threading.ExceptHookArgs) -> None:
-        if found.exc_value is None or without_room(found.exc_value) is None:
+        if found.exc_value is None or full_disk_path(found.exc_value) is None:
             report(found)
 
     threading.excepthook = hook
 
 
-def _say_no_more() -> None:
+def _silence_hooks() -> None:
     sys.unraisablehook = threading.excepthook = lambda _: None
 
 
-def print_any_name() -> None:
+def escape_unprintable_output() -> None:
     """Has the terminal's encoding stop nothing, and says where names of files may fail.
 
     What an encoding has no letters for is printed as an escape.

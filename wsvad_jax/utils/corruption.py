@@ -6,21 +6,21 @@ import re
 
 from wsvad_jax.utils.errors import (
     InputError,
-    Unreadable,
-    causes,
-    check_readable,
+    UnreadableError,
+    error_chain,
     one_line,
+    raise_if_unreadable,
 )
-from wsvad_jax.utils.files import read_through
+from wsvad_jax.utils.files import check_all_readable
 
 # What readers say of files that are there and hold something else.
-BROKEN = re.compile(
+CORRUPTION_MESSAGE = re.compile(
     r"(DATA_LOSS|OUT_OF_RANGE|NOT_FOUND)\b|\w+: Error reading .*"
     r"(Truncated|[Cc]hecksum|[Cc]orrupt|[Ii]nvalid|[Dd]ecod)"
 )
 
 
-def proof(folder: pathlib.Path, error: Exception, known: bool) -> str:
+def corruption_evidence(folder: pathlib.Path, error: Exception, known: bool) -> str:
     """Returns what shows that files in `folder` are damaged, which gave `error`.
 
     Args:
@@ -31,15 +31,15 @@ def proof(folder: pathlib.Path, error: Exception, known: bool) -> str:
     Raises:
       InputError: nothing shows it; names the reason instead.
     """
-    check_readable(folder, error)
+    raise_if_unreadable(folder, error)
     if not folder.is_dir():
-        raise Unreadable(f"{folder}: this folder is gone") from None
+        raise UnreadableError(f"{folder}: this folder is gone") from None
     if not known:
         # A folder that is closed to us looks empty to some readers.
-        read_through(folder)
+        check_all_readable(folder)
         kinds = FileNotFoundError | json.JSONDecodeError | UnicodeDecodeError
-        for e in causes(error):
-            said = isinstance(e, ValueError) and BROKEN.match(str(e))
+        for e in error_chain(error):
+            said = isinstance(e, ValueError) and CORRUPTION_MESSAGE.match(str(e))
             if said or isinstance(e, kinds):
                 return one_line(e)
     state = "as they were written" if known else "all readable"
