@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from wsvad_jax.utils.errors import causes, without_room
+from wsvad_jax.utils.errors import error_chain, full_disk_path
 
 
 @contextlib.contextmanager
@@ -21,10 +21,10 @@ def errors_name_folder(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        if {without_room(part) for part in causes(e)} == {None, ""}:
+        if {full_disk_path(part) for part in error_chain(e)} == {None, ""}:
             why = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, why, os.fspath(folder)) from e
-        if isinstance(e, OSError) and without_room(e) == "":
+        if isinstance(e, OSError) and full_disk_path(e) == "":
             e.filename = os.fspath(folder)
         raise
 
