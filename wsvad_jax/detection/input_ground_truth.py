@@ -58,7 +58,7 @@ def find_ground_truth(
 
 def events_of_video(
     name: str,
-    truth: Mapping[str, ground_truth.Truth],
+    truth: Mapping[str, ground_truth.GroundTruth],
     edges: Float[np.ndarray, "T1"],
     stride: int,
     num_frames: int = 0,
