@@ -22,15 +22,18 @@ from ml_collections import ConfigDict
 
 
 def get_config(dataset: str = "demo") -> ConfigDict:
+    """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
+    special = DATASETS.get(dataset, OTHER)
+
     config = ConfigDict()
     config.model_name = "clip_tsa"
     config.seed = 0
     config.seeds = (0, 1, 2)  # of --seeds without a list
-    config.protocol = "clean"
-    config.checkpoint_every = 200  # steps; 0 is each epoch
+    config.protocol = "clean"  # or paper
+    config.checkpoint_every_steps = 200  # None: each epoch
 
     config.model = ConfigDict()
-    config.model.kappa = 0.95  # share of the snippets that the attention keeps
+    config.model.kappa = special["kappa"]  # fraction of snippets that attention keeps
     config.model.samples = 100
     config.model.sigma = 0.05
     config.model.max_selected = 1000
@@ -49,55 +52,101 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 32  # a training video's snippets are averaged into as many
+    config.data.length = 32  # each training video's snippets are averaged into 32
     config.data.samples = "videos"  # with all their crops
-    config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
-    config.data.placement = "host"  # or device: the packed split lies on it
+    config.data.batch_sampling = "balanced"  # normal videos, then as many abnormal ones
+    config.data.placement = "host"  # or device: it holds the packed training split
+    config.data.microbatches = 1  # gradient accumulation: more need less memory
 
-    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
-    # parameters, too.
-    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
+    # Number of devices along each axis; data None: all that are left. Both axes split
+    # the batch; fsdp splits parameters and optimiser state as well.
+    config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
-    config.eval.mode = "whole"  # every video at its own length
+    config.eval.mode = "whole"  # each video at its own length
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"
+    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
 
-    add_protocols(config)
-    adapt(config, dataset)
+    config.paper = ConfigDict(special["paper"])
+    config.clean = ConfigDict(special["clean"])
     return config
 
 
-def add_protocols(config: ConfigDict) -> None:
-    """Adds `paper`, as published, and `clean`."""
-    config.paper = ConfigDict()
-    config.paper.epochs = 0
-    config.paper.steps = 4000
-    config.paper.batch_size = 32
-    config.paper.select = "best"
-    config.paper.metric = "auc"
-    config.paper.eval_every = 50  # steps
-    config.paper.reload_best = False
-    config.paper.optim = ConfigDict()
-    config.paper.optim.default = ConfigDict(
-        {"name": "adam_l2", "lr": 1e-3, "weight_decay": 0.005, "schedule": "constant"}
-    )
-
-    config.clean = config.paper.copy_and_resolve_references()
-    config.clean.metric = "video_auc"
-    config.clean.held_out = 0.1  # of the training videos
-    config.clean.later_of_equals = True
+def paper(*, steps: int, metric: str) -> dict:
+    """Returns the released training: the test set picks the weights."""
+    return {
+        "epochs": None,
+        "steps": steps,
+        "batch_size": 32,
+        "select": "best",
+        "metric": metric,
+        "eval_every_steps": 50,
+        "reload_best": False,
+        "prefer_later_on_tie": False,
+        "remove_position_bias": False,
+        "optim": optimiser(),
+    }
 
 
-def adapt(config: ConfigDict, dataset: str) -> None:
-    """Sets what differs by dataset."""
-    if dataset == "xd":
-        config.model.kappa = 0.9
-        config.paper.metric = "ap_trapezoid"
-    elif dataset == "shanghaitech":
-        config.model.kappa = 0.01
-        config.paper.steps = config.clean.steps = 35_000
-    elif dataset != "ucf":  # the demo world or a folder of your own: far fewer videos
-        config.paper.steps = config.clean.steps = 400
-        config.clean.select = "last"
-        config.clean.held_out = 0.0
+def clean(*, steps: int) -> dict:
+    """Returns the same training, with held-out training videos to pick the weights."""
+    return {
+        "epochs": None,
+        "steps": steps,
+        "batch_size": 32,
+        "held_out": 0.1,  # fraction of the training videos
+        "select": "best",
+        "metric": "video_auc",
+        "eval_every_steps": 50,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": optimiser(),
+    }
+
+
+def clean_small() -> dict:
+    """Returns our training on few videos: short, no video held out, last weights."""
+    return {
+        "epochs": None,
+        "steps": 400,
+        "batch_size": 32,
+        "held_out": 0.0,
+        "select": "last",
+        "metric": "video_auc",
+        "eval_every_steps": 50,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": optimiser(),
+    }
+
+
+def optimiser() -> dict:
+    """Returns Adam with an L2 penalty, as released."""
+    adam = {"name": "adam_l2", "lr": 1e-3, "weight_decay": 0.005}
+    return {"default": {**adam, "schedule": "constant"}}
+
+
+UCF = {
+    "kappa": 0.95,
+    "paper": paper(steps=4000, metric="auc"),
+    "clean": clean(steps=4000),
+}
+XD = {
+    "kappa": 0.9,
+    "paper": paper(steps=4000, metric="ap_trapezoid"),
+    "clean": clean(steps=4000),
+}
+SHANGHAITECH = {
+    "kappa": 0.01,
+    "paper": paper(steps=35_000, metric="auc"),
+    "clean": clean(steps=35_000),
+}
+# The demo world, or a folder of few videos.
+OTHER = {
+    "kappa": 0.95,
+    "paper": paper(steps=4000, metric="auc"),
+    "clean": clean_small(),
+}
+DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH}

@@ -26,128 +26,220 @@ without SG-NM):
 
 from ml_collections import ConfigDict
 
+VIT_B16 = "openai/clip-vit-base-patch16"  # CLIP model of the released features
+
 
 def get_config(dataset: str = "demo") -> ConfigDict:
+    """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
+    special = DATASETS.get(dataset, OTHER)
+
     config = ConfigDict()
     config.model_name = "dsanet"
     config.seed = 0
     config.seeds = (0, 1, 2)  # of --seeds without a list
-    config.protocol = "clean"
-    config.checkpoint_every = 0  # steps; 0 is each epoch
+    config.protocol = "clean"  # or paper
+    config.checkpoint_every_steps = special[
+        "checkpoint_every_steps"
+    ]  # None: each epoch
 
     # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
     # auto: the one that made the features, by the dataset's card.
-    config.clip = "auto"
+    config.clip = special["clip"]
 
-    config.model = ConfigDict()
-    config.model.visual_layers = 2
+    config.model = ConfigDict(special["model"])
     config.model.visual_heads = 1
-    config.model.attn_window = 8  # snippets
-    config.model.text_adapt_until = 3
-    config.model.text_adapt_weight = 0.1
     config.model.prototypes = 16
     config.model.normality_ratio = 0.8
-    config.model.update(decoder_layers=8, decoder_heads=8)
-    config.model.temperature = 5.0
-    config.model.update(adapter=True, dcsa=True, sgnm=True)  # the ablation's parts
+    config.model.decoder_layers = 8
+    config.model.decoder_heads = 8
+    config.model.adapter = True  # this and the next two: the ablation's switches
+    config.model.dcsa = True
+    config.model.sgnm = True
     config.model.mask_padding = False  # the release attends to padding as well
     config.model.dtype = "float32"
     config.model.remat = False  # less memory, a longer backward pass
 
-    terms = ("mil", "align", "text", "event", "background", "consistency", "gather")
-    config.loss = ConfigDict(dict.fromkeys(terms, 1.0))
-    config.loss.align = 1.1
+    config.loss = ConfigDict()
+    config.loss.mil = 1.0
+    config.loss.align = special["align"]
+    config.loss.text = 1.0
+    config.loss.event = 1.0
+    config.loss.background = 1.0
+    config.loss.consistency = 1.0
+    config.loss.gather = 1.0
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 256  # snippets a window; 0: by the longest training video
-    config.data.samples = "crops"  # each crop of a video is a sample of its own
-    config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
-    config.data.placement = "host"  # or device: the packed split lies on it
-    config.data.parts = 1  # that a batch goes through in: more need less memory
+    config.data.length = special["length"]  # snippets; None: the longest video's
+    config.data.samples = "crops"  # each crop of a video is a sample
+    config.data.batch_sampling = special["batch_sampling"]
+    config.data.placement = "host"  # or device: it holds the packed training split
+    config.data.microbatches = 1  # gradient accumulation: more need less memory
 
-    # Devices of each axis, 0: all that are left; fsdp splits the parameters, too.
-    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
+    # Number of devices along each axis; data None: all that are left. Both axes split
+    # the batch; fsdp splits parameters and optimiser state as well.
+    config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
-    config.eval.mode = "windows"  # of data.length snippets, the card's crop
+    config.eval.mode = "windows"  # windows of data.length snippets, the card's crop
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
+    config.eval.normal_truth = special["normal_truth"]  # mAP's truth of class normal
 
-    add_protocols(config)
-    adapt(config, dataset)
+    config.paper = ConfigDict(special["paper"])
+    config.clean = ConfigDict(special["clean"])
     return config
 
 
-def add_protocols(config: ConfigDict) -> None:
-    """Adds `paper`, as published, and `clean`."""
-    config.paper = ConfigDict()
-    config.paper.epochs = 10
-    config.paper.batch_size = 128
-    config.paper.select = "best"
-    config.paper.metric = "auc"
-    config.paper.eval_every = 10  # steps: 1280 videos
-    config.paper.reload_best = True
-    config.paper.optim = ConfigDict()
-    config.paper.optim.default = ConfigDict(
-        {"name": "adamw", "lr": 7e-5, "weight_decay": 0.01, "schedule": "cosine_epochs"}
-    )
-    config.paper.optim.video_anomaly_refiner = ConfigDict(
-        {
+def paper(
+    *, batch_size: int, lr: float, metric: str, eval_every_steps: int | None
+) -> dict:
+    """Returns the released training: the test set picks the weights."""
+    return {
+        "epochs": 10,
+        "steps": None,
+        "batch_size": batch_size,
+        "select": "best",
+        "metric": metric,
+        "eval_every_steps": eval_every_steps,  # None: each epoch
+        "reload_best": True,  # training resumes from the best weights each epoch
+        "prefer_later_on_tie": False,
+        "remove_position_bias": False,
+        "optim": released_optimisers(lr),
+    }
+
+
+def clean(*, batch_size: int, lr: float) -> dict:
+    """Returns the same training, with held-out training videos to pick the weights."""
+    return {
+        "epochs": 10,
+        "steps": None,
+        "batch_size": batch_size,
+        "held_out": 0.1,  # fraction of the training videos
+        "select": "best",
+        "metric": "video_auc",
+        "eval_every_steps": None,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": released_optimisers(lr),
+    }
+
+
+def clean_small(*, steps: int, eval_every_steps: int | None) -> dict:
+    """Returns our training on few videos: short, no video held out, last weights."""
+    # Without a warm-up this rate saturates many scores in the first steps.
+    schedule = {"lr": 5e-4, "schedule": "warmup_cosine", "warmup": 20, "final": 0.1}
+    return {
+        "epochs": None,
+        "steps": steps,
+        "batch_size": 32,
+        "held_out": 0.0,
+        "select": "last",
+        "metric": "video_auc",
+        "eval_every_steps": eval_every_steps,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": True,  # see wsvad_jax.evaluation.position_bias
+        "optim": {
+            "default": {
+                "name": "adamw",
+                "weight_decay": 0.01,
+                "schedule_counts_loader_batches": False,
+                **schedule,
+            },
+            "video_anomaly_refiner": {
+                "name": "stable_adamw",
+                "weight_decay": 1e-4,
+                "schedule_counts_loader_batches": True,
+                **schedule,
+            },
+        },
+    }
+
+
+def released_optimisers(lr: float) -> dict:
+    """Returns the release's optimisers: SG-NM, the anomaly refiner, has its own."""
+    return {
+        "default": {
+            "name": "adamw",
+            "lr": lr,
+            "weight_decay": 0.01,
+            "schedule": "cosine_epochs",
+        },
+        "video_anomaly_refiner": {
             "name": "stable_adamw",
-            "lr": 7e-5,
+            "lr": lr,
             "weight_decay": 1e-4,
             "schedule": "warmup_cosine",
             "warmup": 100,
             "final": 0.1,
-            "count_loaders": True,
-        }
-    )
-
-    config.clean = config.paper.copy_and_resolve_references()
-    config.clean.metric = "video_auc"
-    config.clean.held_out = 0.1  # of the training videos
-    config.clean.eval_every = 0  # each epoch
-    config.clean.reload_best = False
-    config.clean.later_of_equals = True
-    config.clean.without_place = (
-        False  # of scores, see wsvad_jax.evaluation.position_bias
-    )
+            "schedule_counts_loader_batches": True,
+        },
+    }
 
 
-def adapt(config: ConfigDict, dataset: str) -> None:
-    """Sets what differs by dataset."""
-    if dataset == "ucf":
-        config.clip = "openai/clip-vit-base-patch16"
-        config.eval.normal_truth = "unmatched"  # as the released UCF-Crime truth has it
-    elif dataset == "xd":
-        config.clip = "openai/clip-vit-base-patch16"
-        config.model.visual_layers = 1
-        config.model.attn_window = 64
-        config.model.text_adapt_until = 1
-        config.model.text_adapt_weight = 0.6
-        config.model.temperature = 1.0
-        config.loss.align = 5.0
-        config.data.pairing = "mixed"
-        for plan in (config.paper, config.clean):
-            plan.batch_size = 96
-            plan.optim.default.lr = 1e-5
-            plan.optim.video_anomaly_refiner.lr = 1e-5
-        config.paper.metric = "ap"
-        config.paper.eval_every = 0
-    else:  # the demo world or a folder of your own: far fewer videos
-        config.data.length = 0
-        config.paper.batch_size = config.clean.batch_size = 32
-        config.clean.select = "last"
-        config.clean.held_out = 0.0
-        config.clean.without_place = True
-        demo = dataset == "demo"
-        config.clean.steps = 60 if demo else 120  # instead of epochs
-        for group in config.clean.optim.values():
-            # Without a rise this rate saturates many scores in the first steps.
-            group.update(schedule="warmup_cosine", warmup=20, final=0.1)
-            group.update(lr=5e-4)
-        if demo:
-            config.checkpoint_every = 20
-            config.data.length = 32
-            config.clean.eval_every = 20
+UCF_MODEL = {
+    "visual_layers": 2,
+    "attn_window": 8,  # snippets
+    "text_adapt_until": 3,
+    "text_adapt_weight": 0.1,
+    "temperature": 5.0,
+}
+XD_MODEL = {
+    "visual_layers": 1,
+    "attn_window": 64,
+    "text_adapt_until": 1,
+    "text_adapt_weight": 0.6,
+    "temperature": 1.0,
+}
+UCF_PAPER = paper(batch_size=128, lr=7e-5, metric="auc", eval_every_steps=10)
+XD_PAPER = paper(batch_size=96, lr=1e-5, metric="ap", eval_every_steps=None)
+
+UCF = {
+    "checkpoint_every_steps": None,
+    "clip": VIT_B16,
+    "model": UCF_MODEL,
+    "align": 1.1,
+    "length": 256,
+    "batch_sampling": "balanced",  # normal videos, then as many abnormal ones
+    "normal_truth": "unmatched",  # as the released UCF-Crime truth has it
+    "paper": UCF_PAPER,
+    "clean": clean(batch_size=128, lr=7e-5),
+}
+XD = {
+    "checkpoint_every_steps": None,
+    "clip": VIT_B16,
+    "model": XD_MODEL,
+    "align": 5.0,
+    "length": 256,
+    "batch_sampling": "uniform",  # any videos
+    "normal_truth": "whole_video",
+    "paper": XD_PAPER,
+    "clean": clean(batch_size=96, lr=1e-5),
+}
+# The paper doesn't report ShanghaiTech: the values of UCF-Crime.
+SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
+DEMO = {
+    "checkpoint_every_steps": 20,
+    "clip": "auto",
+    "model": UCF_MODEL,
+    "align": 1.1,
+    "length": 32,
+    "batch_sampling": "balanced",
+    "normal_truth": "whole_video",
+    "paper": UCF_PAPER,
+    "clean": clean_small(steps=60, eval_every_steps=20),
+}
+# A folder of few videos.
+OTHER = {
+    "checkpoint_every_steps": None,
+    "clip": "auto",
+    "model": UCF_MODEL,
+    "align": 1.1,
+    "length": None,
+    "batch_sampling": "balanced",
+    "normal_truth": "whole_video",
+    "paper": UCF_PAPER,
+    "clean": clean_small(steps=120, eval_every_steps=None),
+}
+DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH, "demo": DEMO}

@@ -21,12 +21,15 @@ from ml_collections import ConfigDict
 
 
 def get_config(dataset: str = "demo") -> ConfigDict:
+    """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
+    special = DATASETS.get(dataset, OTHER)
+
     config = ConfigDict()
     config.model_name = "mil_ranking"
     config.seed = 0
     config.seeds = (0, 1, 2)  # of --seeds without a list
-    config.protocol = "clean"
-    config.checkpoint_every = 1000  # steps; 0 is each epoch
+    config.protocol = "clean"  # or paper
+    config.checkpoint_every_steps = 1000  # None: each epoch
 
     config.model = ConfigDict()
     config.model.segments = 32
@@ -38,65 +41,92 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.loss.hinge = 1.0
     config.loss.smooth = 8e-5
     config.loss.sparse = 8e-5
-    config.loss.pairing = "pairs"
+    config.loss.pairing = "pairs"  # or all: the hinge over all pairs of a batch
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 32  # a training video's snippets are averaged into as many
+    config.data.length = 32  # each training video's snippets are averaged into 32
     config.data.samples = "videos"  # with all their crops
-    config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
-    config.data.placement = "host"  # or device: the packed split lies on it
+    config.data.batch_sampling = "balanced"  # normal videos, then as many abnormal ones
+    config.data.placement = "host"  # or device: it holds the packed training split
+    config.data.microbatches = 1  # gradient accumulation: more need less memory
 
-    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
-    # parameters, too.
-    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
+    # Number of devices along each axis; data None: all that are left. Both axes split
+    # the batch; fsdp splits parameters and optimiser state as well.
+    config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
-    config.eval.mode = "whole"  # every video's segments over its own length
+    config.eval.mode = "whole"  # each video's segments over its own length
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"
+    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
 
-    add_protocols(config)
-    adapt(config, dataset)
+    config.paper = ConfigDict(special["paper"])
+    config.clean = ConfigDict(special["clean"])
     return config
 
 
-def add_protocols(config: ConfigDict) -> None:
-    """Adds `paper`, as published, and `clean`."""
-    config.paper = ConfigDict()
-    config.paper.epochs = 0
-    config.paper.steps = 20_000
-    config.paper.batch_size = 60
-    config.paper.select = "best"
-    config.paper.metric = "auc"
-    config.paper.eval_every = 500  # steps
-    config.paper.reload_best = False
-    config.paper.optim = ConfigDict()
+def paper(*, metric: str) -> dict:
+    """Returns the published training: the test set picks the weights."""
+    return {
+        "epochs": None,
+        "steps": 20_000,
+        "batch_size": 60,
+        "select": "best",
+        "metric": metric,
+        "eval_every_steps": 500,
+        "reload_best": False,
+        "prefer_later_on_tie": False,
+        "remove_position_bias": False,
+        "optim": optimiser(lr=1e-3),
+    }
+
+
+def clean() -> dict:
+    """Returns the same training, with held-out training videos to pick the weights."""
+    return {
+        "epochs": None,
+        "steps": 20_000,
+        "batch_size": 60,
+        "held_out": 0.1,  # fraction of the training videos
+        "select": "best",
+        "metric": "video_auc",
+        "eval_every_steps": 500,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": optimiser(lr=1e-3),
+    }
+
+
+def clean_small(*, steps: int) -> dict:
+    """Returns our training on few videos: short, no video held out, last weights."""
+    return {
+        "epochs": None,
+        "steps": steps,
+        "batch_size": 32,
+        "held_out": 0.0,
+        "select": "last",
+        "metric": "video_auc",
+        "eval_every_steps": 100,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": optimiser(lr=0.01),
+    }
+
+
+def optimiser(*, lr: float) -> dict:
+    """Returns Adagrad with an L2 penalty, as published."""
     # The penalty 0.001 Σ w² on the kernels is a weight decay of 0.002.
-    config.paper.optim.default = ConfigDict(
-        {
-            "name": "adagrad_l2",
-            "lr": 1e-3,
-            "weight_decay": 0.002,
-            "schedule": "constant",
-        }
-    )
-
-    config.clean = config.paper.copy_and_resolve_references()
-    config.clean.metric = "video_auc"
-    config.clean.held_out = 0.1  # of the training videos
-    config.clean.later_of_equals = True
+    adagrad = {"name": "adagrad_l2", "lr": lr, "weight_decay": 0.002}
+    return {"default": {**adagrad, "schedule": "constant"}}
 
 
-def adapt(config: ConfigDict, dataset: str) -> None:
-    """Sets what differs by dataset."""
-    if dataset == "xd":
-        config.paper.metric = "ap"
-    elif dataset != "ucf":  # the demo world or a folder of your own: fewer videos
-        config.paper.batch_size = config.clean.batch_size = 32
-        steps = 1000 if dataset == "demo" else 2000
-        config.paper.steps = config.clean.steps = steps
-        config.paper.eval_every = config.clean.eval_every = 100
-        config.clean.optim.default.lr = 0.01
-        config.clean.select = "last"
-        config.clean.held_out = 0.0
+UCF = {"paper": paper(metric="auc"), "clean": clean()}
+XD = {"paper": paper(metric="ap"), "clean": clean()}
+# ShanghaiTech was published later: the values of UCF-Crime.
+SHANGHAITECH = UCF
+DEMO = {"paper": paper(metric="auc"), "clean": clean_small(steps=1000)}
+# A folder of few videos.
+OTHER = {"paper": paper(metric="auc"), "clean": clean_small(steps=2000)}
+DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH, "demo": DEMO}

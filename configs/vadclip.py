@@ -27,23 +27,30 @@ The paper's ablations are switches:
 
 from ml_collections import ConfigDict
 
+VIT_B16 = "openai/clip-vit-base-patch16"  # CLIP model of the released features
+
 
 def get_config(dataset: str = "demo") -> ConfigDict:
+    """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
+    special = DATASETS.get(dataset, OTHER)
+
     config = ConfigDict()
     config.model_name = "vadclip"
     config.seed = 0
     config.seeds = (0, 1, 2)  # of --seeds without a list
-    config.protocol = "clean"
-    config.checkpoint_every = 0  # steps; 0 is each epoch
+    config.protocol = "clean"  # or paper
+    config.checkpoint_every_steps = special[
+        "checkpoint_every_steps"
+    ]  # None: each epoch
 
     # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
     # auto: the one that made the features, by the dataset's card.
-    config.clip = "auto"
+    config.clip = special["clip"]
 
     config.model = ConfigDict()
-    config.model.visual_layers = 2
+    config.model.visual_layers = special["visual_layers"]
     config.model.visual_heads = 1
-    config.model.attn_window = 8
+    config.model.attn_window = special["attn_window"]  # snippets
     config.model.use_local = True
     config.model.use_graph = True
     config.model.classify = True
@@ -54,87 +61,161 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.dtype = "float32"
     config.model.remat = False  # less memory, a longer backward pass
 
-    config.loss = ConfigDict({"mil": 1.0, "align": 1.0, "text": 0.1})
+    config.loss = ConfigDict()
+    config.loss.mil = 1.0
+    config.loss.align = 1.0
+    config.loss.text = special["text"]
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 256  # snippets a window; 0: by the longest training video
-    config.data.samples = "crops"  # each crop of a video is a sample of its own
-    config.data.pairing = "halves"  # of a batch: normal, then abnormal videos
-    config.data.placement = "host"  # or device: the packed split lies on it
-    config.data.parts = 1  # that a batch goes through in: more need less memory
+    config.data.length = special["length"]  # snippets; None: the longest video's
+    config.data.samples = "crops"  # each crop of a video is a sample
+    config.data.batch_sampling = special["batch_sampling"]
+    config.data.placement = "host"  # or device: it holds the packed training split
+    config.data.microbatches = 1  # gradient accumulation: more need less memory
 
-    # Devices along each axis; 0: all that are left. Both split the batch, fsdp the
-    # parameters, too.
-    config.mesh = ConfigDict({"data": 0, "fsdp": 1})
+    # Number of devices along each axis; data None: all that are left. Both axes split
+    # the batch; fsdp splits parameters and optimiser state as well.
+    config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
-    config.eval.mode = "windows"  # of data.length snippets, the card's crop
+    config.eval.mode = "windows"  # windows of data.length snippets, the card's crop
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
+    config.eval.normal_truth = special["normal_truth"]  # mAP's truth of class normal
 
-    add_protocols(config)
-    adapt(config, dataset)
+    config.paper = ConfigDict(special["paper"])
+    config.clean = ConfigDict(special["clean"])
     return config
 
 
-def add_protocols(config: ConfigDict) -> None:
-    """Adds `paper`, as published, and `clean`."""
-    config.paper = ConfigDict()
-    config.paper.epochs = 10
-    config.paper.batch_size = 128
-    config.paper.select = "best"
-    config.paper.metric = "auc"
-    config.paper.eval_every = 10  # steps: 1280 videos
-    config.paper.reload_best = True
-    config.paper.optim = ConfigDict()
-    config.paper.optim.default = ConfigDict(
-        {
-            "name": "adamw",
-            "lr": 2e-5,
-            "weight_decay": 0.01,
-            "schedule": "steps_epochs",
-            "milestones": (4, 8),
-        }
-    )
-
-    config.clean = config.paper.copy_and_resolve_references()
-    config.clean.metric = "video_auc"
-    config.clean.held_out = 0.1  # of the training videos
-    config.clean.eval_every = 0  # each epoch
-    config.clean.reload_best = False
-    config.clean.later_of_equals = True
-    config.clean.without_place = (
-        False  # of scores, see wsvad_jax.evaluation.position_bias
-    )
+def paper(
+    *,
+    batch_size: int,
+    lr: float,
+    milestones: tuple[int, ...],
+    metric: str,
+    eval_every_steps: int | None,
+) -> dict:
+    """Returns the released training: the test set picks the weights."""
+    return {
+        "epochs": 10,
+        "steps": None,
+        "batch_size": batch_size,
+        "select": "best",
+        "metric": metric,
+        "eval_every_steps": eval_every_steps,  # None: each epoch
+        "reload_best": True,  # training resumes from the best weights each epoch
+        "prefer_later_on_tie": False,
+        "remove_position_bias": False,
+        "optim": {"default": adamw(lr, milestones)},
+    }
 
 
-def adapt(config: ConfigDict, dataset: str) -> None:
-    """Sets what differs by dataset."""
-    if dataset == "ucf":
-        config.clip = "openai/clip-vit-base-patch16"
-        config.eval.normal_truth = "unmatched"  # as the released UCF-Crime truth has it
-    elif dataset == "xd":
-        config.clip = "openai/clip-vit-base-patch16"
-        config.model.visual_layers = 1
-        config.model.attn_window = 64
-        config.loss.text = 1e-4
-        config.data.pairing = "mixed"
-        for plan in (config.paper, config.clean):
-            plan.batch_size = 96
-            plan.optim.default.lr = 1e-5
-            plan.optim.default.milestones = (3, 6, 10)
-        config.paper.metric = "ap_align"
-        config.paper.eval_every = 0
-    else:  # the demo world or a folder of your own: far fewer videos
-        config.data.length = 0
-        config.paper.batch_size = config.clean.batch_size = 32
-        config.clean.select = "last"
-        config.clean.held_out = 0.0
-        config.clean.without_place = True
-        config.clean.steps = 150  # instead of epochs
-        if dataset == "demo":
-            config.checkpoint_every = 30
-            config.data.length = 32
-            config.clean.eval_every = 30
-            config.clean.optim.default.lr = 1e-4
+def clean(*, batch_size: int, lr: float, milestones: tuple[int, ...]) -> dict:
+    """Returns the same training, with held-out training videos to pick the weights."""
+    return {
+        "epochs": 10,
+        "steps": None,
+        "batch_size": batch_size,
+        "held_out": 0.1,  # fraction of the training videos
+        "select": "best",
+        "metric": "video_auc",
+        "eval_every_steps": None,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": False,
+        "optim": {"default": adamw(lr, milestones)},
+    }
+
+
+def clean_small(*, lr: float, eval_every_steps: int | None) -> dict:
+    """Returns our training on few videos: short, no video held out, last weights."""
+    return {
+        "epochs": None,
+        "steps": 150,
+        "batch_size": 32,
+        "held_out": 0.0,
+        "select": "last",
+        "metric": "video_auc",
+        "eval_every_steps": eval_every_steps,
+        "reload_best": False,
+        "prefer_later_on_tie": True,
+        "remove_position_bias": True,  # see wsvad_jax.evaluation.position_bias
+        "optim": {"default": adamw(lr, (4, 8))},
+    }
+
+
+def adamw(lr: float, milestones: tuple[int, ...]) -> dict:
+    """Returns AdamW, whose rate falls to a tenth after each epoch of `milestones`."""
+    return {
+        "name": "adamw",
+        "lr": lr,
+        "weight_decay": 0.01,
+        "schedule": "steps_epochs",
+        "milestones": milestones,
+    }
+
+
+UCF_PAPER = paper(
+    batch_size=128, lr=2e-5, milestones=(4, 8), metric="auc", eval_every_steps=10
+)
+XD_PAPER = paper(
+    batch_size=96,
+    lr=1e-5,
+    milestones=(3, 6, 10),
+    metric="ap_align",
+    eval_every_steps=None,
+)
+
+UCF = {
+    "checkpoint_every_steps": None,
+    "clip": VIT_B16,
+    "visual_layers": 2,
+    "attn_window": 8,
+    "text": 0.1,
+    "length": 256,
+    "batch_sampling": "balanced",  # normal videos, then as many abnormal ones
+    "normal_truth": "unmatched",  # as the released UCF-Crime truth has it
+    "paper": UCF_PAPER,
+    "clean": clean(batch_size=128, lr=2e-5, milestones=(4, 8)),
+}
+XD = {
+    "checkpoint_every_steps": None,
+    "clip": VIT_B16,
+    "visual_layers": 1,
+    "attn_window": 64,
+    "text": 1e-4,
+    "length": 256,
+    "batch_sampling": "uniform",  # any videos
+    "normal_truth": "whole_video",
+    "paper": XD_PAPER,
+    "clean": clean(batch_size=96, lr=1e-5, milestones=(3, 6, 10)),
+}
+# The paper doesn't report ShanghaiTech: the values of UCF-Crime.
+SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
+DEMO = {
+    "checkpoint_every_steps": 30,
+    "clip": "auto",
+    "visual_layers": 2,
+    "attn_window": 8,
+    "text": 0.1,
+    "length": 32,
+    "batch_sampling": "balanced",
+    "normal_truth": "whole_video",
+    "paper": UCF_PAPER,
+    "clean": clean_small(lr=1e-4, eval_every_steps=30),
+}
+# A folder of few videos.
+OTHER = {
+    "checkpoint_every_steps": None,
+    "clip": "auto",
+    "visual_layers": 2,
+    "attn_window": 8,
+    "text": 0.1,
+    "length": None,
+    "batch_sampling": "balanced",
+    "normal_truth": "whole_video",
+    "paper": UCF_PAPER,
+    "clean": clean_small(lr=2e-5, eval_every_steps=None),
+}
+DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH, "demo": DEMO}

@@ -151,7 +151,7 @@ def test_nothing_of_a_still_video_stands_out(detectors, model, n):
 def test_the_published_scoring_keeps_the_place(world, tmp_path):
     model = shutil.copytree(world.workdirs["dsanet"] / "model", tmp_path / "model")
     config = read_json(model / "meta.json")["config"]
-    config["clean"]["without_place"] = False
+    config["clean"]["remove_position_bias"] = False
     still = np.ones((50, D), np.float16)
     plain = Detector(change(model, config=config))
     assert np.ptp(plain.score(still)["anomaly"]) > 1e-3

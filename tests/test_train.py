@@ -121,10 +121,10 @@ def test_a_finished_run_shows_its_results(tiny, finished, capsys):
             {
                 "protocol": "paper",
                 "paper__reload_best": True,
-                "paper__eval_every": 1,
+                "paper__eval_every_steps": 1,
             },
         ),
-        ("mil_ranking", {"data__placement": "device", "clean__eval_every": 1}),
+        ("mil_ranking", {"data__placement": "device", "clean__eval_every_steps": 1}),
     ],
     ids=["clip_tsa", "paper", "device"],
 )
@@ -153,7 +153,7 @@ def test_dsanet_goes_on_in_the_paper_protocol(
     tiny, finished, tmp_path, monkeypatch, capsys
 ):
     """Training goes on from the best weights of each epoch, stopped or not."""
-    config = tiny.config(protocol="paper", paper__eval_every=1)
+    config = tiny.config(protocol="paper", paper__eval_every_steps=1)
     train_and_evaluate(config, tmp_path / "straight")
     stopped(monkeypatch, 5, config, tmp_path / "run")
     capsys.readouterr()
@@ -229,7 +229,7 @@ def test_a_damaged_checkpoint_is_left_out(
 
 def test_the_device_holds_what_the_host_gathers(straight):
     """Both placements see the same batches with the same noise."""
-    changes = {"clean__eval_every": 4, "checkpoint_every": 6}
+    changes = {"clean__eval_every_steps": 4, "checkpoint_every_steps": 6}
     host = straight("clip_tsa", **changes)
     device = straight("clip_tsa", **changes, data__placement="device")
     for a, b in zip(read_history(host), read_history(device), strict=True):
@@ -240,7 +240,11 @@ def test_the_device_holds_what_the_host_gathers(straight):
 
 
 def test_chunks_of_steps_change_nothing(tiny, straight, tmp_path, monkeypatch):
-    changes = {"clean__steps": 6, "data__placement": "device", "checkpoint_every": 6}
+    changes = {
+        "clean__steps": 6,
+        "data__placement": "device",
+        "checkpoint_every_steps": 6,
+    }
     wanted = straight("clip_tsa", **changes)
     for module in (train_step, sampler):
         monkeypatch.setattr(module, "MAX_STEPS_PER_CALL", 2)
@@ -286,7 +290,7 @@ def test_clean_runs_do_not_read_the_test_set_before_the_end(tiny, tmp_path):
 
 
 def test_the_best_weights_of_the_held_out_videos(tiny, tmp_path, capsys):
-    config = tiny.config("mil_ranking", clean__select="best", clean__eval_every=1)
+    config = tiny.config("mil_ranking", clean__select="best", clean__eval_every_steps=1)
     results = train_and_evaluate(config, tmp_path / "run")
     rows = [r for r in read_history(tmp_path / "run") if "heldout/video_auc" in r]
     best = max(rows, key=lambda r: (r["heldout/video_auc"], r["step"]))
@@ -316,7 +320,7 @@ def test_videos_longer_than_the_window(tiny, tmp_path):
 
 @pytest.mark.parametrize("placement", ["host", "device"])
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path, placement):
-    changes = {"data__placement": placement, "checkpoint_every": 6}
+    changes = {"data__placement": placement, "checkpoint_every_steps": 6}
     config = tiny.config("mil_ranking", clean__optim__default__lr=1e38, **changes)
     with pytest.raises(InputError) as e:
         train_and_evaluate(config, tmp_path / "run")

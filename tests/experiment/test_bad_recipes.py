@@ -64,7 +64,11 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
         ("dsanet", {"clip": ""}, "config.clip is empty; expected auto, random"),
         ("mil_ranking", {"protocol": "dirty"}, "expected clean or paper"),
         ("mil_ranking", {"data__placement": "disk"}, "expected host or device"),
-        ("mil_ranking", {"data__pairing": "thirds"}, "'halves' or 'mixed'"),
+        (
+            "mil_ranking",
+            {"data__batch_sampling": "thirds"},
+            "expected balanced or uniform",
+        ),
         ("mil_ranking", {"eval__mode": "parts"}, "expected windows or whole"),
         (
             "vadclip",

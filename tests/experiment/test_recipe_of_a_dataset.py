@@ -12,8 +12,8 @@ from wsvad_jax.data import cards
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.data.tfds_builder import write_dataset
 from wsvad_jax.experiment import suggestion
-from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.experiment.identity import comparable_config
 from wsvad_jax.utils.errors import InputError
 
 RECIPES = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")

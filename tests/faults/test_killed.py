@@ -154,7 +154,7 @@ def test_a_killed_training_goes_on(tmp_path_factory, tmp_path):
     from wsvad_jax.weights.model_folder import load_params
 
     tiny, draws = Tiny(tmp_path_factory.mktemp("tiny")), random.Random(f"{SEED} train")
-    flags = tiny.flags(checkpoint_every=1, clean__eval_every=1)
+    flags = tiny.flags(checkpoint_every_steps=1, clean__eval_every_steps=1)
     program = Program(["-m", "wsvad_jax.train", *flags, "--workdir"])
     start = time.monotonic()
     out, _ = program.start(tmp_path / "wanted").communicate()

@@ -21,7 +21,11 @@ NEVER = 100_000
 # CLIP-TSA's bias before a batch normalisation, which takes it back: its gradient is
 # rounding, of which Adam makes whole steps, and the running mean follows.
 SHIFTED = {"Aggregate_non_local_W_0/bias", "Aggregate_non_local_W_1/mean"}
-LONG = {"clean__steps": 9999, "checkpoint_every": 20, "clean__eval_every": NEVER}
+LONG = {
+    "clean__steps": 9999,
+    "checkpoint_every_steps": 20,
+    "clean__eval_every_steps": NEVER,
+}
 
 
 def pair(tiny, *arguments):
@@ -127,7 +131,7 @@ def test_one_of_two_is_killed(tiny, tmp_path, killed):
 
 def test_a_notice_saves_and_any_number_of_devices_goes_on(tiny, tmp_path):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    once = {"checkpoint_every": NEVER, "clean__eval_every": NEVER}
+    once = {"checkpoint_every_steps": NEVER, "clean__eval_every_steps": NEVER}
     flags = tiny.flags("clip_tsa", clean__steps=60, **once)
     process = tiny.start(*flags, "--workdir", stopped)
     until(lambda: len(read_history(stopped)) > 5, process)

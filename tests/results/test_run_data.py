@@ -48,7 +48,7 @@ def write(folder: pathlib.Path, change: str = "") -> pathlib.Path:
 
 def settings(path: pathlib.Path, seed: int = 0):
     """A training of four steps."""
-    changes = ("clean.steps=4", "clean.batch_size=4", "checkpoint_every=2")
+    changes = ("clean.steps=4", "clean.batch_size=4", "checkpoint_every_steps=2")
     return recipe("mil_ranking", str(path), seed, *changes, "clean.held_out=0.0")
 
 

@@ -126,7 +126,7 @@ def test_a_study_mixes_nothing(seeds, tmp_path, small, changes, message):
 
 
 def test_what_does_not_bear_on_the_numbers_may_differ(seeds, tmp_path, small):
-    changes = ("paper.epochs=1", "checkpoint_every=7", "data.placement=device")
+    changes = ("paper.epochs=1", "checkpoint_every_steps=7", "data.placement=device")
     other = write_run(tmp_path / "x", recipe("vadclip", str(small), 2, *changes))
     assert study.summarise_seeds([*seeds, other])["seeds"] == [0, 1, 2]
 

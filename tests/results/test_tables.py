@@ -95,7 +95,7 @@ def test_other_recipes_are_rows_that_say_by_what_they_differ(tmp_path):
     write_runs(tmp_path)
     write_runs(tmp_path, "vadclip", (0, 1), "model.use_graph=False")
     # What doesn't bear on the numbers makes no row of its own.
-    write_runs(tmp_path, "vadclip", (7,), "paper.epochs=3", "checkpoint_every=5")
+    write_runs(tmp_path, "vadclip", (7,), "paper.epochs=3", "checkpoint_every_steps=5")
     groups = read_groups(tmp_path)
     assert {g.variant: g.seeds for g in groups} == {
         "model.use_graph=True": [0, 1, 2, 7],

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from wsvad_jax.data import cards, tfds_builder
 from wsvad_jax.data.records import FeatureProtocol, Record
-from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.experiment.identity import comparable_config
 from wsvad_jax.metrics import frame_level
 from wsvad_jax.metrics.curves import curves
 from wsvad_jax.metrics.frame_level import EvalVideo

@@ -78,13 +78,16 @@ class Tiny:
         if model in ("dsanet", "vadclip"):
             keys["clip"] = self.clip
         for protocol in ("paper", "clean"):
-            keys |= {f"{protocol}.batch_size": 4, f"{protocol}.eval_every": 0}
+            keys |= {
+                f"{protocol}.batch_size": 4,
+                f"{protocol}.eval_every_steps": "none",
+            }
             how_long = {"epochs": 3} if keys.get("clip") else {"steps": 6}
             keys |= {f"{protocol}.{key}": value for key, value in how_long.items()}
         if keys.get("clip"):
-            keys["clean.steps"] = 0  # epochs count
+            keys["clean.steps"] = "none"  # epochs count
         keys["clean.held_out"] = 0.1
-        keys |= {"eval.batch_size": 8, "checkpoint_every": 2}
+        keys |= {"eval.batch_size": 8, "checkpoint_every_steps": 2}
         keys |= {key.replace("__", "."): value for key, value in changes.items()}
         recipe = f"--config={REPOSITORY}/configs/{model}.py:{self.path}"
         return [recipe, *(f"--config.{key}={value}" for key, value in keys.items())]

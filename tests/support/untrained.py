@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax.experiment import build
+from wsvad_jax.experiment import build, identity
 from wsvad_jax.weights.model_folder import save_params
 
 
@@ -43,7 +43,7 @@ def write_model(
     made = {"encoder": "unknown", "stride": 16, "crops": 1, "frame": "first"}
     meta = {
         "model": model,
-        "config": build.comparable_config(config),
+        "config": identity.comparable_config(config),
         "card": opened.dataset.card.to_json(),
         "features": {**made, "resize": "stretch", **protocol},
         "step": 0,

@@ -113,13 +113,14 @@ def test_release_counts_both_loaders():
         "schedule": "warmup_cosine",
         "lr": 1.0,
         "warmup": 2,
-        "count_loaders": True,
+        "final": 0.1,
+        "schedule_counts_loader_batches": True,
     }
     counted = optim.learning_rate(
         config, epochs=2, steps_per_epoch=10, loader_batches_per_epoch=20
     )
     plain = optim.learning_rate(
-        {**config, "count_loaders": False},
+        {**config, "schedule_counts_loader_batches": False},
         epochs=2,
         steps_per_epoch=10,
         loader_batches_per_epoch=20,

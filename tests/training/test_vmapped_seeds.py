@@ -69,7 +69,11 @@ def test_each_seed_leaves_what_it_leaves_alone(tiny, tmp_path, model, capsys):
 
 
 def test_best_weights_are_chosen_and_reloaded_seed_by_seed(tiny, tmp_path):
-    paper = {"protocol": "paper", "paper__reload_best": True, "paper__eval_every": 1}
+    paper = {
+        "protocol": "paper",
+        "paper__reload_best": True,
+        "paper__eval_every_steps": 1,
+    }
     for how, flags in (("together", ["--together"]), ("alone", [])):
         seeds(tiny, tmp_path / how, *flags, **paper)
     for seed in ("seed0", "seed1"):

@@ -64,7 +64,7 @@ def holdout(
 def epoch_order(
     is_normal: Bool[np.ndarray, "S"],
     batch_size: int,
-    pairing: str,
+    batch_sampling: str,
     seed: int,
     epoch: int,
 ) -> Int32[np.ndarray, "steps B"]:
@@ -75,19 +75,19 @@ def epoch_order(
     Args:
       is_normal: True for normal samples.
       batch_size: samples per step B.
-      pairing: 'halves' for B / 2 normal samples, then B / 2 abnormal ones, where the
-        smaller side ends the epoch; 'mixed' for all samples together.
+      batch_sampling: 'balanced' for B / 2 normal samples, then B / 2 abnormal ones,
+        where the smaller side ends the epoch; 'uniform' for all samples together.
       seed: seed of the run.
       epoch: index of the epoch.
 
     Raises:
-      InputError: the samples don't fill one batch, or B is odd with 'halves'.
+      InputError: the samples don't fill one batch, or B is odd with 'balanced'.
     """
     random = _random(seed, epoch)
     # Each side fills its share of every batch.
-    if pairing == "mixed":
+    if batch_sampling == "uniform":
         sides, share = [np.arange(len(is_normal))], batch_size
-    elif pairing == "halves":
+    elif batch_sampling == "balanced":
         sides = [np.flatnonzero(is_normal), np.flatnonzero(~is_normal)]
         share = batch_size // 2
         if batch_size % 2:
@@ -96,7 +96,9 @@ def epoch_order(
                 "an even number"
             )
     else:
-        raise InputError(f"pairing {pairing!r}: expected 'halves' or 'mixed'")
+        raise InputError(
+            f"batch_sampling {batch_sampling!r}: expected 'balanced' or 'uniform'"
+        )
 
     # The smaller side ends the epoch, so no sample is drawn twice.
     steps = min(len(side) for side in sides) // max(share, 1)

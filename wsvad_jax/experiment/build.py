@@ -50,8 +50,8 @@ class ScoringModel:
     @property
     def remove_position_bias(self) -> bool:
         """Whether scores are rid of what comes from the place in the window alone."""
-        plan = self.config.get(self.config.protocol, {})
-        return self.config.eval.mode == "windows" and plan.get("without_place", False)
+        windows = self.config.eval.mode == "windows"
+        return windows and self.protocol_config.remove_position_bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ def open_experiment(
         tower,
         T,
         dataset.width,
-        make_mesh(dict(config.get("mesh", {}))),
+        make_mesh(dict(config.mesh)),
         dataset,
     )
     if experiment.random_note:
@@ -220,11 +220,6 @@ def random_snapshot(width: int) -> pathlib.Path:
         vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
         write_random_snapshot(directory, text=text, vision=vision, seed=0)
     return directory
-
-
-def comparable_config(config: "ConfigDict") -> dict[str, Any]:
-    """Returns what a run depends on: not a study's list of seeds, nor the devices."""
-    return {k: v for k, v in config.to_dict().items() if k not in ("seeds", "mesh")}
 
 
 def check_params(experiment: ScoringModel, params: Any, source: str) -> None:

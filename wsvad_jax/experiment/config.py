@@ -3,14 +3,17 @@
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from wsvad_jax.experiment import old_keys
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+
+LENDER = "ucf"  # the public set whose values serve those that a paper doesn't report
 
 
 def load_config(
@@ -41,29 +44,33 @@ def load_config(
     if isinstance(arguments, os.PathLike):
         arguments = f"--config={os.fspath(arguments)}"
     if isinstance(arguments, str):
-        whole = arguments.startswith("--")
-        arguments = [arguments if whole else f"--config={arguments}"]
+        is_flag = arguments.startswith("--")
+        arguments = [arguments if is_flag else f"--config={arguments}"]
     arguments = [_with_path(a) for a in _joined(arguments)]
     _check_flags(arguments, flags)
-    given = next((a for a in reversed(arguments) if a.startswith("--config=")), "")
-    file, dataset, recipe = _recipe_of(given, data_dir)
-    if recipe != dataset:
-        arguments = [f"{file}:{recipe}" if a == given else a for a in arguments]
 
-    config = _read(arguments)
+    # A path to a prepared public dataset gets the recipe of its name.
+    recipe_flag = _recipe_flag(arguments)
+    file, dataset, recipe = _recipe_of(recipe_flag, data_dir)
+    arguments = [a for a in arguments if not a.startswith("--config=")]
     named = any(a.startswith("--config.data.name") for a in arguments)
-    if recipe != dataset and not named:
+    if recipe_flag:
+        recipe_flag = f"{file}:{recipe}" if recipe else file
+    config = _read(recipe_flag, warn=True)
+    made_for = recipe or str(config.data.name)
+    if recipe != dataset:
         config.data.name = dataset
+
+    changed = _override(config, arguments)
     if named:
-        made_for = recipe or str(_read([given]).data.name)
-        _check_fit(made_for, str(config.data.name), data_dir, other_data)
-    elif _lacks(file, recipe, config):
+        _check_fit(made_for, str(changed.data.name), data_dir, other_data)
+    elif lender := _borrowed_from(file, recipe, config):
         print(
             f"{file.removeprefix('--config=')} has no recipe of its own for {recipe}: "
-            "the one for small folders is taken",
+            f"{lender} is taken",
             file=sys.stderr,
         )
-    return config
+    return changed
 
 
 def plain_recipe(name: str, dataset: str) -> "ConfigDict":
@@ -72,7 +79,9 @@ def plain_recipe(name: str, dataset: str) -> "ConfigDict":
     Raises:
       InputError: there is no such recipe.
     """
-    return _read([_with_path(f"--config={name}:{dataset}")])
+    config = _read(_with_path(f"--config={name}:{dataset}"))
+    config.lock()
+    return config
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -121,46 +130,140 @@ def _check_fit(
     raise InputError(f"{text}; pass the dataset with it: --config RECIPE:{name}")
 
 
-def _lacks(file: str, recipe: str, config: "ConfigDict") -> bool:
-    """Whether a recipe treats a public set as it treats any folder."""
+def _recipe_flag(arguments: Sequence[str]) -> str:
+    """Returns the last `--config=FILE[:DATASET]`, which counts, or ""."""
+    return next((a for a in reversed(arguments) if a.startswith("--config=")), "")
+
+
+def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
+    """Returns the dataset whose values a recipe file gives a public set, or "".
+
+    A recipe file has values of its own for the sets that its paper reports.
+    """
     from wsvad_jax.datasets import registry
 
-    if recipe not in registry.PUBLIC_NAMES:
-        return False
-    named, other = (_read([f"{file}:{name}"]).to_dict() for name in (recipe, "folder"))
-    named["data"]["name"] = other["data"]["name"]
-    return named == other
+    if recipe not in registry.PUBLIC_NAMES or recipe == LENDER:
+        return ""
+
+    def values(dataset: str) -> dict:
+        found = _read(f"{file}:{dataset}").to_dict()
+        found["data"]["name"] = recipe
+        # Which text tower and which truth follow from the files, not from the paper.
+        found.pop("clip", None)
+        found["eval"]["normal_truth"] = ""
+        return found
+
+    named = values(recipe)
+    if named == values("folder"):
+        return "the one for small folders"
+    return f"that of {LENDER}" if named == values(LENDER) else ""
 
 
-def _read(arguments: Sequence[str]) -> "ConfigDict":
+def _read(recipe_flag: str, *, warn: bool = False) -> "ConfigDict":
+    """Reads a recipe's file, with today's keys, unlocked.
+
+    Args:
+      recipe_flag: `--config=FILE[:DATASET]`.
+      warn: whether keys with an old name are said on standard error.
+    """
     import ml_collections
     from absl import flags
     from ml_collections import config_flags
 
-    # A private FlagValues: nothing is registered globally, so tests and notebooks can
-    # call this as often as they like.
-    values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
+    # A private FlagValues registers nothing globally: tests and notebooks can call
+    # this as often as they like.
+    values = flags.FlagValues()
+    argv = ["wsvad_jax", *([recipe_flag] if recipe_flag else [])]
     config_flags.DEFINE_config_file(
-        "config", flag_values=values, lock_config=True, sys_argv=argv
+        "config", flag_values=values, lock_config=False, sys_argv=argv
     )
     try:
-        rest = values(argv)[1:]
+        values(argv)
         config = values.config if values["config"].present else None
     except OSError as e:
         raise InputError(f"--config {e.filename}: {e.strerror}") from None
     except InputError:
         raise
-    except (KeyError, AttributeError) as e:
-        raise InputError(_unknown_key(arguments) or f"--config: {e!r}") from None
-    except (flags.Error, ValueError, TypeError) as e:
+    except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as e:
         raise InputError(f"--config: {' '.join(str(e).split())}") from None
-    if rest:
-        raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(
             "--config is missing; pass a recipe and its dataset: --config dsanet:demo"
         )
+
+    config.unlock()
+    renamed = old_keys.upgrade(config)
+    if warn:
+        file = recipe_flag.removeprefix("--config=")
+        _warn_of_old_names(renamed, f"{file}: config.")
     return config
+
+
+def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
+    """Returns a recipe, locked, with the values of `--config.KEY=VALUE` flags.
+
+    Raises:
+      InputError: an unknown key, or a value of another type.
+    """
+    from absl import flags
+    from ml_collections import config_dict, config_flags
+
+    arguments, renamed = old_keys.upgrade_flags(arguments)
+    _warn_of_old_names(renamed, "--config.")
+    # A key that is None takes whole numbers; ml_collections wants to know.
+    for section, key, path in _keys(config):
+        if old_keys.is_optional(path):
+            flag = f"--config.{path}="
+            given = [a for a in arguments if a.startswith(flag)]
+            if given and given[-1] == f"{flag}none":
+                section[key] = None
+                arguments = [a for a in arguments if a not in given]
+            arguments = [a for a in arguments if a != f"{flag}none"]
+            if section[key] is None:
+                del section[key]
+                section[key] = config_dict.placeholder(int)
+
+    values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, lock_config=True, sys_argv=argv
+        )
+        rest = values(argv)[1:]
+        changed = values.config
+    except (KeyError, AttributeError) as e:
+        raise InputError(
+            _unknown_key(config, arguments) or f"--config: {e!r}"
+        ) from None
+    except (flags.Error, ValueError, TypeError) as e:
+        raise InputError(f"--config: {' '.join(str(e).split())}") from None
+    if rest:
+        raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
+
+    # Whoever asks for epochs alone doesn't mean the recipe's steps.
+    keys = {a.removeprefix("--config.").partition("=")[0] for a in arguments}
+    for protocol in old_keys.PROTOCOLS:
+        if f"{protocol}.epochs" in keys and f"{protocol}.steps" not in keys:
+            changed[protocol].steps = None
+    changed.unlock()  # another schedule may need other keys
+    old_keys.upgrade(changed)
+    changed.lock()
+    return changed
+
+
+def _keys(
+    config: "ConfigDict", prefix: str = ""
+) -> Iterator[tuple["ConfigDict", str, str]]:
+    """Yields section, key and dotted path of each value."""
+    for key in list(config):
+        if hasattr(config[key], "items"):
+            yield from _keys(config[key], f"{prefix}{key}.")
+        else:
+            yield config, key, f"{prefix}{key}"
+
+
+def _warn_of_old_names(renamed: Sequence[tuple[str, str]], prefix: str) -> None:
+    for old, new in renamed:
+        print(f"warning: {prefix}{old} is now config.{new}", file=sys.stderr)
 
 
 def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
@@ -172,7 +275,7 @@ def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
     if not strange:
         return
     word = strange[0].partition("=")[0]
-    recipe = [a for a in arguments if a.startswith("--config=")]
+    recipe = _recipe_flag(arguments)
     keys = list(flatten(_read(recipe).to_dict())) if recipe else []
     # The protocol in force comes first.
     meant = sorted(
@@ -210,14 +313,13 @@ def _with_path(argument: str) -> str:
     )
 
 
-def _unknown_key(arguments: Sequence[str]) -> str:
+def _unknown_key(config: "ConfigDict", arguments: Sequence[str]) -> str:
     """Says which `--config.KEY=VALUE` names a key that the recipe doesn't have."""
-    recipe = _read([a for a in arguments if a.startswith("--config=")])
     for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
         if not argument.startswith("--config."):
             continue
-        node, path = recipe, "config"
+        node, path = config, "config"
         for key in name.split(".")[1:]:
             keys = node.keys() if hasattr(node, "keys") else ()
             if key not in keys:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from wsvad_jax.experiment import old_keys
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
@@ -17,13 +18,19 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
       InputError: the file is missing, or training did not write it.
     """
-    config = read_json(path)
-    check_config(config, str(path))
-    return config
+    return check_config(read_json(path), str(path))
 
 
-def check_config(config: Any, source: str) -> None:
-    """Raises InputError unless `config` has the shape of a run's config; `source` names it."""
+def check_config(config: Any, source: str) -> dict[str, Any]:
+    """Returns a run's config with today's keys, whatever version wrote it.
+
+    Args:
+      config: content of the file.
+      source: name of the file, for the message.
+
+    Raises:
+      InputError: the content has another shape.
+    """
     from wsvad_jax.utils.json_shapes import Shape, Text, check_shape
 
     class DataSection(Shape):
@@ -39,6 +46,9 @@ def check_config(config: Any, source: str) -> None:
         raise InputError(
             f"{source}: keys must have no dot and at most {MAX_DEPTH} levels; {ADVICE}"
         )
+
+    old_keys.upgrade(config)
+    return config
 
 
 def _has_plain_keys(tree: Mapping[str, Any], depth: int) -> bool:

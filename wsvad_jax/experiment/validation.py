@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.experiment import old_keys
 from wsvad_jax.metrics.frame_level import NORMAL_TRUTHS
 from wsvad_jax.utils.errors import InputError
 
@@ -19,18 +20,20 @@ PROTOCOLS = ("clean", "paper")
 RANGES: dict[str, Range] = {
     "protocol": PROTOCOLS,
     "seed": "[0, inf)",
-    "checkpoint_every": "[0, inf)",
-    "data.length": "[0, inf)",
+    "checkpoint_every_steps": "[1, inf)",
+    "data.length": "[1, inf)",
+    "data.batch_sampling": ("balanced", "uniform"),
+    "data.microbatches": "[1, inf)",
     "data.placement": ("host", "device"),
     "data.samples": ("crops", "videos"),
-    "mesh.*": "[0, inf)",
+    "mesh.*": "[1, inf)",
     "loss.*": "(-inf, inf)",
     "eval.mode": ("windows", "whole"),
     "eval.normal_truth": NORMAL_TRUTHS,
     "*.batch_size": "[1, inf)",
-    "*.steps": "[0, inf)",
-    "*.epochs": "[0, inf)",
-    "*.eval_every": "[0, inf)",
+    "*.steps": "[1, inf)",
+    "*.epochs": "[1, inf)",
+    "*.eval_every_steps": "[1, inf)",
     "*.held_out": "[0, 1)",
     "*.select": ("best", "last"),
     "*.optim.*.lr": "[0, inf)",
@@ -38,6 +41,9 @@ RANGES: dict[str, Range] = {
     "*.optim.*.warmup": "[0, inf)",
     "*.optim.*.weight_decay": "[0, inf)",
 }
+
+# Keys that a learning-rate schedule requires, beside lr.
+SCHEDULE_KEYS = {"steps_epochs": ("milestones",), "warmup_cosine": ("warmup",)}
 
 
 def check(
@@ -53,12 +59,30 @@ def check(
       prefix: what stands before its keys.
     """
     for key, value in _leaves(config):
+        if value is None and old_keys.is_optional(key):
+            continue
         for pattern, allowed in ranges.items():
             if fnmatch.fnmatchcase(key, pattern) and not _holds(allowed, value):
                 words = f"a number in {allowed}"
                 if isinstance(allowed, tuple):
                     words = " or ".join(allowed)
                 raise InputError(f"{prefix}{key} is {value!r}; expected {words}")
+    if ranges is RANGES:
+        _check_protocol(config[config.protocol], f"{prefix}{config.protocol}")
+
+
+def _check_protocol(plan: "ConfigDict", name: str) -> None:
+    """Raises InputError where the protocol in force lacks a key that others call for."""
+    if plan.steps is None and plan.epochs is None:
+        raise InputError(f"{name}.steps and {name}.epochs are both None; set one")
+
+    for module, group in plan.optim.items():
+        missing = [k for k in SCHEDULE_KEYS.get(group.schedule, ()) if k not in group]
+        if missing:
+            raise InputError(
+                f"{name}.optim.{module}.schedule is {group.schedule}, which requires the "
+                f"key {missing[0]}; add it to the recipe"
+            )
 
 
 def _leaves(config: "ConfigDict", prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,7 +97,8 @@ def _holds(allowed: Range, value: Any) -> bool:
     if isinstance(allowed, tuple):
         return value in allowed
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return True  # a switch or a word among numbers, such as loss.pairing
+        # A switch or a word among numbers, such as loss.pairing.
+        return value is not None
     low, high = (float(end) for end in allowed[1:-1].split(","))
     above = value > low if allowed[0] == "(" else value >= low
     return above and (value < high if allowed[-1] == ")" else value <= high)

@@ -15,26 +15,26 @@ AXES = ("data", "fsdp")  # axes of the device mesh
 MIN_SHARDED_SIZE = 1024  # fewest entries of a sharded array
 
 
-def make_mesh(sizes: Mapping[str, int] | None = None) -> Mesh:
+def make_mesh(sizes: Mapping[str, int | None] | None = None) -> Mesh:
     """Builds the mesh over all devices, with the axes `data` and `fsdp`.
 
     Both axes split the batch; `fsdp` splits parameters and optimiser state as well.
 
     Args:
-      sizes: number of devices along each axis, `config.mesh`. 0 or a missing key means
+      sizes: number of devices along each axis, `config.mesh`. None or a missing key means
         1 for `fsdp` and all remaining devices for `data`.
 
     Raises:
       InputError: the product of the sizes isn't the number of devices.
     """
-    # A size of 0 is inferred, so a recipe without mesh runs on any machine.
+    # A size of None is inferred, so a recipe without mesh runs on any machine.
     devices, sizes = jax.device_count(), sizes or {}
-    fsdp = sizes.get("fsdp", 0) or 1
-    data = sizes.get("data", 0) or devices // fsdp
+    fsdp = sizes.get("fsdp") or 1
+    data = sizes.get("data") or devices // fsdp
     if data * fsdp != devices:
         raise InputError(
             f"config.mesh is {max(data, 1)} x {fsdp} (data x fsdp) devices, but there "
-            f"are {devices}; leave data at 0 and choose an fsdp that divides {devices}"
+            f"are {devices}; leave data at None and choose an fsdp that divides {devices}"
         )
     return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
 

@@ -13,24 +13,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from wsvad_jax.experiment import identity
 from wsvad_jax.experiment.saved_config import check_config, read_config
 from wsvad_jax.results import run_data
 from wsvad_jax.results.results_table import IOUS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
-from wsvad_jax.utils.text import flatten
 
-# Keys of a recipe that don't change what its numbers mean.
-KEYS_NOT_AFFECTING_METRICS = (
-    "seed",
-    "seeds",
-    "checkpoint_every",
-    "data.name",
-    "data.placement",
-    "eval.batch_size",
-    "data.parts",
-    "model.remat",
-)
 # Files in a folder of collected runs: weights scored here, runs, and their summaries.
 SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")
@@ -91,13 +80,9 @@ class Run:
         """Returns the recipe's keys that bear on the numbers, as {'a.b': value}."""
         if not self.config:
             return {"checkpoint": self.results.get("checkpoint")}
-        unused = {"clean": "paper.", "paper": "clean."}[self.protocol]
-        flat = flatten(strip_local_paths(self)["config"])
-        return {
-            k: v
-            for k, v in flat.items()
-            if k not in KEYS_NOT_AFFECTING_METRICS and not k.startswith(unused)
-        }
+        return identity.keys_in_force(
+            strip_local_paths(self)["config"], identity.KEYS_NOT_AFFECTING_METRICS
+        )
 
     def values(self) -> dict[str, float | None]:
         """Returns the metrics; the keys of `map` are map@0.1 … map@0.5."""
@@ -155,7 +140,7 @@ def _read_collected(path: pathlib.Path) -> Run:
     )
     config, about = content.get("config"), content.get("run")
     if config is not None:
-        check_config(config, str(path))
+        config = check_config(config, str(path))
     if about is not None:
         check_shape(RunAbout, about, f"{path}: run")
     return _checked_run(path, content["results"], config, about)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsvad_jax.experiment.build import comparable_config
+from wsvad_jax.experiment.identity import comparable_config
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated_sharding
 from wsvad_jax.results import run_data
@@ -46,8 +46,8 @@ class Schedule:
 
     total: int
     per_epoch: int
-    eval_every: int  # 0: each epoch's end
-    save_every: int  # 0: each epoch's end
+    eval_every: int | None  # None: each epoch's end
+    save_every: int | None  # None: each epoch's end
     reload_best: bool
 
     def evaluates(self, step: int) -> bool:
@@ -83,11 +83,11 @@ def build_schedule(experiment: "Experiment", sampler: BatchSampler) -> Schedule:
     """Returns the schedule of the recipe's plan."""
     plan, per_epoch = experiment.protocol_config, sampler.steps_per_epoch
     return Schedule(
-        plan.get("steps", 0) or plan.epochs * per_epoch,
+        plan.steps or plan.epochs * per_epoch,
         per_epoch,
-        plan.eval_every,
-        experiment.config.get("checkpoint_every", 0),
-        plan.get("reload_best", False),
+        plan.eval_every_steps,
+        experiment.config.checkpoint_every_steps,
+        plan.reload_best,
     )
 
 
@@ -114,7 +114,7 @@ def is_improvement(
     """
     if plan.select == "last" or best is None or metric is None:
         return True
-    return metric >= best if plan.get("later_of_equals") else metric > best
+    return metric >= best if plan.prefer_later_on_tie else metric > best
 
 
 class SeedRun:

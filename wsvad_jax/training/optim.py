@@ -189,10 +189,12 @@ def learning_rate(
 
     if name == "warmup_cosine":
         counted = (
-            loader_batches_per_epoch if config.get("count_loaders") else steps_per_epoch
+            loader_batches_per_epoch
+            if config["schedule_counts_loader_batches"]
+            else steps_per_epoch
         )
         return warmup_cosine(
-            lr, epochs * counted, config["warmup"], final=config.get("final", 0.1)
+            lr, epochs * counted, config["warmup"], final=config["final"]
         )
 
     raise InputError(

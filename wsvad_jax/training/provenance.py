@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from wsvad_jax.datasets import registry
-from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import plain_recipe
+from wsvad_jax.experiment.identity import KEYS_SET_PER_RUN, comparable_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.processes import peak_memory_bytes
 from wsvad_jax.utils.text import flatten
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from wsvad_jax.experiment.build import Experiment
 
 FILE = "run.json"
-# Keys that every run sets for itself.
-KEYS_SET_PER_RUN = ("seed", "checkpoint_every", "data.name")
 
 
 def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str, Any]:

@@ -8,12 +8,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment.build import comparable_config
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.experiment.identity import (
+    MUTABLE_ON_RESUME,
+    comparable_config,
+    first_difference,
+    keys_in_force,
+)
 from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import locked, move_aside, read_json, write_json
-from wsvad_jax.utils.text import flatten
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -21,10 +25,6 @@ if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.training.loop import BestWeights
-
-
-# A run may go on with other values of these.
-MUTABLE_ON_RESUME = ("data.parts", "data.placement", "model.remat")
 
 
 def train_and_evaluate(
@@ -183,14 +183,14 @@ def check_workdir(
     if path.is_file():
         if restart:
             return
-        found, now = flatten(read_config(path)), flatten(comparable_config(config))
-        for key in sorted(found.keys() | now.keys(), key=lambda k: k != "model_name"):
-            if key not in MUTABLE_ON_RESUME and found.get(key) != now.get(key):
-                raise InputError(
-                    f"{workdir} belongs to another run: its {key} is "
-                    f"{found.get(key)!r}, yours {now.get(key)!r}; choose another "
-                    "--workdir"
-                )
+        saved = keys_in_force(read_config(path), MUTABLE_ON_RESUME)
+        asked = keys_in_force(comparable_config(config), MUTABLE_ON_RESUME)
+        if differs := first_difference(saved, asked):
+            key, old, new = differs
+            raise InputError(
+                f"{workdir} belongs to another run: its {key} is {old!r}, yours "
+                f"{new!r}; choose another --workdir"
+            )
     elif workdir.is_dir() and any(
         not p.name.startswith((".", "previous-")) for p in workdir.iterdir()
     ):

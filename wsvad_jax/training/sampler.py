@@ -53,7 +53,7 @@ class BatchSampler:
         self.steps_per_epoch = len(self._order(0))
         # Batches that all loaders of the release hold together (optim.learning_rate).
         self.loader_batches_per_epoch = self.steps_per_epoch
-        if config.data.pairing == "halves":
+        if config.data.batch_sampling == "balanced":
             half = self.batch_size // 2
             self.loader_batches_per_epoch = sum(
                 n // half for n in (normal, len(rows) - normal)
@@ -68,7 +68,11 @@ class BatchSampler:
         """Rows of the packed split for each step of `epoch`, int32 [steps, B]."""
         config = self.experiment.config
         order = batching.epoch_order(
-            self.is_normal, self.batch_size, config.data.pairing, config.seed, epoch
+            self.is_normal,
+            self.batch_size,
+            config.data.batch_sampling,
+            config.seed,
+            epoch,
         )
         return self.rows[order].astype(np.int32)
 
@@ -155,10 +159,10 @@ def fit_batch_size(
         experiment.protocol_config.batch_size,
         f"config.{config.protocol}.batch_size",
     )
-    halves = config.data.pairing == "halves"
+    halves = config.data.batch_sampling == "balanced"
     room = 2 * min(normal, abnormal) if halves else normal + abnormal
     # Both halves of a batch and its parts are split over all devices.
-    unit = math.lcm(2 if halves else 1, mesh.size * max(config.data.get("parts", 1), 1))
+    unit = math.lcm(2 if halves else 1, mesh.size * config.data.microbatches)
     fits = room // unit * unit
     if wanted <= room:
         check_batch(wanted, mesh, key)
@@ -173,7 +177,7 @@ def fit_batch_size(
     if not fits:
         raise InputError(
             f"{key} is {wanted}, but {there} to train with, and a batch takes a multiple "
-            f"of {unit}; add videos, or take a smaller config.data.parts or fewer devices"
+            f"of {unit}; add videos, or take a smaller config.data.microbatches or fewer devices"
         )
     public = registry.public_name(experiment.dataset.card)
     if public or wanted != _usual_batch(experiment):

@@ -22,22 +22,22 @@ MAX_STEPS_PER_CALL = 32  # most steps per call with the training split on the de
 
 
 def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) -> int:
-    """Returns the number of gradient-accumulation microbatches, `config.data.parts`.
+    """Returns the number of gradient-accumulation microbatches, `config.data.microbatches`.
 
     Raises:
       InputError: the batch isn't divisible by it, or the model's objective needs the
         whole batch at once.
     """
-    parts = config.data.get("parts", 1)
+    parts = config.data.microbatches
     # Without term weights, microbatch means can't be combined to the full batch's mean.
     if parts > 1 and spec.microbatch_term_weights is None:
         raise InputError(
-            f"config.data.parts is {parts}, but the objective of {config.model_name} "
+            f"config.data.microbatches is {parts}, but the objective of {config.model_name} "
             "needs the whole batch at once; leave it at 1"
         )
     if parts < 1 or batch_size % (parts * mesh.size):
         raise InputError(
-            f"config.data.parts is {parts}, which doesn't divide the {batch_size} videos "
+            f"config.data.microbatches is {parts}, which doesn't divide the {batch_size} videos "
             f"of a batch over the devices ({mesh.size}); choose a divisor of "
             f"{max(batch_size // mesh.size, 1)}"
         )
@@ -131,7 +131,7 @@ def make_train_step(
       spec: spec of the model.
       optimiser: optax transformation.
       weights: weight of each loss term.
-      parts: number of gradient-accumulation microbatches, `config.data.parts`.
+      parts: number of gradient-accumulation microbatches, `config.data.microbatches`.
     """
     if parts == 1:
         loss = make_loss(model, spec.loss_fn, weights)

@@ -16,7 +16,7 @@ from wsvad_jax.utils.errors import (
 )
 
 OUT_OF_MEMORY = (
-    "there is not enough memory; take a larger config.data.parts or config.model.remat "
+    "there is not enough memory; take a larger config.data.microbatches or config.model.remat "
     "(VadCLIP, DSANet: the same numbers from less memory), config.data.placement=host, "
     "or a smaller batch_size"
 )

@@ -82,7 +82,7 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
         )
     meta = read_json(path)
     check_shape(ModelMeta, meta, path, "train or convert the model again")
-    check_config(meta["config"], f"{path}: config")
+    meta["config"] = check_config(meta["config"], f"{path}: config")
     return meta
 
 
