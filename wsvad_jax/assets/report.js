@@ -1,8 +1,8 @@
 "use strict";
-// Seeking on the timeline, the playhead, and the list's filter. Without a video that the
-// browser plays, the timeline keeps a time of its own and everything else works. N, P and
-// Space are for the whole page: they move the video that was used last, if it is in view,
-// else the one that fills most of the window.
+// Seeking on the timeline, the playhead, and the filter of the list of videos. If the
+// browser can't play a video, its timeline keeps its own time, and everything else works.
+// The keys N, P and Space work on the whole page. They control the video that was used
+// last, if it is in view, else the one that fills most of the window.
 
 const clock = (seconds) => {
   const whole = Math.floor(seconds + 1e-6);
@@ -11,15 +11,15 @@ const clock = (seconds) => {
   return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60);
 };
 
-const named = (event) => event.key.length === 1 ? event.key.toLowerCase() : event.key;
-let used = null;  // the player that was clicked, focused or started last
+const keyOf = (event) => event.key.length === 1 ? event.key.toLowerCase() : event.key;
+let lastUsed = null;  // the player that was clicked, focused or started last
 
 function setUp(root) {
   const data = JSON.parse(root.querySelector("script.data").textContent);
   const end = data.edges[data.edges.length - 1] || 0;
   const video = root.querySelector("video");
   const scrub = root.querySelector(".scrub");
-  const head = scrub.querySelector(".playhead");
+  const playhead = scrub.querySelector(".playhead");
   const tip = scrub.querySelector(".tip");
   const readout = root.querySelector(".readout");
   const events = Array.from(root.querySelectorAll("li.event"), (item) => ({
@@ -27,10 +27,13 @@ function setUp(root) {
     start: Number(item.dataset.start),
     end: Number(item.dataset.end),
   }));
-  let own = 0;
 
+  // The time: the video's, or the timeline's own where no video plays.
+  let ownTime = 0;
   const broken = () => !video || video.error !== null;
-  const now = () => (broken() ? own : video.currentTime);
+  const now = () => (broken() ? ownTime : video.currentTime);
+
+  // What is at a time: the snippet, found by bisection, and its scores in words.
   const snippet = (t) => {
     let low = 0, high = data.anomaly.length - 1;
     while (low < high) {
@@ -47,12 +50,13 @@ function setUp(root) {
     return text + ", " + data.names[data.top[i]] + " " + data.probability[i].toFixed(2);
   };
 
+  // Shows the current time everywhere: playhead, readout and the events under it.
   let last = -1;
   function show() {
     const t = Math.min(now(), end);
     if (t === last) return;
     last = t;
-    head.style.left = (end ? (100 * t) / end : 0) + "%";
+    playhead.style.left = (end ? (100 * t) / end : 0) + "%";
     scrub.setAttribute("aria-valuenow", t.toFixed(2));
     const words = describe(t);
     scrub.setAttribute("aria-valuetext", clock(t) + " of " + clock(end) + ", " + words);
@@ -63,12 +67,14 @@ function setUp(root) {
       else event.item.removeAttribute("aria-current");
     }
   }
+
+  // Moves: to a time, or to the next or previous event.
   function seek(t) {
-    own = Math.min(Math.max(t, 0), end);
+    ownTime = Math.min(Math.max(t, 0), end);
     if (!broken()) {
       // A video may be shorter than its scores by a frame.
       const most = Number.isFinite(video.duration) ? video.duration : end;
-      video.currentTime = Math.min(own, most);
+      video.currentTime = Math.min(ownTime, most);
     }
     show();
   }
@@ -83,6 +89,7 @@ function setUp(root) {
     if (to) seek(to.start);
   }
 
+  // The pointer seeks, and a tip shows what is below it.
   const at = (event) => {
     const box = scrub.getBoundingClientRect();
     return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
@@ -108,6 +115,8 @@ function setUp(root) {
     tip.style.left = middle + "px";
   });
   scrub.addEventListener("pointerleave", () => { tip.hidden = true; });
+
+  // Keys of the slider; N, P and Space are used by the whole page, too.
   const page = Math.max(10, end / 20);
   const keys = {
     ArrowRight: () => seek(now() + 1),
@@ -124,12 +133,13 @@ function setUp(root) {
   };
   scrub.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const key = named(event);
+    const key = keyOf(event);
     if (!Object.hasOwn(keys, key)) return;
     event.preventDefault();
     keys[key]();
   });
 
+  // Events and key frames seek and play.
   for (const button of root.querySelectorAll("[data-seek]")) {
     button.addEventListener("click", (event) => {
       seek(Number(button.dataset.seek));
@@ -140,6 +150,7 @@ function setUp(root) {
     });
   }
 
+  // The timeline follows the video; one that doesn't play gives way to a note.
   if (video) {
     const complain = () => {
       video.hidden = true;
@@ -164,7 +175,7 @@ function setUp(root) {
 
   const player = {
     root,
-    // Whether the key did something; Space scrolls where there is nothing to play.
+    // Returns whether the key did something; Space scrolls if nothing can be played.
     press(key) {
       if (key === " " && broken()) return false;
       keys[key]();
@@ -173,10 +184,11 @@ function setUp(root) {
     },
   };
   for (const name of ["pointerdown", "focusin"]) {
-    root.addEventListener(name, () => { used = player; });
+    root.addEventListener(name, () => { lastUsed = player; });
   }
-  if (video) video.addEventListener("play", () => { used = player; });
+  if (video) video.addEventListener("play", () => { lastUsed = player; });
 
+  // The page says what works only now that it does.
   const hint = root.querySelector(".hint[id]");
   readout.hidden = hint.hidden = false;
   for (const [name, value] of Object.entries({
@@ -192,14 +204,14 @@ function setUpKeys(players) {
     const box = root.getBoundingClientRect();
     return Math.min(box.bottom, window.innerHeight) - Math.max(box.top, 0);
   };
-  const chosen = () => used && inView(used) > 0 ? used
+  const chosen = () => lastUsed && inView(lastUsed) > 0 ? lastUsed
     : players.reduce((best, other) => inView(other) > inView(best) ? other : best);
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    const key = named(event), target = event.target;
+    const key = keyOf(event), target = event.target;
     if (!["n", "p", " "].includes(key)) return;
     if (target.closest("input, textarea, select, [contenteditable]")) return;
-    // Space presses what has the focus; a player's own controls take it, too.
+    // Space presses the focused button; the video's own controls use it, too.
     if (key === " " && target.closest("button, a, summary, video")) return;
     if (chosen().press(key)) event.preventDefault();
   });
