@@ -18,23 +18,15 @@ if TYPE_CHECKING:
 
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-
-
 FORMATS = ("stablehlo", "onnx")
-
-
 TITLES = {"stablehlo": "StableHLO", "onnx": "ONNX"}
-
-
+# Endings of formats that this program doesn't write.
 FOREIGN = (
     ".ckpt", ".engine", ".h5", ".keras", ".mlmodel", ".msgpack", ".npz", ".pb", ".pt",
     ".pth", ".safetensors", ".tflite", ".trt",
 )  # fmt: skip
-
-
 LONGEST = 256  # snippets of a program whose model takes whole videos
-
-
+# Code that calls a program, for FILE.json.
 CALLS = {
     "stablehlo": "jax.export.deserialize(bytearray(open(FILE, 'rb').read()))"
     ".call(features, length)",
@@ -55,13 +47,13 @@ def export_model(
     """Writes a model's program and the JSON that describes it; returns its path.
 
     Args:
-      detector: the model.
-      output: the file to write.
-      kind: `stablehlo` or `onnx`; '' takes that of the file's ending.
-      length: T, snippets of a window; 0 takes the model's, and 256 of a model for
-        whole videos, which may be shorter than T but not longer.
-      crops: N; 0 takes those of the training's features, of a model for windows 1.
-      batch: b of an ONNX file where it can't be left open.
+      detector: model.
+      output: file to write.
+      kind: `stablehlo` or `onnx`; '' follows the file's ending.
+      length: snippets T per window; 0 is the model's. For a model for whole videos, 0
+        is 256, and videos may be shorter but not longer.
+      crops: crops N; 0 is as in training, and 1 for a model for windows.
+      batch: batch size of an ONNX file where it can't be left open.
 
     Raises:
       InputError: a size that the model doesn't have, or ONNX without its packages.
@@ -69,6 +61,7 @@ def export_model(
     output = pathlib.Path(output)
     kind = format_of(output, kind)
     shape = sizes(detector, length, crops)
+
     if kind == "onnx":
         fixed = 0 if detector.network.spec.onnx_any_batch else batch
         with atomic_path(output) as temporary:
@@ -79,6 +72,7 @@ def export_model(
         with atomic_path(output) as temporary:
             temporary.write_bytes(program.serialize())
         first = "b"
+
     write_json(
         output.with_name(f"{output.name}.json"),
         description(detector, kind, (first, *shape)),
@@ -87,7 +81,7 @@ def export_model(
 
 
 def format_of(output: pathlib.Path, kind: str = "") -> str:
-    """Returns the format of a file: that of its ending, or `kind` where it has none.
+    """Returns the format of a file: `kind`, or the one of its ending.
 
     Raises:
       InputError: an unknown format, one that the ending contradicts, or a folder.
@@ -96,6 +90,8 @@ def format_of(output: pathlib.Path, kind: str = "") -> str:
         raise InputError(f"--format is {kind!r}; expected {' or '.join(FORMATS)}")
     if output.is_dir():
         raise InputError(f"--output {output}: is a folder; expected the file to write")
+
+    # Own endings name a format; other endings need --format or are StableHLO.
     ending = output.suffix.lower()
     meant = ending[1:] if ending[1:] in FORMATS else ""
     if ending in FOREIGN:
@@ -105,8 +101,8 @@ def format_of(output: pathlib.Path, kind: str = "") -> str:
         )
     if kind and meant and kind != meant:
         raise InputError(
-            f"--output {output}: its ending says {meant}, but --format {kind}; pass one "
-            "that fits the other"
+            f"--output {output}: the ending means {meant}, but --format is {kind}; leave "
+            "--format out, or change the ending"
         )
     return kind or meant or FORMATS[0]
 
@@ -136,7 +132,7 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
     import jax.numpy as jnp
 
     network = detector.network
-    # On the host: a program must not remember the devices that the weights lay on.
+    # On the host: a program must not depend on the devices of the weights.
     variables, text = jax.device_get(
         (detector.weights.variables, detector.weights.text)
     )
@@ -172,7 +168,7 @@ def stablehlo(detector: "Detector", shape: tuple[int, int, int]) -> "Exported":
 
 
 def load(path: str | os.PathLike) -> "Exported":
-    """Reads a StableHLO program; its `call(features, length)` gives the scores.
+    """Reads a StableHLO program; its `call(features, length)` returns the scores.
 
     Raises:
       InputError: no such file, or not a program.
@@ -194,7 +190,7 @@ def load(path: str | os.PathLike) -> "Exported":
 def write_onnx(
     detector: "Detector", shape: tuple[int, int, int], batch: int, path: pathlib.Path
 ) -> None:
-    """Converts the model for N, T, D = `shape`; a batch of 0 is left open.
+    """Writes an ONNX program for N, T, D = `shape`; a batch of 0 is left open.
 
     Raises:
       InputError: the converter isn't installed, or can't convert the model.
@@ -257,7 +253,7 @@ def output_shapes(detector: "Detector", shape: tuple[int, ...]) -> dict[str, Any
 def description(
     detector: "Detector", kind: str, shape: tuple[Any, ...]
 ) -> dict[str, Any]:
-    """What a caller must know of the program; `shape` is that of the features."""
+    """Returns the content of FILE.json; `shape` is the shape of the features."""
     from importlib.metadata import version
 
     meta, card = detector.meta, detector.card
@@ -293,21 +289,21 @@ def default_thresholds() -> dict[str, float]:
 
 
 def feature_description(detector: "Detector") -> dict[str, Any]:
-    """Returns the whole protocol of the features that a program takes.
+    """Returns the protocol of the features that a program takes; None is unknown.
 
-    What isn't known is null; `test_crop` is the crop that a model for windows scores.
+    `test_crop` is the crop that a model for windows scores.
     """
     from wsvad_jax.data import feature_protocols
 
-    made, card = detector.feature_protocol, detector.card
+    protocol, card = detector.feature_protocol, detector.card
     known = {
-        "encoder": made.encoder,
+        "encoder": protocol.encoder,
         "stride": card.stride,
-        "crops": made.crops or None,
+        "crops": protocol.crops or None,
         "test_crop": card.test_crop if detector.mode == "windows" else None,
-        "frame": made.frame,
-        "resize": made.resize,
-        "encoder_settings": feature_protocols.settings_noted(made) or None,
+        "frame": protocol.frame,
+        "resize": protocol.resize,
+        "encoder_settings": feature_protocols.settings_noted(protocol) or None,
         "note": detector.random_note,
         "force": "; ".join(detector.forced),
     }

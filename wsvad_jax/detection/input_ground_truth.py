@@ -1,4 +1,4 @@
-"""True events of the videos that detection is given: whose they are, and when."""
+"""Matches true events with the input videos, and converts them to seconds."""
 
 import contextlib
 import os
@@ -24,35 +24,37 @@ def events_in_seconds(
     stride: int = FRAMES_PER_SNIPPET,
     num_frames: int = 0,
 ) -> tuple[Event, ...]:
-    """Returns events in seconds, cut at the video's end.
+    """Converts true events to seconds, cut at the video's end.
 
     Args:
-      truth: what a truth file says of the video, in frames or seconds.
+      truth: true events of the video, in frames or seconds.
       edges: seconds at which snippets begin, and the end.
       stride: frames per snippet.
-      num_frames: of the video; 0 takes whole snippets.
+      num_frames: number of frames; 0 counts whole snippets.
     """
+    # Time is linear between the edges of a snippet.
     frames = np.arange(len(edges)) * float(stride)
     if num_frames > frames[-2]:
         frames[-1] = num_frames
     if truth.unit == "seconds":
-        frames, given = edges, truth.seconds
+        frames, segments = edges, truth.seconds
     else:
-        given = truth.events
-    found = []
-    for first, stop, category in given:
+        segments = truth.events
+
+    events = []
+    for first, stop, category in segments:
         start, end = np.interp([first, stop], frames, edges)
         if end > start:
             name = category or truth.label or UNNAMED
             middle = float(start + end) / 2
-            found.append(Event(float(start), float(end), name, float("nan"), middle))
-    return tuple(found)
+            events.append(Event(float(start), float(end), name, float("nan"), middle))
+    return tuple(events)
 
 
 def find_ground_truth(
     name: str, truth: Mapping[str, ground_truth.GroundTruth]
 ) -> ground_truth.GroundTruth | None:
-    """Returns what a truth file says of a video; its folder may be left out there."""
+    """Returns the true events of a video, named there with or without its folder."""
     return truth.get(name) or truth.get(ground_truth.video_name(name))
 
 
@@ -76,17 +78,17 @@ def events_of_video(
 def match_ground_truth(
     found: Sequence[VideoInput], truth: Mapping[str, ground_truth.GroundTruth]
 ) -> tuple[dict[str, ground_truth.GroundTruth], list[str]]:
-    """Finds the video of each entry of a truth file.
+    """Finds the video of each entry of a ground truth file.
 
-    An entry belongs to the video of its name, with or without extension; where there is
-    none, to the one whose path ends with it.
+    An entry belongs to the video of its name, with or without extension. If there is
+    none, it belongs to the video whose path ends with it.
 
     Returns:
-      the truth by the sources' names, and what there is to say: entries of videos that
-      are not given, and videos without an entry.
+      true events by name of the video, and remarks: entries without a video, and videos
+      without an entry.
 
     Raises:
-      InputError: an entry that fits several videos, or two that fit one.
+      InputError: an entry fits several videos, or two entries fit one.
     """
     tables = _by_names(found)
     taken: dict[str, str] = {}
@@ -118,7 +120,7 @@ def match_ground_truth(
 
 
 def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]], ...]:
-    """Maps to sources: their names, those without extension, ends of their paths."""
+    """Returns videos by name, by name without extension, and by ends of their paths."""
     names, shorter, ends = {}, {}, {}
     for source in found:
         names.setdefault(normalize_name(source.name), []).append(source)
@@ -137,17 +139,17 @@ def check_ground_truth(
     stride: int,
     fps: float | None,
 ) -> None:
-    """Looks at the unit of true events before anything is scored.
+    """Checks the unit of true events before anything is scored.
 
     Args:
       found: videos and features.
-      truth: by video.
+      truth: true events by video.
       stride: frames per snippet, where features have neither sidecar nor protocol.json.
       fps: frames per second, where there is none; None if not known.
 
     Raises:
-      InputError: times that may be frames or seconds (see `data.truth_units`),
-        seconds of features whose times aren't known, or one entry for two videos.
+      InputError: times that may be frames or seconds (see `datasets.time_units`),
+        seconds for features whose times aren't known, or one entry for two videos.
     """
     from wsvad_jax.datasets import time_units
 

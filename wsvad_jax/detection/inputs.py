@@ -1,4 +1,4 @@
-"""What detection is given: videos, folders, feature files, and the truth about them."""
+"""Finds the input videos and feature files of detection, and reads features."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,9 @@ CROP = re.compile(r".+__(\d+)", re.DOTALL)  # name of one file of several
 
 @dataclasses.dataclass(frozen=True)
 class VideoInput:
-    """One video: its file, or the files of its features, one or one a crop."""
+    """One video: its file, or the files of its features (one, or one per crop)."""
 
-    name: str  # path below the folder that was given, without extension
+    name: str  # path below the folder that was passed, without extension
     files: tuple[pathlib.Path, ...]
 
     @property
@@ -38,7 +38,7 @@ class TimedFeatures:
 
     values: Float16[np.ndarray, "N T D"]
     edges: Float[np.ndarray, "T1"]  # seconds
-    num_frames: int  # 0: not known
+    num_frames: int  # 0: unknown
     sidecar: sidecar.Sidecar | None
     protocol: FeatureProtocol  # as sidecar or protocol.json says
 
@@ -58,45 +58,48 @@ def path_of(path: Any) -> pathlib.Path:
 def find_inputs(
     paths: Sequence[str | pathlib.Path], passed: SkippedFiles | None = None
 ) -> list[VideoInput]:
-    """Finds what is meant by files and folders, in the order given.
+    """Finds the videos and features in files and folders, in their order.
 
-    Of a folder all videos below it are taken, or, where there are none, all features.
+    A folder stands for all videos below it or, if there are none, for all features.
 
     Args:
       paths: files and folders.
-      passed: takes what is passed over in folders; without it the first error about
-        what can't be read is raised.
+      passed: receives the files that are left out in folders; None raises the first
+        error about them.
 
     Raises:
       InputError: no such file, nothing in a folder, or two videos of one name.
     """
     check_files(paths)
-    found: dict[str, VideoInput] = {}
+
+    inputs: dict[str, VideoInput] = {}
     noted = passed or SkippedFiles()
-    for given in map(pathlib.Path, paths):
-        look = _folder if given.is_dir() else _file
-        for source in look(given, noted):
-            if source.name in found:
-                other = found[source.name].files[0]
+    for path in map(pathlib.Path, paths):
+        look = _folder if path.is_dir() else _file
+        for video in look(path, noted):
+            if video.name in inputs:
+                other = inputs[video.name].files[0]
                 raise InputError(
-                    f"{other} and {source.files[0]} are both named {source.name}; "
+                    f"{other} and {video.files[0]} are both named {video.name}; "
                     "rename one, or pass the folder above both"
                 )
-            found[source.name] = source
-    if noted.errors and (passed is None or not found):
+            inputs[video.name] = video
+
+    # Nothing is left to score, so the first error is the answer.
+    if noted.errors and (passed is None or not inputs):
         raise noted.errors[0]
-    return list(found.values())
+    return list(inputs.values())
 
 
 def check_files(
     paths: Sequence[str | pathlib.Path],
-    instead: str = "pass it as --live {}, which scores it as it comes",
+    instead: str = "pass it as --live {}, which scores live sources",
 ) -> None:
     """Raises InputError for a camera, an address or a pipe among files.
 
     Args:
-      paths: as they were passed.
-      instead: what to do with one, for {}.
+      paths: command-line arguments.
+      instead: hint in the message; {} stands for the path.
     """
     for path in map(str, paths):
         # pathlib makes one slash of two.
@@ -121,6 +124,7 @@ def _folder(folder: pathlib.Path, passed: SkippedFiles) -> list[VideoInput]:
     from wsvad_jax.data.feature_files import find_npy_files
     from wsvad_jax.extraction.video_files import find_videos, name_videos
 
+    # Features count only in folders without videos.
     noted, videos, features = SkippedFiles(), [], []
     try:
         videos = find_videos([folder], noted)
@@ -130,6 +134,7 @@ def _folder(folder: pathlib.Path, passed: SkippedFiles) -> list[VideoInput]:
             raise
     passed.unread += noted.unread
     passed.errors += noted.errors
+
     if not videos:
         return _by_video(folder, features)
     named = name_videos(videos, [folder])
@@ -151,14 +156,14 @@ def _by_video(folder: pathlib.Path, files: Sequence[pathlib.Path]) -> list[Video
 def axes_of(
     found: Sequence[VideoInput], crops: int = 0
 ) -> dict[str, "str | InputError"]:
-    """Tells how the axes of features are ordered, all files together; see `data.axes`.
+    """Decides how the axes of all feature files are ordered; see `data.axes`.
 
     Args:
-      found: videos, and features by name.
-      crops: number that the model's features have, 0 unknown.
+      found: videos and features.
+      crops: number of crops of the model's features; 0 is unknown.
 
     Returns:
-      axes, or why they can't be known, of the files that have three.
+      axes by name for the files with three axes, or the reason why they are unknown.
     """
     from wsvad_jax.data import axes, feature_files
 
@@ -171,8 +176,10 @@ def axes_of(
             shape = feature_files.shape_of(path)
             if len(shape) == 3 and all(shape):
                 shapes[source.name] = path, shape
-    settled = axes.choose_layouts(list(shapes.values()), (crops,) if crops else ())
-    return dict(zip(shapes, settled, strict=True))
+
+    # One file may be ambiguous; together they rarely are.
+    layouts = axes.choose_layouts(list(shapes.values()), (crops,) if crops else ())
+    return dict(zip(shapes, layouts, strict=True))
 
 
 def read_features(
@@ -181,44 +188,46 @@ def read_features(
     stride: int = FRAMES_PER_SNIPPET,
     axes: "str | InputError | None" = None,
 ) -> TimedFeatures:
-    """Reads features, and their time from the sidecar.
+    """Reads features, and their times from the sidecar.
 
     Args:
-      source: of features.
+      source: features of one video.
       fps: frames per second, where there is no sidecar.
       stride: frames per snippet, where neither it nor a protocol.json says.
-      axes: what `axes_of` returns of it; None: the file decides alone.
+      axes: result of `axes_of` for them; None decides by this file alone.
 
     Raises:
       InputError: a damaged file, crops of different shapes, or another video's sidecar.
     """
     first, values = source.files[0], _values(source, axes)
     T = values.shape[1]
+
+    # Without a sidecar, time follows from the rates.
     path = sidecar.sidecar_path(first)
     if not os.path.isfile(path):
-        made = stated_of(source, len(values))
-        return TimedFeatures(
-            values, np.arange(T + 1) * (made.stride or stride) / fps, 0, None, made
-        )
-    found = sidecar.read(path)
-    if len(found.seconds) != T:
+        protocol = stated_of(source, len(values))
+        edges = np.arange(T + 1) * (protocol.stride or stride) / fps
+        return TimedFeatures(values, edges, 0, None, protocol)
+
+    side = sidecar.read(path)
+    if len(side.seconds) != T:
         raise InputError(
-            f"{path}: of {len(found.seconds)} snippets, but {first} has {T}; extract "
+            f"{path}: of {len(side.seconds)} snippets, but {first} has {T}; extract "
             "the video again"
         )
-    edges = snippet_edges(np.array(found.seconds), found.duration)
-    return TimedFeatures(values, edges, found.num_frames, found, found.protocol)
+    edges = snippet_edges(np.array(side.seconds), side.duration)
+    return TimedFeatures(values, edges, side.num_frames, side, side.protocol)
 
 
 def stated_of(source: VideoInput, crops: int = 0) -> FeatureProtocol:
-    """Returns what the protocol.json of features says, the rest being unknown.
+    """Returns the protocol that protocol.json states; missing values are unknown.
 
     Args:
-      source: of features.
-      crops: number that they hold, 0 unknown.
+      source: features of one video.
+      crops: number of crops in the files; 0 is unknown.
 
     Raises:
-      InputError: it has values that no protocol has, or states other crops.
+      InputError: values out of range, or other crops than in the files.
     """
     from wsvad_jax.data import axes
 
@@ -236,8 +245,8 @@ def stride_of(source: VideoInput, stride: int) -> int:
     """Returns frames per snippet of features without a sidecar.
 
     Args:
-      source: of features.
-      stride: where no protocol.json says, or none that can be read.
+      source: features of one video.
+      stride: value where no readable protocol.json says.
     """
     with contextlib.suppress(InputError):  # `read` reports it
         return stated_of(source).stride or stride
@@ -249,27 +258,29 @@ def _values(
 ) -> Float16[np.ndarray, "N T D"]:
     from wsvad_jax.data import feature_files
 
-    parts = [feature_files.read(path) for path in source.files]
+    crops = [feature_files.read(path) for path in source.files]
     first = source.files[0]
-    if len({part.shape for part in parts}) > 1:
+    if len({crop.shape for crop in crops}) > 1:
         raise InputError(
             f"{first}: the crops are of different shapes "
-            f"({', '.join(str(part.shape) for part in parts)}); extract the video "
+            f"({', '.join(str(crop.shape) for crop in crops)}); extract the video "
             "again, or rename the files if they are videos of their own (see "
             "docs/own_data.md)"
         )
+
+    # Crops come first, whatever the order in the file.
     if axes is None:
         axes = axes_of([source]).get(source.name, "")
     if isinstance(axes, InputError):
         raise axes
-    values = np.stack(parts) if len(parts) > 1 else parts[0]
-    values = (
-        np.ascontiguousarray(np.moveaxis(values, 1, 0)) if axes == "TND" else values
-    )
+    values = np.stack(crops) if len(crops) > 1 else crops[0]
+    if axes == "TND":
+        values = np.ascontiguousarray(np.moveaxis(values, 1, 0))
     values = values[None] if values.ndim == 2 else values
+
     if values.ndim != 3 or 0 in values.shape:
         raise InputError(
-            f"{first}: features of shape {parts[0].shape}; expected [T, D], or "
+            f"{first}: features of shape {crops[0].shape}; expected [T, D], or "
             "[N, T, D] of N crops"
         )
     return values
@@ -284,20 +295,21 @@ def read_all_features(
     width: int = 0,
     errors: list[InputError] | None = None,
 ) -> Iterator[tuple[VideoInput, TimedFeatures]]:
-    """Yields the features among the sources, the order of axes decided for all.
+    """Yields the features among the inputs; the order of axes is decided for all.
 
     Args:
-      found: videos, which are passed over, and features.
+      found: inputs; videos among them are skipped.
       fps: frames per second of features without a sidecar; None is 30.
-      stride: frames per snippet, there.
-      crops: number that the model's features have, 0 unknown.
-      width: of the model's features, 0 unknown.
-      errors: takes the errors of what can't be read; None raises the first.
+      stride: frames per snippet of features without a sidecar.
+      crops: number of crops of the model's features; 0 is unknown.
+      width: width of the model's features; 0 is unknown.
+      errors: receives the errors of what can't be read; None raises the first.
 
     Raises:
-      InputError: see `read`.
+      InputError: see `read_features`.
     """
     axes = axes_of(found, crops)
+
     for source in found:
         if source.is_video:
             continue
@@ -332,7 +344,7 @@ def timed(source: VideoInput) -> bool:
 def snippet_edges(
     seconds: Float[np.ndarray, "T"], duration: float
 ) -> Float[np.ndarray, "T1"]:
-    """Returns when each snippet begins, and the video's end; the first begins at 0."""
+    """Returns the begin of each snippet and the video's end; the first begins at 0."""
     edges = np.append(seconds, duration).astype(np.float64)
     edges[0] = 0
     return np.maximum.accumulate(edges)

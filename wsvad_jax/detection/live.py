@@ -1,19 +1,18 @@
-"""Scores a live source as it comes: `python -m wsvad_jax.detect --live SOURCE`.
+"""Scores a live source: `python -m wsvad_jax.detect --live SOURCE`.
 
-One line of JSON for each snippet and for each event that opens or closes:
-  {"type": "start", …}     the model, the rules, how far it is causal, what --force let in
+It prints one line of JSON per snippet, and per event that opens or closes:
+  {"type": "start", …}     model, rules, causality, and what --force let through
   {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
   {"type": "opened", "start", "class", "score", "time"}
   {"type": "closed", "start", "end", "class", "score", "peak"}
   {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
   {"type": "lost" | "back" | "end", …}
-Times are seconds since the source began; `behind` is how long ago the snippet's last
-frame was there when its line was written, `dropped` the snippets left out so far because
-the source was faster.
+Times are seconds since the source began. `behind` is the delay between a snippet's last
+frame and its line. `dropped` counts the snippets that a faster source has skipped.
 
-A snippet is scored as the newest of a window of the model's T snippets, of which a ring
-keeps the features. Before T are there the window is padded behind, as a video's last
-window is. Nothing else grows with time.
+A snippet is scored as the newest in a window of the model's T snippets. A ring buffer
+keeps their features. The first windows are padded at their end, as a video's last window
+is. Memory doesn't grow with time.
 """
 
 import copy
@@ -46,10 +45,9 @@ if TYPE_CHECKING:
     from wsvad_jax.detection.detector import Detector
 
 CAUSAL = (
-    "a score is that of the newest snippet in a window of the last {T}: it knows nothing "
-    "that comes later. The model was trained on windows in which every snippet sees what "
-    "precedes and what follows it; `detect` on the recorded video scores that way and may "
-    "differ."
+    "a score is that of the newest snippet in a window of the last {T}: it knows no later "
+    "snippet. The model was trained on windows in which every snippet sees those before "
+    "and after it; `detect` on the recorded video scores that way and may differ."
 )
 POLL = 0.2  # seconds between looks at whether to stop
 
@@ -58,12 +56,12 @@ class Window:
     """The features of the last T snippets, as a model sees them."""
 
     def __init__(self, crops: int, T: int, width: int):
-        """Holds nothing yet; memory is fixed from here on."""
+        """Starts empty; memory is fixed from here on."""
         self.ring = np.zeros((crops, T, width), np.float16)
         self.count = 0  # snippets so far
 
     def push(self, feature: Float16[np.ndarray, "N D"]) -> None:
-        """Takes the newest snippet's features in the place of the oldest's."""
+        """Replaces the oldest snippet's features by the newest's."""
         self.ring[:, self.count % self.ring.shape[1]] = feature
         self.count += 1
 
@@ -72,62 +70,64 @@ class Window:
         return min(self.count, self.ring.shape[1])
 
     def features(self) -> Float16[np.ndarray, "1 N T D"]:
-        """Returns the snippets in the order of time, zeros behind the newest."""
+        """Returns the snippets in the order of time, padded with zeros."""
         T = self.ring.shape[1]
         shift = -(self.count % T) if self.count > T else 0
         return np.roll(self.ring, shift, axis=1)[None]
 
 
 class SnippetEncoder:
-    """The image tower for one snippet at a time."""
+    """Encodes one snippet at a time with the image tower."""
 
     def __init__(self, detector: "Detector"):
-        """Takes the detector's extractor, its batch cut to one snippet's pictures."""
+        """Copies the detector's extractor; its batch is one snippet's pictures."""
         self.extractor = copy.copy(detector.extractor)
         crops = self.extractor.crops
-        # Of a model for windows the card's crop is scored, the others needn't be seen.
+
+        # A model for windows scores the card's crop alone; no other needs encoding.
         crop = detector.card.test_crop if detector.mode == "windows" else None
         self.chosen = slice(crop, None if crop is None else crop + 1)
         self.crops = crops if crop is None else 1
+
         self.frame, self.stride = self.extractor.frame, self.extractor.stride
         frames = self.stride if self.frame == "mean" else 1
         self.extractor.batch_size = self.crops * frames
 
     def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
-        """Returns the crops of an `av.VideoFrame` that are scored."""
+        """Cuts an `av.VideoFrame` into the crops that are scored."""
         return self.extractor.preprocess(frame)[self.chosen]
 
     def features(
         self, pictures: tuple[UInt8[np.ndarray, "N S S 3"], ...]
     ) -> Float16[np.ndarray, "N D"]:
         """Returns the features of a snippet, the mean over its pictures."""
-        found = self.extractor.images(np.concatenate(pictures))
-        found = found.reshape(len(pictures), self.crops, -1)
-        return (found.sum(0) / len(pictures)).astype(np.float16)
+        features = self.extractor.images(np.concatenate(pictures))
+        features = features.reshape(len(pictures), self.crops, -1)
+        return (features.sum(0) / len(pictures)).astype(np.float16)
 
 
 @dataclasses.dataclass
 class OpenSegment:
-    """A stretch of snippets that is or may become an event."""
+    """A segment of snippets that is or may become an event."""
 
     start: float
     end: float
     score: float = -1.0
     peak: float = 0.0
     classes: Any = 0.0  # sum of the class probabilities
-    after: Any = 0.0  # of the snippets behind its end
+    after: Any = 0.0  # the same sum over snippets behind its end
     opened: bool = False
 
     def add(self, start: float, end: float, score: float, classes: Any) -> None:
-        """Takes the next snippet."""
+        """Adds the next snippet."""
         self.end = end
         self.classes = self.classes + (0.0 if classes is None else classes)
         if score > self.score:
             self.score, self.peak = score, (start + end) / 2
 
     def join(self, later: "OpenSegment") -> "OpenSegment":
-        """Returns this one and a later one as one, what is between included."""
-        best = max(self, later, key=lambda s: s.score)  # of equals, the earlier
+        """Joins a later segment to this one, with the snippets between them."""
+        best = max(self, later, key=lambda s: s.score)  # the earlier of equals
         return OpenSegment(
             self.start,
             later.end,
@@ -166,25 +166,30 @@ class Hysteresis:
     def add(
         self, start: float, end: float, score: float, classes: Float[Any, "C"] | None
     ) -> Iterator[dict[str, Any]]:
-        """Takes a snippet; yields the lines of events that open or close with it."""
+        """Adds a snippet; yields the lines of events that open or close with it."""
+        # The snippet begins a segment or extends it.
         if score >= self.low:
             self.run = self.run or OpenSegment(start, end)
             self.run.add(start, end, score, classes)
             if self.run.score >= self.high:
                 yield from self._confirmed(self.run)
             return
+
+        # The snippet ends the segment, which is an event or falls between two.
         if self.run and self.run.score >= self.high:
             self.event = self.run
         elif self.run and self.event:
             self.event.after = self.event.after + self.run.classes
         self.run = None
+
+        # An event is over once no later one can join it.
         if self.event:
             self.event.after = self.event.after + (0.0 if classes is None else classes)
             if not self.max_gap or end - self.event.end > self.max_gap:
                 yield from self._over()
 
     def close(self) -> Iterator[dict[str, Any]]:
-        """Ends what is open, since no snippet follows."""
+        """Ends open events, since no snippet follows."""
         if self.run and self.run.score >= self.high:
             self.event = self.run
         self.run = None
@@ -197,38 +202,41 @@ class Hysteresis:
             self.event = None
         elif self.event:
             yield from self._over()
+
         if not run.opened and run.end - run.start >= self.min_length:
             run.opened = True
-            found = self._event(run)
-            del found["peak"], found["end"]
-            yield {"type": "opened", **found, "time": round(run.end, 3)}
+            line = self._event(run)
+            del line["peak"], line["end"]
+            yield {"type": "opened", **line, "time": round(run.end, 3)}
 
     def _over(self) -> Iterator[dict[str, Any]]:
         event, self.event = self.event, None
         if event and event.end - event.start >= self.min_length:
             yield {"type": "closed", **self._event(event)}
 
-    def _event(self, stretch: OpenSegment) -> dict[str, Any]:
+    def _event(self, segment: OpenSegment) -> dict[str, Any]:
         classes = None
-        if np.ndim(stretch.classes):
-            classes = np.asarray(stretch.classes)[None]
+        if np.ndim(segment.classes):
+            classes = np.asarray(segment.classes)[None]
         return {
-            "start": round(stretch.start, 3),
-            "end": round(stretch.end, 3),
+            "start": round(segment.start, 3),
+            "end": round(segment.end, 3),
             "class": events.category(classes, self.class_names, 0, 1),
-            "score": round(stretch.score, 4),
-            "peak": round(stretch.peak, 3),
+            "score": round(segment.score, 4),
+            "peak": round(segment.peak, 3),
         }
 
 
 class Live:
-    """A detector that watches: snippets in, lines out."""
+    """Turns the snippets of a live source into lines."""
 
     def __init__(self, detector: "Detector", rules: EventRules = DEFAULT_RULES):
-        """Compiles what a snippet needs, so that the first doesn't wait for it."""
+        """Compiles the programs, so that the first snippet doesn't wait for them."""
         self.detector, self.encoder = detector, SnippetEncoder(detector)
         self.window = Window(self.encoder.crops, detector.T, detector.width)
         self.events = Hysteresis(detector.class_names, rules)
+
+        # One blank snippet goes through image tower and model.
         size = self.encoder.extractor.config.image_size
         blank = np.zeros((self.encoder.crops, size, size, 3), np.uint8)
         self.encoder.features((blank,))
@@ -238,7 +246,7 @@ class Live:
     def start(self, source: str) -> dict[str, Any]:
         """Returns the first line."""
         detector, rules = self.detector, self.events
-        said = {"force": "; ".join(detector.forced), "note": detector.random_note}
+        notes = {"force": "; ".join(detector.forced), "note": detector.random_note}
         return {
             "type": "start",
             "source": source,
@@ -254,16 +262,17 @@ class Live:
             "max_gap": rules.max_gap,
             "causal": CAUSAL.format(T=detector.T),
             "features": self.encoder.extractor.encoder,
-            **{name: text for name, text in said.items() if text},
+            **{name: text for name, text in notes.items() if text},
         }
 
     def add(self, taken: StreamSnippet) -> Iterator[dict[str, Any]]:
-        """Encodes and scores a snippet; yields its line and those of events."""
+        """Encodes and scores a snippet; yields its line and the lines of events."""
         self.window.push(self.encoder.features(taken.snippet.pictures))
         n = self.window.length
         scores = self.detector.score_windows(
             self.window.features(), np.array([n], np.int32)
         )
+
         anomaly, classes = float(scores.anomaly[0, n - 1]), None
         line = {
             "type": "snippet",
@@ -274,6 +283,7 @@ class Live:
         if scores.classes is not None:
             classes = scores.classes[0, n - 1]
             line["class"] = self.detector.class_names[int(np.argmax(classes))]
+
         line["behind"] = round(time.monotonic() - taken.ready, 3)
         yield line | {"dropped": taken.dropped}
         yield from self.events.add(taken.start, taken.end, anomaly, classes)
@@ -289,24 +299,26 @@ def run(
     out: Any = None,
     stop: threading.Event | None = None,
 ) -> int:
-    """Watches a source until it ends or is to stop; returns the snippets scored.
+    """Scores a source until it ends or is stopped; returns the number of snippets.
 
     Args:
-      detector: the model.
-      source: a camera's device, an address, a file, or - for standard input.
-      pace: of a file: 1 is real time, 2 twice as fast. 0 is as fast as can be, and
-        nothing is dropped, whatever the source.
-      pauses: seconds before a lost source is opened again, and at most.
-      out: the text file that the lines go to, each at once; None is standard output.
-      stop: ends the watch when it is set.
+      detector: model.
+      source: device of a camera, address, file, or - for standard input.
+      rules: what counts as an event; those relative to the usual level have no effect.
+      pace: speed of a file, 1 is real time; 0 drops no snippet of any source.
+      pauses: seconds before a lost source is opened again, the first and the longest.
+      out: text file for the lines; None is standard output.
+      stop: event that ends the scoring when it is set.
 
     Raises:
       InputError: no such source, or it holds no video.
     """
     stop = stop or threading.Event()
     live = Live(detector, rules)
+
     encoding = getattr(out or sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().startswith("utf")
+
     with SnippetStream(
         source,
         frame=live.encoder.frame,
@@ -326,6 +338,7 @@ def _lines(
     live: Live, stream: SnippetStream, stop: threading.Event
 ) -> Iterator[dict[str, Any]]:
     yield live.start(stream.source)
+
     ended = "stopped"
     while not stop.is_set():
         item = stream.take(POLL)
@@ -338,7 +351,8 @@ def _lines(
                 damage = f" ({item.reason})" if item.reason else ""
                 ended = f"the source ended{damage}"
                 break
-            yield from _told(live, item)
+            yield from _status_lines(live, item)
+
     yield from live.events.close()
     yield {
         "type": "end",
@@ -348,34 +362,37 @@ def _lines(
     }
 
 
-def _told(live: Live, note: StreamStatus) -> Iterator[dict[str, Any]]:
-    """Lines about a lost source: what happens next isn't known, so events end."""
-    if note.kind == "lost":
+def _status_lines(live: Live, status: StreamStatus) -> Iterator[dict[str, Any]]:
+    """Yields the lines about a change of the source."""
+    if status.kind == "lost":
+        # The snippets that follow aren't known, so events end here.
         yield from live.events.close()
-        yield {"type": "lost", "reason": note.reason, "again_in": note.wait}
-    elif note.kind == "remark":
-        yield {"type": "remark", "remark": note.reason}
+        yield {"type": "lost", "reason": status.reason, "again_in": status.wait}
+    elif status.kind == "remark":
+        yield {"type": "remark", "remark": status.reason}
     else:
-        yield {"type": note.kind}
+        yield {"type": status.kind}
 
 
 def main(detector: "Detector", known: "argparse.Namespace", rules: EventRules) -> int:
     """Runs `detect --live`; SIGINT and SIGTERM end it with its last lines written.
 
     Args:
-      detector: the model.
-      known: `live`, the source, and `pace`.
+      detector: model.
+      known: parsed arguments with `live`, the source, and `pace`.
       rules: what counts as an event.
     """
+    # A second signal must not interrupt the last lines.
     stop = threading.Event()
     before = {}
     if threading.current_thread() is threading.main_thread():
         for name in (signal.SIGINT, signal.SIGTERM):
             before[name] = signal.signal(name, lambda *_: stop.set())
+
     try:
         run(detector, known.live, rules, pace=known.pace, stop=stop)
     except BrokenPipeError:
-        # What read the lines is gone, and Python would fail again when it flushes.
+        # The reader of the lines is gone, and Python would fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         for name, handler in before.items():

@@ -1,4 +1,4 @@
-"""The MODEL_CARD.md that training leaves in its workdir."""
+"""Writes MODEL_CARD.md, which training leaves in its workdir."""
 
 import importlib.resources
 import pathlib
@@ -18,11 +18,11 @@ CLEAN = (
     "The test set was not looked at before these weights were chosen (protocol clean)."
 )
 PAPER = (
-    "The test set picked these weights (protocol paper), as in the released code: the "
-    "numbers are higher than on videos that nobody chose by, and don't compare with "
-    "those of protocol clean."
+    "The test set picked these weights (protocol paper), as in the released code. The "
+    "numbers are higher than on unseen videos, and don't compare with those of protocol "
+    "clean."
 )
-UNKNOWN = "The dataset's owner states no licence here; ask before you pass on results."
+UNKNOWN = "The dataset's owner states no licence here; ask before you publish results."
 
 
 def write(
@@ -34,9 +34,9 @@ def write(
     """Writes the card of a trained model.
 
     Args:
-      path: of the file.
+      path: file to write.
       experiment: that was trained.
-      meta: of the model folder.
+      meta: content of the model folder's meta.json.
       results: content of results.json.
     """
     dataset, made = experiment.dataset, experiment.dataset.protocol
@@ -65,7 +65,7 @@ def write(
 
 
 def _settings(made: "FeatureProtocol") -> str:
-    """Returns how the encoder was used, where that isn't as OpenAI's models are."""
+    """Returns the encoder's settings that differ from OpenAI's models."""
     from wsvad_jax.data import feature_protocols
 
     unlike = feature_protocols.unlike_openai(made.encoder_settings)
@@ -73,15 +73,15 @@ def _settings(made: "FeatureProtocol") -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> str:
-    """Returns what a reader must know before the numbers, a paragraph each."""
-    said = []
+    """Returns the warnings that stand before the numbers, one paragraph per warning."""
+    warnings = []
     if note := results.get("random_weights"):
-        said.append(f"**{note[:1].upper()}{note[1:]}.**\n\n")
+        warnings.append(f"**{note[:1].upper()}{note[1:]}.**\n\n")
     if differs := results.get("forced"):
-        said.append(
+        warnings.append(
             f"**Scored with --force on features made in another way: {differs}.**\n\n"
         )
-    return "".join(map(_plain, said))
+    return "".join(map(_plain, warnings))
 
 
 def _template() -> str:
@@ -90,10 +90,10 @@ def _template() -> str:
 
 
 def _licence(folder: pathlib.Path) -> str:
-    """Returns what the dataset's metadata says, in a sentence."""
+    """Returns the licence of the dataset's metadata, in a sentence."""
     info = read_json(folder / "dataset_info.json")
-    found = info.get("redistributionInfo", {}).get("license", "")
-    return f"{found.rstrip('.')}." if found else UNKNOWN
+    licence = info.get("redistributionInfo", {}).get("license", "")
+    return f"{licence.rstrip('.')}." if licence else UNKNOWN
 
 
 def _table(results: Mapping[str, Any]) -> str:
@@ -106,5 +106,5 @@ def _table(results: Mapping[str, Any]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Names come from files of others: they are to be neither columns nor markup."""
+    """Escapes a name from a user's file, so that it is neither column nor markup."""
     return name.replace("|", "\\|").replace("<", "&lt;")

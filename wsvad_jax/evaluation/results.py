@@ -33,16 +33,16 @@ def evaluate_model(
     Returns the content of `workdir`/results.json.
 
     Args:
-      config: the recipe.
-      checkpoint: the model's folder.
-      workdir: where the results go.
-      data_dir: where prepared datasets are.
-      force: scores features or prompts of another kind than the training's, too; the
-        results then say how they differ, under `forced`.
+      config: recipe.
+      checkpoint: model folder.
+      workdir: folder for the results.
+      data_dir: folder of prepared datasets.
+      force: whether other features or prompts than the training's are accepted; the
+        results then name the difference under `forced`.
 
     Raises:
-      InputError: the model is of another recipe, its shapes don't fit, or the dataset's
-        features were made in another way than those of the training.
+      InputError: a model of another recipe, shapes that don't fit, or features made in
+        another way than those of the training.
     """
     from wsvad_jax.evaluation.scorer import Scorer, score_split
     from wsvad_jax.experiment.build import check_params, open_experiment
@@ -56,17 +56,22 @@ def evaluate_model(
             f"{checkpoint} holds a {meta['model']} model, but the recipe is for "
             f"{config.model_name}; pass the recipe that it was trained with"
         )
+
+    # A converted file comes with the text tower that it was trained with.
     own_clip = checkpoint / "clip"
     if "clip" in config and (own_clip / "vocab.json").is_file():
-        # A converted file brings the text tower that it was trained with.
+        config = config.copy_and_resolve_references()  # the caller's stays as it is
         config.clip = str(own_clip)
     experiment = open_experiment(config, data_dir)
+
+    # All checks come before the scoring, which may take hours.
     data = run_data.describe(experiment.dataset, experiment.text_tower_id)
     trained_here = (workdir / "config.json").is_file()
     if trained_here:
         check_data(workdir, data, checkpoint)
     check_params(experiment, params, str(checkpoint))
     forced = _check_protocol(experiment, meta, checkpoint, force)
+
     videos = score_split(experiment, Scorer(experiment), params, batch_stats)
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
@@ -79,21 +84,22 @@ def _check_protocol(
     checkpoint: pathlib.Path,
     force: bool,
 ) -> str:
-    """Returns how features and prompts differ from the training's, if that is let in."""
+    """Returns how features and prompts differ from the training's, where forced."""
     from wsvad_jax.data import feature_protocols
     from wsvad_jax.weights.trained_model import tower_settings_difference
 
     # A model for windows scores one crop, which the dataset's card names and has.
-    dataset, wanted = (
-        experiment.dataset,
-        feature_protocols.protocol_from_json(meta.get("features")),
-    )
+    dataset = experiment.dataset
+    wanted = feature_protocols.protocol_from_json(meta.get("features"))
     crop = dataset.card.test_crop if experiment.config.eval.mode == "windows" else None
-    said = [feature_protocols.difference(dataset.protocol, wanted, crop=crop)]
+    differences = [feature_protocols.difference(dataset.protocol, wanted, crop=crop)]
     if experiment.text_tower_id:
         tower = experiment.text_tower_id
-        said.append(tower_settings_difference(tower["hash"], tower["settings"], meta))
-    differs = "; ".join(part for part in said if part)
+        differences.append(
+            tower_settings_difference(tower["hash"], tower["settings"], meta)
+        )
+
+    differs = "; ".join(text for text in differences if text)
     if differs and not force:
         raise InputError(
             f"{dataset.path}: made in another way than the features that {checkpoint} "
@@ -109,7 +115,7 @@ def check_data(
 ) -> None:
     """Raises InputError if `workdir` was trained on other data than is to be scored.
 
-    New results would take the place of those of the training.
+    Otherwise the new results would replace those of the training.
     """
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
@@ -135,13 +141,13 @@ def write_results(
     """Writes results.json, scores.npz and report.png; prints the table.
 
     Args:
-      experiment: that scored the videos.
-      videos: the scored test set.
-      workdir: where the files go.
-      meta: of the model: `step`, `selection`, and `forced`, what --force let in.
+      experiment: opened recipe that scored the videos.
+      videos: scored test set.
+      workdir: folder for the files.
+      meta: model's `step`, `selection`, and `forced`, differences that --force let in.
       history: lines of metrics.jsonl, for the loss curves.
 
-    Of several processes the first does it; the others wait, and return {}.
+    Only the first of several processes writes; the others wait, and return {}.
     """
     from wsvad_jax.evaluation import model_card, plots
     from wsvad_jax.metrics.curves import curves
@@ -152,11 +158,15 @@ def write_results(
         multihost.sync_processes("results")
         return {}
 
+    # Numbers, then scores, curves and pictures.
     config, card = experiment.config, experiment.dataset.card
     results = results_of(experiment, videos, meta)
     write_scores(workdir / "scores.npz", videos)
-    found = curves(videos, card.class_names, card.stride)
-    write_json(workdir / "curves.json", found, indent=None)
+    write_json(
+        workdir / "curves.json",
+        curves(videos, card.class_names, card.stride),
+        indent=None,
+    )
     plots.report_png(
         workdir / "report.png",
         videos,
@@ -167,6 +177,7 @@ def write_results(
     )
     if (workdir / "model").is_dir():  # trained here
         model_card.write(workdir / "MODEL_CARD.md", experiment, meta, results)
+
     # Last, since a run with results is finished.
     write_json(workdir / "results.json", results)
     print(results_table(results))
@@ -182,7 +193,7 @@ def results_of(
     from wsvad_jax.metrics import frame_level
 
     config, card = experiment.config, experiment.dataset.card
-    said = {"forced": meta.get("forced"), "random_weights": experiment.random_note}
+    notes = {"forced": meta.get("forced"), "random_weights": experiment.random_note}
     results = frame_level.evaluate(
         videos,
         card.class_names,
@@ -191,6 +202,7 @@ def results_of(
     )
     if remarks := meta.get("remarks"):
         results["remarks"] = list(remarks)
+
     return results | {
         "model": config.model_name,
         "dataset": card.name,
@@ -202,12 +214,12 @@ def results_of(
         "step": meta.get("step"),
         "versions": versions(),
         "device": device(),
-        **{name: text for name, text in said.items() if text},
+        **{name: text for name, text in notes.items() if text},
     }
 
 
 def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
-    """Writes each video's curves: VIDEO/anomaly, VIDEO/classes and those of branches."""
+    """Writes each video's curves: VIDEO/anomaly, /classes and /anomaly_BRANCH."""
     import numpy as np
 
     arrays = {}
@@ -222,17 +234,17 @@ def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of what computes the numbers."""
+    """Returns the versions of Python, this package, and its numerical libraries."""
     from importlib.metadata import version
 
     from wsvad_jax import __version__
 
-    found = {"wsvad_jax": __version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in PACKAGES}
+    own = {"wsvad_jax": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def device() -> str:
-    """Returns what the numbers were computed on, as 'cpu (2 × cpu)'."""
+    """Returns the devices in use, as 'cpu (2 × cpu)'."""
     import jax
 
     devices = jax.devices()
