@@ -7,7 +7,7 @@ import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from event_matching import matches, overlap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsvad_jax.detection import events
@@ -53,6 +53,7 @@ def test_spans_hold_every_high_score_and_no_low_one(scores, a, b):
     assert inside[scores >= high].all()
 
 
+@settings(deadline=None)
 @given(SCORES, st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_peaks_are_apart_and_high_enough(scores, high, rise, share):
     rules = EventRules(high=high, min_prominence=rise, rel_height=share)

@@ -184,20 +184,10 @@ class Detector:
         return score_videos(self.scorer, self.weights, self._windows(features))[0]
 
     def _windows(self, features: np.ndarray) -> "VideoWindows":
+        from wsvad_jax.detection.inputs import check_features
         from wsvad_jax.evaluation.windows import windows_of_video
 
-        x = np.asarray(features)
-        x = x[None] if x.ndim == 2 else x
-        if x.ndim != 3 or 0 in x.shape or x.shape[-1] != self.width:
-            raise InputError(
-                f"features are of shape {np.shape(features)}; expected [T, "
-                f"{self.width}] or [N, T, {self.width}] with at least one snippet"
-            )
-
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float16)
-        if not np.isfinite(x).all():
-            raise InputError("features hold values that are not finite in float16")
+        x = check_features(features, self.width)
         return windows_of_video(x, self.network, self.card.test_crop)
 
     def score_windows(
@@ -242,7 +232,9 @@ class Detector:
         """
         from wsvad_jax.evaluation.scorer import baseline_scores, score_videos
 
+        # Rules are checked first: scoring takes longer.
         rules = EventRules.choose(rules, options)
+
         windows = self._windows(features)
         scores = score_videos(self.scorer, self.weights, windows)[0]
 
@@ -257,6 +249,7 @@ class Detector:
         if rules.low is None and not self.network.remove_position_bias:
             static = baseline_scores(self.scorer, self.weights, windows, [scores])
             baseline = static[0].anomaly
+
         events = find_events(
             scores.anomaly,
             scores.classes,
@@ -337,6 +330,7 @@ def detect_videos(
     if known:
         input_ground_truth.check_ground_truth(videos, known, stride, fps)
 
+    # Features come before videos here, whatever their order.
     stream = _detect_each(detector, videos, rules, fps, known, errors)
     if not detector.progress:
         results = {result.name: result for result in stream}
@@ -349,6 +343,7 @@ def detect_videos(
                 progress.update(events=num_events)
                 for warning in result.warnings:
                     progress.message(f"warning: {result.name}: {warning}")
+
     return [results[video.name] for video in videos if video.name in results]
 
 
@@ -363,6 +358,8 @@ def _detect_each(
     read = inputs.read_all_features(
         videos, fps, detector.card.stride, errors=errors, **sizes
     )
+
+    # Times and damage of features are in their sidecars.
     for video, features in read:
         detector.features.check_input(video, features)
         side = features.sidecar
@@ -382,6 +379,7 @@ def _detect_each(
     names = {video.files[0]: video.name for video in videos if video.is_video}
     if not names:  # the image tower isn't needed
         return
+
     for video in detector.extractor.stream(names, errors=errors):
         name = names[video.path]
         edges = inputs.snippet_edges(video.seconds, video.duration)

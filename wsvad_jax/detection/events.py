@@ -53,6 +53,10 @@ class EventRules:
 
     def __post_init__(self):
         _check_rules(vars(self))
+        # Numbers of any kind are taken; files and messages hold plain ones.
+        for name, value in vars(self).items():
+            if value is not None:
+                object.__setattr__(self, name, float(value))
 
     @classmethod
     def from_options(
@@ -79,6 +83,7 @@ class EventRules:
                 )
             values[new or name] = value
 
+        # Messages name the options as the user knows them.
         _check_rules({"high": cls.high, **values}, prefix)
         return cls(**values)
 
@@ -116,6 +121,7 @@ def _check_rules(rules: Mapping[str, Any], prefix: str = "") -> None:
     for name, value in rules.items():
         if name == "low" and value is None:
             continue
+
         number = isinstance(value, int | float | np.number)
         if name in LEVELS and not (number and 0 < value <= 1):
             raise InputError(
@@ -219,11 +225,13 @@ def peak_segments(
     """
     if not len(score):
         return []
+
     usual = min(
         float(np.quantile(score, BASELINE_QUANTILE)),
         max(rules.high - rules.min_prominence, 0.0),
     )
 
+    # The highest peak claims its snippets first.
     taken = np.zeros(len(score), bool)
     segments = []
     for k in np.argsort(-score, kind="stable").tolist():

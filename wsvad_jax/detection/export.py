@@ -73,6 +73,7 @@ def export_model(
             temporary.write_bytes(program.serialize())
         first = "b"
 
+    # A program says nothing about itself.
     write_json(
         output.with_name(f"{output.name}.json"),
         description(detector, kind, (first, *shape)),
@@ -114,6 +115,8 @@ def sizes(detector: "Detector", length: int, crops: int) -> tuple[int, int, int]
       InputError: the model has other sizes.
     """
     T, N = length or detector.T, crops or 1
+
+    # A model for windows has learnt one length.
     if detector.mode == "whole":
         T, N = length or LONGEST, crops or detector.protocol.get("crops", 1)
     elif T != detector.T or N != 1:
@@ -121,6 +124,7 @@ def sizes(detector: "Detector", length: int, crops: int) -> tuple[int, int, int]
             f"{detector.folder} scores windows of {detector.T} snippets and one crop; "
             f"found --length {T}, --crops {N}; leave them out"
         )
+
     if T < 1 or N < 1:
         raise InputError(f"--length is {T}, --crops {N}; expected 1 or more")
     return N, T, detector.width
@@ -205,6 +209,7 @@ def write_onnx(
             f"--format onnx needs the package {e.name}; install it with "
             f"{flags.install('onnx')} (the extra wsvad-jax[onnx]), or write StableHLO"
         ) from None
+
     score = scoring(detector)
     extra = {}
     network = detector.network
@@ -212,10 +217,12 @@ def write_onnx(
         # ONNX has no generator of JAX's random numbers.
         noise = network.spec.fixed_noise(network.model, *shape[:2])
         extra["noise"] = jnp.tile(noise, (batch, 1, 1))
+
     specs = (
         jax.ShapeDtypeStruct((batch or "b", *shape), jnp.float32),
         jax.ShapeDtypeStruct((batch or "b",), jnp.int32),
     )
+
     try:
         # The converter's own functions broadcast over ranks.
         with jax.numpy_rank_promotion("allow"):
@@ -262,6 +269,7 @@ def description(
         name: [str(value.dtype), [B, *value.shape[1:]]]
         for name, value in output_shapes(detector, shape[1:]).items()
     }
+
     return {
         "format": kind,
         "model": meta["model"],

@@ -90,6 +90,7 @@ def match_ground_truth(
     Raises:
       InputError: an entry fits several videos, or two entries fit one.
     """
+    # The most exact kind of name that fits decides.
     tables = _by_names(found)
     taken: dict[str, str] = {}
     missing = []
@@ -99,11 +100,13 @@ def match_ground_truth(
         if not fitting:
             missing.append(entry)
             continue
+
         if len(fitting) > 1:
             raise InputError(
                 f"{item.source}: video {entry} may be {fitting[0].files[0]} or "
                 f"{fitting[1].files[0]}; name it with its folder"
             )
+
         other = taken.setdefault(fitting[0].name, entry)
         if other != entry:
             raise InputError(
@@ -111,12 +114,13 @@ def match_ground_truth(
                 f"{fitting[0].name}; keep one"
             )
 
-    said = []
+    # Both kinds may be meant, so they are no errors.
+    remarks = []
     if missing:
-        said.append(f"in the truth, but not given: {first_names(missing)}")
+        remarks.append(f"ground truth without a video: {first_names(missing)}")
     if without := [source.name for source in found if source.name not in taken]:
-        said.append(f"given, but not in the truth: {first_names(without)}")
-    return {name: truth[entry] for name, entry in taken.items()}, said
+        remarks.append(f"videos without ground truth: {first_names(without)}")
+    return {name: truth[entry] for name, entry in taken.items()}, remarks
 
 
 def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]], ...]:
@@ -125,6 +129,8 @@ def _by_names(found: Sequence[VideoInput]) -> tuple[dict[str, list[VideoInput]],
     for source in found:
         names.setdefault(normalize_name(source.name), []).append(source)
         shorter.setdefault(video_id(source.name), []).append(source)
+
+        # day/cam1/a is also cam1/a and a.
         parts = video_id(str(source.files[0].absolute())).split("/")
         if not source.is_video:
             parts[-1] = re.sub(r"__\d+$", "", parts[-1])  # the number of a crop
@@ -158,20 +164,27 @@ def check_ground_truth(
     for source in found:
         if (item := find_ground_truth(source.name, truth)) is None:
             continue
+
+        # Two videos of one name can't both have these events.
         if (other := taken.setdefault(id(item), source)) is not source:
             raise InputError(
                 f"{item.source}: the events of {ground_truth.video_name(source.name)} "
                 f"may be those of {other.name} or of {source.name}; name videos there "
                 "by their paths below the folder"
             )
+
+        # Seconds need times; frames need the stride alone.
         timeless = fps is None and not source.is_video and not timed(source)
         if timeless and item.seconds:
             raise InputError(
                 f"{item.source}: video {source.name} has events in seconds, but "
                 f"{source.files[0]} has no times; pass --fps, or give frames"
             )
+
         with contextlib.suppress(InputError):  # reported when the file is read
             known.append((item, *_length(source, stride, fps)))
+
+    # The unit is decided for all videos at once.
     time_units.check_unit(known, stride)
 
 
@@ -188,10 +201,12 @@ def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, fl
 
         frames, seconds, exact = stated_length(source.files[0])
         return frames if exact else 0, seconds
+
     path = sidecar.sidecar_path(source.files[0])
     if os.path.isfile(path):
         side = sidecar.read(path)
         return side.num_frames, side.duration
+
     shape = feature_files.shape_of(source.files[0])
     stride = stride_of(source, stride)
     frames = max(shape[:-1], default=0) * stride  # crops are fewer than snippets

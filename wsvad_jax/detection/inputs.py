@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float16
+from jaxtyping import Float, Float16, Num
 
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
@@ -53,6 +53,34 @@ def path_of(path: Any) -> pathlib.Path:
             "memory go to Detector.score or Detector.detect"
         )
     return pathlib.Path(path)
+
+
+def check_features(
+    features: Num[np.ndarray, "..."], width: int
+) -> Float16[np.ndarray, "N T D"]:
+    """Returns features in memory as [N, T, D].
+
+    Args:
+      features: [T, D], or [N, T, D] of N crops.
+      width: width D of the model's features.
+
+    Raises:
+      InputError: another shape or width, no snippet, or values that are not finite.
+    """
+    x = np.asarray(features)
+    x = x[None] if x.ndim == 2 else x
+    if x.ndim != 3 or 0 in x.shape or x.shape[-1] != width:
+        raise InputError(
+            f"features are of shape {np.shape(features)}; expected [T, {width}] or "
+            f"[N, T, {width}] with at least one snippet"
+        )
+
+    # A value too large for float16 becomes infinite.
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float16)
+    if not np.isfinite(x).all():
+        raise InputError("features hold values that are not finite in float16")
+    return x
 
 
 def find_inputs(

@@ -56,6 +56,8 @@ def write_events_json(
 
 def _video_json(result: DetectionResult) -> str:
     truth = result.ground_truth
+
+    # Rounded, so that a long video's file stays readable.
     value = {
         "video": result.name,
         "path": None if result.path is None else str(result.path),
@@ -67,6 +69,8 @@ def _video_json(result: DetectionResult) -> str:
         "seconds": np.round(result.edges, 3).tolist(),
         "anomaly": np.round(result.anomaly.astype(np.float64), 4).tolist(),
     }
+
+    # One line per key: a list of events, and no line per snippet.
     lines = [
         f'"{key}": {json.dumps(item, ensure_ascii=False)}'
         for key, item in value.items()

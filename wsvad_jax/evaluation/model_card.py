@@ -35,12 +35,14 @@ def write(
 
     Args:
       path: file to write.
-      experiment: that was trained.
+      experiment: opened recipe that was trained.
       meta: content of the model folder's meta.json.
       results: content of results.json.
     """
     dataset, made = experiment.dataset, experiment.dataset.protocol
     versions = results["versions"]
+
+    # Names are from a user's files: they must not become markup.
     text = string.Template(_template()).substitute(
         model=meta["model"],
         dataset=_plain(dataset.card.name),
@@ -61,6 +63,7 @@ def write(
         licence=_licence(dataset.path),
         notes=_notes(results),
     )
+
     write_text(path, text)
 
 

@@ -46,6 +46,7 @@ def remove_position_bias(
       score: snippet scores, in [0, 1].
       baseline: snippet scores of a static video of the same length.
     """
+    # What a static video scores above its minimum is bias.
     logit, base = _logit(score), _logit(baseline)
     excess = base - base.min(initial=np.inf)
     return (1 / (1 + np.exp(excess - logit))).astype(np.float32)
@@ -89,6 +90,7 @@ class StaticWindows:
         for i, (video, length) in enumerate(kinds.T.tolist()):
             of_video = windows.video == video
             valid = np.arange(T) < windows.length[of_video, None]
+
             # Joined over windows: [snippets, N, D].
             snippets = np.moveaxis(features[of_video], 1, 2)[valid]
             x[i, :, :length] = static_feature(

@@ -180,6 +180,7 @@ def write_results(
 
     # Last, since a run with results is finished.
     write_json(workdir / "results.json", results)
+
     print(results_table(results))
     print(f"results.json, scores.npz and report.png are in {workdir}")
     multihost.sync_processes("results")
@@ -193,6 +194,7 @@ def results_of(
     from wsvad_jax.metrics import frame_level
 
     config, card = experiment.config, experiment.dataset.card
+
     notes = {"forced": meta.get("forced"), "random_weights": experiment.random_note}
     results = frame_level.evaluate(
         videos,

@@ -74,6 +74,7 @@ class Scorer:
             in_shardings=(None, over_devices, over_devices, None),
             out_shardings=everywhere,
         )
+
         # Class texts don't depend on the videos, so a separate program encodes them
         # once.
         self._encode_text: Callable | None = None
@@ -160,6 +161,7 @@ class Scorer:
         W = len(length)
         x, n = _fill(features, length, batch_size)
         x, n = multihost.shard_replicated_batch((x, n), self.experiment.mesh)
+
         scores = jax.device_get(self.program(weights.variables, x, n, weights.text))
         return jax.tree.map(lambda value: value[:W], scores)
 
@@ -192,6 +194,7 @@ def score_videos(
     if not scorer.experiment.remove_position_bias:
         return scores
 
+    # Branches are curves of the same windows, with a bias of their own.
     baseline = baseline_scores(scorer, weights, windows, scores, label=label)
     return [
         dataclasses.replace(
@@ -230,6 +233,7 @@ def baseline_scores(
         np.stack([windows.video, windows.length]), axis=1, return_inverse=True
     )
     static = StaticWindows(windows, [video.anomaly for video in scores], kinds)
+
     label = f"{label}, still" if label else ""
     of_kinds = scorer(weights, static, kinds[1], label=label)
 
@@ -279,6 +283,7 @@ def score_split(
     entries = experiment.dataset.split(name).entries
     weights = scorer.weights(params, batch_stats)
 
+    # Groups of one shape come in their own order.
     videos: list[Any] = [None] * len(entries)
     for index, windows in windows_of_split(experiment, name):
         label = f"score {name}"
@@ -287,6 +292,7 @@ def score_split(
         scores = score_videos(scorer, weights, windows, label=label)
         for i, video in zip(index, scores, strict=True):
             videos[i] = video
+
     return eval_videos(entries, videos)
 
 

@@ -56,6 +56,8 @@ def windows_of_video(
     from wsvad_jax.data.packing import split_windows
 
     N, n, _ = features.shape
+
+    # Powers of two need few programs; very long videos are cut to fit into memory.
     if network.config.eval.mode == "windows":
         crop = crop if crop < N else 0
         windows = split_windows(features[crop : crop + 1], network.T)
@@ -80,6 +82,7 @@ def windows_of_split(
       experiment: dataset, model and recipe.
       name: name of the split.
     """
+    # Windows have one shape, so that all videos are one group.
     if experiment.config.eval.mode == "windows":
         from wsvad_jax.data import packing
 
@@ -93,6 +96,7 @@ def windows_of_split(
         )
         return
 
+    # Whole videos are grouped by padded length.
     split = experiment.dataset.split(name)
     num_snippets = np.array([e.num_snippets for e in split.entries], np.int32)
     buckets = bucket_lengths(num_snippets)
