@@ -29,7 +29,7 @@ autodoc_default_options = {
     "special-members": "__call__",
 }
 autodoc_preserve_defaults = True
-# Annotations name classes without their module, and two are called Feed.
+# Annotations name classes without their module.
 suppress_warnings = ["ref.python"]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -51,27 +51,19 @@ def plain(text: str) -> str:
 
 
 def read_docstring(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings are plain text: what is indented in them, or a table, stays as it is.
-
-    A module's docstring is shown whole as it stands, without its first line.
-    """
-    if what == "module":
-        body = lines[1:]
-        while body and not body[0].strip():
-            body.pop(0)
-        lines[:] = [plain(lines[0]), ""]
-        if any(body):
-            lines += ["::", "", *(f"    {line}" for line in body), ""]
-        return
+    """Reads docstrings as plain text: what is indented, or a table, stays as it is."""
     out: list[str] = []
     literal = section = False
     for line in lines:
         indented = line.startswith(" ")
-        if SECTION.match(line):
+        # From the first section on, napoleon has the layout. A module has no sections.
+        if SECTION.match(line) and what != "module":
             section, literal = True, False
         if section or line.startswith((">>> ", "... ")):
             out.append(line if line.startswith((">>> ", "... ")) else plain(line))
             continue
+
+        # A block of commands, shapes or equations begins or ends here.
         if indented and not literal:
             out += ["", "::", ""]
         elif literal and not indented and line.strip():

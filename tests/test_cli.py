@@ -69,11 +69,11 @@ def test_a_full_disk_of_a_library_names_the_file(capsys):
 def test_a_full_disk_is_said_once():
     code = """
 import atexit
-from wsvad_jax import cli
+from wsvad_jax.utils import program
 def full():
     raise OSError(28, "No space left on device", "runs/a")
 atexit.register(full)
-cli.run(full)
+program.run(full)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -162,11 +162,11 @@ def test_a_program_ends_with_one_sentence():
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_output_of_another_encoding_gets_escapes(encoding):
     code = """
-from wsvad_jax import cli
+from wsvad_jax.utils import program
 def main():
     print("caf\\xe9 \\uc2f8\\uc6c0")
     return 0
-cli.run(main)
+program.run(main)
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -181,7 +181,7 @@ cli.run(main)
 
 def test_names_of_files_in_another_encoding_are_remarked():
     done = subprocess.run(
-        [sys.executable, "-c", "from wsvad_jax import cli; cli.run(lambda: 0)"],
+        [sys.executable, "-c", "from wsvad_jax.utils import program; program.run(lambda: 0)"],
         env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
         check=False,
@@ -226,7 +226,7 @@ def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("WSVAD_JAX_CACHE", str(tmp_path))
     work = """
-from wsvad_jax import cli
+from wsvad_jax.utils import program
 def main():
     import jax
     hits = []
@@ -234,7 +234,7 @@ def main():
     jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8))).block_until_ready()
     print(hits.count("/jax/compilation_cache/cache_hits"))
     return 0
-cli.run(main)
+program.run(main)
 """
     command = [sys.executable, "-c", work]
     first, second = (

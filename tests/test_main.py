@@ -21,7 +21,7 @@ def run(*words, code=0):
 
 
 def test_the_list_names_every_program():
-    assert sorted(wsvad.PROGRAMS) == PROGRAMS
+    assert tuple(sorted(wsvad.PROGRAMS)) == PROGRAMS
     text, _, imported = run("--help")
     assert all(f"  {name} " in text for name in PROGRAMS)
     assert not imported & HEAVY

@@ -26,7 +26,7 @@ COVERED = (
     (r"^(pip install|python -m venv|\. \.venv|git clone|cd )", ".ci/run"),
     (r"^docker ", "needs a registry"),
     (r"python -m (pytest|sphinx)|sphinx-build", ".ci/run"),
-    (r"^python tests/fuzz\.py", "test_hostile.py::test_damaged_files"),
+    (r"^python tests/support/fuzz\.py", "test_hostile.py::test_damaged_files"),
     (
         r"train .*--seeds",
         "results/test_seeds.py::test_seeds_train_and_go_on_where_one_stopped",

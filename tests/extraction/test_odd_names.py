@@ -108,7 +108,7 @@ def test_detection_leaves_out_what_it_cannot_read(model, tmp_path, capsys):
 def test_a_picture_that_cannot_be_named_is_missed_alone(
     model, tmp_path, capsys, monkeypatch
 ):
-    from wsvad_jax.detection import result
+    from wsvad_jax.detection import plots
 
     feature(tmp_path / "f" / "a.npy")
     feature(tmp_path / "f" / "b.npy")
@@ -121,7 +121,7 @@ def test_a_picture_that_cannot_be_named_is_missed_alone(
     def full(path, one):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(result, "picture", full)
+    monkeypatch.setattr(plots, "write_picture", full)
     with pytest.raises(OSError, match="No space left"):
         run_detect(model, tmp_path / "f", "--output", tmp_path / "out")
 
