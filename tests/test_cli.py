@@ -181,7 +181,11 @@ program.run(main)
 
 def test_names_of_files_in_another_encoding_are_remarked():
     done = subprocess.run(
-        [sys.executable, "-c", "from wsvad_jax.utils import program; program.run(lambda: 0)"],
+        [
+            sys.executable,
+            "-c",
+            "from wsvad_jax.utils import program; program.run(lambda: 0)",
+        ],
         env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
         check=False,
