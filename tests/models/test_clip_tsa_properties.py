@@ -152,7 +152,7 @@ def numpy_perturbed_top_k(s, k, noise, sigma, g):
 def test_perturbed_top_k_is_its_definition(monkeypatch, limit, few):
     """At once and draw by draw, by pairs and sorted; k differs between the rows."""
     monkeypatch.setattr(clip_tsa, "DRAW_LIMIT", limit)
-    monkeypatch.setattr(clip_tsa, "FEW", few)
+    monkeypatch.setattr(clip_tsa, "MAX_PAIRWISE", few)
     r = np.random.default_rng(3)
     s, g = r.uniform(size=(2, 3, 12)).astype(np.float32) / 10
     noise = r.standard_normal((3, 20, 12)).astype(np.float32)
@@ -186,7 +186,7 @@ def test_pairs_select_what_sorting_selects(monkeypatch, values):
     k = jnp.array([1, 17, 29, 30])
     found = clip_tsa._top_k(x, k)
     np.testing.assert_array_equal(np.sum(found, -1), np.tile(k, (5, 1)))
-    monkeypatch.setattr(clip_tsa, "FEW", 0)
+    monkeypatch.setattr(clip_tsa, "MAX_PAIRWISE", 0)
     np.testing.assert_array_equal(found, clip_tsa._top_k(x, k))
 
 

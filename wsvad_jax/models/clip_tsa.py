@@ -2,7 +2,7 @@
 
 Temporal self-attention over CLIP snippets, then RTFM's temporal network and objective
 (Tian et al., ICCV 2021, https://arxiv.org/abs/2101.10030). From top to bottom:
-  wide features (I3D 2048, C3D 4096)  -> Model._enter
+  wide features (I3D 2048, C3D 4096)  -> Model._project_wide
   TSA, temporal self-attention        -> Model._attend
     perturbed top-κ selector            -> perturbed_top_k
   multi-scale temporal network (MTN)  -> Model._aggregate
@@ -39,7 +39,7 @@ from wsvad_jax.models.spec import ModelSpec
 WIDTH = 512  # width of CLIP ViT-B/16; wider features are projected to it
 MARGIN = 100.0  # target magnitude of abnormal snippets
 DRAW_LIMIT = 2**22  # noise values in memory at once: 16 MiB
-FEW = 64  # most snippets that are compared pairwise rather than sorted
+MAX_PAIRWISE = 64  # largest number of snippets to compare pairwise rather than sort
 FIELD_RANGES = {
     "kappa": "(0, 1]",
     "samples": "[1, inf)",
@@ -60,14 +60,14 @@ class Outputs:
     magnitudes: Float[Array, "B T"]
     selected: Float[Array, "B N K D"]  # features of the K snippets of largest magnitude
     chosen: Bool[Array, "B K"]  # False where a video has fewer than K snippets
-    attention: Float[Array, "B N T"]  # p, the share of draws that selected a snippet
+    attention: Float[Array, "B N T"]  # p, the fraction of draws that selected a snippet
 
 
 class Model(nn.Module):
     """Temporal self-attention, multi-scale temporal network, snippet classifier.
 
     Args:
-      kappa: share κ of a video's snippets that is selected.
+      kappa: fraction κ of a video's snippets that is selected.
       samples: number S of Gaussian noise draws.
       sigma: deviation σ_n of the noise.
       max_selected: upper bound of the selection at test time.
@@ -117,7 +117,7 @@ class Model(nn.Module):
 
         # Temporal self-attention weights each crop's snippets.
         x = features.reshape(B * N, T, -1).astype(self.dtype)
-        x = jnp.where(rows[..., None], self._enter(x), 0)
+        x = jnp.where(rows[..., None], self._project_wide(x), 0)
         p = rows.astype(jnp.float32)
         if self.attention:
             p = self._attend(x, length, rows, N, train, noise)
@@ -146,7 +146,7 @@ class Model(nn.Module):
             attention=p.reshape(B, N, T),
         )
 
-    def _enter(self, x: Float[Array, "R T D"]) -> Float[Array, "R T E"]:
+    def _project_wide(self, x: Float[Array, "R T D"]) -> Float[Array, "R T E"]:
         """Projects features wider than CLIP's to its width; others stay as they are."""
         if x.shape[-1] <= WIDTH:
             return x
@@ -169,7 +169,7 @@ class Model(nn.Module):
         train: bool,
         noise: Float[Array, "R S T"] | None,
     ) -> Float[Array, "R T"]:
-        """Temporal self-attention p: share of the draws that select each snippet."""
+        """Temporal self-attention p: fraction of the draws that select each snippet."""
         R, T, _ = x.shape
         # Scores in (0, 1), in float32: the noise is as small as their differences.
         s = nn.relu(self._dense(x.shape[-1] // 2, "hard_attention_scorer_fc1")(x))
@@ -244,12 +244,12 @@ class Model(nn.Module):
         return TemporalConv(features, name=name, dtype=self.dtype, **kwargs)
 
 
-def selection_sizes(kappa: float, T: int, most: int) -> Int[np.ndarray, "T1"]:
-    """Sizes k = ⌊κ n⌋ for n = 0 … T snippets, at least 1 and at most `most`.
+def selection_sizes(kappa: float, T: int, max_selected: int) -> Int[np.ndarray, "T1"]:
+    """Sizes k = ⌊κ n⌋ for n = 0 … T snippets, at least 1 and at most `max_selected`.
 
     Computed in double precision: single precision rounds other products down.
     """
-    return np.clip(np.floor(kappa * np.arange(T + 1)), 1, most).astype(np.int32)
+    return np.clip(np.floor(kappa * np.arange(T + 1)), 1, max_selected).astype(np.int32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -262,7 +262,7 @@ def perturbed_top_k(
     sigma: float,
     distinct: int,
 ) -> Float[Array, "R T"]:
-    """Share of the noise draws in which a snippet is among the k largest.
+    """Fraction of the noise draws in which a snippet is among the k largest.
 
     p_t = 1/S Σ_m 1[t ∈ top-k(s + σ_n ε_m)], in O(S·T) memory. The gradient is that of
     the released code, summed over its k one-hot rows; for g = ∂loss/∂p,
@@ -349,7 +349,7 @@ def fixed_noise(model: Model, crops: int, T: int) -> Float[Array, "N S T"]:
 def _top_k(x: Float[Array, "M R T"], k: Int[Array, "R"]) -> Bool[Array, "M R T"]:
     """Marks the k largest of the last axis; the earlier of equal values wins."""
     T = x.shape[-1]
-    if T <= FEW:
+    if T <= MAX_PAIRWISE:
         # Quadratic, but each pass is one vectorised comparison. For the 32 snippets of
         # a training video, that is 25 times as fast on a CPU as sorting.
         def count(u, rank):

@@ -52,8 +52,10 @@ class DenseParams(nn.Module):
         bias = self.bias_init or init, (self.features,)
 
         # Weights read from a file are NumPy arrays.
-        found = self.param("kernel", *kernel), self.param("bias", *bias)
-        return jnp.asarray(found[0]), jnp.asarray(found[1])
+        return (
+            jnp.asarray(self.param("kernel", *kernel)),
+            jnp.asarray(self.param("bias", *bias)),
+        )
 
 
 def affine(
@@ -65,30 +67,30 @@ def affine(
 
 
 def fold_single_head_qkv(
-    into: Float[Array, "D D3"],
-    bias: Float[Array, "D3"],
-    out: Float[Array, "D D"],
+    qkv_kernel: Float[Array, "D D3"],
+    qkv_bias: Float[Array, "D3"],
+    out_kernel: Float[Array, "D D"],
     out_bias: Float[Array, "D"],
 ) -> tuple[Float[Array, "D D2"], Float[Array, "D2"]]:
-    """Folds one head's four projections into two, for the queries and the values.
+    """Folds the four projections of single-head attention into two.
 
-    The keys are then the unprojected inputs y. With q_i = W_q y_i + b_q and so on,
+    Then only the queries and the values are projected; the keys are the inputs y. With q_i = W_q y_i + b_q and so on,
       q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k.
     The last term is the same for all keys, so the softmax ignores it. The attention
     weights w_j sum to 1, therefore
       W_o Σ w_j v_j + b_o = Σ w_j (W_o W_v y_j + W_o b_v + b_o).
 
     Args:
-      into: kernel of the packed query, key and value projections.
-      bias: bias of the packed projections.
-      out: kernel of the output projection W_o.
+      qkv_kernel: kernel of the packed query, key and value projections.
+      qkv_bias: bias of the packed projections.
+      out_kernel: kernel of the output projection W_o.
       out_bias: bias b_o of the output projection.
     """
-    q, k, v = jnp.split(into, 3, axis=1)
-    b_q, _, b_v = jnp.split(bias, 3)
+    q, k, v = jnp.split(qkv_kernel, 3, axis=1)
+    b_q, _, b_v = jnp.split(qkv_bias, 3)
     # The queries' kernel absorbs that of the keys, the values' that of the output.
-    kernel = jnp.concatenate([q @ k.T, v @ out], axis=1)
-    return kernel, jnp.concatenate([b_q @ k.T, b_v @ out + out_bias])
+    kernel = jnp.concatenate([q @ k.T, v @ out_kernel], axis=1)
+    return kernel, jnp.concatenate([b_q @ k.T, b_v @ out_kernel + out_bias])
 
 
 def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:

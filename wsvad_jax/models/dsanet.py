@@ -49,9 +49,9 @@ SHARPNESS = 10.0  # exponent of DCSA's pooling weights
 SATURATED = 30.0  # bound of the anomaly logits in DCSA
 LABEL_SMOOTHING = 0.1
 BACKGROUND_SHARE = 0.01  # weight of each anomaly class in the background's target
-EPSILON = 1e-8  # ε of SG-NM's layer norms
+SGNM_EPSILON = 1e-8  # ε of SG-NM's layer norms
 # SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
-SMALL = {
+SGNM_INIT = {
     "kernel_init": nn.initializers.truncated_normal(0.01, lower=-3.0, upper=3.0),
     "bias_init": nn.initializers.zeros,
 }
@@ -59,7 +59,7 @@ SMALL = {
 
 @struct.dataclass
 class Outputs:
-    """Logits and features of all parts; a part that is switched off is None."""
+    """Logits and features of all components; None where switched off."""
 
     anomaly_logits: Float[Array, "B T"]
     align_logits: Float[Array, "B T C"]
@@ -82,7 +82,7 @@ class Model(nn.Module):
       text_adapt_until: number of adapted blocks of the text tower.
       text_adapt_weight: weight ω of the adapted features.
       prototypes: number P of normality prototypes.
-      normality_ratio: share of the snippets, the least anomalous, that they read.
+      normality_ratio: fraction of the snippets, the least anomalous, that they read.
       decoder_layers: number of decoder blocks of SG-NM.
       decoder_heads: number of attention heads of SG-NM.
       temperature: temperature τ of the scores.
@@ -299,7 +299,7 @@ class Normality(nn.Module):
 
         # No residual leads around the bottleneck and the decoder's attention, so only
         # features near the prototypes can be reconstructed.
-        x = common.Mlp(self.dtype, initial=SMALL, name="bottleneck")(v)
+        x = common.Mlp(self.dtype, initial=SGNM_INIT, name="bottleneck")(v)
         names = [f"decoder_{i}" for i in range(self.depth)]
         decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
         x = lgt_adapter.apply_blocks(decoders, x, p, remat=self.remat)
@@ -351,18 +351,18 @@ class CrossBlock(nn.Module):
         where: Bool[Array, "B K"] | None = None,
     ) -> Float[Array, "B Q D"]:
         norm1 = common.layer_norm(
-            "norm1", EPSILON
+            "norm1", SGNM_EPSILON
         )  # shared by queries and keys, as released
         attention = common.CrossAttention(
-            self.heads, self.reconstruct, self.dtype, SMALL, name="attn"
+            self.heads, self.reconstruct, self.dtype, SGNM_INIT, name="attn"
         )
         y = attention(
             norm1(x).astype(self.dtype), norm1(keys).astype(self.dtype), where
         )
         x = y if self.reconstruct else x + y
 
-        y = common.layer_norm("norm2", EPSILON)(x).astype(self.dtype)
-        mlp = common.Mlp(self.dtype, ("fc1", "fc2"), gelu, SMALL, name="mlp")
+        y = common.layer_norm("norm2", SGNM_EPSILON)(x).astype(self.dtype)
+        mlp = common.Mlp(self.dtype, ("fc1", "fc2"), gelu, SGNM_INIT, name="mlp")
         return x + mlp(y)
 
 

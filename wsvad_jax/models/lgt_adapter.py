@@ -61,18 +61,19 @@ class WindowBlock(nn.Module):
         W, H = self.window, self.heads
         common.check_heads(H, D, "visual_heads")
 
-        into = common.DenseParams(
+        qkv = common.DenseParams(
             3 * D, xavier, nn.initializers.zeros, name="attn_in_proj"
         )(D)
         out = common.DenseParams(
             D, bias_init=nn.initializers.zeros, name="attn_out_proj"
         )(D)
+
         # One head: the folded projections save half of the products.
         if H == 1:
-            into, out = common.fold_single_head_qkv(*into, *out), None
+            qkv, out = common.fold_single_head_qkv(*qkv, *out), None
 
         y = common.layer_norm("ln_1")(x).astype(self.dtype)
-        values = common.affine(y, *into).reshape(B, T // W, W, -1, H, D // H)
+        values = common.affine(y, *qkv).reshape(B, T // W, W, -1, H, D // H)
 
         # T/W small attentions instead of one T×T attention under a block mask.
         q, v = values[:, :, :, 0], values[:, :, :, -1]

@@ -6,7 +6,7 @@ exceed the highest of a normal bag. From top to bottom:
   score network (Sec. 4.1)                -> Model.__call__
   ranking loss (Eq. 6), with smoothness
   and sparsity of the abnormal bag        -> loss_fn
-  inference                               -> spread, scores
+  inference                               -> upsample_scores, scores
 Paper and released code differ in the 32-unit layer (`relu_hidden`) and in the pairs of
 bags in the hinge (weights["pairing"]). The defaults are the paper's.
 
@@ -93,7 +93,7 @@ class Model(nn.Module):
         # The score of a segment is the mean over its crops.
         segment_scores = jnp.mean(jax.nn.sigmoid(x), 1)
         return Outputs(
-            segment_scores, spread(segment_scores, length, features.shape[2])
+            segment_scores, upsample_scores(segment_scores, length, features.shape[2])
         )
 
     def _dense(self, features: int, name: str) -> nn.Dense:
@@ -103,10 +103,10 @@ class Model(nn.Module):
 def pool_segments(
     features: Float[Array, "B N T D"], length: Int[Array, "B"], segments: int
 ) -> Float[Array, "B N I D"]:
-    """Mean feature of each of `segments` equal parts of a video's valid snippets.
+    """Mean feature of each of `segments` equal segments of a video's valid snippets.
 
-    Part i spans the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋. An empty part takes
-    snippet ⌊i n / I⌋.
+    Segment i has the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋, without the last. An
+    empty segment takes snippet ⌊i n / I⌋.
     """
     T = features.shape[2]
     edges = jnp.arange(segments + 1)[None] * length[:, None] // segments  # [B, I + 1]
@@ -120,7 +120,7 @@ def pool_segments(
     return jnp.einsum("bit,bntd->bnid", weights, features, precision="highest")
 
 
-def spread(
+def upsample_scores(
     segment_scores: Float[Array, "B I"], length: Int[Array, "B"], T: int
 ) -> Float[Array, "B T"]:
     """Snippet scores: each valid snippet gets its segment's score, the others 0."""

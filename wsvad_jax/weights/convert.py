@@ -33,24 +33,27 @@ def import_file(
     """Converts a released checkpoint into a model folder, which it returns.
 
     Args:
-      config: the recipe of the model that the file holds.
-      source: a file that `read_state` reads.
-      output: the model folder to write; an older one there is replaced.
-      tokenizer: hub name or folder of a CLIP snapshot whose tokenizer joins the CLIP
-        weights that the file has, since a checkpoint has no tokenizer.
+      config: recipe of the model in the file.
+      source: file that `read_state` reads.
+      output: model folder to write; an existing one is replaced.
+      tokenizer: hub name or folder of a CLIP snapshot. Its tokenizer is copied beside
+        the CLIP weights of the file, since a checkpoint has no tokenizer.
 
     Raises:
-      InputError: as `read_state`, `check_sizes` and `weights.import_state`.
+      InputError: the file can't be read, or doesn't fit the recipe (see `read_state`,
+        `check_sizes` and `torch_mapping.import_state`); or `output` holds other files.
     """
     from wsvad_jax.clip import snapshot
     from wsvad_jax.weights.model_folder import save_params
 
     source, output = pathlib.Path(source), pathlib.Path(output)
     _check_output(output)
+
+    # Every check comes before the first file is written.
     name = config.model_name
     torch_mapping.released_checkpoint(name)  # raises for a model that has none
     state = read_state(source)
-    torch_mapping.check_model(name, state, str(source), config.model)
+    torch_mapping.check_model(name, state, str(source), config.model.to_dict())
     check_sizes(config, state, str(source))
     expected = expected_variables(config, state)
     variables, clip = torch_mapping.import_state(name, state, expected, str(source))
@@ -59,16 +62,21 @@ def import_file(
             f"--clip {tokenizer}: {source} contains no CLIP model that a tokenizer could "
             "join; leave the flag out"
         )
+
+    # CLIP's weights become a snapshot, which other programs load by its folder.
     clip_params = _within(source, snapshot.openai_to_flax, clip) if clip else None
     files = _tokenizer_files(tokenizer) if tokenizer and clip else {}
 
     params, batch_stats = (_float32(variables[k]) for k in ("params", "batch_stats"))
     output.parent.mkdir(parents=True, exist_ok=True)
+
+    # A conversion that stops half-way leaves no model behind.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as made:
         work = pathlib.Path(made)
         if clip_params:
             sizes = snapshot.openai_configs(clip)
             snapshot.save_snapshot(work / "clip", *sizes, clip_params, tokenizer=files)
+
         if unused := torch_mapping.flatten(variables["unused"]):
             np.savez(work / "unused.npz", **unused)
         save_params(work, params, batch_stats, _meta(config, state, source))
@@ -81,9 +89,10 @@ def _meta(
 ) -> dict[str, Any]:
     from wsvad_jax.datasets import registry
 
-    # The classes are not in the weights; a dataset's card has them.
+    # A checkpoint doesn't name its classes; the dataset's card does.
     card = registry.find_card(config.data.name)
     T, D = lengths(config, state)
+
     return {
         "model": config.model_name,
         "dataset": config.data.name,
@@ -94,7 +103,7 @@ def _meta(
         "config": config.to_dict(),
         "length": T,
         "width": D,
-        # So that the way back gives the file's own types.
+        # The export restores the types of the file.
         "torch_dtypes": {
             k: x.dtype.name for k, x in state.items() if x.dtype != np.float32
         },
@@ -102,7 +111,7 @@ def _meta(
 
 
 def _check_output(output: pathlib.Path) -> None:
-    """Raises InputError rather than let a folder of something else be replaced."""
+    """Raises InputError if the output folder holds anything but a model."""
     model = (output / "meta.json").is_file()
     if output.exists() and not model and any(output.iterdir()):
         raise InputError(
@@ -112,19 +121,24 @@ def _check_output(output: pathlib.Path) -> None:
 
 
 def _replace(work: pathlib.Path, output: pathlib.Path) -> None:
-    """Moves a model into place: without its meta.json, which is last, it is none."""
+    """Moves the files of a model into its folder.
+
+    meta.json is removed first and written last, so an incomplete folder is no model.
+    """
     output.mkdir(exist_ok=True)
+
     for name in ("meta.json", "unused.npz"):
         (output / name).unlink(missing_ok=True)
     for name in ("clip", "params"):
         shutil.rmtree(output / name, ignore_errors=True)
+
     for name in ("clip", "unused.npz", "params", "meta.json"):
         if (work / name).exists():
             (work / name).rename(output / name)
 
 
 def _within(source: pathlib.Path, function: Callable, *args: Any) -> Any:
-    """Calls `function`; its errors then begin with the file's name."""
+    """Calls `function`; adds the file's name to its errors."""
     try:
         return function(*args)
     except InputError as e:
@@ -137,8 +151,10 @@ def _float32(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tokenizer_files(name_or_dir: str) -> dict[str, str]:
-    """The tokenizer's files of a CLIP snapshot, by name."""
+    """Returns the contents of a CLIP snapshot's tokenizer files by name."""
     folder = pathlib.Path(name_or_dir)
+
+    # A name that is no folder is one of the hub.
     if not folder.is_dir():
         import huggingface_hub
 
@@ -150,15 +166,16 @@ def _tokenizer_files(name_or_dir: str) -> dict[str, str]:
             )
         except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
             raise InputError(
-                f"--clip {name_or_dir}: neither a folder nor a model that the hub gives "
-                f"({type(e).__name__})"
+                f"--clip {name_or_dir}: no such folder, and the hub didn't return a model "
+                f"of this name ({type(e).__name__}); check the name and the network"
             ) from None
+
     files = {
         n: (folder / n).read_text("utf-8") for n in TOKENIZER if (folder / n).exists()
     }
     if not {"tokenizer.json", "vocab.json"} & files.keys():
         raise InputError(
-            f"--clip {name_or_dir}: no tokenizer there; expected vocab.json with "
+            f"--clip {name_or_dir}: no tokenizer found; expected vocab.json with "
             "merges.txt, or tokenizer.json"
         )
     return files
@@ -173,20 +190,22 @@ def export_file(
     """Converts a model folder into a file that the released code loads.
 
     Args:
-      config: the recipe of the model.
-      checkpoint: a model folder, or a workdir of training with one in it.
-      target: the file to write, for PyTorch or .safetensors.
+      config: recipe of the model.
+      checkpoint: model folder, or workdir of a training run.
+      target: file to write, for PyTorch or .safetensors.
       clip: hub name or folder of the CLIP model that VadCLIP's and DSANet's files
-        contain; CHECKPOINT/clip where there is one.
+        contain; by default CHECKPOINT/clip.
 
     Raises:
-      InputError: no such model, another recipe's, no CLIP model, PyTorch is missing.
+      InputError: the model or its CLIP model is not found, the model is of another
+        recipe, or PyTorch is missing.
     """
     from wsvad_jax.weights.model_folder import load_params
 
     folder, target = pathlib.Path(checkpoint), pathlib.Path(target)
     if not (folder / "meta.json").exists() and (folder / "model").is_dir():
         folder = folder / "model"
+
     name = config.model_name
     torch_mapping.released_checkpoint(name)
     params, batch_stats, meta = load_params(folder)
@@ -195,18 +214,27 @@ def export_file(
             f"{folder} holds a {meta.get('model')} model, but the recipe is for {name}; "
             "pass the recipe that it was made with"
         )
+
+    # PyTorch is missing in many installations: say so before the work.
     if target.suffix != ".safetensors":
         import_torch(f"writing {target}")
+
+    # Tensors that no forward pass reads were kept for this purpose.
     variables = {"params": params, "batch_stats": batch_stats}
     if (folder / "unused.npz").is_file():
         with np.load(folder / "unused.npz") as file:
             variables["unused"] = torch_mapping.nest(dict(file))
+
+    # Each tensor gets the type that it had in the converted file.
     dtypes = dict(meta.get("torch_dtypes", {}))
-    if clip is not None:  # another CLIP than the one that was converted
+    if clip is not None:  # the types were those of another CLIP model
         dtypes = {k: d for k, d in dtypes.items() if "clipmodel." not in k}
+
     openai = _clip_tensors(name, folder, clip)
     state = torch_mapping.export_state(name, variables, openai)
     check_sizes(config, state, str(folder))
+
+    # Copies of CLIP share their tensors, which are converted once.
     kept = {id(x): x.astype(dtypes.get(k, x.dtype)) for k, x in state.items()}
     write_state(target, {k: kept[id(x)] for k, x in state.items()})
     return target
@@ -215,7 +243,7 @@ def export_file(
 def _clip_tensors(
     name: str, folder: pathlib.Path, clip: str | None
 ) -> dict[str, np.ndarray] | None:
-    """The CLIP model that a file of this model contains, by OpenAI's names."""
+    """Returns the CLIP tensors that a file of this model contains, by OpenAI's names."""
     from wsvad_jax.clip import snapshot
 
     title = torch_mapping.title(name)
@@ -226,6 +254,7 @@ def _clip_tensors(
                 "leave the flag out"
             )
         return None
+
     if clip is None and not (folder / "clip" / "config.json").is_file():
         raise InputError(
             f"{folder} has no CLIP model, which the files of {title} "
