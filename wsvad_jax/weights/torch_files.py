@@ -63,7 +63,8 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as e:  # noqa: BLE001 - damage can raise anything
         raise_if_unreadable(path, e)
         raise InputError(
-            f"{path}: not a whole safetensors file ({' '.join(str(e).split())}); fetch it again"
+            f"{path}: not a complete safetensors file ({' '.join(str(e).split())}); "
+            "download it again"
         ) from None
 
 
@@ -89,12 +90,12 @@ def _read_torch(path: pathlib.Path) -> Any:
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(e)):
             raise InputError(
                 f"{path}: refused, since loading it would run {wanted[1]}, which a file "
-                "of weights has no need of; nothing was run; ask for the state dict "
+                "of weights doesn't need; nothing was run; ask for the state dict "
                 "alone (torch.save(model.state_dict(), FILE))"
             ) from None
         raise InputError(
             f"{path}: damaged, or not a file that PyTorch saved; nothing in it was run; "
-            "compare its size with the download's and fetch it again"
+            "compare its size with the original's and download it again"
         ) from None
 
 
@@ -104,8 +105,8 @@ def import_torch(purpose: str) -> Any:
         import torch
     except ModuleNotFoundError:
         raise InputError(
-            f"{purpose} needs PyTorch, which isn't installed: {INSTALL_TORCH} (a "
-            ".safetensors file needs none)"
+            f"{purpose} requires PyTorch, which isn't installed: {INSTALL_TORCH} (a "
+            ".safetensors file doesn't require it)"
         ) from None
     return torch
 

@@ -53,8 +53,10 @@ def rules(model_name: str, tensors: Mapping[str, Any] | None = None) -> list[Rul
     """
     released = released_checkpoint(model_name)
     rows = list(released.rows)
+
     if released.rows_for is not None:
         rows += released.rows_for(tensors or {})
+
     return [
         Rule(theirs + suffix, path.replace("*", ours))
         for kind, theirs, ours in rows
@@ -91,21 +93,26 @@ def _translate(text: str, source: str, target: str) -> str | None:
     match = _pattern(source).fullmatch(text)
     if match is None:
         return None
+
+    # The placeholders of both templates correspond in order.
     groups = iter(match.groups())
     return re.sub(r"\{[^}]*\}", lambda _: next(groups), target)
 
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
+    # Literal text and placeholders alternate.
     literal, *rest = re.split(r"\{([^}]*)\}", template)
-    parts = [re.escape(literal)]
+    expression = re.escape(literal)
     for group, literal in zip(rest[::2], rest[1::2], strict=True):
-        parts += [r"(\d+)" if group == "i" else f"({group})", re.escape(literal)]
-    return re.compile("".join(parts))
+        expression += r"(\d+)" if group == "i" else f"({group})"
+        expression += re.escape(literal)
+    return re.compile(expression)
 
 
-def _only(found: list[str | None], text: str) -> str | None:
-    matches = [x for x in found if x is not None]
+def _only(translations: list[str | None], text: str) -> str | None:
+    """Returns the one translation that isn't None, or None if there is none."""
+    matches = [x for x in translations if x is not None]
     assert len(matches) <= 1, f"{text}: matched by {len(matches)} rules"
     return matches[0] if matches else None
 
@@ -192,6 +199,7 @@ def import_state(
     state, clip = _split_clip(released.clip_prefixes, state, problems)
     state = {_rename(name, released.aliases): array for name, array in state.items()}
 
+    # Each tensor is matched by exactly one rule, or reported.
     table = rules(model_name, {**(wanted or {}), **state})
     flat = {}
     for name, array in state.items():
@@ -203,11 +211,13 @@ def import_state(
 
     if wanted is not None:
         _compare(flat, wanted, table, problems)
+
     if any(problems.values()):
         listed = "; ".join(f"{k} {', '.join(v)}" for k, v in problems.items() if v)
         raise InputError(
             f"{source} doesn't fit {title(model_name)} with this config: {listed}"
         )
+
     return {"params": {}, "batch_stats": {}, "unused": {}, **nest(flat)}, clip
 
 
@@ -229,13 +239,16 @@ def export_state(
     # The released code refuses a file without its unused tensors.
     if released.unused_tensors is not None:
         flat = {**released.unused_tensors(flat), **flat}
+
     names = {path: _only([rule.name(path) for rule in table], path) for path in flat}
     if unknown := [path for path, name in names.items() if name is None]:
         raise InputError(
             f"the checkpoint is not one of {title(model_name)}, which has no "
             f"{', '.join(unknown)}"
         )
+
     state = {str(names[path]): _reverse(path, leaf) for path, leaf in flat.items()}
+    # The released code loads its CLIP from the same file.
     if clip:
         for prefix in released.clip_prefixes:
             state |= {prefix + name: np.asarray(leaf) for name, leaf in clip.items()}
@@ -248,6 +261,7 @@ def _rename(name: str, aliases: Mapping[str, str]) -> str:
 
 
 def _reverse(path: str, array: Any) -> np.ndarray:
+    # PyTorch's kernels are [out, in], see above.
     array = np.asarray(array)
     return np.ascontiguousarray(array.T) if path.endswith("/kernel") else array
 
@@ -255,13 +269,17 @@ def _reverse(path: str, array: Any) -> np.ndarray:
 def _split_clip(
     prefixes: tuple[str, ...], state: State, problems: dict[str, list[str]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Separates the model's tensors from CLIP's, whose copies must be equal."""
+    """Separates the model's tensors from CLIP's.
+
+    Unequal or incomplete copies of CLIP are added to `problems`.
+    """
     own = {n: x for n, x in state.items() if not n.startswith(prefixes)}
     copies = [
         {n.removeprefix(p): x for n, x in state.items() if n.startswith(p)}
         for p in prefixes
     ]
     clip = copies[0] if copies else {}
+
     # Differing copies would leave it open which of them the model uses.
     for prefix, copy in zip(prefixes[1:], copies[1:], strict=True):
         problems["missing"] += [f"{prefix}{n}" for n in clip if n not in copy]
@@ -271,6 +289,7 @@ def _split_clip(
             for name in clip.keys() & copy.keys()
             if not np.array_equal(clip[name], copy[name], equal_nan=True)
         ]
+
     return own, clip
 
 
@@ -280,12 +299,13 @@ def _compare(
     table: list[Rule],
     problems: dict[str, list[str]],
 ) -> None:
-    """Lists the differences from the model, in PyTorch's names and layout."""
+    """Adds the differences from the model to `problems`, in PyTorch's names and layout."""
 
     def describe(path, leaf):
         name = _only([rule.name(path) for rule in table], path) or path
         return name, list(_shape(path, leaf))
 
+    # Tensors that no forward pass reads are in files only.
     for path, leaf in flat.items():
         name, shape = describe(path, leaf)
         if path not in wanted:
@@ -293,6 +313,7 @@ def _compare(
                 problems["unknown"].append(f"{name} {shape}")
         elif (want := describe(path, wanted[path])[1]) != shape:
             problems["misshapen"].append(f"{name} {shape}, expected {want}")
+
     for path in wanted.keys() - flat.keys():
         name, shape = describe(path, wanted[path])
         problems["missing"].append(f"{name} {shape}")
