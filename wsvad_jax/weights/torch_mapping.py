@@ -72,14 +72,18 @@ def released_checkpoint(model_name: str) -> "ReleasedCheckpoint":
     """
     from wsvad_jax.models import MODELS
 
-    spec = MODELS.get(model_name)
-    if spec is None or spec.released is None:
+    if model_name not in MODELS:
+        raise InputError(
+            f"model_name is {model_name!r}; the models are {', '.join(MODELS)}"
+        )
+    released = MODELS[model_name].released
+    if released is None:
         known = [name for name, spec in MODELS.items() if spec.released is not None]
         raise InputError(
-            f"model_name is {model_name!r}; the models with released checkpoints are "
-            f"{', '.join(known)}"
+            f"{model_name} has no released checkpoints to convert; the models that have "
+            f"are {', '.join(known)}"
         )
-    return spec.released
+    return released
 
 
 def title(model_name: str) -> str:
