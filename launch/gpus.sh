@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One machine with several GPUs, or with one: CONFIG=dsanet:ucf WORKDIR=runs/a gpus.sh
-# One process drives them all; GPUS=0,1 takes some. After a crash the run goes on from its
-# last checkpoint, TRIES times at most; nothing is made that would have to be deleted.
+# Trains on the GPUs of one machine: CONFIG=dsanet:ucf WORKDIR=runs/a gpus.sh
+# One process uses all GPUs; GPUS=0,1 selects some. After a crash, the run resumes from its
+# last checkpoint, at most TRIES times. There is nothing to delete afterwards.
 set -euo pipefail
-: "${CONFIG:?a recipe, as dsanet:ucf}" "${WORKDIR:?a folder for the run}"
+: "${CONFIG:?a recipe such as dsanet:ucf}" "${WORKDIR:?a folder for the run}"
 # shellcheck source=launch/lib.sh
 source "$(dirname "$0")/lib.sh"
 read -ra more <<<"${DATA:+--data_dir=$DATA }${ARGS:-}"

@@ -4,7 +4,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 exec 3>&1 # where DRY_RUN prints, also from within $(...)
 
-quoted() { # its arguments as one line that a shell reads back
+quoted() { # prints its arguments as one shell command line
   local word line='' apostrophe="'\\''"
   for word; do
     case $word in
@@ -15,22 +15,22 @@ quoted() { # its arguments as one line that a shell reads back
   printf '%s' "${line# }"
 }
 
-run() { # a command, or with DRY_RUN=1 its line
+run() { # runs a command, or with DRY_RUN=1 prints it
   if [ -z "${DRY_RUN:-}" ]; then "$@"; else printf '%s\n' "$(quoted "$@")" >&3; fi
 }
 
-absent() { # stops where a describe finds something: its name's owner keeps it
+absent() { # exits if a describe command finds NAME, which belongs to someone
   if "$@" >/dev/null 2>&1 && [ -z "${DRY_RUN:-}" ]; then
-    echo "error: NAME=$NAME is there already; delete it or choose another" >&2 && exit 2
+    echo "error: NAME=$NAME exists already; delete it or choose another name" >&2 && exit 2
   fi
 }
 [[ " ${ARGS:-} " != *" --restart "* ]] || # each new try would begin at step 0
   { echo "error: --restart in ARGS; run it once by hand" >&2 && exit 2; }
-again() { # whether a run that ended so goes on from its last checkpoint
+again() { # whether a run with this exit code resumes from its last checkpoint
   case $1 in '' | 75 | 134 | 139 | 143) true ;; *) false ;; esac
-} # '': its hosts are gone; 75: "try again" (sysexits); others: a crash or SIGTERM
+} # '': the hosts are gone; 75: "try again" (sysexits); others: a crash or SIGTERM
 
-finish() { # a script that makes something defines undo, which deletes it
+finish() { # after a failure, calls undo, by which a script deletes what it created
   local code=$? && trap - EXIT
   if [ "$code" != 0 ] && declare -F undo >/dev/null; then set +e && undo; fi
   exit "$code"

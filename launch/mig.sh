@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# TPU VMs as a managed instance group of Compute Engine (v5p, v6e and later):
+# TPU VMs in a managed instance group of Compute Engine (v5p, v6e and later):
 # mig.sh create | state | watch | delete. One host, or with TOPOLOGY=4x4 HOSTS=4 a slice
-# of several. The hosts run what their startup script says, also after a restart.
+# of several. The startup script starts the training, also after a restart.
 set -euo pipefail
 # shellcheck source=launch/hosts.sh
 source "$(dirname "$0")/hosts.sh"
@@ -10,7 +10,7 @@ zone="--zone=$ZONE" && region="--region=${ZONE%-*}"
 compute() { run gcloud compute "$@" "--project=$PROJECT"; }
 policy() { compute resource-policies "$@"; }
 group() { compute instance-groups managed "$1" "$NAME" "$zone" "${@:2}"; }
-remove() { # backwards; what is not there is no reason to leave the rest
+remove() { # in reverse order; continues if something is missing
   local code=0
   group delete --quiet || code=1
   [ -z "${TOPOLOGY:-}" ] || policy delete "$NAME" "$region" --quiet || code=1
@@ -33,7 +33,7 @@ case ${1:-} in
     group create "--template=$NAME" "--size=${HOSTS:-1}" ${TOPOLOGY:+--workload-policy="$NAME"}
     group wait-until --stable --timeout=21600 ;;
   state) group describe "--format=value(status.isStable)" | sed s/True/ACTIVE/ ;;
-  start) ;; # they have
+  start) ;; # the startup script has done it
   watch) run gcloud storage cat "$RUN/log" ;;
   delete) remove ;;
   *) echo "usage: mig.sh create|start|state|watch|delete" >&2 && exit 2 ;;

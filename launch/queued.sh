@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A queued request for a TPU VM: queued.sh create | start | state | delete; then setup,
-# run and watch of tpu_vm.sh with the same NAME (start: setup and run). SPOT=1 asks for
-# spot capacity. create waits until the TPU VM is there; a request that fails, is
-# interrupted or isn't met in WAIT is deleted.
+# A queued request for a TPU VM: queued.sh create | start | state | delete. start is setup
+# and run of tpu_vm.sh with the same NAME; watch is there, too. SPOT=1 requests spot
+# capacity. create waits for the TPU VM. It deletes a request that fails, is interrupted
+# or takes longer than WAIT.
 set -euo pipefail
 # shellcheck source=launch/hosts.sh
 source "$(dirname "$0")/hosts.sh"
@@ -14,7 +14,7 @@ state() { queue describe "--format=value(state.state)"; }
 
 case ${1:-} in
   create)
-    : "${TYPE:?as v5litepod-8 or v6e-8}"
+    : "${TYPE:?a type such as v5litepod-8 or v6e-8}"
     absent queue describe
     undo() { queue delete --force --quiet; }
     queue create "--node-id=$NAME" "--accelerator-type=$TYPE" \

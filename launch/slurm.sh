@@ -8,18 +8,18 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@120
-# One process a GPU, on one node or several: CONFIG=dsanet:ucf WORKDIR=/shared/runs/a
-# sbatch launch/slurm.sh (with --nodes=2 and so on before the script). WORKDIR and DATA
-# lie on a file system that all nodes see. 120 s before the time is up, or when the job is
-# preempted, the run gets SIGTERM; the job then goes back into the queue by itself.
+# One process per GPU, on one or several nodes: CONFIG=dsanet:ucf WORKDIR=/shared/runs/a
+# sbatch launch/slurm.sh (options such as --nodes=2 precede the script). All nodes must
+# see WORKDIR and DATA. The run gets SIGTERM when the job is preempted, or 120 s before
+# its time limit. The job then requeues itself.
 set -euo pipefail
-: "${CONFIG:?a recipe, as dsanet:ucf}" "${WORKDIR:?a folder that all nodes see}"
+: "${CONFIG:?a recipe such as dsanet:ucf}" "${WORKDIR:?a folder that all nodes see}"
 # Slurm runs a copy of this file; the folder of sbatch is the one with launch/.
 # shellcheck source=launch/lib.sh
 source "${SLURM_SUBMIT_DIR:-.}/launch/lib.sh"
 read -ra more <<<"${DATA:+--data_dir=$DATA }${ARGS:-}"
 export WSVAD_JAX_MULTIHOST=1 # JAX takes address and ranks from Slurm's variables
-trap '' TERM                 # it is the run's, not this script's
+trap '' TERM                 # for the run, not for this script
 code=0
 # Every task sees all GPUs of its node and takes the one with its local number.
 run srun --gpu-bind=none --kill-on-bad-exit=1 "${PYTHON:-python}" -m wsvad_jax.train \

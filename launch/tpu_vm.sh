@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A TPU VM on demand: tpu_vm.sh create | setup | run | watch | delete (README.md).
-# It is billed from create to delete, whether it works or not.
+# It is billed from create to delete, even if it is idle.
 set -euo pipefail
 # shellcheck source=launch/hosts.sh
 source "$(dirname "$0")/hosts.sh"
@@ -11,7 +11,7 @@ tpu() {
 
 case ${1:-} in
   create)
-    : "${TYPE:?as v5litepod-8 or v6e-8}"
+    : "${TYPE:?a type such as v5litepod-8 or v6e-8}"
     absent tpu describe
     undo() { tpu delete --quiet; }
     tpu create "--accelerator-type=$TYPE" "--version=$(runtime "$TYPE")"
@@ -20,7 +20,7 @@ case ${1:-} in
     upload
     tpu ssh --worker=all "--command=$(host_line install)"
     ;;
-  run) # goes on when the connection is gone
+  run) # continues when the connection closes
     line="nohup bash -c $(quoted "$(host_line train)") >/dev/null 2>&1 </dev/null &"
     tpu ssh --worker=all "--command=$line"
     ;;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# On every host, started by the other scripts: worker.sh install, train or both.
-# What the program reads and writes is local; host 0 copies the workdir to $RUN every
-# minute, and a new host begins with that copy.
+# Runs on every host, started by the other scripts: worker.sh install, train or both.
+# The program uses local folders. Host 0 copies the workdir to $RUN every minute, and a new
+# host starts from that copy.
 set -euo pipefail
-: "${RUN:?gs://BUCKET/PATH of the run}" "${CONFIG:?a recipe, as dsanet:ucf}"
+: "${RUN:?gs://BUCKET/PATH of the run}" "${CONFIG:?a recipe such as dsanet:ucf}"
 cd "${HOME:-/root}/wsvad_jax" && mkdir -p state/data state/workdir
 exec > >(trap '' TERM INT && exec tee -a state/log) 2>&1
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A GKE cluster through XPK (pip install xpk; it needs Docker and kubectl):
-# xpk.sh create | run | watch | delete. SPOT=1 asks for spot capacity. GKE starts a run
-# again, TRIES times, when its hosts are taken away; the cluster stays until delete.
+# xpk.sh create | run | watch | delete. SPOT=1 requests spot capacity. GKE restarts a run
+# up to TRIES times if its hosts are preempted. The cluster stays until delete.
 set -euo pipefail
 # shellcheck source=launch/hosts.sh
 source "$(dirname "$0")/hosts.sh"
@@ -10,7 +10,7 @@ xpk_run() { run xpk "$1" "$2" "${where[@]}" "${@:3}"; }
 
 case ${1:-} in
   create)
-    : "${TYPE:?as v5litepod-16 or v6e-16}"
+    : "${TYPE:?a type such as v5litepod-16 or v6e-16}"
     absent run gcloud container clusters describe "$NAME" "--region=${ZONE%-*}" \
       "--project=$PROJECT"
     undo() { xpk_run cluster delete --force; }
@@ -19,9 +19,9 @@ case ${1:-} in
     xpk_run cluster create "--tpu-type=$TYPE" "--num-slices=${SLICES:-1}" $capacity
     ;;
   run)
-    : "${TYPE:?as v5litepod-16 or v6e-16}"
+    : "${TYPE:?a type such as v5litepod-16 or v6e-16}"
     upload
-    # The image brings gcloud; the code comes from gs://, so that no other is built.
+    # The image has gcloud, which fetches the code, so no image must be built.
     xpk_run workload create "--workload=$NAME" "--tpu-type=$TYPE" \
       "--num-slices=${SLICES:-1}" "--max-restarts=${TRIES:-20}" \
       --restart-on-exit-codes=75 --docker-image=google/cloud-sdk:slim \

@@ -39,9 +39,9 @@ def raising(error):
             OSError(errno.ENOSPC, "No space left on device", "runs/a"),
             2,
             (
-                "error: runs/a: No space left on device: the disk is full, or your quota "
-                "of it; free some space, and the same command resumes from what is there "
-                "and whole\n"
+                "error: runs/a: No space left on device: the disk or your quota is full; "
+                "free some space, and the same command resumes from the files that are "
+                "complete\n"
             ),
         ),
         (
@@ -92,7 +92,7 @@ def test_a_full_device_is_one_line(capsys):
 
     assert ended(main) == 2
     line = capsys.readouterr().err
-    assert line.startswith("error: there is not enough memory; take a larger config.")
+    assert line.startswith("error: there is not enough memory; use more config.")
     assert "Out of memory" in line and line.count("\n") == 1
     assert ended(raising(MemoryError())) == 2
 

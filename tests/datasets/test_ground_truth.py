@@ -7,7 +7,8 @@ import pytest
 
 from wsvad_jax.data import cards
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.datasets.ground_truth import GroundTruth, align_ground_truth
+from wsvad_jax.datasets.ground_truth import GroundTruth
+from wsvad_jax.datasets.ground_truth_alignment import align_ground_truth
 from wsvad_jax.utils.errors import InputError
 
 
@@ -70,7 +71,7 @@ def test_masks(tmp_path):
     assert truth["a"].events == ((0, 2, ""), (4, 5, ""), (6, 7, ""))
     assert truth["a"].frames == 7 and truth["b"].events == () and "c" not in truth
     np.save(tmp_path / "c.npy", np.arange(4))
-    with pytest.raises(InputError, match="c.npy: expected one 0 or 1 a frame"):
+    with pytest.raises(InputError, match="c.npy: expected a 0 or 1 per frame"):
         ground_truth.read_masks(tmp_path, ["c"])
     (tmp_path / "c.npy").write_text("")
     with pytest.raises(InputError, match="c.npy: the file is empty"):

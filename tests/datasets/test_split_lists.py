@@ -63,8 +63,8 @@ def test_a_comma_in_a_quoted_name(tmp_path):
         ("a,Fight,", "train.csv:3: expected video,label, found 'a,Fight,'"),
         ("a,Fight,x", "train.csv:3: expected video,label"),
         ("a", "train.csv:3: expected video,label, found 'a'"),
-        ("# a,b", "train.csv:3: comments aren't read"),
-        ("video,label", "train.csv:3: the header is there again"),
+        ("# a,b", "train.csv:3: comments are not supported"),
+        ("video,label", "train.csv:3: the header is repeated"),
         ("a\0b,Fight", "train.csv:3: holds the character '.x00'"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_deletion_that_fails_does_not_keep_the_rest(cloud):
 def test_what_was_there_before_is_left_alone(script, cloud):
     (cloud / "state").write_text("ACTIVE\n")
     done = launch(script, "create", **SETTINGS)
-    assert done.returncode == 2 and "NAME=wsvad is there already" in done.stderr
+    assert done.returncode == 2 and "NAME=wsvad exists already" in done.stderr
     assert count(cloud, "create") == count(cloud, "delete") == 0
 
 

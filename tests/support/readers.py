@@ -117,13 +117,14 @@ def _read_lines(name: str) -> Read:
     def read(path):
         from wsvad_jax.data import cards
         from wsvad_jax.datasets import ground_truth
+        from wsvad_jax.datasets.ground_truth_alignment import align_ground_truth
 
         card = {"ucf": cards.UCF, "xd": cards.XD}[name]
         truth = getattr(ground_truth, f"read_{name}")(path)
         for video, item in truth.items():
             if not item.events:
                 continue
-            ground_truth.align_ground_truth(item, video, (1,), 100, card, strict=False)
+            align_ground_truth(item, video, (1,), 100, card, strict=False)
 
     return read
 

@@ -9,6 +9,7 @@ from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.video_names import Hints, normalize_label
 from wsvad_jax.datasets import ground_truth, time_units
 from wsvad_jax.datasets.ground_truth import GroundTruth
+from wsvad_jax.datasets.ground_truth_alignment import align_ground_truth
 from wsvad_jax.datasets.missing_files import VIDEOS
 from wsvad_jax.datasets.split_lists import ListEntry, entry_video_id
 from wsvad_jax.datasets.time_units import SnippetTimes
@@ -52,8 +53,8 @@ def add_ground_truth(
       truth: ground truth by video.
       card: card with the classes.
       collector: collector of errors about single videos.
-      slack: see `ground_truth.align_ground_truth`.
-      strict: see `ground_truth.align_ground_truth`.
+      slack: see `align_ground_truth`.
+      strict: see `align_ground_truth`.
       times: snippet times by video; None reads them from the features' sidecars.
 
     Raises:
@@ -62,10 +63,12 @@ def add_ground_truth(
     _check_listed(rows, truth, collector)
     known = time_units.checked_snippet_times(videos, truth, card.stride, times or {})
 
+    # An error about one video leaves the others usable.
     aligned, remarks = [], time_units.remarks(truth.values())
     for video in videos:
         item = truth.get(video.video)
         try:
+            # Labels and units first, since alignment takes them as given.
             if item is not None and item.label is not None:
                 _check_label(item, video, card)
             if item is not None:
@@ -73,7 +76,7 @@ def add_ground_truth(
                 item = time_units.in_frames(
                     item, video.video, snippet_times, card.stride
                 )
-            segments, new_remarks = ground_truth.align_ground_truth(
+            segments, new_remarks = align_ground_truth(
                 item,
                 video.video,
                 video.label,

@@ -1,8 +1,7 @@
-"""Truth files to events, always keyed by the video's name.
+"""Readers of ground-truth files: the events of videos, by the videos' names.
 
-Readers: a folder's own `test_segments.json`, UCF-Crime's and XD-Violence's text, frame
-masks. `settle` then holds a video's events against its features: the truth of a video
-is its feature length times the stride, and a length that disagrees is an error.
+The formats are a custom folder's `test_segments.json`, the text files of UCF-Crime and
+XD-Violence, and masks with one value per frame.
 """
 
 import dataclasses
@@ -13,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.data.cards import Card, suggest_class
 from wsvad_jax.data.feature_files import array_of
-from wsvad_jax.data.video_names import normalize_label, video_id
+from wsvad_jax.data.video_names import video_id
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 
@@ -24,7 +22,7 @@ UNITS = ("frames", "seconds")
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-    """What a truth file says of one video."""
+    """Events of one video, as a ground-truth file states them."""
 
     source: str  # the file, for errors
     events: tuple[tuple[int, int, str], ...] = ()  # frames; class "" is the video's own
@@ -49,6 +47,7 @@ def read_json(path: str | os.PathLike) -> dict[str, GroundTruth]:
     Raises:
       InputError: not such a file, or an event that is none; names the video.
     """
+    # The file's unit is the default of its videos.
     value, unit = files.read_json(path), ""
     if isinstance(value, dict) and set(value) == {"unit", "videos"}:
         value, unit = value["videos"], _unit(value, "", str(path))
@@ -57,6 +56,7 @@ def read_json(path: str | os.PathLike) -> dict[str, GroundTruth]:
             f"{path}: expected a list of videos, one object each, or "
             '{"unit": "seconds", "videos": [...]}'
         )
+
     truth: dict[str, GroundTruth] = {}
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("video"), str):
@@ -66,6 +66,8 @@ def read_json(path: str | os.PathLike) -> dict[str, GroundTruth]:
         where = f"{path}: video {item['video']}"
         if item["video"] in truth:
             raise InputError(f"{where} is there twice; keep one")
+
+        # Optional keys: the video's length and label.
         frames, label = item.get("frames"), item.get("label")
         if frames is not None and not (_is_whole(frames) and frames > 0):
             raise InputError(
@@ -74,11 +76,17 @@ def read_json(path: str | os.PathLike) -> dict[str, GroundTruth]:
         frames = None if frames is None else int(frames)
         if label is not None and not isinstance(label, str):
             raise InputError(f"{where}: label must be a text, found {label!r:.60}")
-        taken = _unit(item, unit, where)
-        events = _events(item, where, taken)
-        parts = ((), events) if taken == "seconds" else (events, ())
+
+        item_unit = _unit(item, unit, where)
+        events = _events(item, where, item_unit)
+        in_seconds = item_unit == "seconds"
         truth[item["video"]] = GroundTruth(
-            str(path), parts[0], frames, label, taken, parts[1]
+            str(path),
+            events=() if in_seconds else events,
+            frames=frames,
+            label=label,
+            unit=item_unit,
+            seconds=events if in_seconds else (),
         )
     return truth
 
@@ -98,8 +106,9 @@ def _events(
     item: Mapping[str, Any], where: str, unit: str
 ) -> tuple[tuple[Any, Any, str], ...]:
     seconds = unit == "seconds"
-    # Floats are seconds as a rule: they are frames only where the file says so.
+    # Floats are usually seconds. They are frames only if the file says so.
     right = {"seconds": _is_number, "frames": _is_whole}.get(unit, _is_int)
+
     segments = item.get("segments")
     names = item.get("segment_labels")
     if not isinstance(segments, list):
@@ -109,7 +118,8 @@ def _events(
     if names is not None and (
         not isinstance(names, list) or len(names) != len(segments)
     ):
-        raise InputError(f"{where}: expected one entry of segment_labels a segment")
+        raise InputError(f"{where}: expected one entry of segment_labels per segment")
+
     events = []
     for i, segment in enumerate(segments):
         good = isinstance(segment, list) and len(segment) in (2, 3)
@@ -124,6 +134,7 @@ def _events(
                 f"{'seconds' if seconds else 'whole frames'}, found "
                 f"{segment!r:.60}{hint}"
             )
+
         name = segment[2] if len(segment) == 3 else (names[i] if names else "")
         if not isinstance(name, str):
             raise InputError(f"{where}: a segment's class is a text, found {name!r}")
@@ -143,6 +154,8 @@ def read_ucf(path: str | os.PathLike) -> dict[str, GroundTruth]:
         form = "name class start end start end"
         if len(rest) % 2 == 0:
             raise InputError(f"{where}: expected {form}")
+
+        # Unused pairs of the line are -1 -1.
         numbers = _parse_ints(rest[1:], where, form)
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         events = [
@@ -157,7 +170,7 @@ def read_ucf(path: str | os.PathLike) -> dict[str, GroundTruth]:
 def read_xd(path: str | os.PathLike) -> dict[str, GroundTruth]:
     """Reads XD-Violence's text: name, then start, end (or class, start, end) again.
 
-    Without classes an event takes the video's own (see `settle`).
+    Events without class take the label of their video.
 
     Raises:
       InputError: a line of another form.
@@ -165,12 +178,15 @@ def read_xd(path: str | os.PathLike) -> dict[str, GroundTruth]:
     truth: dict[str, GroundTruth] = {}
     for where, name, rest in _numbered_lines(path):
         form = "name, then start end or class start end for each event"
+
+        # The multi-class file has a class before each pair of numbers.
         if rest and not rest[0].lstrip("-").isdigit():
             names, starts, ends = rest[::3], rest[1::3], rest[2::3]
             if len(rest) % 3:
                 raise InputError(f"{where}: expected {form}")
         else:
             names, starts, ends = [""] * (len(rest) // 2), rest[::2], rest[1::2]
+
         starts, ends = _parse_ints(starts, where, form), _parse_ints(ends, where, form)
         if not len(names) == len(starts) == len(ends):
             raise InputError(f"{where}: expected {form}")
@@ -183,7 +199,9 @@ def read_xd(path: str | os.PathLike) -> dict[str, GroundTruth]:
 def read_masks(
     folder: str | os.PathLike, videos: Iterable[str]
 ) -> dict[str, GroundTruth]:
-    """Reads frame masks FOLDER/VIDEO.npy, one 0 or 1 a frame, where there is one.
+    """Reads frame masks FOLDER/VIDEO.npy, with a 0 or 1 per frame.
+
+    Videos without such a file are left out.
 
     Raises:
       InputError: a file that is no such mask.
@@ -195,150 +213,14 @@ def read_masks(
             continue
         mask = array_of(path, "biuf")
         if mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
-            raise InputError(f"{path}: expected one 0 or 1 a frame, found {mask.shape}")
+            raise InputError(f"{path}: expected a 0 or 1 per frame, found {mask.shape}")
+
+        # An event starts where the padded mask rises, and ends where it falls.
         padded = np.concatenate([[0], mask.astype(np.int8), [0]])
         starts, ends = (np.flatnonzero(np.diff(padded) == d) for d in (1, -1))
         events = tuple((int(s), int(e), "") for s, e in zip(starts, ends, strict=True))
         truth[video] = GroundTruth(str(path), events, len(mask))
     return truth
-
-
-def align_ground_truth(
-    truth: GroundTruth | None,
-    video: str,
-    label: Sequence[int],
-    num_snippets: int,
-    card: Card,
-    *,
-    num_frames: int = 0,
-    slack: int = 0,
-    strict: bool = True,
-) -> tuple[tuple[tuple[int, int, int], ...], list[str]]:
-    """Returns a test video's events (start, end, class), clipped, and remarks.
-
-    The video has `num_snippets * card.stride` frames, or `num_frames` where known (not
-    0). With `strict`, events keep within the snippets (or the length that the file
-    gives) and have the video's labels, as a file made for these features should.
-    Without, as for public files made for videos, an event may end in the snippet that
-    features cut off, and a class that the labels lack, or that the file does not tell,
-    is remarked. `slack` snippets more may be missing, which is remarked.
-
-    Raises InputError, naming the video, where lengths, classes or labels disagree.
-    """
-    frames = num_frames or num_snippets * card.stride
-    if truth is None:
-        if any(label):
-            raise InputError(
-                f"video {video} is labelled {_label_text(label, card)}, but no truth file "
-                "has it; add its segments"
-            )
-        return (), []
-    where, T, events = f"{truth.source}: video {video}", num_snippets, []
-    remarks = _check_length(truth, where, T, card.stride, slack, strict)
-    for event in truth.events:
-        c, remark = _event_class(event, label, where, frames, card, strict)
-        remarks += remark
-        if c and event[0] < frames:
-            events.append((event[0], min(event[1], frames), c))
-        if frames < event[1] <= T * card.stride:
-            remarks.append(f"{where} has an event past its {frames} frames; clipped")
-    if any(label) and not events:
-        raise InputError(
-            f"{where} is labelled {_label_text(label, card)}, but has no event within its "
-            f"{frames} frames; add its segments"
-        )
-    untold = not all(name for *_, name in truth.events)
-    if not strict and untold and sum(map(bool, label)) > 1:
-        remarks.append(
-            f"{where} has several labels and events without class, which take the first"
-        )
-    return tuple(events), remarks
-
-
-def _event_class(
-    event: tuple[int, int, str],
-    label: Sequence[int],
-    where: str,
-    frames: int,
-    card: Card,
-    strict: bool,
-) -> tuple[int, list[str]]:
-    """Returns an event's class, held against the video's labels, and remarks."""
-    start, end, name = event[0], event[1], normalize_label(event[2])
-    c = _class_index(name, label, where, card, strict)
-    # Released files give a normal video one segment, the whole of it.
-    whole = start == 0 and end > frames - card.stride
-    if not (c or any(label) or name or whole):
-        raise InputError(
-            f"{where} is labelled {card.class_names[0]}, but has the event "
-            f"[{start}, {end}]; correct its label or take the event out"
-        )
-    if not c or c in label:
-        return c, []
-    text = f"{where} is labelled {_label_text(label, card)}, but has an event of class "
-    text += card.class_names[c]
-    if strict or not any(label):
-        raise InputError(f"{text}; correct one of them")
-    return c, [text]
-
-
-def _check_length(
-    truth: GroundTruth,
-    where: str,
-    num_snippets: int,
-    stride: int,
-    slack: int,
-    strict: bool,
-) -> list[str]:
-    frames = num_snippets * stride
-    last = max((end for _, end, _ in truth.events), default=0)
-    if truth.frames is not None:
-        if last > truth.frames:
-            raise InputError(
-                f"{where} has an event that ends at frame {last}, past its "
-                f"{truth.frames} frames; correct one of them"
-            )
-        least, most = truth.frames // stride, -(-truth.frames // stride)
-        off = max(least - num_snippets, num_snippets - most, 0)
-        known = f"is {truth.frames} frames long"
-    else:
-        spare = 0 if strict else stride - 1
-        off = max(-(-(last - spare - frames) // stride), 0)
-        known = f"has an event that ends at frame {last}"
-    if not off:
-        return []
-    text = f"{where} {known}, but its features are {frames} frames long "
-    text += f"({num_snippets} snippets of {stride})"
-    if off > slack:
-        raise InputError(
-            f"{text}; correct the segment or the features"
-            + ("" if off > 1 else ", or allow one snippet of slack with --slack 1")
-        )
-    return [f"{text}; clipped"]
-
-
-def _class_index(
-    name: str, label: Sequence[int], where: str, card: Card, strict: bool
-) -> int:
-    if name:
-        if name not in card.class_names:
-            raise InputError(
-                f"{where} has an event of class {name!r} that no class has"
-                f"{suggest_class(name, card.class_names)}; the classes are "
-                f"{', '.join(card.class_names)}"
-            )
-        return card.index(name)
-    abnormal = [c for c in label if c]
-    if len(abnormal) > 1 and strict:
-        raise InputError(
-            f"{where} has the labels {_label_text(label, card)}, so each of its segments "
-            "needs its class: [start, end, class]"
-        )
-    return abnormal[0] if abnormal else 0
-
-
-def _label_text(label: Sequence[int], card: Card) -> str:
-    return "+".join(card.class_names[c] for c in label)
 
 
 def _is_int(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Finds a prepared dataset by the name or path that a recipe gives."""
+"""Registry of datasets: finds a prepared one by the name or path in a recipe."""
 
 import os
 import pathlib
@@ -15,14 +15,14 @@ PUBLIC_CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
 
 
 def prepared_data_dir(data_dir: str | os.PathLike | None) -> pathlib.Path:
-    """Returns the folder that holds prepared datasets; None is the cache's."""
+    """Returns the folder of prepared datasets; None is the one in the cache."""
     if data_dir is None:
         return files.cache_dir() / "data"
     return pathlib.Path(data_dir).expanduser()
 
 
 def public_name(card: Card) -> str:
-    """Returns the name of the public dataset that a card is of, "" for any other."""
+    """Returns the name of the public dataset of a card, "" for any other."""
     for name, known in zip(PUBLIC_NAMES, PUBLIC_CARDS, strict=True):
         if card.name == name and card.class_names == known.class_names:
             return name
@@ -30,15 +30,15 @@ def public_name(card: Card) -> str:
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether a dataset of that name or path lies on the disk."""
+    """Whether a dataset of that name or path is prepared."""
     return find_prepared(name, data_dir) is not None
 
 
 def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
     """Returns the name that recipes know a dataset by: its card's, or `name` itself.
 
-    The demo and the public datasets have recipes of their own, wherever they lie. Only
-    their cards have their names: `prepare` refuses such a name for other folders.
+    Recipes have values for the demo and the public datasets, whatever their path. Only
+    the cards of these have such names: `prepare` refuses them for other folders.
     """
     card = None if name in (DEMO, *PUBLIC_NAMES) else find_card(name, data_dir)
     return (recipe_name_of_card(card) if card else "") or name
@@ -53,7 +53,7 @@ def find_card(name: str, data_dir: str | os.PathLike | None = None) -> Card | No
         metadata = files.read_json(path / METADATA) if path else {}
         return Card.from_json(metadata["card"], str(path))
     except (InputError, KeyError, TypeError):
-        return None  # who opens the dataset says what is wrong with it
+        return None  # opening the dataset reports the error
 
 
 def recipe_name_of_card(card: Card) -> str:
@@ -65,20 +65,23 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
     """Returns the version folder of a prepared dataset.
 
     Args:
-      name: 'demo' (made where it is missing), 'ucf', 'xd', 'shanghaitech', another
+      name: 'demo' (built if it is missing), 'ucf', 'xd', 'shanghaitech', another
         dataset prepared into `data_dir`, or the path of a prepared dataset.
-      data_dir: where datasets are prepared; None is the cache's folder.
+      data_dir: folder of prepared datasets; None is the one in the cache.
 
     Raises:
-      InputError: there is no such dataset, or it is not prepared yet.
+      InputError: no such dataset, or it is not prepared yet.
     """
     base = prepared_data_dir(data_dir)
+    # Only the demo is built on demand; others need files that the user has.
     if name == DEMO:
         from wsvad_jax.datasets.demo import dataset
 
         return dataset.prepare_demo(base)
-    if (found := find_prepared(name, data_dir)) is not None:
-        return found
+    if (version := find_prepared(name, data_dir)) is not None:
+        return version
+
+    # The error names the command that prepares the dataset.
     path = pathlib.Path(name).expanduser()
     if name in PUBLIC_NAMES:
         words = [name, "--features", "DIR", "--annotations", "DIR"]
@@ -87,12 +90,13 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
             f"{base / name}: dataset {name} is not prepared there; make it with {made}"
         )
     if path.is_dir():
-        place = () if data_dir is None else ("--data_dir", base.absolute())
-        made = flags.command("prepare", path.absolute(), *place)
+        options = () if data_dir is None else ("--data_dir", base.absolute())
+        made = flags.command("prepare", path.absolute(), *options)
         raise InputError(
             f"{name} is a folder, but not a prepared dataset; first run {made}, then the "
             "command that it prints"
         )
+
     prepared = (p.parent.parent.name for p in base.glob(f"*/{VERSION}/{INDEX}"))
     known = ", ".join(dict.fromkeys((DEMO, *PUBLIC_NAMES, *sorted(prepared))))
     raise InputError(
@@ -103,14 +107,14 @@ def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Pat
 def find_prepared(
     name: str, data_dir: str | os.PathLike | None = None
 ) -> pathlib.Path | None:
-    """Returns what `resolve` does where it is prepared already, else None."""
+    """Returns the version folder of a dataset, None if it is not prepared."""
     base, path = prepared_data_dir(data_dir), pathlib.Path(name).expanduser()
     bare = path.name == name
     # A public name means the public dataset, even where a folder is called the same.
     own = name in (DEMO, *PUBLIC_NAMES)
-    places = [base / name] if own else [path] + [base / name] * bare
-    for place in places:
-        for found in (place, place / VERSION):
-            if (found / INDEX).is_file():
-                return found
+    folders = [base / name] if own else [path] + [base / name] * bare
+    for folder in folders:
+        for version in (folder, folder / VERSION):
+            if (version / INDEX).is_file():
+                return version
     return None

@@ -1,7 +1,7 @@
 """Lists of a custom folder: `video,label` lines, several labels joined by '+'.
 
-A video is named by its path below videos/ or features/, with or without its extension,
-with `/` or `\\` between folders (`data.names`).
+A video's name is its path below videos/ or features/, with or without its extension,
+with `/` or `\\` between folders (`data.video_names`).
 """
 
 import csv
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "test")
-# In a label these are quotes or separators of another kind of file.
+# Quotes and separators of other file formats, which no label has.
 INVALID_IN_LABEL = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
 
 
@@ -39,7 +39,7 @@ INVALID_IN_LABEL = frozenset('",;\t\u201c\u201d\u201e\u00ab\u00bb')
 class ListEntry:
     """A line of a list."""
 
-    where: str
+    where: str  # file and line number, for messages
     video: str
     labels: tuple[str, ...]
 
@@ -52,8 +52,8 @@ def read_lists(folder: pathlib.Path) -> dict[str, list[ListEntry]]:
 def read_list(path: pathlib.Path) -> list[ListEntry]:
     """Reads `video,label` lines.
 
-    Fields may be in double quotes. A ';' or a tab stands for each ',' where it does so
-    in the header, as spreadsheets save it. Capitals of the header don't matter.
+    Fields may be in double quotes. The separator is that of the header: ',', or as some
+    spreadsheets write it ';' or a tab. The header may have capitals.
 
     Raises:
       InputError: no such file, no header, or a line of another form.
@@ -65,10 +65,11 @@ def read_list(path: pathlib.Path) -> list[ListEntry]:
         raise InputError(
             f"{path}: expected the header video,label in line 1, but {found}"
         )
+
     rows = []
     for i, words in lines[1:]:
         if words == header:
-            raise InputError(f"{path}:{i}: the header is there again; take it out")
+            raise InputError(f"{path}:{i}: the header is repeated; remove this line")
         rows.append(_parse_entry(f"{path}:{i}", words))
     if not rows:
         raise InputError(f"{path}: the list names no video")
@@ -76,14 +77,15 @@ def read_list(path: pathlib.Path) -> list[ListEntry]:
 
 
 def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-    """Returns the lines that aren't blank, with their numbers, cut into fields.
+    """Returns the fields of each line that isn't blank, with its line number.
 
     Raises:
-      InputError: a quote that isn't closed or stands beside other text, or characters
-        that no text has.
+      InputError: an unclosed quote, a quote beside other text, or control characters.
     """
     text = ground_truth.read_text(path).split("\n")
     marks = [mark for mark in ";\t" if mark in text[0] and "," not in text[0]]
+
+    # Line by line, so that an unclosed quote is reported where it begins.
     lines = []
     for i, line in enumerate(text, 1):
         if control := next((c for c in line if c < " " and c != "\t"), ""):
@@ -116,6 +118,8 @@ def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"
         )
+
+    # Names are relative to the folder, whatever system wrote them.
     video, label = normalize_name(words[0]), words[1]
     out = ".." in pathlib.PurePosixPath(video).parts or video.startswith("/")
     if out or re.match("[A-Za-z]:/", video):
@@ -124,7 +128,9 @@ def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
             "videos/ or features/"
         )
     if video.startswith("# "):
-        raise InputError(f"{where}: comments aren't read; take the line out")
+        raise InputError(f"{where}: comments are not supported; remove this line")
+
+    # A wrong separator or quote would otherwise become part of a class name.
     if odd := [c for c in label if c in INVALID_IN_LABEL]:
         raise InputError(
             f"{where}: the label {label!r} holds {odd[0]!r}; expected class names "
@@ -140,14 +146,14 @@ def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
 
 
 def entry_video_id(name: str) -> str:
-    """Returns the video that an entry of a list names; "a.npy" is its feature file."""
+    """Returns the name of the video in an entry, which may be its feature file a.npy."""
     return video_id(name[:-4] if name.lower().endswith(".npy") else name)
 
 
 def drop_duplicates(
     lists: Mapping[str, Sequence[ListEntry]], problems: ErrorCollector
 ) -> dict[str, list[ListEntry]]:
-    """Reports videos that are named twice, in one list or in both; the first stays."""
+    """Keeps the first entry of each video; later ones, in either list, are errors."""
     seen: dict[str, str] = {}
     kept: dict[str, list[ListEntry]] = {split: [] for split in lists}
     for split, rows in lists.items():
@@ -166,10 +172,10 @@ def drop_duplicates(
 
 
 def class_indices(row: ListEntry, card: Card) -> tuple[int, ...]:
-    """Returns a row's classes.
+    """Returns the class indices of an entry, in order.
 
     Raises:
-      InputError: a label that no class has, or normal beside another.
+      InputError: an unknown label, or normal together with another.
     """
     try:
         label = tuple(sorted(card.index(name) for name in row.labels))

@@ -1,15 +1,15 @@
-"""Frames or seconds: the unit of a truth file's times.
+"""Unit of the times in a ground-truth file: frames or seconds.
 
-A file or a video of it may state its unit. Times without one are frames, unless they
-look like something else; then the file is refused with both readings:
+A file, or a video in it, may state its unit. Times without a unit are frames, unless the
+file as a whole looks different. Then it is an error that names both readings:
 
-- events end within their videos' lengths in seconds, in nine of ten videos;
-- they end within a tenth of the video or its number of snippets, in nine of ten videos,
-  and half of the events are shorter than a snippet;
+- in nine of ten videos, events end within the video's length in seconds;
+- in nine of ten videos, events end within a tenth of the video or its number of
+  snippets, and half of the events are shorter than a snippet;
 - no event is longer than one frame.
 
-The file is judged as a whole, so one early or short event among others is no reason. A
-length in seconds is the sidecar's, or that of 24 frames per second.
+One early or short event among others is no reason. The length in seconds comes from the
+sidecar, or from 24 frames per second.
 """
 
 import dataclasses
@@ -35,9 +35,11 @@ SAY = 'say which: {"unit": "frames", "videos": [...]} or {"unit": "seconds", ...
 
 @dataclasses.dataclass(frozen=True)
 class SnippetTimes:
-    """When the snippets of a video are."""
+    """Times of a video's snippets."""
 
-    edges: Float[np.ndarray, "T1"]  # seconds at which they begin, and the end
+    edges: Float[
+        np.ndarray, "T1"
+    ]  # start of each snippet, and end of the last, in seconds
     num_frames: int
 
 
@@ -56,55 +58,60 @@ def checked_snippet_times(
     stride: int,
     known: Mapping[str, SnippetTimes],
 ) -> dict[str, SnippetTimes]:
-    """Returns the times of videos with truth, whose units are checked.
+    """Returns the snippet times of videos with ground truth, after a check of its unit.
 
     Args:
-      videos: the test videos, their sizes filled in.
-      truth: by video.
-      stride: frames of a snippet.
-      known: times of videos without features.
+      videos: test videos with known lengths.
+      truth: ground truth by video.
+      stride: frames per snippet.
+      known: snippet times of videos without features.
 
     Raises:
-      InputError: see `check`.
+      InputError: see `check_unit`.
     """
-    clocks, found = dict(known), []
+    # Sidecars have the times of videos with features.
+    by_name, found = dict(known), []
     for video in videos:
         if (item := truth.get(video.video)) is None:
             continue
-        if clock := known.get(video.video) or read_snippet_times(video):
-            clocks[video.video] = clock
+        if times := known.get(video.video) or read_snippet_times(video):
+            by_name[video.video] = times
+
         frames = video.num_frames or video.num_snippets * stride
-        found.append((item, frames, float(clock.edges[-1]) if clock else 0.0))
+        found.append((item, frames, float(times.edges[-1]) if times else 0.0))
     check_unit(found, stride)
-    return clocks
+    return by_name
 
 
 def in_frames(
-    truth: GroundTruth, video: str, clock: SnippetTimes | None, stride: int
+    truth: GroundTruth, video: str, times: SnippetTimes | None, stride: int
 ) -> GroundTruth:
-    """Returns truth whose events are in frames.
+    """Returns ground truth with its events in frames.
 
     Args:
-      truth: of one video, in frames or seconds.
-      video: its name.
-      clock: its times; needed for seconds only.
-      stride: frames of a snippet.
+      truth: ground truth of one video, in frames or seconds.
+      video: name of the video, for messages.
+      times: snippet times; needed for seconds only.
+      stride: frames per snippet.
 
     Raises:
-      InputError: seconds of a video whose times aren't known, or past its end.
+      InputError: seconds without snippet times, or past the video's end.
     """
     if not truth.seconds:
         return dataclasses.replace(truth, unit="frames")
     where = f"{truth.source}: video {video}"
-    if clock is None:
+    if times is None:
         raise InputError(
             f"{where} has events in seconds, but its features have no sidecar that says "
             "when snippets are; give frames, or extract the features from the video"
         )
-    edges = np.maximum.accumulate(np.asarray(clock.edges, np.float64))
+
+    # Piecewise linear between snippet edges; the last snippet may be shorter.
+    edges = np.maximum.accumulate(np.asarray(times.edges, np.float64))
     edges[0] = 0.0
     frames = np.arange(len(edges)) * float(stride)
-    frames[-1] = clock.num_frames or frames[-1]
+    frames[-1] = times.num_frames or frames[-1]
+
     events = []
     for start, end, name in truth.seconds:
         if end > edges[-1] + END_TOLERANCE:
@@ -112,7 +119,8 @@ def in_frames(
                 f"{where} has an event that ends at {end:g} s, past its "
                 f"{edges[-1]:.1f} s; correct the segment"
             )
-        # Whole frames that hold the event, past the rounding of times to 1e-6 s.
+
+        # Whole frames around the event, despite the rounding of times to 1e-6 s.
         first, last = np.interp([start, end], edges, frames)
         first = math.floor(first + 1e-3)
         events.append((first, max(math.ceil(last - 1e-3), first + 1), name))
@@ -123,26 +131,30 @@ def check_unit(
     found: Iterable[tuple[GroundTruth, int, float]],
     stride: int,
 ) -> None:
-    """Refuses a file without a unit whose times look like seconds or snippets.
+    """Checks that a file without a unit doesn't look like seconds or snippets.
 
     Args:
-      found: each video's truth, frames, and seconds (0 unknown).
-      stride: frames of a snippet.
+      found: ground truth, frames and seconds (0 unknown) of each video.
+      stride: frames per snippet.
 
     Raises:
-      InputError: names the readings.
+      InputError: it does; names the readings.
     """
     videos = [
         (t, F, S or F / DEFAULT_FPS) for t, F, S in found if not t.unit and t.events
     ]
     if not videos:
         return
+
+    # Ends in seconds would be within the videos' lengths in seconds.
     lengths = sorted(end - start for t, *_ in videos for start, end, _ in t.events)
     ends = [max(end for _, end, _ in t.events) for t, *_ in videos]
     late = [end > S + END_TOLERANCE for end, (*_, S) in zip(ends, videos, strict=True)]
-    # At the rate of a slow camera, or counted in snippets.
+
+    # The same for other units: seconds of a slow camera, or snippets.
     part = max(1 / MIN_FPS, 1 / stride)
     later = [end > F * part + 1 for end, (_, F, _) in zip(ends, videos, strict=True)]
+
     sign = other = ""
     if sum(late) <= len(late) * MAX_OUTLIER_FRACTION:
         sign, other = "ends after its video's length in seconds", "seconds"
@@ -156,6 +168,7 @@ def check_unit(
         other = "seconds or snippets"
     elif lengths[-1] <= 1:
         sign, other = "is longer than one frame", "seconds or snippets"
+
     if sign:
         few = "hardly an" if sum(late) and other == "seconds" else "no"
         raise InputError(
@@ -167,13 +180,13 @@ def check_unit(
 
 
 def remarks(truth: Iterable[GroundTruth]) -> list[str]:
-    """Says what unit was taken, where a file states one."""
+    """Returns a remark about the unit, if the file states seconds."""
     count = sum(t.unit == "seconds" for t in truth)
     videos = f"{count} video{'s' * (count != 1)}"
     return [f"true times of {videos} are taken as seconds"] if count else []
 
 
 def unit_names(truth: Sequence[GroundTruth]) -> str:
-    """Returns in which unit a file's times are taken: frames, seconds, or both."""
+    """Returns the units of a file: "frames", "seconds", or both."""
     units = sorted({t.unit or "frames" for t in truth if t.events or t.seconds})
     return " and ".join(units) or "frames"

@@ -1,4 +1,4 @@
-"""What shows that stored arrays are damaged, and not just out of reach now."""
+"""Evidence that stored arrays are corrupt, rather than unreadable at the moment."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from wsvad_jax.utils.errors import (
 )
 from wsvad_jax.utils.files import check_all_readable
 
-# What readers say of files that are there and hold something else.
+# Messages of readers about existing files with invalid content.
 CORRUPTION_MESSAGE = re.compile(
     r"(DATA_LOSS|OUT_OF_RANGE|NOT_FOUND)\b|\w+: Error reading .*"
     r"(Truncated|[Cc]hecksum|[Cc]orrupt|[Ii]nvalid|[Dd]ecod)"
@@ -21,27 +21,30 @@ CORRUPTION_MESSAGE = re.compile(
 
 
 def corruption_evidence(folder: pathlib.Path, error: Exception, known: bool) -> str:
-    """Returns what shows that files in `folder` are damaged, which gave `error`.
+    """Returns the evidence that files in `folder` are corrupt.
 
     Args:
-      folder: what was read.
-      error: what came of it.
-      known: whether the files are known to be as they were written.
+      folder: folder that was read.
+      error: error that reading it raised.
+      known: whether hashes show that the files are as they were written.
 
     Raises:
-      InputError: nothing shows it; names the reason instead.
+      InputError: there is no evidence; names the reason of the error.
     """
     raise_if_unreadable(folder, error)
     if not folder.is_dir():
         raise UnreadableError(f"{folder}: this folder is gone") from None
+
+    # Missing or undecodable files are evidence, unless hashes say otherwise.
     if not known:
-        # A folder that is closed to us looks empty to some readers.
+        # A folder without permission looks empty to some readers.
         check_all_readable(folder)
         kinds = FileNotFoundError | json.JSONDecodeError | UnicodeDecodeError
         for e in error_chain(error):
             said = isinstance(e, ValueError) and CORRUPTION_MESSAGE.match(str(e))
             if said or isinstance(e, kinds):
                 return one_line(e)
+
     state = "as they were written" if known else "all readable"
     raise InputError(
         f"{folder}: loading it failed ({one_line(error)}), although its files are "

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, and what of them is the machine's doing."""
+"""Errors that a user can cause, and errors that come from the machine."""
 
 import errno
 import os
@@ -6,11 +6,11 @@ import re
 import sys
 from collections.abc import Iterator
 
-MAX_LENGTH = 10_000  # characters of a message
-# A file that isn't there is no sign of a machine that can't read it.
+MAX_LENGTH = 10_000  # characters per message
+# A missing file doesn't mean that the machine can't read it.
 ABSENT_ERRNOS = (errno.ENOENT, errno.ENOTDIR)
 REFUSALS = (PermissionError, TimeoutError, ConnectionError, BlockingIOError)
-# How libraries that don't raise OSError pass on a number of the system's.
+# Libraries that don't raise OSError state the system's error number in their text.
 ERRNO_IN_TEXT = re.compile(r"os_error_code='(\d+)'|\bOS error (\d+)|\(os error (\d+)\)")
 OPENED_PATH = re.compile(r'"([^"]+)": [^"\[]*\[os_error_code')
 STATUS_CODE = re.compile(
@@ -29,10 +29,10 @@ NO_DEVICE_TEXT = re.compile(
 
 
 class InputError(ValueError):
-    """A bad input: one sentence with what was found, expected, and what to do.
+    """Invalid input: one sentence with what was found, expected, and what to do.
 
-    Programs print it without a traceback and exit with code 2 (`cli.run`). What it
-    quotes of a file is printable, in one line and not too long.
+    Programs print it without a traceback and exit with code 2 (`program.run`). The
+    message is one printable line of limited length, whatever file it quotes.
     """
 
     def __init__(self, message: str):
@@ -44,19 +44,19 @@ class InputError(ValueError):
 
 
 class UnreadableError(InputError):
-    """A file that this machine can't read now; nothing is known about its content.
+    """A file that this machine can't read now, so its content is unknown.
 
-    Whoever replaces or leaves out damaged files lets this error through.
+    Code that replaces or skips damaged files must not catch this error.
     """
 
 
 def printable(text: str) -> str:
-    """Returns `text` in one line, with escapes for what isn't text or can't be seen."""
+    """Returns `text` in one line, with escapes for unprintable characters."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Preempted(Exception):
-    """A run that a termination notice ended early; it can go on from what is saved."""
+    """A run that a termination signal ended early; it resumes from its checkpoint."""
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
@@ -65,12 +65,16 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 
 def raise_if_unreadable(path: str | os.PathLike, error: BaseException) -> None:
-    """Returns where `error` may be the fault of what `path` holds.
+    """Raises if `error` comes from the machine rather than from the file's content.
 
-    Call it before a file is called damaged.
+    Call it before a file is reported as damaged.
+
+    Args:
+      path: file that was read.
+      error: error that reading it raised.
 
     Raises:
-      UnreadableError: the machine is at fault; the sentence names `path` and the reason.
+      UnreadableError: the machine is the cause; names `path` and the reason.
     """
     if is_missing_device(error):
         raise error
@@ -80,15 +84,17 @@ def raise_if_unreadable(path: str | os.PathLike, error: BaseException) -> None:
 
 
 def machine_error_reason(error: BaseException) -> str:
-    """Returns why this machine can't read or compute, "" where it may be the content.
+    """Returns why this machine can't read or compute, "" if the content may be the cause.
 
-    No memory, no permission, a disk or a server that doesn't answer: found in an error,
-    or in one that caused it.
+    The reasons are memory, permissions, and disks or servers that don't answer. They
+    are looked for in the error and in the errors that caused it.
     """
     for e in error_chain(error):
+        # The number is an attribute, or part of the text.
         text = str(e)
         numbered = ERRNO_IN_TEXT.search(text)
         number = int(next(filter(None, numbered.groups()))) if numbered else None
+
         if isinstance(e, UnreadableError):
             return text
         if isinstance(e, MemoryError) or OUT_OF_MEMORY_TEXT.search(text):
@@ -100,6 +106,8 @@ def machine_error_reason(error: BaseException) -> str:
         if number is not None and _is_system_error(number):
             path = OPENED_PATH.search(text)
             return f"{path[1] + ': ' if path else ''}{os.strerror(number)}"
+
+        # JAX and TensorStore have status codes instead of numbers.
         names = {kind.__name__ for kind in type(e).__mro__}
         if number is None and (
             STATUS_CODE.match(text) or names & {"JaxRuntimeError", "XlaRuntimeError"}
@@ -109,7 +117,7 @@ def machine_error_reason(error: BaseException) -> str:
 
 
 def full_disk_path(error: BaseException) -> str | None:
-    """Returns the file for which a disk has no room, "" unknown; None: another error."""
+    """Returns the file that a full disk has no room for, "" unknown; None: another error."""
     text = str(error)
     full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
     if not full and not FULL_DISK_TEXT.search(text):
@@ -121,14 +129,14 @@ def full_disk_path(error: BaseException) -> str | None:
 
 
 def is_missing_device(error: BaseException) -> bool:
-    """Whether an error is that JAX finds no device of the kind that was asked for."""
+    """Whether an error says that JAX finds no device of the requested kind."""
     found = list(error_chain(error))
     if any(
         isinstance(e, RuntimeError) and NO_DEVICE_TEXT.search(str(e)) for e in found
     ):
         return True
-    # JAX 0.10 says nothing where it was built without that kind. Of another process
-    # the place is known, as the text of a cause.
+    # JAX 0.10 raises without text if it was built without that kind. From another
+    # process, the traceback is the text of a cause.
     if not isinstance(error, AssertionError) or str(error):
         return False
     return any("xla_bridge" in str(e) for e in found[1:]) or not _has_device()
@@ -138,12 +146,12 @@ def _has_device() -> bool:
     jax = sys.modules.get("jax")
     try:
         return jax is None or bool(jax.devices())
-    except Exception:  # noqa: BLE001 whatever it is, there is none
+    except Exception:  # noqa: BLE001 any error means that there is none
         return False
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error, the parts of a group, and what they were raised from."""
+    """Yields an error, the errors of a group, and their causes."""
     left, seen = [error], set()
     while left:
         e = left.pop(0)
@@ -151,11 +159,13 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(e))
         yield e
+
+        # Like a traceback: a cause hides the context, unless both are there.
         left += e.exceptions if isinstance(e, BaseExceptionGroup) else ()
         context = None if e.__suppress_context__ else e.__context__
         left += [x for x in (e.__cause__, context) if x is not None]
 
 
 def _is_system_error(number: int | None) -> bool:
-    """Whether an error number is the system's, and not that a file is absent."""
+    """Whether an error number is the system's, other than of a missing file."""
     return number in errno.errorcode and number not in ABSENT_ERRNOS

@@ -1,4 +1,4 @@
-"""Files below a folder: each folder is read once, and what is passed over is kept."""
+"""Finds files below a folder, and notes which files are skipped."""
 
 import collections
 import dataclasses
@@ -10,27 +10,26 @@ from collections.abc import Collection, Iterator
 
 from wsvad_jax.utils.errors import InputError
 
-# What systems leave in folders; hidden files are passed over as silently.
+# Files that systems leave in folders. They are skipped silently, like hidden files.
 SYSTEM_FILES = frozenset(
     {"thumbs.db", "desktop.ini", "lost+found", "__macosx", "@eadir", "#recycle"}
     | {"$recycle.bin", "system volume information"}
 )
-MAX_EXTENSIONS = 6  # endings that are named
-EXTENSION = re.compile(r"\.\w{1,12}")  # a text behind a dot may be part of a name
-Visit = tuple[
-    pathlib.Path, tuple[object, ...], int
-]  # folders above it, links on the way
+MAX_EXTENSIONS = 6  # extensions that are listed
+EXTENSION = re.compile(r"\.\w{1,12}")  # longer ones are part of a name
+# Folder to read, identities of the folders above it, links on the path to it.
+Visit = tuple[pathlib.Path, tuple[object, ...], int]
 
 
 @dataclasses.dataclass
 class SkippedFiles:
-    """What walks passed over."""
+    """Files that a search skipped, and errors about paths it could not read."""
 
     unread: list[pathlib.Path] = dataclasses.field(default_factory=list)
     errors: list[InputError] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        """Counts the files that are not read, by their endings; "" for none."""
+        """Counts the skipped files by extension; "" for none."""
         if not self.unread:
             return ""
         endings = (path.suffix.lower() for path in self.unread)
@@ -44,63 +43,64 @@ class SkippedFiles:
 def find_files(
     folder: str | os.PathLike,
     endings: Collection[str],
-    passed: SkippedFiles | None = None,
+    skipped: SkippedFiles | None = None,
     *,
     companions: Collection[str] = (),
     every_name: bool = False,
 ) -> list[pathlib.Path]:
-    """Returns the files of some endings below a folder, in order.
+    """Returns the files with some extensions below a folder, in order.
 
-    Links to folders are followed, and every folder is read once: under its own name if
-    it has one below `folder`. A folder that is not there holds nothing.
+    Links to folders are followed, but each folder is read once, if possible by its own
+    name. A missing folder has no files.
 
     Args:
-      folder: searched with the folders in it.
-      endings: in lower case, with their dots.
-      passed: takes files of other endings, and errors about what can't be read;
-        without it the first of those is raised.
-      companions: endings of files that belong to the others, and are not mentioned.
-      every_name: also returns the names that files have through links to folders that
-        were read already, but not those of links in circles.
+      folder: folder to search, with its subfolders.
+      endings: extensions in lower case, with dots.
+      skipped: collector of skipped files and errors; None raises the first error.
+      companions: extensions of accompanying files, which are skipped silently.
+      every_name: whether to return files also by their names through links to folders
+        that were read already. Circular links are left out.
 
     Raises:
-      InputError: a folder or a link that can't be read, without `passed`.
+      InputError: a folder or link is unreadable, and `skipped` is None.
     """
-    noted = SkippedFiles() if passed is None else passed
+    collected = SkippedFiles() if skipped is None else skipped
     found: list[pathlib.Path] = []
-    for path, ending in _files(pathlib.Path(folder), endings, noted, every_name):
+    for path, ending in _files(pathlib.Path(folder), endings, collected, every_name):
         if ending in endings:
             found.append(path)
         elif ending not in companions:
-            noted.unread.append(path)
-    if passed is None and noted.errors:
-        raise noted.errors[0]
+            collected.unread.append(path)
+    if skipped is None and collected.errors:
+        raise collected.errors[0]
     return sorted(found)
 
 
 def _files(
     folder: pathlib.Path,
     endings: Collection[str],
-    passed: SkippedFiles,
+    skipped: SkippedFiles,
     every_name: bool,
 ) -> Iterator[tuple[pathlib.Path, str]]:
-    """Yields all files and their endings, those of linked folders last."""
+    """Yields all files with their extensions, those of linked folders last."""
     seen: set[object] = set()
-    # Links wait until the rest is read.
+    # Links are followed last, so folders are read by their own names.
     waiting: collections.deque[Visit] = collections.deque([(folder, (), 0)])
     while waiting:
         path, above, links = waiting.popleft()
+
+        # A folder is read again only through one link, and never inside itself.
         try:
-            place = _place(path)
-            again = place in seen and not (every_name and links == 1)
-            if again or place in above:
+            identity = _identity(path)
+            again = identity in seen and not (every_name and links == 1)
+            if again or identity in above:
                 continue
-            seen.add(place)
+            seen.add(identity)
             with os.scandir(path) as entries:
                 here = sorted(entries, key=lambda entry: entry.name)
         except OSError as e:
             if links or above or not isinstance(e, FileNotFoundError):
-                passed.errors.append(_unreadable(path, e))
+                skipped.errors.append(_unreadable(path, e))
             continue
 
         for entry in here:
@@ -108,26 +108,26 @@ def _files(
                 continue
             inside = pathlib.Path(entry.path)
             ending = inside.suffix.lower()
-            kind = _kind(entry, ending in endings or not ending, passed)
+            kind = _kind(entry, ending in endings or not ending, skipped)
             if kind == "file":
                 yield inside, ending
             elif kind and entry.is_symlink():
-                waiting.append((inside, (*above, place), links + 1))
+                waiting.append((inside, (*above, identity), links + 1))
             elif kind:
-                waiting.appendleft((inside, (*above, place), links))
+                waiting.appendleft((inside, (*above, identity), links))
 
 
-def _place(path: pathlib.Path) -> object:
-    """Returns what two names of one folder have in common."""
+def _identity(path: pathlib.Path) -> object:
+    """Returns an identity of a folder that all its names share."""
     status = path.stat()
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
-def _kind(entry: os.DirEntry, wanted: bool, passed: SkippedFiles) -> str:
-    """Says whether an entry is a file or a folder, "" if it is neither.
+def _kind(entry: os.DirEntry, wanted: bool, skipped: SkippedFiles) -> str:
+    """Returns "file" or "folder", "" for any other entry.
 
-    What is neither can't be read, which is an error where it is `wanted`. A pipe would
-    be waited for without an end.
+    Other entries are unreadable (a pipe would block forever). That is an error if the
+    entry is `wanted`, by its extension.
     """
     path = pathlib.Path(entry.path)
     try:
@@ -141,7 +141,7 @@ def _kind(entry: os.DirEntry, wanted: bool, passed: SkippedFiles) -> str:
             "left out"
         )
     except FileNotFoundError:
-        if not entry.is_symlink():  # it is gone since
+        if not entry.is_symlink():  # it was removed meanwhile
             return ""
         error = InputError(
             f"{path}: links to {os.readlink(path)}, which is not there; it is left out"
@@ -149,13 +149,13 @@ def _kind(entry: os.DirEntry, wanted: bool, passed: SkippedFiles) -> str:
     except OSError as e:
         error = _unreadable(path, e)
     if wanted:
-        passed.errors.append(error)
+        skipped.errors.append(error)
     else:
-        passed.unread.append(path)
+        skipped.unread.append(path)
     return ""
 
 
 def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
     return InputError(
-        f"{path}: can't be read ({error.strerror}); it is left out, with what is in it"
+        f"{path}: can't be read ({error.strerror}); it is left out with its content"
     )

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, folders with one writer, where caches live."""
+"""Writes files atomically, reads text and JSON, locks folders, names the cache."""
 
 import codecs
 import contextlib
@@ -28,9 +28,9 @@ BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
 }
 LOCK_TIMEOUT = 0.2  # seconds
 NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-# What `np.save` says where a disk takes fewer values than it has.
+# Message of `np.save` if a disk is full.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-# What the system says of a name or its place, while other files can be written.
+# Errors about one path, after which other files can still be written.
 NAME_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
     | {errno.EISDIR, errno.EEXIST}
@@ -45,6 +45,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+
     # The suffix stays, because writers choose their format by it.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_BYTES else ""
     with full_disk_named(path):
@@ -53,11 +54,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         )
     os.close(handle)
     temporary = pathlib.Path(name)
+
     try:
         with full_disk_named(path):
             yield temporary
             with open(temporary, "rb") as f:
                 os.fsync(f.fileno())
+
             # mkstemp makes private files; readers of shared folders need the usual mode.
             umask = os.umask(0)
             os.umask(umask)
@@ -69,11 +72,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
-    """Names `path` where a disk has no room for what is written in the block."""
+    """Adds `path` to errors about a full disk that the block raises."""
     try:
         yield
     except OSError as e:
-        # The system doesn't say of which file, and NumPy not even why.
+        # The system's error names no file, and NumPy's not even the reason.
         if e.errno is None and SHORT_WRITE.fullmatch(str(e)):
             why = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
@@ -83,9 +86,9 @@ def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
 
 
 def temporary_stem(path: str | os.PathLike) -> str:
-    """Returns what the names of a file's temporary files begin with, before "-".
+    """Returns the first part of the names of a file's temporary files, before "-".
 
-    It stands for the file's name, and is short: systems limit the length of names.
+    It is a short hash of the file's name, since systems limit the length of names.
     """
     name = os.fsencode(os.path.basename(path))
     return f".{hashlib.blake2b(name, digest_size=8).hexdigest()}"
@@ -141,7 +144,7 @@ def _lock_holder(path: pathlib.Path) -> str:
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8, atomically.
 
-    What is no Unicode, as in names of files, is written as an escape, which is JSON's.
+    Characters outside of Unicode, as in some file names, become JSON escapes.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(
@@ -150,7 +153,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
-    """Writes `value` as JSON, atomically; in one line with `indent` None."""
+    """Writes `value` as JSON, atomically; with `indent` None in one line."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
@@ -158,7 +161,7 @@ def read_text(path: str | os.PathLike) -> str:
     """Reads text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Raises:
-      OSError, UnicodeDecodeError: it can't be read, or is no such text.
+      OSError, UnicodeDecodeError: unreadable, or another encoding.
     """
     data = pathlib.Path(path).read_bytes()
     marks = (encoding for mark, encoding in BOMS.items() if data.startswith(mark))
@@ -191,11 +194,11 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object, each of whose keys is there once."""
+    """Returns a JSON object, after a check that no key is repeated."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    # Python's reader would take the last value, and lose the others in silence.
+    # Python's reader would silently take the last value.
     name = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
     values = " and ".join(f"{json.dumps(v):.40}" for k, v in pairs if k == name)
     raise InputError(
@@ -211,10 +214,10 @@ def file_digests(folder: str | os.PathLike) -> dict[str, list]:
 
 
 def digest_mismatch(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
-    """Returns how a file of `folder` differs from `hashes` of before, "" if none does.
+    """Returns which file of `folder` differs from its earlier digest, "" if none does.
 
     Raises:
-      UnreadableError: a file can't be read now, so that nothing is known about it.
+      UnreadableError: a file can't be read now.
     """
     for name, (size, digest) in wanted.items():
         path = pathlib.Path(folder, name)
@@ -229,7 +232,7 @@ def digest_mismatch(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -
 
 
 def check_all_readable(folder: str | os.PathLike) -> None:
-    """Reads every file below `folder` and forgets it.
+    """Reads every file below `folder`, to check that all are readable.
 
     Raises:
       UnreadableError: one of them can't be read now.
@@ -253,7 +256,7 @@ def _hash(path: pathlib.Path) -> list:
 
 
 def move_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """Moves a file or folder into `folder`, under a number where its name is taken."""
+    """Moves a file or folder into `folder`; adds a number if the name is taken."""
     folder.mkdir(parents=True, exist_ok=True)
     target, number = folder / path.name, 2
     while target.exists():
@@ -263,7 +266,7 @@ def move_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def cache_dir() -> pathlib.Path:
-    """Returns the folder for data that can be made again.
+    """Returns the cache folder, for data that can be built again.
 
     `$WSVAD_JAX_CACHE`, else `$XDG_CACHE_HOME/wsvad_jax`, else `~/.cache/wsvad_jax`.
     """
@@ -275,15 +278,19 @@ def cache_dir() -> pathlib.Path:
 
 @contextlib.contextmanager
 def build_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a fresh folder in `parent`, removed at the end; clears dead builds'.
+    """Yields a temporary folder in `parent`, which is removed at the end.
 
-    What is to stay is renamed out of it. Raises OSError where it cannot be made.
+    Rename what should stay out of it. Folders of builds that were killed are removed.
+
+    Raises:
+      OSError: the folder can't be created.
     """
     prefix = f".building-{socket.gethostname()}-"
     for left in parent.glob(f"{prefix}*"):
         process = left.name.removeprefix(prefix).partition("-")[0]
         if process.isdigit() and not _alive(int(process)):
             shutil.rmtree(left, ignore_errors=True)
+
     name = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
     try:
         yield pathlib.Path(name)
@@ -296,6 +303,6 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # it belongs to another user
         return True
     return True
