@@ -269,7 +269,7 @@ def test_a_full_disk_is_not_called_memory(capsys):
     for error in (full, wrapped):
         assert ended(raising(error)) == 2
         line = capsys.readouterr().err
-        assert line.startswith("error: runs/a/0: No space left on device: the disk is")
+        assert line.startswith("error: runs/a/0: No space left on device: the disk or")
         assert "memory" not in line and line.count("\n") == 1
 
 

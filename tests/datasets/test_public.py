@@ -122,7 +122,7 @@ def test_ucf_as_vadclip_released_it(release, tmp_path, capsys):
     assert "train: 1610 videos (800 normal, 810 abnormal)" in capsys.readouterr().out
     info = json.loads((dataset.path / "dataset_info.json").read_text())
     assert "Sultani" in info["citation"] and "crcv.ucf.edu" in str(info["location"])
-    assert "never passed on" in info["redistributionInfo"]["license"]
+    assert "not redistributed" in info["redistributionInfo"]["license"]
 
 
 def test_ucf_one_file_a_video_and_the_official_lists(release):
