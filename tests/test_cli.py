@@ -193,7 +193,7 @@ def test_names_of_files_in_another_encoding_are_remarked():
     )
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1
-    assert "names of files as ascii" in done.stderr and "PYTHONUTF8=1" in done.stderr
+    assert "file names as ascii" in done.stderr and "PYTHONUTF8=1" in done.stderr
 
 
 def test_a_recipe_by_name(tmp_path, monkeypatch):

@@ -253,7 +253,7 @@ def named_twice(v):
         (no_videos, "videos: no such folder; --clip, --crops"),
         (missing_video, "boht is neither in .* nor in .*did you mean both."),
         (two_files, "car.mp4 as well|car.mkv as well"),
-        (other_way, "features: its features were made by clip@.*10 crops.*asked for"),
+        (other_way, "features: its features were made by clip@.*10 crops.*requested"),
         (other_model, "features: its features were made by clip@.* but other@"),
         (changed_model, "other: not the weights that the features .* were made with"),
         (foreign, "car.npy: these features have no sidecar"),

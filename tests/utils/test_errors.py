@@ -173,7 +173,7 @@ def test_nothing_is_made_again_because_it_cannot_be_read_now(tmp_path, monkeypat
     np.save(tmp_path / "v.npy", np.ones((3, 4), np.float32))
     loop(tmp_path / "v.json")
     plan = custom_videos.FeatureStatus()
-    plan.sources["v"] = tmp_path / "v.mp4"
+    plan.video_paths["v"] = tmp_path / "v.mp4"
     with pytest.raises(UnreadableError):
         custom_videos._add_extracted(plan, "v", [tmp_path / "v.npy"])
     assert plan.changed == []
