@@ -107,6 +107,7 @@ def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
                 f"{path}:{i}: the quotes cannot be read ({e}), found {line!r:.80}; a "
                 "field is quoted as a whole or not at all, in one line"
             ) from None
+
         words = [word.strip() for word in words]
         if any(words):
             lines.append((i, words))
@@ -137,6 +138,7 @@ def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
             "joined by '+', in double quotes or none"
         )
     labels = tuple(dict.fromkeys(normalize_label(part) for part in label.split("+")))
+
     if not all(labels):
         raise InputError(
             f"{where}: the label {label!r} has nothing on one side of a '+'; expected "
@@ -156,12 +158,15 @@ def drop_duplicates(
     """Keeps the first entry of each video; later ones, in either list, are errors."""
     seen: dict[str, str] = {}
     kept: dict[str, list[ListEntry]] = {split: [] for split in lists}
+
+    # Across both splits: a video in both would be train/test leakage.
     for split, rows in lists.items():
         for row in rows:
             if row.video not in seen:
                 seen[row.video] = row.where
                 kept[split].append(row)
                 continue
+
             problems(
                 InputError(
                     f"{row.where}: video {row.video} is already in {seen[row.video]}; "
@@ -181,6 +186,8 @@ def class_indices(row: ListEntry, card: Card) -> tuple[int, ...]:
         label = tuple(sorted(card.index(name) for name in row.labels))
     except InputError as e:
         raise InputError(f"{row.where}: video {row.video} has the {e}") from None
+
+    # Class 0 is normal, which excludes all others.
     if 0 in label and len(label) > 1:
         raise InputError(
             f"{row.where}: video {row.video} is labelled {'+'.join(row.labels)}, normal "

@@ -99,10 +99,13 @@ def machine_error_reason(error: BaseException) -> str:
             return text
         if isinstance(e, MemoryError) or OUT_OF_MEMORY_TEXT.search(text):
             return f"there is not enough memory: {one_line(e)}"
+
+        # A missing file is no machine error, even if the system reports it.
         if isinstance(e, OSError) and _is_system_error(e.errno):
             return f"{e.filename}: {e.strerror}" if e.filename else f"{e.strerror}"
         if isinstance(e, REFUSALS):
             return one_line(e)
+
         if number is not None and _is_system_error(number):
             path = OPENED_PATH.search(text)
             return f"{path[1] + ': ' if path else ''}{os.strerror(number)}"
@@ -122,6 +125,8 @@ def full_disk_path(error: BaseException) -> str | None:
     full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
     if not full and not FULL_DISK_TEXT.search(text):
         return None
+
+    # The path is an attribute, or part of the text.
     if isinstance(error, OSError) and error.filename:
         return str(error.filename)
     path = OPENED_PATH.search(text) or PATH.search(text)
@@ -135,10 +140,12 @@ def is_missing_device(error: BaseException) -> bool:
         isinstance(e, RuntimeError) and NO_DEVICE_TEXT.search(str(e)) for e in found
     ):
         return True
+
     # JAX 0.10 raises without text if it was built without that kind. From another
     # process, the traceback is the text of a cause.
     if not isinstance(error, AssertionError) or str(error):
         return False
+
     return any("xla_bridge" in str(e) for e in found[1:]) or not _has_device()
 
 
@@ -155,6 +162,7 @@ def error_chain(error: BaseException) -> Iterator[BaseException]:
     left, seen = [error], set()
     while left:
         e = left.pop(0)
+        # Chains may have circles.
         if id(e) in seen:
             continue
         seen.add(id(e))

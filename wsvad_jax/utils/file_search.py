@@ -32,6 +32,8 @@ class SkippedFiles:
         """Counts the skipped files by extension; "" for none."""
         if not self.unread:
             return ""
+
+        # The most frequent extensions come first.
         endings = (path.suffix.lower() for path in self.unread)
         kinds = Counter(e if EXTENSION.fullmatch(e) else "no ending" for e in endings)
         ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
@@ -66,11 +68,14 @@ def find_files(
     """
     collected = SkippedFiles() if skipped is None else skipped
     found: list[pathlib.Path] = []
+
+    # Companions are neither returned nor counted.
     for path, ending in _files(pathlib.Path(folder), endings, collected, every_name):
         if ending in endings:
             found.append(path)
         elif ending not in companions:
             collected.unread.append(path)
+
     if skipped is None and collected.errors:
         raise collected.errors[0]
     return sorted(found)
@@ -106,6 +111,7 @@ def _files(
         for entry in here:
             if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FILES:
                 continue
+
             inside = pathlib.Path(entry.path)
             ending = inside.suffix.lower()
             kind = _kind(entry, ending in endings or not ending, skipped)
@@ -140,6 +146,8 @@ def _kind(entry: os.DirEntry, wanted: bool, skipped: SkippedFiles) -> str:
             f"{path}: expected a file, but it is a pipe, a socket or a device; it is "
             "left out"
         )
+
+    # A link may lead to nothing, and a file may be gone since.
     except FileNotFoundError:
         if not entry.is_symlink():  # it was removed meanwhile
             return ""
@@ -148,6 +156,8 @@ def _kind(entry: os.DirEntry, wanted: bool, skipped: SkippedFiles) -> str:
         )
     except OSError as e:
         error = _unreadable(path, e)
+
+    # Only files that would have been read are worth an error.
     if wanted:
         skipped.errors.append(error)
     else:

@@ -177,11 +177,14 @@ def read_json(path: str | os.PathLike) -> Any:
         can't be read now (UnreadableError).
     """
     try:
+        # Repeated keys and half surrogate pairs are errors, too.
         text = read_text(path)
         value = json.loads(text, object_pairs_hook=_object)
         if "\\u" in text:  # half a surrogate pair is text only in names of files
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
         return value
+
+    # Only the content's errors call the file invalid.
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as e:
@@ -198,6 +201,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
+
     # Python's reader would silently take the last value.
     name = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
     values = " and ".join(f"{json.dumps(v):.40}" for k, v in pairs if k == name)
@@ -226,6 +230,7 @@ def digest_mismatch(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -
         except OSError as e:
             raise_if_unreadable(path, e)
             return f"{name} is missing"
+
         if found != [size, digest]:
             return f"{name} is not as it was written"
     return ""
@@ -241,6 +246,7 @@ def check_all_readable(folder: str | os.PathLike) -> None:
     def fail(error: OSError) -> None:
         raise_if_unreadable(folder, error)
 
+    # os.walk ignores unreadable folders unless it has a handler.
     for here, _, names in os.walk(folder, onerror=fail):
         for name in names:
             try:

@@ -42,6 +42,7 @@ def machine_error_message(error: Exception) -> str:
             "set JAX_PLATFORMS=cpu, or unset it to use the devices of this machine"
         )
 
+    # A full disk also fails computations, by their caches.
     if text := full_disk_message(error):
         return text
     if is_out_of_memory(error):
@@ -95,6 +96,7 @@ def full_disk_message(error: Exception) -> str:
 
 def silence_full_disk_in_threads() -> None:
     """Silences full-disk errors of other threads, since the main thread reports one."""
+    # The main thread prints one line; a traceback per thread would hide it.
     report = threading.excepthook
 
     def hook(found: threading.ExceptHookArgs) -> None:
@@ -113,6 +115,7 @@ def escape_unprintable_output() -> None:
 
     Also remarks on a file-system encoding other than UTF-8.
     """
+    # Other characters would end the program with a UnicodeEncodeError.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -18,7 +18,8 @@ def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
-        except KeyboardInterrupt:  # a compiler would ignore it for minutes
+        except KeyboardInterrupt:
+            # A compiler would ignore the signal for minutes.
             for process in multiprocessing.active_children():
                 process.kill()
             raise

@@ -72,6 +72,7 @@ def aligned(
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * width for width in widths]
+
     lines = []
     for row in [rows[0], rule, *rows[1:]]:
         cells = [

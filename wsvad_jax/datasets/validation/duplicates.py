@@ -23,6 +23,8 @@ def report_duplicates(
     by_name = {video.row.video: video for video in report.videos}
     for names in identical_files(paths):
         videos = [by_name[name] for name in names]
+
+        # Leakage comes first: it makes the test metrics wrong.
         listed = ", ".join(f"{v.row.video} ({v.split})" for v in videos)
         if len({v.split for v in videos}) > 1:
             report.add_problem(
@@ -53,11 +55,13 @@ def identical_files(
     total = sum(map(len, candidates))
     with Progress("comparing files", total, unit="file") as progress:
         for names in candidates:
+            # The content decides, one digest per file.
             by_digest: dict[tuple, list[str]] = defaultdict(list)
             for name in names:
                 with contextlib.suppress(OSError):
                     by_digest[tuple(map(_digest, paths[name]))].append(name)
                 progress.update()
+
             yield from (tuple(g) for g in by_digest.values() if len(g) > 1)
 
 

@@ -34,6 +34,8 @@ def similar_labels(report: ValidationReport) -> None:
     """Remarks on labels that may be two spellings of one label."""
     labels = {c for video in report.videos for c in video.row.labels}
     labels |= set(report.card.class_names if report.card else ())
+
+    # Classes on the card count as well: a label may be a misspelt class.
     for a, b in itertools.combinations(sorted(labels), 2):
         if look_alike(a, b):
             report.add_remark(
@@ -89,6 +91,7 @@ def class_coverage(report: ValidationReport) -> None:
 def class_balance(report: ValidationReport) -> None:
     """Reports lists with too few normal or too few abnormal videos."""
     for split in ("train", "test"):
+        # Videos with an unknown label are no evidence for either kind.
         known = [video for video in report.of_split(split) if video.label]
         normal = sum(map(_is_normal, known))
         abnormal = len(known) - normal
@@ -141,6 +144,7 @@ def video_lengths(report: ValidationReport) -> None:
             f"{first_names(long)}",
         )
 
+    # Test videos don't influence what a model learns.
     _length_by_label([v for v in known if v.split == "train" and v.label], report)
 
 
