@@ -62,7 +62,7 @@ def tiny(tmp_path_factory, own_cache):
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """The folder of a tiny CLIP with random weights, which tests only read."""
-    from films import write_clip
+    from sample_videos import write_clip
 
     return write_clip(tmp_path_factory.mktemp("clip") / "small")
 
@@ -86,7 +86,7 @@ def released(openai_clip):
 @pytest.fixture
 def cloud(tmp_path, monkeypatch) -> pathlib.Path:
     """A folder whose gcloud, xpk, git … write down what launch/ scripts ask of them."""
-    from clouds import pretend
+    from fake_gcloud import pretend
 
     pretend(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

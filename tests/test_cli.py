@@ -301,10 +301,10 @@ def test_no_device_is_one_sentence(tmp_path, platform):
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm", "cpuu"])
 def test_no_device_in_any_program(finished, clip, tmp_path, platform):
-    import films
+    import sample_videos
 
     (tmp_path / "in/videos").mkdir(parents=True)
-    films.write_video(tmp_path / "in/v.mp4", 40)
+    sample_videos.write_video(tmp_path / "in/v.mp4", 40)
     for split in ("train", "test"):
         rows = [f"{split}_{label},{label}" for label in ("Normal", "Fire")]
         (tmp_path / f"in/{split}.csv").write_text("\n".join(["video,label", *rows]))

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from films import VISION, write_clip, write_sound, write_video
+from sample_videos import VISION, write_clip, write_sound, write_video
 
 from wsvad_jax import detect
 from wsvad_jax.clip.random_snapshot import write_random_snapshot

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from films import VISION, write_clip, write_sound, write_video
+from sample_videos import VISION, write_clip, write_sound, write_video
 
 from wsvad_jax import extract
 from wsvad_jax.clip.snapshot import load_snapshot

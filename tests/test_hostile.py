@@ -112,7 +112,7 @@ def test_names_are_no_markup_and_no_path(tmp_path):
 def test_labels_are_no_markup_in_the_page_of_events(tmp_path):
     import dataclasses
 
-    from footage import detection_result
+    from report_samples import detection_result
 
     evil = "<img src=x onerror=alert(1)>"
     found = detection_result(evil)

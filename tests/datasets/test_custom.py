@@ -3,7 +3,7 @@
 import json
 import re
 
-import bends
+import folder_faults
 import numpy as np
 import pytest
 
@@ -103,36 +103,42 @@ def test_float_types(own, dtype):
 
 
 FEATURE_FILES = [
-    (bends.missing, "f0.npy: the feature file is missing"),
-    (bends.empty, "f0.npy: the file is empty"),
-    (bends.no_npy, "f0.npy: not a whole .npy file"),
-    (bends.truncated, "f0.npy: the file is truncated \\(93 bytes of 96\\)"),
-    (bends.cut_header, "f0.npy: not a whole .npy file"),
-    (bends.wrong_width, "f0.npy: features 7 wide; expected 6, as 7 of 8 videos have"),
+    (folder_faults.missing, "f0.npy: the feature file is missing"),
+    (folder_faults.empty, "f0.npy: the file is empty"),
+    (folder_faults.no_npy, "f0.npy: not a whole .npy file"),
+    (folder_faults.truncated, "f0.npy: the file is truncated \\(93 bytes of 96\\)"),
+    (folder_faults.cut_header, "f0.npy: not a whole .npy file"),
     (
-        bends.integers,
+        folder_faults.wrong_width,
+        "f0.npy: features 7 wide; expected 6, as 7 of 8 videos have",
+    ),
+    (
+        folder_faults.integers,
         "f0.npy: holds int64 values; expected float16, float32 or float64",
     ),
-    (bends.objects, "f0.npy: holds object values; expected float16"),
-    (bends.complex_values, "f0.npy: holds complex64 values; expected float16"),
+    (folder_faults.objects, "f0.npy: holds object values; expected float16"),
+    (folder_faults.complex_values, "f0.npy: holds complex64 values; expected float16"),
     (
-        bends.one_axis,
+        folder_faults.one_axis,
         "f0.npy: features of shape \\[6\\]; expected \\[snippets, width\\]",
     ),
-    (bends.no_snippets, "f0.npy: features of shape \\[0, 6\\]; expected"),
+    (folder_faults.no_snippets, "f0.npy: features of shape \\[0, 6\\]; expected"),
     (
-        bends.crops_of_two_lengths,
+        folder_faults.crops_of_two_lengths,
         "f0__1.npy: features of shape \\[5, 6\\], those of f0__0",
     ),
-    (bends.more_crops, "f0__0.npy: features of 2 crops; expected 1, as 4 of 5 videos"),
-    (bends.crop_and_whole, "f0.npy: there is f0__0.npy as well"),
-    (bends.first_crop_missing, "f0.npy: the feature file is missing"),
     (
-        bends.with_value(np.nan),
+        folder_faults.more_crops,
+        "f0__0.npy: features of 2 crops; expected 1, as 4 of 5 videos",
+    ),
+    (folder_faults.crop_and_whole, "f0.npy: there is f0__0.npy as well"),
+    (folder_faults.first_crop_missing, "f0.npy: the feature file is missing"),
+    (
+        folder_faults.with_value(np.nan),
         "f0.npy: 1 values cannot be used, the first at \\[2, 3\\] is nan",
     ),
-    (bends.with_value(np.inf), "is inf \\(not finite\\)"),
-    (bends.with_value(1e6), "past float16's 65504"),
+    (folder_faults.with_value(np.inf), "is inf \\(not finite\\)"),
+    (folder_faults.with_value(1e6), "past float16's 65504"),
 ]
 
 
@@ -160,67 +166,88 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
     ("bend", "message"),
     [
         (
-            bends.unknown_label,
+            folder_faults.unknown_label,
             "train.csv:7: video x has the label 'Riot' that no class has",
         ),
         (
-            bends.label_of_test_only,
+            folder_faults.label_of_test_only,
             "test.csv:4: video tm has the label 'Riot' that no class",
         ),
         (
-            bends.normal_and_not,
+            folder_faults.normal_and_not,
             "train.csv:3: video f0 is labelled Normal\\+Fire, normal and",
         ),
-        (bends.no_header, "train.csv: expected the header video,label .* 'n0,Normal'"),
-        (bends.no_rows, "train.csv: the list names no video"),
         (
-            bends.empty_list,
+            folder_faults.no_header,
+            "train.csv: expected the header video,label .* 'n0,Normal'",
+        ),
+        (folder_faults.no_rows, "train.csv: the list names no video"),
+        (
+            folder_faults.empty_list,
             "test.csv: expected the header video,label in line 1, but it is",
         ),
-        (bends.long_row, "train.csv:2: expected video,label, found 'n0,Normal,more'"),
-        (bends.no_label, "train.csv:2: expected video,label"),
-        (bends.binary_list, "train.csv: expected a text file"),
-        (bends.twice, "train.csv:7: video f0 is already in .*train.csv:4"),
-        (bends.in_both, "test.csv:5: video f0 is already in .*train.csv:4"),
-        (bends.no_normal, "train.csv: no normal videos to train with"),
-        (bends.no_normal_without_card, "expected videos labelled 'Normal'"),
-        (bends.no_abnormal, "train.csv: no abnormal videos to train with"),
-        (bends.out_of_the_folder, "is a path out of the folder"),
-        (bends.no_list, "test.csv: no such file"),
         (
-            bends.no_features,
+            folder_faults.long_row,
+            "train.csv:2: expected video,label, found 'n0,Normal,more'",
+        ),
+        (folder_faults.no_label, "train.csv:2: expected video,label"),
+        (folder_faults.binary_list, "train.csv: expected a text file"),
+        (folder_faults.twice, "train.csv:7: video f0 is already in .*train.csv:4"),
+        (folder_faults.in_both, "test.csv:5: video f0 is already in .*train.csv:4"),
+        (folder_faults.no_normal, "train.csv: no normal videos to train with"),
+        (folder_faults.no_normal_without_card, "expected videos labelled 'Normal'"),
+        (folder_faults.no_abnormal, "train.csv: no abnormal videos to train with"),
+        (folder_faults.out_of_the_folder, "is a path out of the folder"),
+        (folder_faults.no_list, "test.csv: no such file"),
+        (
+            folder_faults.no_features,
             "features: no such folder; add one .npy file per video, or the videos",
         ),
         (
-            bends.only_videos,
+            folder_faults.only_videos,
             "features: no such folder; python -m wsvad_jax.prepare .* --clip openai",
         ),
         (
-            bends.past_the_end,
+            folder_faults.past_the_end,
             "video tf has an event that ends at frame 65, .* 64 frames",
         ),
         (
-            bends.reversed_segment,
+            folder_faults.reversed_segment,
             "video tf has the segment \\[32, 16\\]; expected 0 <= start",
         ),
-        (bends.unknown_video, "test_segments.json: video zz is not in the test list"),
-        (bends.truth_of_training_video, "video f0 is not in the test list"),
         (
-            bends.no_truth_of_abnormal,
+            folder_faults.unknown_video,
+            "test_segments.json: video zz is not in the test list",
+        ),
+        (folder_faults.truth_of_training_video, "video f0 is not in the test list"),
+        (
+            folder_faults.no_truth_of_abnormal,
             "video tm is labelled Fight\\+Fire, but no truth file",
         ),
-        (bends.other_label, "video tf is labelled Fight, but Fire in the test list"),
-        (bends.several_labels_no_class, "video tm has the labels .* needs its class"),
-        (bends.broken_truth, "test_segments.json: expected a JSON file"),
-        (bends.broken_card, "card.json: expected a JSON file"),
-        (bends.card_without_normal, "card.json: the normal class 'Calm' is not among"),
         (
-            bends.crop_out_of_reach,
+            folder_faults.other_label,
+            "video tf is labelled Fight, but Fire in the test list",
+        ),
+        (
+            folder_faults.several_labels_no_class,
+            "video tm has the labels .* needs its class",
+        ),
+        (folder_faults.broken_truth, "test_segments.json: expected a JSON file"),
+        (folder_faults.broken_card, "card.json: expected a JSON file"),
+        (
+            folder_faults.card_without_normal,
+            "card.json: the normal class 'Calm' is not among",
+        ),
+        (
+            folder_faults.crop_out_of_reach,
             "card.json: test_crop 5, but the test features have 1",
         ),
-        (bends.other_stride, "card.json: stride 16, but .*protocol.json says 8"),
         (
-            bends.bad_protocol,
+            folder_faults.other_stride,
+            "card.json: stride 16, but .*protocol.json says 8",
+        ),
+        (
+            folder_faults.bad_protocol,
             "protocol.json: stride must be a whole number, found '8'",
         ),
     ],
@@ -233,7 +260,7 @@ def test_bad_folder(own, bend, message):
 
 
 def test_a_video_in_both_lists_is_skipped_in_the_test(own):
-    bends.in_both(own)
+    folder_faults.in_both(own)
     problems = ErrorCollector(skip=True)
     found = custom.load(own.path, problems)
     assert [len(s) for s in found.splits.values()] == [5, 3]

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from films import write_clip, write_sound, write_video
+from sample_videos import write_clip, write_sound, write_video
 
 from wsvad_jax import prepare
 from wsvad_jax.clip.snapshot import load_snapshot

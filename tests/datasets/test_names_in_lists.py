@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from films import write_video
+from sample_videos import write_video
 
 from wsvad_jax import prepare
 from wsvad_jax.data.feature_files import ErrorCollector

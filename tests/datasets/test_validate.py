@@ -4,10 +4,10 @@ import json
 import shlex
 import shutil
 
-import bends
+import folder_faults
 import numpy as np
 import pytest
-from films import write_video
+from sample_videos import write_video
 
 from wsvad_jax import prepare
 from wsvad_jax.datasets.validation import rules, validate
@@ -79,20 +79,20 @@ def far_crop(own):
 @pytest.mark.parametrize(
     ("bend", "messages"),
     [
-        (bends.missing, ["[files] train.csv:4: video f0 is not in features; correct its"]),
-        (bends.no_npy, ["[features] features/f0.npy: not a whole .npy file"]),
+        (folder_faults.missing, ["[files] train.csv:4: video f0 is not in features; correct its"]),
+        (folder_faults.no_npy, ["[features] features/f0.npy: not a whole .npy file"]),
         (not_finite, ["[features] features/f0.npy: 24 values cannot be used"]),
-        (bends.wrong_width, ["[features] features/f0.npy: features 7 wide; expected 6"]),
+        (folder_faults.wrong_width, ["[features] features/f0.npy: features 7 wide; expected 6"]),
         (other_crops, ["[features] features/f0.npy: features of 2 crops; expected 1"]),
         (same_in_both, ["[leakage] the same content is in both", "f0 (train), tf (te"]),
         (two_labels, ["[leakage] the same content is labelled Fire and Normal: n0"]),
         (bad_header, ["[lists] train.csv: expected the header video,label"]),
-        (bends.no_list, ["[lists] test.csv: no such file"]),
+        (folder_faults.no_list, ["[lists] test.csv: no such file"]),
         (unknown_class, ["[labels] test.csv:5: video f9 has the label 'Riot'"]),
-        (bends.no_normal, ["[balance] train.csv has no normal videos; expected both"]),
-        (bends.twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),
+        (folder_faults.no_normal, ["[balance] train.csv has no normal videos; expected both"]),
+        (folder_faults.twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),
         (outside, ["video tf has an event that ends at frame 99", "video tm is labell"]),
-        (bends.broken_truth, ["[truth] test_segments.json: expected a JSON file"]),
+        (folder_faults.broken_truth, ["[truth] test_segments.json: expected a JSON file"]),
         (bad_card, ["[labels] card.json: \"stride\" must be a whole number"]),
         (far_crop, ["[features] card.json: test_crop 3, but the test features have 1"]),
     ],

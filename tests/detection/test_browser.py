@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 from chromium import HEAD, NOW
-from footage import detection_result, write_video
+from report_samples import detection_result, write_video
 
 from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import page

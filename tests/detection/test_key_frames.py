@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from footage import FPS, write_video
 from PIL import Image
+from report_samples import FPS, write_video
 
 from wsvad_jax.detection.report.key_frames import key_frames, shrink, unplayable_format
 

@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 import pytest
-from films import write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_videos import write_video
 from untrained import write_model
 
 from wsvad_jax.detection import events, live

@@ -9,9 +9,9 @@ import urllib.parse
 
 import numpy as np
 import pytest
-from footage import detection_result, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_samples import detection_result, write_video
 
 from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import page, svg_timeline, text

@@ -11,7 +11,16 @@ import tempfile
 import time
 
 import pytest
-from clouds import LAUNCH, LOCAL, REPOSITORY, SCRIPTS, SETTINGS, calls, count, launch
+from fake_gcloud import (
+    LAUNCH,
+    LOCAL,
+    REPOSITORY,
+    SCRIPTS,
+    SETTINGS,
+    calls,
+    count,
+    launch,
+)
 
 GOLDEN = pathlib.Path(__file__).parent / "launch"
 # name of the golden file: (script, variables, commands)

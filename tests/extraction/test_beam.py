@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from films import write_video
+from sample_videos import write_video
 
 from wsvad_jax import extract
 from wsvad_jax.extraction.extract_files import PROTOCOL
@@ -69,7 +69,7 @@ def lines(path):
 
 def test_in_this_process(tmp_path, clip, capsys):
     films, plain, out = (tmp_path / n for n in ("films", "plain", "out"))
-    films.mkdir()
+    sample_videos.mkdir()
     for i in range(3):
         write_video(films / f"{i}.mp4", 20)
     (films / "bad.mp4").touch()

@@ -9,8 +9,8 @@ import tracemalloc
 import av
 import numpy as np
 import pytest
-from films import VISION, write_sound, write_video
 from PIL import Image
+from sample_videos import VISION, write_sound, write_video
 
 from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.clip.towers import encode_image

@@ -8,7 +8,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from films import write_video
+from sample_videos import write_video
 from untrained import write_model
 
 from wsvad_jax import detect, extract

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from numbered import H264, as_read, copied, film, needs_ffmpeg, number, run
+from numbered_videos import H264, as_read, copied, film, needs_ffmpeg, number, run
 from test_reader import pictures, plain  # noqa: F401 a fixture
 
 from wsvad_jax.datasets.validation.stated_length import stated_length

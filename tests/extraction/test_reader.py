@@ -6,7 +6,7 @@ import struct
 import av
 import numpy as np
 import pytest
-from numbered import (
+from numbered_videos import (
     H264,
     as_ffmpeg,
     as_read,

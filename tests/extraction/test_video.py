@@ -3,9 +3,9 @@
 import av
 import numpy as np
 import pytest
-from films import write_sound
-from films import write_video as write
 from PIL import Image
+from sample_videos import write_sound
+from sample_videos import write_video as write
 
 from wsvad_jax.extraction import video
 from wsvad_jax.utils.errors import InputError

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from numbered import (
+from numbered_videos import (
     H264,
     ORIENTATIONS,
     as_ffmpeg,

@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 
-import films
 import pytest
+import sample_videos
 from finished import recipe, write_run
 from tiny import Tiny, write_folder
 
@@ -56,8 +56,8 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
     (root / "videos").mkdir()
     for i in range(6):
-        films.write_video(root / f"videos/v{i}.mp4", 64 + 16 * i)
-    films.write_clip(root / "clip")
+        sample_videos.write_video(root / f"videos/v{i}.mp4", 64 + 16 * i)
+    sample_videos.write_clip(root / "clip")
     write_folder(root / "own")
     for seed in range(6):
         write_run(root / f"runs/{seed}", recipe("dsanet", "ucf", seed))

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 
-import films
 import numpy as np
 import pytest
+import sample_videos
 from finished import recipe, write_run
 
 from wsvad_jax.clip.snapshot import load_snapshot
@@ -77,10 +77,10 @@ def test_a_folder_that_is_shut(tmp_path):
 
 def test_a_video_that_vanishes_is_named_and_the_rest_is_made(tmp_path):
     for name in "abc":
-        films.write_video(tmp_path / f"{name}.mp4", 20)
+        sample_videos.write_video(tmp_path / f"{name}.mp4", 20)
     videos = extract_files.find_videos([tmp_path])
     (tmp_path / "b.mp4").unlink()
-    extractor = Extractor(load_snapshot(films.write_clip(tmp_path / "clip")))
+    extractor = Extractor(load_snapshot(sample_videos.write_clip(tmp_path / "clip")))
     summary = extract_files.extract_files(videos, tmp_path / "out", extractor)
     assert summary.done == ["a", "c"]
     (error,) = summary.failed
@@ -100,8 +100,8 @@ def test_features_that_vanish_after_the_check(tmp_path):
 
 @pytest.mark.parametrize("date", [0, 4_102_444_800])  # 1970, 2100
 def test_a_clock_that_jumps_makes_nothing_anew(date, tmp_path):
-    films.write_video(tmp_path / "a.mp4", 20)
-    extractor = Extractor(load_snapshot(films.write_clip(tmp_path / "clip")))
+    sample_videos.write_video(tmp_path / "a.mp4", 20)
+    extractor = Extractor(load_snapshot(sample_videos.write_clip(tmp_path / "clip")))
     videos, out = [tmp_path / "a.mp4"], tmp_path / "out"
     extract_files.extract_files(videos, out, extractor)
     for path in (tmp_path / "a.mp4", *out.iterdir()):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import TEXT_MODELS
+from small_models import TEXT_MODELS
 
 from wsvad_jax import models
 from wsvad_jax.data.records import Batch

@@ -5,7 +5,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import TEXT_MODELS
+from small_models import TEXT_MODELS
 
 from wsvad_jax.benchmarks import step_time
 from wsvad_jax.data.records import Batch

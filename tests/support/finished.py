@@ -1,4 +1,4 @@
-"""Finished runs without a training: random scores of a small test set."""
+"""Writes the files of finished runs, with random scores of a small test set."""
 
 import pathlib
 from collections.abc import Iterator

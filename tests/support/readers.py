@@ -1,4 +1,4 @@
-"""Everything that is read from files of others: what writes it, and what reads it."""
+"""All readers of user files, each with a function that writes a valid file."""
 
 import io
 import json
@@ -164,7 +164,7 @@ def _read_list_of(name: str) -> Read:
 
 
 def _video(folder):
-    from films import write_video
+    from sample_videos import write_video
 
     write_video(folder / "a.mp4", count=40)
 

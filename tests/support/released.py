@@ -1,4 +1,4 @@
-"""State dicts as the released codes save them, of small models with random weights."""
+"""State dicts with the released code's tensor names, of small random models."""
 
 import jax
 import numpy as np

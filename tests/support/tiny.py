@@ -1,4 +1,4 @@
-"""A dataset of a dozen short videos, and recipes cut down to train on it in seconds."""
+"""A dataset of a dozen short videos, and recipes that train on it in seconds."""
 
 import csv
 import json

@@ -1,8 +1,8 @@
-"""One file after another is tried in the place of one that is right.
+"""Tries file contents with a reader: valid ones, and mutations of them.
 
-A `Reader` writes a folder that is right, and reads it with one file replaced. Whatever
-that file holds, reading ends, soon and with little memory, in a value or in an
-`InputError` of one line that names the file.
+A `Reader` writes a valid folder, and reads it with one file replaced. Whatever the file
+contains, reading must end soon and with little memory. It returns a value, or raises an
+`InputError` with one line that names the file.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Model folders as training leaves them, with random weights and in no time."""
+"""Writes model folders with random weights, in the layout that training uses."""
 
 import pathlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files of weights, for support/readers.py: PyTorch's, safetensors, CLIP snapshots."""
+"""Weight files for readers.py: PyTorch, safetensors and CLIP snapshots."""
 
 import io
 import pathlib
@@ -57,7 +57,7 @@ def read_state(path):
 
 
 def clip_snapshot(folder):
-    from films import write_clip
+    from sample_videos import write_clip
 
     from wsvad_jax.clip import snapshot
 

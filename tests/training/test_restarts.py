@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from clouds import LAUNCH, LOCAL, REPOSITORY, SETTINGS, calls, count, launch
+from fake_gcloud import LAUNCH, LOCAL, REPOSITORY, SETTINGS, calls, count, launch
 
 
 def test_spot_begins_again_until_the_run_is_done(cloud):

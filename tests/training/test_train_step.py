@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import TEXT_MODELS
+from small_models import TEXT_MODELS
 
 from wsvad_jax.data.records import Batch
 from wsvad_jax.experiment import build

@@ -178,12 +178,14 @@ def add_sidecars(
             collector(e)
             continue
 
+        # The sidecar has the exact length; features only have whole snippets.
         kept.append(dataclasses.replace(video, num_frames=side.num_frames))
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
         if side.remark:
             remarks.append(f"video {video.video}: {side.remark}")
 
+    # An unknown protocol becomes known only if every video has a sidecar.
     if first and not num_without and protocol.encoder in feature_protocols.UNKNOWN:
         protocol = first.protocol
     elif first and num_without:
@@ -279,6 +281,7 @@ def load_card(
         defaults={"name": folder.name, "stride": protocol.stride},
     )
 
+    # The stride of features that are there cannot be changed by a card.
     protocol_path = root / "protocol.json"
     stated = protocol_path.exists() and "stride" in files.read_json(protocol_path)
     if stated and protocol.stride != card.stride:

@@ -227,6 +227,7 @@ def _check_features(
         report.add_remark("features", remark)
     report.add_errors("features", collector)
 
+    # Lengths for the report's table and rules.
     stride = report.card.stride if report.card else FRAMES_PER_SNIPPET
     for video in videos:
         side, entry = status.sidecars.get(video.video), listed[video.video]
@@ -254,6 +255,7 @@ def _headers(
         collector(e)
         videos = []
 
+    # Sidecars are compared with the card's stride.
     if report.card:
         path = report.root / "protocol.json"
         protocol, _ = custom.read_protocol(path)
@@ -339,6 +341,7 @@ def _check_ground_truth(
     if not report.card:
         return
 
+    # Videos of unknown length or label can't be compared.
     names = {video.row.video for video in tested if video.label}
     videos = [v for v in videos if v.video in names and v.num_snippets]
     collector = ErrorCollector(skip=True)

@@ -1,4 +1,4 @@
-"""launch/ scripts run against programs that only write down what they are asked."""
+"""Runs launch/ scripts with a gcloud that only records its arguments."""
 
 import os
 import pathlib
@@ -40,7 +40,7 @@ esac
 
 
 def pretend(folder: pathlib.Path) -> None:
-    """Puts a gcloud (xpk, git, srun …) there that writes down what it is asked."""
+    """Writes programs gcloud, xpk, git and srun that record their arguments."""
     for name in ("gcloud", "xpk", "git", "srun", "scontrol"):
         path = folder / name
         path.write_text(FAKE_GCLOUD)

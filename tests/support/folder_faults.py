@@ -1,4 +1,4 @@
-"""What is wrong with a custom folder, one fault a function."""
+"""Faults of a custom folder, one function per fault."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """Prints, as JSON, how far training on meshes of 8 devices is from that on one device.
 
-XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/support/meshes.py dsanet ...
+XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/support/mesh_training.py dsanet ...
 """
 
 import json

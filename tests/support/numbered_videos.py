@@ -1,5 +1,4 @@
-"""Films whose frames tell their number and which way up they are, and what the ffmpeg
-program shows of a film."""
+"""Videos whose frames show their number and orientation, and ffmpeg's view of them."""
 
 import json
 import pathlib
@@ -57,7 +56,7 @@ def run(*arguments, data=b""):
 
 
 def film(path, *arguments, count=30, rate=10, w=W, h=H):
-    """Writes a film of numbered frames; `arguments` name its codec."""
+    """Writes a video of numbered frames; `arguments` name its codec."""
     data = b"".join(draw(i, w, h).tobytes() for i in range(count))
     raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", rate)
     return run(*raw, "-i", "-", *(arguments or H264), path, data=data)

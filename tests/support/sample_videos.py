@@ -1,4 +1,4 @@
-"""Small video files of known content, and a CLIP model that sees them in no time."""
+"""Small video files of known content, and a tiny CLIP model for them."""
 
 import fractions
 
