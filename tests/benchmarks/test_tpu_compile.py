@@ -51,7 +51,7 @@ def test_the_table_and_what_fits():
         *("dsanet", "ucf", "training", "128x1x256x512", "8"),
         *("1500", "2500.0", "2", "0.02", "1"),
     ]
-    assert "MiB a chip" in head and "all-reduces" in head
+    assert "MiB per chip" in head and "all-reduces" in head
     assert tpu_compile.fits_in_memory(found(16 * 1024))
     assert not tpu_compile.fits_in_memory(found(16 * 1024 + 1))
     full = found(1)

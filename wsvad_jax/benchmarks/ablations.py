@@ -1,4 +1,4 @@
-"""Ablations of the papers: each row is a set of changes to the model's recipe.
+"""Lists the papers' ablations: each row is a set of changes to the model's recipe.
 
 DSANet (https://arxiv.org/abs/2511.10334), Table 5: the rows between its baseline
 VadCLIP and the full model. VadCLIP (https://arxiv.org/abs/2308.11681): without temporal
@@ -25,5 +25,5 @@ ABLATIONS: dict[str, dict[str, tuple[str, ...]]] = {
 
 def rows(model: str) -> dict[str, tuple[str, ...]]:
     """Returns a model's rows as {name: flags}; '' is the unchanged recipe."""
-    found = ABLATIONS.get(model, {}).items()
-    return {"": (), **{k: tuple(f"--config.{c}" for c in v) for k, v in found}}
+    changes = ABLATIONS.get(model, {}).items()
+    return {"": (), **{k: tuple(f"--config.{c}" for c in v) for k, v in changes}}

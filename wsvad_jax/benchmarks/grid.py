@@ -1,4 +1,4 @@
-"""Trains every model on every dataset with every seed and protocol, and collects the results."""
+"""Trains a grid of models, datasets, seeds and protocols, and collects the results."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,12 +11,14 @@ def parse_names(text: str, known: Sequence[str], flag: str) -> list[str]:
     """Returns the names in 'a,b', or all of them for 'all'.
 
     Raises:
-      InputError: a name that is not among `known`.
+      InputError: a name is not among `known`.
     """
     names = list(known) if text == "all" else [n.strip() for n in text.split(",")]
     for name in names:
         if name not in known:
-            raise InputError(f"{flag} {text}: {name!r} is none of {', '.join(known)}")
+            raise InputError(
+                f"{flag} {text}: {name!r} must be one of {', '.join(known)}"
+            )
     return list(dict.fromkeys(names))
 
 
@@ -33,19 +35,20 @@ def repro(
     together: bool = False,
     ablations: bool = False,
 ) -> list[pathlib.Path]:
-    """Runs or resumes the grid; returns the files of the finished runs.
+    """Trains or resumes the runs of a grid; returns the files of the finished runs.
 
     Args:
       models: recipes, by name.
-      datasets: as a recipe takes them.
-      seeds: how many, as '5', or which, as '0,1,2' or '0..4'.
+      datasets: names, or paths of prepared datasets.
+      seeds: their number, as '5', or a list, as '0,1,2' or '0..4'.
       protocols: 'clean', 'paper' or both.
       output: folder of the collected results.
       runs: folder of the workdirs.
-      data_dir: where prepared datasets lie or are made.
+      data_dir: folder of prepared datasets.
       changes: flags --config.KEY=VALUE for every run.
       together: trains a recipe's seeds as one program.
-      ablations: of each model its ablation's rows as well, each in a folder of its own.
+      ablations: whether to train the rows of each model's ablation table, too, each in
+        a separate folder.
     """
     from wsvad_jax.benchmarks.ablations import rows
     from wsvad_jax.results.runs import collect, find_runs
@@ -66,16 +69,17 @@ def repro(
         train_seeds(
             config, parse_seed_flag(seeds), runs / name, data_dir, together=together
         )
-        found, summaries, _ = find_runs([runs / name])
-        # After every recipe, so that what is done is there when the rest is stopped.
-        written += collect(found, output / row, summaries)
+
+        # After every recipe, so that an interrupted grid leaves its finished results.
+        finished, summaries, _ = find_runs([runs / name])
+        written += collect(finished, output / row, summaries)
     return written
 
 
 def parse_seed_flag(seeds):
-    """Seeds as `train_seeds` takes them: '5' stands for 0..4."""
+    """Returns seeds as `train_seeds` takes them: '5' stands for 0..4."""
     if not seeds.strip().isdecimal():
         return seeds
     if int(seeds) < 1:
-        raise InputError(f"--seeds {seeds}: expected at least one seed")
+        raise InputError(f"--seeds {seeds}: requires at least one seed")
     return f"0..{int(seeds) - 1}"

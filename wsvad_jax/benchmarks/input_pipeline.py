@@ -1,6 +1,6 @@
 """Benchmarks evaluation, data loading and feature extraction.
 
-The data is synthetic, of the published sizes, and takes the code path of real data.
+The data is synthetic, with the published shapes, and takes the code path of real data.
 """
 
 import contextlib
@@ -36,25 +36,26 @@ from wsvad_jax.utils import prefetch, processes
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-# Lengths of UCF-Crime's test videos in snippets; the spread gives their mean, 240.
+# Lengths of UCF-Crime's test videos in snippets: a log-normal distribution whose standard
+# deviation gives the published mean, 240.
 MEDIAN_LENGTH, LENGTH_STD, MAX_LENGTH = 104, 1.3, 6750
 FRAME_SIZE = 240, 320  # height and width of UCF-Crime's videos
 
 
 def ucf_lengths(videos: int) -> np.ndarray:
-    """Lengths [V] in snippets of `videos` test videos, distributed like UCF-Crime's."""
+    """Returns lengths [V] in snippets of test videos, distributed like UCF-Crime's."""
     normal = statistics.NormalDist()
-    at = [normal.inv_cdf((i + 0.5) / videos) for i in range(videos)]
+    quantiles = [normal.inv_cdf((i + 0.5) / videos) for i in range(videos)]
     # Quantiles of a log-normal distribution, whose tail is cut at the longest video.
     length = np.clip(
-        MEDIAN_LENGTH * np.exp(LENGTH_STD * np.array(at)), 1, MAX_LENGTH
+        MEDIAN_LENGTH * np.exp(LENGTH_STD * np.array(quantiles)), 1, MAX_LENGTH
     ).astype(int)
     length[-1] = MAX_LENGTH
     return np.random.RandomState(0).permutation(length)
 
 
 def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
-    """Yields videos of noise, alternately normal and with an event in the middle."""
+    """Yields videos of noise, by turns normal and with an event in the middle."""
     # The event covers the middle third of an abnormal video.
     r = np.random.RandomState(0)
     classes = len(cards.UCF.classes)
@@ -66,13 +67,17 @@ def records(length: np.ndarray, width: int, split: str) -> Iterator[Record]:
 
 
 def measure_evaluation(
-    config: "ConfigDict", sizes: BenchmarkShapes, *, videos: int = 290, repeats: int = 3
+    config: "ConfigDict",
+    shapes: BenchmarkShapes,
+    *,
+    videos: int = 290,
+    repeats: int = 3,
 ) -> dict[str, Any]:
     """Times the scoring of a test set and the computation of all metrics.
 
     Args:
       config: recipe.
-      sizes: sizes of a window; the batch size is the recipe's.
+      shapes: sizes of a window; the batch size is the recipe's.
       videos: number of videos, with UCF-Crime's distribution of lengths.
       repeats: number of timed runs, after one that compiles and packs.
     """
@@ -81,17 +86,17 @@ def measure_evaluation(
     with tempfile.TemporaryDirectory() as folder:
         protocol = FeatureProtocol()
         splits = {
-            "train": records(length[:2], sizes.width, "train"),
-            "test": records(length, sizes.width, "test"),
+            "train": records(length[:2], shapes.width, "train"),
+            "test": records(length, shapes.width, "test"),
         }
         card = dataclasses.replace(cards.UCF, name="synthetic", test_crop=0)
         path = tfds_builder.write_dataset(
             "synthetic", card, protocol, splits, pathlib.Path(folder)
         )
 
-        network = step_time.build_network(config, sizes)
-        parts = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
-        opened = build.Experiment(**parts, dataset=open_dataset(path))
+        network = step_time.build_network(config, shapes)
+        fields = {f.name: getattr(network, f.name) for f in dataclasses.fields(network)}
+        opened = build.Experiment(**fields, dataset=open_dataset(path))
         variables = step_time.random_variables(network)
         scorer = Scorer(opened)
 
@@ -100,7 +105,7 @@ def measure_evaluation(
             evaluate(scored, card.class_names)
 
         return _timed(run, config, repeats) | {
-            **dataclasses.asdict(sizes),
+            **dataclasses.asdict(shapes),
             "snippets": int(length.sum()),
             "amount": videos,
             "unit": "videos",
@@ -108,17 +113,21 @@ def measure_evaluation(
 
 
 def measure_reading(
-    config: "ConfigDict", sizes: BenchmarkShapes, *, batches: int = 16, repeats: int = 3
+    config: "ConfigDict",
+    shapes: BenchmarkShapes,
+    *,
+    batches: int = 16,
+    repeats: int = 3,
 ) -> dict[str, Any]:
     """Times the gathering of batches from a file that is not in the page cache."""
-    with _cold_split(sizes, batches) as (packed, order, drop):
+    with _cold_split(shapes, batches) as (packed, order, drop):
 
         def run() -> None:
             for _ in batching.batches(packed, order):
                 pass
 
         return _timed(run, config, repeats, drop) | {
-            **dataclasses.asdict(sizes),
+            **dataclasses.asdict(shapes),
             "bytes": packed.features.nbytes,
             "amount": order.size,
             "unit": "samples",
@@ -126,38 +135,40 @@ def measure_reading(
 
 
 def measure_feeding(
-    config: "ConfigDict", sizes: BenchmarkShapes, *, batches: int = 8, repeats: int = 3
+    config: "ConfigDict", shapes: BenchmarkShapes, *, batches: int = 8, repeats: int = 3
 ) -> dict[str, Any]:
     """Times training from an uncached file and on a resident batch, alternately.
 
     Keys of the result:
 
       resident_s: time with one batch that stays on the device.
-      idle_share: median share of the first time that the second saves. The device waits
-        for data in this share, or loses it to the host's work.
+      idle_share: median fraction of the time that training from a file takes longer. The
+        device waits for data, or for the host's work.
     """
-    network, current, step = step_time.build_training(config, sizes)
+    network, current, step = step_time.build_training(config, shapes)
 
     program, key = train_step.compile_step(step, network.mesh), jax.random.key(0)
-    placed = multihost.make_global_batch(step_time.synthetic_batch(sizes), network.mesh)
+    resident_batch = multihost.make_global_batch(
+        step_time.synthetic_batch(shapes), network.mesh
+    )
     resident: list[float] = []
     seconds: list[float] = []
 
-    def take(items: Iterable[Any]) -> None:
+    def train_on(items: Iterable[Any]) -> None:
         nonlocal current
         # Metrics are fetched one step late, as in training, so the device never waits.
         pending = None
         for batch in items:
             current, metrics = program(current, batch, network.text, key)
-            jax.device_get(pending)  # late, as in loop.take_steps
+            jax.device_get(pending)
             pending = metrics
         jax.block_until_ready(pending)
 
-    with _cold_split(sizes, batches) as (packed, order, drop):
+    with _cold_split(shapes, batches) as (packed, order, drop):
 
-        def feed() -> None:
+        def train_from_file() -> None:
             gathered = (batching.gather(packed, rows) for rows in order)
-            take(
+            train_on(
                 prefetch.prefetch(
                     multihost.make_global_batch(b, network.mesh) for b in gathered
                 )
@@ -166,17 +177,17 @@ def measure_feeding(
         def before() -> None:
             # The reference runs right before, under the same load of the machine.
             start = time.perf_counter()
-            take([placed] * len(order))
+            train_on([resident_batch] * len(order))
             resident.append(time.perf_counter() - start)
             drop()
 
-        found = _timed(feed, config, repeats, before, seconds)
+        times = _timed(train_from_file, config, repeats, before, seconds)
 
-    shares = [1 - r / s for r, s in zip(resident, seconds, strict=True)]
-    return found | {
-        **dataclasses.asdict(sizes),
+    idle = [1 - r / s for r, s in zip(resident, seconds, strict=True)]
+    return times | {
+        **dataclasses.asdict(shapes),
         "resident_s": statistics.median(resident),
-        "idle_share": statistics.median(shares),
+        "idle_share": statistics.median(idle),
         "amount": order.size,
         "unit": "samples",
     }
@@ -184,14 +195,14 @@ def measure_feeding(
 
 @contextlib.contextmanager
 def _cold_split(
-    sizes: BenchmarkShapes, batches: int
+    shapes: BenchmarkShapes, batches: int
 ) -> Iterator[tuple[packing.Packed, np.ndarray, Callable[[], None]]]:
     """Yields a packed split in a file, the rows of its batches, and a cache dropper.
 
-    Where the system can't drop a file from the page cache (macOS), it is read from it.
+    macOS can't drop a file from the page cache, so the file is read from the cache there.
     """
-    B, T, D = sizes.batch_size, sizes.length, sizes.width
-    shape = (B * batches, sizes.crops, T, D)
+    B, T, D = shapes.batch_size, shapes.length, shapes.width
+    shape = (B * batches, shapes.crops, T, D)
     # The same noise in every row: writing is fast, and the content doesn't matter.
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         features = np.memmap(file.name, np.float16, "w+", shape=shape)
@@ -204,7 +215,7 @@ def _cold_split(
         packed = packing.Packed(
             np.memmap(file.name, np.float16, "r", shape=shape),
             np.full(len(features), T, np.int32),
-            np.eye(2, sizes.classes, dtype=np.float32)[(~normal).astype(int)],
+            np.eye(2, shapes.classes, dtype=np.float32)[(~normal).astype(int)],
             [str(i) for i in range(len(features))],
             np.arange(len(features), dtype=np.int32),
         )
@@ -231,7 +242,8 @@ def measure_extraction(
 
       decode_s: time of decoding and cropping.
       encode_s: time of the image tower on the same number of pictures.
-      of_slower_half: median over passes of whole time / slower half; 1 is full overlap.
+      of_slower_half: whole time / time of the slower half, median over passes; 1 means
+        full overlap.
 
     Args:
       config: recipe; its `model.dtype` is that of the reference matrix product.
@@ -250,7 +262,7 @@ def measure_extraction(
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}
         seconds: list[float] = []
-        found = _timed(
+        times = _timed(
             lambda: extractor(path),
             config,
             repeats,
@@ -261,7 +273,7 @@ def measure_extraction(
     # Pass by pass, since the machine's speed varies between passes.
     slower = map(max, zip(*halves.values(), strict=True))
     ratios = [whole / half for whole, half in zip(seconds, slower, strict=True)]
-    return found | {
+    return times | {
         **{f"{name}_s": statistics.median(s) for name, s in halves.items()},
         "of_slower_half": statistics.median(ratios),
         "amount": frames,
@@ -287,7 +299,7 @@ def _halves(
 
 
 def _extractor(image_size: int, depth: int) -> Extractor:
-    """Returns an extractor with random weights, of CLIP ViT-B/16's widths."""
+    """Returns an extractor with random weights and CLIP ViT-B/16's widths."""
     text = TextConfig(*(VOCAB_SIZE, 64, 64, 1, 1, 77, 512), eos_token_id=EOS_TOKEN_ID)
     vision = VisionConfig(image_size, 16, 768, 3072, depth, 12, 512)
     params = random_params(text, vision, 0)
@@ -296,7 +308,7 @@ def _extractor(image_size: int, depth: int) -> Extractor:
 
 
 def write_synthetic_video(path: pathlib.Path, frames: int) -> None:
-    """Writes a video of moving noise, of the size of UCF-Crime's videos."""
+    """Writes a video of moving noise with the size of UCF-Crime's videos."""
     import av
 
     # Blocks of 8 x 8 pixels that move: compressible, yet with motion, as real video.

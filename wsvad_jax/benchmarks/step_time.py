@@ -4,9 +4,10 @@ Times are medians over steps, each waited for, after a step that compiles. They 
 compared with the rate of a square matrix product. It is measured in the same process,
 in the same precision and between the steps, so a busy machine slows both.
 
-Floating-point operations are counted twice. `xla` is XLA's count for the compiled
-program. `products` counts the matrix products and convolutions of the traced program, at
-2·M·N·K each, as in a count by hand.
+Floating-point operations are counted twice. `flop_xla` is XLA's count for the compiled
+program, which counts the body of a loop once. `flop_products` counts the matrix products
+and convolutions of the traced program, at 2·M·N·K each and in each iteration of a loop,
+as in a count by hand.
 """
 
 import dataclasses
@@ -30,13 +31,13 @@ from wsvad_jax.utils.processes import peak_memory_bytes
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-PROMPT = 16  # tokens per class prompt
-MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the reference product
+PROMPT_LENGTH = 16  # tokens per class prompt
+MATRIX_ROWS = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # rows of the reference product
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkShapes:
-    """Sizes of a measurement: B videos of T snippets, D wide, C classes."""
+    """Shapes of a benchmark: B videos of T snippets with D features, C classes."""
 
     batch_size: int
     length: int
@@ -47,40 +48,39 @@ class BenchmarkShapes:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of each repetition of the measured work."""
+    """Seconds of each repetition of a workload."""
 
     seconds: tuple[float, ...]
 
     def summary(self) -> dict[str, float]:
-        """Median and quartiles."""
+        """Returns median and quartiles."""
         low, middle, high = np.percentile(self.seconds, [25, 50, 75]).tolist()
         return {"median_s": middle, "low_s": low, "high_s": high}
 
 
 def measure_training(
-    config: "ConfigDict", sizes: BenchmarkShapes, *, steps: int = 10, profile: str = ""
+    config: "ConfigDict", shapes: BenchmarkShapes, *, steps: int = 10, profile: str = ""
 ) -> dict[str, Any]:
     """Times the recipe's training step on normal features.
 
     Args:
       config: recipe; its published optimisers are used.
-      sizes: sizes of the batch.
+      shapes: shapes of the batch.
       steps: number of timed steps.
       profile: folder for a trace that TensorBoard and Perfetto open, '' for none.
     """
-    batch, key = synthetic_batch(sizes), jax.random.key(0)
-    network, current, step = build_training(config, sizes)
+    batch, key = synthetic_batch(shapes), jax.random.key(0)
+    network, current, step = build_training(config, shapes)
 
     count = train_step.count_entries(current.params)
-    # Traced before compilation: XLA rewrites products, which a count by hand doesn't
-    # see.
+    # Traced before compilation, since XLA rewrites products.
     products = product_flops(jax.make_jaxpr(step)(current, batch, network.text, key))
 
-    placed = jax.device_put(batch, mesh.batch_sharding(network.mesh))
+    on_device = jax.device_put(batch, mesh.batch_sharding(network.mesh))
     # Compiled explicitly, for its time and its memory analysis.
     start = time.perf_counter()
     program: Any = train_step.compile_step(step, network.mesh)
-    compiled = program.lower(current, placed, network.text, key).compile()
+    compiled = program.lower(current, on_device, network.text, key).compile()
     compile_s = time.perf_counter() - start
 
     rate = MatrixRate(config.model.dtype)
@@ -88,50 +88,54 @@ def measure_training(
     def run() -> Any:
         # The step donates its state, so the new one replaces it.
         nonlocal current
-        current, metrics = compiled(current, placed, network.text, key)
+        current, metrics = compiled(current, on_device, network.text, key)
         return metrics
 
     timing, product_rate = interleaved(run, rate, steps, profile)
-    found = throughput_summary(timing, product_rate, compiled, products)
-    snippets = sizes.batch_size * sizes.crops * sizes.length
+    summary = throughput_summary(timing, product_rate, compiled, products)
+    snippets = shapes.batch_size * shapes.crops * shapes.length
 
     return {
-        **dataclasses.asdict(sizes),
+        **dataclasses.asdict(shapes),
         "dtype": config.model.dtype,
         "parameters": count,
         "compile_s": compile_s,
-        **found,
-        "snippets_per_s": snippets / found["median_s"],
+        **summary,
+        "snippets_per_s": snippets / summary["median_s"],
         "peak_bytes": peak_bytes(compiled),
     }
 
 
 def build_training(
-    config: "ConfigDict", sizes: BenchmarkShapes
+    config: "ConfigDict", shapes: BenchmarkShapes
 ) -> tuple[build.ScoringModel, state.State, state.Step]:
     """Builds the recipe's model, initial state and training step."""
-    network, plan = build_network(config, sizes), config.paper.to_dict()
+    network, plan = build_network(config, shapes), config.paper.to_dict()
     optimiser = optim.build_optimiser(
         plan, epochs=1, steps_per_epoch=100, loader_batches_per_epoch=100
     )
 
     # Parameters don't depend on the batch size, so two videos suffice.
-    shape = (2, sizes.crops, sizes.length, sizes.width)
+    shape = (2, shapes.crops, shapes.length, shapes.width)
     example = jnp.zeros(shape), jnp.ones(2, jnp.int32), network.text
     init = state.make_init(network.model, optimiser, example, network.mesh)
 
     spec, weights = network.spec, dict(config.loss)
-    parts = train_step.num_microbatches(config, spec, sizes.batch_size, network.mesh)
-    step = train_step.make_train_step(network.model, spec, optimiser, weights, parts)
+    microbatches = train_step.num_microbatches(
+        config, spec, shapes.batch_size, network.mesh
+    )
+    step = train_step.make_train_step(
+        network.model, spec, optimiser, weights, microbatches
+    )
     return network, init(jax.random.key(0)), step
 
 
 def measure_scoring(
-    config: "ConfigDict", sizes: BenchmarkShapes, *, steps: int = 10
+    config: "ConfigDict", shapes: BenchmarkShapes, *, steps: int = 10
 ) -> dict[str, Any]:
     """Times the scoring of window batches, from host to host, with encoded text."""
-    network = build_network(config, sizes)
-    batch = synthetic_batch(sizes)
+    network = build_network(config, shapes)
+    batch = synthetic_batch(shapes)
     params, batch_stats = random_variables(network)
     scorer = Scorer(network)
     weights = scorer.weights(params, batch_stats)
@@ -140,7 +144,7 @@ def measure_scoring(
     length = np.asarray(batch.length)
 
     def run() -> Any:
-        return scorer.batch(weights, features, length, sizes.batch_size)
+        return scorer.batch(weights, features, length, shapes.batch_size)
 
     start = time.perf_counter()
     run()
@@ -153,14 +157,14 @@ def measure_scoring(
     # For the counts alone; JAX doesn't expose the program that ran.
     compiled = scorer.program.lower(*inputs).compile()
     products = product_flops(jax.make_jaxpr(scorer.program)(*inputs))
-    found = throughput_summary(timing, product_rate, compiled, products)
+    summary = throughput_summary(timing, product_rate, compiled, products)
 
     return {
-        **dataclasses.asdict(sizes),
+        **dataclasses.asdict(shapes),
         "dtype": config.model.dtype,
         "compile_s": compile_s,
-        **found,
-        "windows_per_s": sizes.batch_size / found["median_s"],
+        **summary,
+        "windows_per_s": shapes.batch_size / summary["median_s"],
         "peak_bytes": peak_bytes(compiled),
     }
 
@@ -193,60 +197,60 @@ def throughput_summary(
     }
 
 
-def build_network(config: "ConfigDict", sizes: BenchmarkShapes) -> build.ScoringModel:
+def build_network(config: "ConfigDict", shapes: BenchmarkShapes) -> build.ScoringModel:
     """Builds the recipe's model, with class prompts if it uses any."""
     spec = build.get_model_spec(config)
-    text = random_text_inputs(sizes) if spec.reads_text else None
+    text = random_text_inputs(shapes) if spec.reads_text else None
     return build.ScoringModel(
         config=config,
         spec=spec,
         model=build.build_model(config),
         text=text,
         text_tower_id=None,
-        T=sizes.length,
-        width=sizes.width,
+        T=shapes.length,
+        width=shapes.width,
         mesh=mesh.make_mesh(),
     )
 
 
-def random_text_inputs(sizes: BenchmarkShapes) -> Any:
+def random_text_inputs(shapes: BenchmarkShapes) -> Any:
     """Returns prompts of 16 tokens and a random text tower of CLIP ViT-B/16's size."""
     from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
     text = TextConfig(
-        *(VOCAB_SIZE, 512, 2048, 12, 8, 77, sizes.width), eos_token_id=EOS_TOKEN_ID
+        *(VOCAB_SIZE, 512, 2048, 12, 8, 77, shapes.width), eos_token_id=EOS_TOKEN_ID
     )
-    params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, sizes.width), 0)
+    params = random_params(text, VisionConfig(16, 8, 16, 32, 1, 2, shapes.width), 0)
 
     # Random words between start and end token; the values don't change the cost.
-    tokens = np.random.RandomState(0).randint(0, 512, (sizes.classes, PROMPT))
+    tokens = np.random.RandomState(0).randint(0, 512, (shapes.classes, PROMPT_LENGTH))
     tokens[:, 0], tokens[:, -1] = EOS_TOKEN_ID - 1, EOS_TOKEN_ID
 
     return TextInputs(
         tokens=jnp.asarray(tokens, jnp.int32),
-        eos=jnp.full(sizes.classes, PROMPT - 1, jnp.int32),
-        class_from_prompt=jnp.eye(sizes.classes),
+        eos=jnp.full(shapes.classes, PROMPT_LENGTH - 1, jnp.int32),
+        class_from_prompt=jnp.eye(shapes.classes),
         params={k: params[k] for k in ("text_model", "text_projection")},
         config=text,
     )
 
 
-def synthetic_batch(sizes: BenchmarkShapes, seed: int = 0) -> Batch:
+def synthetic_batch(shapes: BenchmarkShapes, seed: int = 0) -> Batch:
     """Returns a batch of normal, then abnormal videos, of random lengths.
 
     The features have the deviation of CLIP's.
     """
     r = np.random.RandomState(seed)
-    B, T = sizes.batch_size, sizes.length
-    shape = (B, sizes.crops, T, sizes.width)
+    B, T = shapes.batch_size, shapes.length
+    shape = (B, shapes.crops, T, shapes.width)
 
     # Pairing by halves needs the normal videos first.
-    label = np.zeros((B, sizes.classes), np.float32)
+    label = np.zeros((B, shapes.classes), np.float32)
     half = B // 2
     label[:half, 0] = 1
-    label[np.arange(half, B), r.randint(1, sizes.classes, B - half)] = 1
+    label[np.arange(half, B), r.randint(1, shapes.classes, B - half)] = 1
 
     return Batch(
         features=(r.standard_normal(shape) * 0.4).astype(np.float16),
@@ -260,7 +264,7 @@ class MatrixRate:
     """Rate of a square matrix product in a given precision, as a reference."""
 
     def __init__(self, dtype: str, rows: int = 0):
-        rows = rows or MATRIX.get(jax.default_backend(), 2048)
+        rows = rows or MATRIX_ROWS.get(jax.default_backend(), 2048)
         self.flop = 2 * rows**3
         r = np.random.RandomState(0)
         self.x = jnp.asarray(r.standard_normal((rows, rows)), dtype)
@@ -318,13 +322,13 @@ def equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
         if equation.primitive.name == "scan":
             inner = times * equation.params["length"]
 
-        parts = jax.tree.leaves(
+        values = jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
         )
-        for part in parts:
-            part = getattr(part, "jaxpr", part)
-            if hasattr(part, "eqns"):
-                yield from equations(part, inner)
+        for value in values:
+            body = getattr(value, "jaxpr", value)
+            if hasattr(body, "eqns"):
+                yield from equations(body, inner)
 
 
 def flops(equation: Any) -> float:
@@ -345,12 +349,12 @@ def flops(equation: Any) -> float:
 
 
 def peak_bytes(compiled: Any) -> dict[str, int]:
-    """Memory of a compiled program and peak memory of the process, in bytes."""
-    found: dict[str, int] = {}
+    """Returns memory of a compiled program and peak memory of the process, in bytes."""
+    peak: dict[str, int] = {}
     if (memory := compiled.memory_analysis()) is not None:
-        found["temporary"] = memory.temp_size_in_bytes
-        found["arguments"] = memory.argument_size_in_bytes
+        peak["temporary"] = memory.temp_size_in_bytes
+        peak["arguments"] = memory.argument_size_in_bytes
     if used := jax.local_devices()[0].memory_stats():
-        found["device_peak"] = used.get("peak_bytes_in_use", 0)
-    found["process"] = peak_memory_bytes()
-    return found
+        peak["device_peak"] = used.get("peak_bytes_in_use", 0)
+    peak["process"] = peak_memory_bytes()
+    return peak

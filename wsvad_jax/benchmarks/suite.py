@@ -1,4 +1,4 @@
-"""Times the steps of each recipe, prints them as tables, and compares with earlier timings."""
+"""Runs the speed benchmarks, formats them as tables, compares them with earlier ones."""
 
 import itertools
 import pathlib
@@ -9,21 +9,18 @@ from typing import Any
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.processes import run_in_subprocess
+from wsvad_jax.utils.text import aligned
 
 WORKLOADS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
-
-
-PART_NAMES = {  # of a work, measured alone
+# Times of a step within a workload, measured alone: key → name in the table.
+STEP_NAMES = {
     "decode_s": "decode alone",
     "encode_s": "encode alone",
     "resident_s": "resident batch",
 }
-
-
-TPU_DATASETS = ("ucf", "xd")  # datasets with sizes of their own
-
-
-SLOWDOWN_LIMIT = 1.2  # times, from which --check complains
+TPU_DATASETS = ("ucf", "xd")  # datasets whose shapes are compiled for TPUs
+SLOWDOWN_LIMIT = 1.2  # ratio of times above which --check complains
+COMPARED_SHAPES = ("batch_size", "length", "width", "crops", "dtype", "amount")
 
 
 def speed(
@@ -37,39 +34,42 @@ def speed(
     profile: str = "",
     changes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measures each model's workloads, each in a process of its own.
-
-    Returns {'versions', 'device', 'models': {name: {work: measured}}}; extraction, which
-    is of no model, stands under 'clip'.
+    """Times workloads of each model, each in a separate process.
 
     Args:
       models: recipes, by name.
-      sizes: `batch_size`, `length`, `width`; what is missing is the recipe's.
-      steps: timed ones, of training and scoring; a third of them of the rest.
+      sizes: `batch_size`, `length`, `width`; missing ones are the recipe's.
+      steps: number of timed steps of training and scoring; a third for the others.
       workloads: names from WORKLOADS.
-      videos: of the test set.
-      video: file for the extraction, '' for a synthetic one.
+      videos: number of videos of the test set.
+      video: video file for the extraction, '' for a synthetic one.
       profile: folder for traces, '' for none.
       changes: flags --config.KEY=VALUE for every recipe.
+
+    Returns:
+      {'versions', 'device', 'models': {name: {workload: measurements}}}. Extraction
+      depends on no model and is under 'clip'.
     """
-    found: dict[str, Any] = {"models": {}}
-    # A process each: memory and compiled programs of one don't count for the next.
+    report: dict[str, Any] = {"models": {}}
     grid = [(name, w) for name in models for w in workloads if w != "extraction"]
     if "extraction" in workloads:
         grid.append((models[0], "extraction"))
-    for name, work in grid:
-        print(f"{name}, {work}", file=sys.stderr, flush=True)
-        arguments = name, work, sizes, steps, videos, video, profile, changes
-        about, measured = run_in_subprocess(_measure, *arguments)
-        found = about | found
-        of = "clip" if work == "extraction" else name
-        found["models"].setdefault(of, {})[work] = measured
-    return found
+
+    for name, workload in grid:
+        print(f"{name}, {workload}", file=sys.stderr, flush=True)
+        # In a fresh process, memory and compiled programs of the last don't count.
+        about, measurements = run_in_subprocess(
+            _measure, name, workload, sizes, steps, videos, video, profile, changes
+        )
+        report = about | report
+        section = "clip" if workload == "extraction" else name
+        report["models"].setdefault(section, {})[workload] = measurements
+    return report
 
 
 def _measure(
     name: str,
-    work: str,
+    workload: str,
     sizes: dict[str, int],
     steps: int,
     videos: int,
@@ -77,102 +77,132 @@ def _measure(
     profile: str,
     changes: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns versions and device, and the measurements of one workload."""
     import jax
 
-    from wsvad_jax.benchmarks import input_pipeline
-    from wsvad_jax.benchmarks import step_time as measure
+    from wsvad_jax.benchmarks import input_pipeline, step_time
     from wsvad_jax.evaluation.results import device, versions
 
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
+
     config = load_config([f"--config={name}:ucf", *changes])
-    length = config.data.length or 32
-    own = {"batch_size": config.paper.batch_size, "length": length, "width": 512}
-    at = measure.BenchmarkShapes(**{**own, **sizes}, classes=14)
-    about = {"versions": versions(), "device": device()}
-    few = -(-steps // 3)
-    if work == "training":
-        trace = str(pathlib.Path(profile) / name) if profile else ""
-        return about, measure.measure_training(config, at, steps=steps, profile=trace)
-    if work == "scoring":
-        return about, measure.measure_scoring(config, at, steps=steps)
-    if work == "evaluation":
-        return about, input_pipeline.measure_evaluation(
-            config, at, videos=videos, repeats=few
-        )
-    if work == "reading":
-        return about, input_pipeline.measure_reading(config, at, repeats=few)
-    if work == "feeding":
-        return about, input_pipeline.measure_feeding(config, at, repeats=few)
-    return about, input_pipeline.measure_extraction(config, video=video, repeats=few)
+    defaults = {
+        "batch_size": config.paper.batch_size,
+        "length": config.data.length or 32,
+        "width": 512,
+    }
+    shapes = step_time.BenchmarkShapes(**{**defaults, **sizes}, classes=14)
+    trace = str(pathlib.Path(profile) / name) if profile else ""
+    repeats = -(-steps // 3)  # the other workloads take seconds each
+
+    measure = {
+        "training": lambda: step_time.measure_training(
+            config, shapes, steps=steps, profile=trace
+        ),
+        "scoring": lambda: step_time.measure_scoring(config, shapes, steps=steps),
+        "evaluation": lambda: input_pipeline.measure_evaluation(
+            config, shapes, videos=videos, repeats=repeats
+        ),
+        "reading": lambda: input_pipeline.measure_reading(
+            config, shapes, repeats=repeats
+        ),
+        "feeding": lambda: input_pipeline.measure_feeding(
+            config, shapes, repeats=repeats
+        ),
+        "extraction": lambda: input_pipeline.measure_extraction(
+            config, video=video, repeats=repeats
+        ),
+    }
+    return {"versions": versions(), "device": device()}, measure[workload]()
 
 
-def table(found: dict[str, Any]) -> str:
-    """Returns the measurements as plain text tables."""
-    from wsvad_jax.utils.text import aligned
+def table(report: dict[str, Any]) -> str:
+    """Formats the measurements as plain text tables."""
+    # Steps of a fixed shape, and workloads of some amount of data.
+    steps = [["model", "work", "sizes", "compile s", "step s", "snippets/s"]]
+    steps[0] += ["GFLOP", "XLA's", "GFLOP/s", "% of matmul rate", "memory MB"]
+    amounts = [["model", "work", "amount", "s", "per second", "memory MB"]]
 
-    heads = ["model", "work", "sizes", "compile s", "step s", "snippets/s"]
-    steps = [[*heads, "GFLOP", "XLA's", "GFLOP/s", "% of matmul rate", "memory MB"]]
-    rest = [["model", "work", "amount", "s", "a second", "memory MB"]]
-    for name, workloads in found["models"].items():
-        for work, m in workloads.items():
-            seconds = f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})"
+    for name, workloads in report["models"].items():
+        for workload, m in workloads.items():
             if "unit" in m:
-                rate = m["amount"] / m["median_s"]
-                memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
-                amount = f"{m['amount']} {m['unit']}"
-                rest.append([name, work, amount, seconds, f"{rate:.4g}", memory])
-                for part, words in PART_NAMES.items():
-                    if part in m:
-                        row = words, amount, f"{m[part]:.4g}"
-                        rest.append([name, *row, f"{m['amount'] / m[part]:.4g}", ""])
-                if "idle_share" in m:
-                    share = f"{100 * m['idle_share']:.1f} % of feeding"
-                    rest.append([name, "waiting", share, "", "", ""])
-                continue
-            snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
-            steps.append(
-                [
-                    name,
-                    work,
-                    f"{m['batch_size']}x{m['length']}x{m['width']}",
-                    f"{m['compile_s']:.1f}",
-                    seconds,
-                    f"{snippets:.0f}",
-                    f"{m['flop_products'] / 1e9:.2f}",
-                    f"{m['flop_xla'] / 1e9:.2f}",
-                    f"{m['flop_per_s'] / 1e9:.1f}",
-                    f"{100 * m['share_of_product']:.0f} %",
-                    f"{m['peak_bytes'].get('temporary', 0) / 1e6:.0f}",
-                ]
-            )
-    lines = [aligned(rows) for rows in (steps, rest) if len(rows) > 1]
-    return "\n".join([found["device"], *itertools.chain.from_iterable(lines)])
+                amounts += _amount_rows(name, workload, m)
+            else:
+                steps.append(_step_row(name, workload, m))
+
+    lines = [aligned(rows) for rows in (steps, amounts) if len(rows) > 1]
+    return "\n".join([report["device"], *itertools.chain.from_iterable(lines)])
 
 
-def compare(found: dict[str, Any], earlier: dict[str, Any], source: str) -> list[str]:
-    """Says what takes longer than in `earlier`, in units of the matrix product.
+def _step_row(name: str, workload: str, m: dict[str, Any]) -> list[str]:
+    snippets = m["batch_size"] * m["crops"] * m["length"] / m["median_s"]
+    return [
+        name,
+        workload,
+        f"{m['batch_size']}x{m['length']}x{m['width']}",
+        f"{m['compile_s']:.1f}",
+        _seconds(m),
+        f"{snippets:.0f}",
+        f"{m['flop_products'] / 1e9:.2f}",
+        f"{m['flop_xla'] / 1e9:.2f}",
+        f"{m['flop_per_s'] / 1e9:.1f}",
+        f"{100 * m['share_of_product']:.0f} %",
+        f"{m['peak_bytes'].get('temporary', 0) / 1e6:.0f}",
+    ]
+
+
+def _amount_rows(name: str, workload: str, m: dict[str, Any]) -> list[list[str]]:
+    amount = f"{m['amount']} {m['unit']}"
+    memory = f"{m['peak_bytes']['process'] / 1e6:.0f}"
+    rate = f"{m['amount'] / m['median_s']:.4g}"
+    rows = [[name, workload, amount, _seconds(m), rate, memory]]
+
+    for key, title in STEP_NAMES.items():
+        if key in m:
+            rate = f"{m['amount'] / m[key]:.4g}"
+            rows.append([name, title, amount, f"{m[key]:.4g}", rate, ""])
+    if "idle_share" in m:
+        waiting = f"{100 * m['idle_share']:.1f} % of feeding"
+        rows.append([name, "waiting", waiting, "", "", ""])
+    return rows
+
+
+def _seconds(m: dict[str, Any]) -> str:
+    """Returns the median time with its quartiles."""
+    return f"{m['median_s']:.4g} ({m['low_s']:.4g}-{m['high_s']:.4g})"
+
+
+def compare(report: dict[str, Any], earlier: dict[str, Any], source: str) -> list[str]:
+    """Returns one sentence per workload that takes longer than in an earlier report.
+
+    Times are compared in units of the matrix product, since a busy machine slows both.
+
+    Args:
+      report: measurements, of `speed`.
+      earlier: content of an earlier JSON file.
+      source: that file, for messages.
 
     Raises:
-      InputError: `earlier` is not of this program, or of other sizes.
+      InputError: `earlier` was not written by this program, or has other shapes.
     """
     complaints = []
-    sizes = ("batch_size", "length", "width", "crops", "dtype", "amount")
-    for name, workloads in found["models"].items():
-        for work, m in workloads.items():
+    for name, workloads in report["models"].items():
+        for workload, m in workloads.items():
             try:
-                old = earlier["models"][name][work]
+                old = earlier["models"][name][workload]
                 now, then = (x["median_s"] * x["product_flop_per_s"] for x in (m, old))
             except (KeyError, TypeError):
                 raise InputError(
-                    f"{source}: it holds no {work} of {name}; write it anew with "
-                    "--output"
+                    f"{source}: {workload} of {name} is missing; write the file again "
+                    "with --output"
                 ) from None
-            for key in sizes:
+
+            for key in COMPARED_SHAPES:
                 if m.get(key) != old.get(key):
                     raise InputError(
-                        f"{source}: its {work} of {name} has {key} {old.get(key)}, not "
+                        f"{source}: {workload} of {name} has {key} {old.get(key)}, not "
                         f"{m.get(key)}; measure the same sizes"
                     )
             if now > SLOWDOWN_LIMIT * then:
-                complaints.append(f"{name}, {work}: {now / then:.2f} times as long")
+                complaints.append(f"{name}, {workload}: {now / then:.2f} times as long")
     return complaints

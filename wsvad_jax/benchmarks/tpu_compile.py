@@ -30,10 +30,11 @@ from wsvad_jax.data import cards
 from wsvad_jax.data.records import Batch
 from wsvad_jax.evaluation.scorer import Scorer
 from wsvad_jax.experiment import build
-from wsvad_jax.parallel import mesh as state_mesh
+from wsvad_jax.parallel import mesh as parallel_mesh
 from wsvad_jax.training import optim, state, train_step
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import aligned
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -119,7 +120,7 @@ def _devices(topology: str) -> list[Any]:
     options = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
 
     try:
-        found = topologies.get_topology_desc(
+        topology_desc = topologies.get_topology_desc(
             platform="tpu", topology_name=topology, **options
         )
     except (RuntimeError, ValueError, ImportError) as e:
@@ -127,7 +128,7 @@ def _devices(topology: str) -> list[Any]:
             f"--topology {topology}: {' '.join(str(e).split())[:300]}; expected a "
             f"name like v5e:2x4, and the compiler: {flags.install('aot')}"
         ) from None
-    return list(found.devices)
+    return list(topology_desc.devices)
 
 
 def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
 
     # The batch size is the published one. As many chips take part as divide it.
     chips = devices[: math.gcd(batch, len(devices))]
-    mesh = Mesh(np.array(chips).reshape(-1, 1), state_mesh.AXES)
+    mesh = Mesh(np.array(chips).reshape(-1, 1), parallel_mesh.AXES)
 
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
@@ -152,18 +153,18 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
         mesh=mesh,
     )
 
-    sizes = step_time.BenchmarkShapes(
+    shapes = step_time.BenchmarkShapes(
         batch, network.T, WIDTH, len(card.classes), CROPS[case.dataset] if whole else 1
     )
     lower = _lower_training if training else _lower_scoring
-    lowered, sizes = lower(network, sizes)
+    lowered, shapes = lower(network, shapes)
 
-    shape = [sizes.batch_size, sizes.crops, sizes.length, sizes.width]
+    shape = [shapes.batch_size, shapes.crops, shapes.length, shapes.width]
     return {"shape": shape, "chips": mesh.size, **_measured(lowered)}
 
 
 def _lower_training(
-    network: build.ScoringModel, sizes: step_time.BenchmarkShapes
+    network: build.ScoringModel, shapes: step_time.BenchmarkShapes
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     config = network.config
     optimiser = optim.build_optimiser(
@@ -172,7 +173,7 @@ def _lower_training(
         steps_per_epoch=100,
         loader_batches_per_epoch=100,
     )
-    batch = batch_shapes(sizes)
+    batch = batch_shapes(shapes)
     # The same calls as in training, traced for shapes.
     example = (jnp.zeros((2, *batch.features.shape[1:])), jnp.ones(2, int))
     init = state.make_init(
@@ -181,36 +182,36 @@ def _lower_training(
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     spec = network.spec
-    parts = train_step.num_microbatches(config, spec, sizes.batch_size, network.mesh)
+    parts = train_step.num_microbatches(config, spec, shapes.batch_size, network.mesh)
     step = train_step.make_train_step(
         network.model, spec, optimiser, dict(config.loss), parts
     )
     program: Any = train_step.compile_step(step, network.mesh)
 
     current = jax.eval_shape(init.func, *init.args, key)
-    where = state_mesh.fsdp_shardings(current, network.mesh)
+    where = parallel_mesh.fsdp_shardings(current, network.mesh)
     return program.lower(
         with_shardings(current, where), batch, network.text, key
-    ), sizes
+    ), shapes
 
 
 def _lower_scoring(
-    network: build.ScoringModel, sizes: step_time.BenchmarkShapes
+    network: build.ScoringModel, shapes: step_time.BenchmarkShapes
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     scorer = Scorer(network)
 
     if network.config.eval.mode == "whole":
-        sizes = dataclasses.replace(
-            sizes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
+        shapes = dataclasses.replace(
+            shapes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
         )
 
-    batch = batch_shapes(sizes)
+    batch = batch_shapes(shapes)
 
     def init(features, length, text):
         rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
         return network.model.init(rngs, features, length, text, train=True)
 
-    x = jax.ShapeDtypeStruct((2, sizes.crops, network.T, WIDTH), jnp.float32)
+    x = jax.ShapeDtypeStruct((2, shapes.crops, network.T, WIDTH), jnp.float32)
     length = jax.ShapeDtypeStruct((2,), jnp.int32)
     variables: Any = jax.eval_shape(init, x, length, network.text)
     variables = {k: variables.get(k, {}) for k in ("params", "batch_stats")}
@@ -221,14 +222,14 @@ def _lower_scoring(
             network.model.encode_text, variables["params"], network.text
         )
 
-    whole = state_mesh.replicated_sharding(network.mesh)
+    whole = parallel_mesh.replicated_sharding(network.mesh)
     variables, text = (
         with_shardings(tree, jax.tree.map(lambda _: whole, tree))
         for tree in (variables, text)
     )
 
     program = scorer.program
-    return program.lower(variables, batch.features, batch.length, text), sizes
+    return program.lower(variables, batch.features, batch.length, text), shapes
 
 
 def with_shardings(tree: Any, where: Any) -> Any:
@@ -242,7 +243,7 @@ def text_shapes(card: cards.Card) -> TextInputs:
     """Returns the shapes of a card's prompts and of ViT-B/16's text tower."""
     # A class may have several prompts.
     K = sum(len(prompts) for prompts in card.prompts)
-    tokens = jax.ShapeDtypeStruct((K, step_time.PROMPT), jnp.int32)
+    tokens = jax.ShapeDtypeStruct((K, step_time.PROMPT_LENGTH), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     tower: Any = jax.eval_shape(CLIPText(TEXT).init, key, tokens)
     kernel = jax.ShapeDtypeStruct((TEXT.hidden_size, WIDTH), jnp.float32)
@@ -259,13 +260,13 @@ def text_shapes(card: cards.Card) -> TextInputs:
     )
 
 
-def batch_shapes(sizes: step_time.BenchmarkShapes) -> Batch:
+def batch_shapes(shapes: step_time.BenchmarkShapes) -> Batch:
     """Returns the shapes of a batch from the host."""
-    B, N, T, D = sizes.batch_size, sizes.crops, sizes.length, sizes.width
+    B, N, T, D = shapes.batch_size, shapes.crops, shapes.length, shapes.width
     return Batch(
         features=jax.ShapeDtypeStruct((B, N, T, D), jnp.float16),
         length=jax.ShapeDtypeStruct((B,), jnp.int32),
-        label=jax.ShapeDtypeStruct((B, sizes.classes), jnp.float32),
+        label=jax.ShapeDtypeStruct((B, shapes.classes), jnp.float32),
         mask=jax.ShapeDtypeStruct((B,), jnp.bool_),
     )
 
@@ -281,7 +282,7 @@ def _measured(lowered: Any) -> dict[str, Any]:
 
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     # Donated arguments are reused for outputs and would count twice.
-    sizes = {
+    planned = {
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
@@ -289,7 +290,7 @@ def _measured(lowered: Any) -> dict[str, Any]:
     }
 
     return {
-        "bytes": sizes | {"all": sum(sizes.values())},
+        "bytes": planned | {"all": sum(planned.values())},
         "flop": float(cost.get("flops", math.nan)),
         "collectives": collectives(compiled.as_text()),
     }
@@ -317,23 +318,21 @@ def _collectives(program: str) -> Iterator[tuple[str, str]]:
     # A line has the form `%name = shapes operation(operands), attributes`.
     pattern = re.compile(rf" = (.*?) ({names})(?:-start)?\(")
     for line in program.splitlines():
-        if found := pattern.search(line):
-            yield found[2], found[1]
+        if match := pattern.search(line):
+            yield match[2], match[1]
 
 
-def fits_in_memory(found: dict[str, Any]) -> bool:
+def fits_in_memory(report: dict[str, Any]) -> bool:
     """Whether every program fits into the memory of a chip."""
-    limit = (found["gib"] or math.inf) * GIB
-    return all("bytes" in p and p["bytes"]["all"] <= limit for p in found["programs"])
+    limit = (report["gib"] or math.inf) * GIB
+    return all("bytes" in p and p["bytes"]["all"] <= limit for p in report["programs"])
 
 
-def table(found: dict[str, Any]) -> list[str]:
+def table(report: dict[str, Any]) -> list[str]:
     """Formats the numbers as lines of a plain text table."""
-    from wsvad_jax.utils.text import aligned
-
-    heads = ["model", "dataset", "work", "batch", "chips", "MiB a chip", "GFLOP a chip"]
-    rows = [[*heads, "all-reduces", "MB", "others"]]
-    for p in found["programs"]:
+    heads = ["model", "dataset", "work", "batch", "chips", "MiB per chip"]
+    rows = [[*heads, "GFLOP per chip", "all-reduces", "MB", "others"]]
+    for p in report["programs"]:
         row = [p["model"], p["dataset"], p["work"]]
         row += ["x".join(map(str, p["shape"])), str(p["chips"])]
         if "error" in p:
@@ -356,6 +355,6 @@ def table(found: dict[str, Any]) -> list[str]:
             ]
         )
 
-    of = f"{found['gib']} GiB each" if found["gib"] else "memory unknown"
-    title = f"{found['topology']}: {found['chips']} x {found['device']}, {of}"
+    memory = f"{report['gib']} GiB each" if report["gib"] else "memory unknown"
+    title = f"{report['topology']}: {report['chips']} x {report['device']}, {memory}"
     return [title, *aligned(rows)]
