@@ -10,7 +10,7 @@ from wsvad_jax.benchmarks import grid, input_pipeline, step_time, suite
 from wsvad_jax.benchmarks.ablations import ABLATIONS
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.results import seed_groups, tables
+from wsvad_jax.results import seed_groups
 from wsvad_jax.results.runs import find_runs
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
