@@ -241,7 +241,7 @@ def test_a_lost_connection_is_opened_again(detectors, film):
             address,
             pace=0.0,
             pauses=(0.05, 0.1),
-            **rules,
+            rules=EventRules(**rules),
         )
     assert len(requests) == 2
     kinds = [line["type"] for line in lines]

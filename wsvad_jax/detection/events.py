@@ -85,7 +85,8 @@ class EventRules:
 
         # Messages name the options as the user knows them.
         _check_rules({"high": cls.high, **values}, prefix)
-        return cls(**values)
+        numbers = {k: float(v) for k, v in values.items() if v is not None}
+        return cls(**numbers)  # None is the default of `low`
 
     @classmethod
     def choose(
