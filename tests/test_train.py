@@ -16,9 +16,10 @@ import pytest
 from wsvad_jax.data import cards
 from wsvad_jax.experiment.build import open_experiment
 from wsvad_jax.results.runs import read_run
-from wsvad_jax.training import loop, sampler, train_step
+from wsvad_jax.training import sampler, train_step
 from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.training.schedule import Schedule
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.weights.model_folder import load_params
@@ -264,10 +265,10 @@ def test_chunks_of_steps_change_nothing(tiny, straight, tmp_path, monkeypatch):
     ],
 )
 def test_chunks_end_where_something_is_due(eval_every, save_every, reload_best, wanted):
-    schedule = loop.Schedule(13, 5, eval_every, save_every, reload_best)
+    schedule = Schedule(13, 5, eval_every, save_every, reload_best)
     found, step = [], 0
     while step < 13:
-        found.append(schedule.until(step, 8))
+        found.append(schedule.steps_until_due(step, 8))
         step += found[-1]
     assert found == wanted
 

@@ -1,12 +1,13 @@
 """The training loop, for one seed or for several side by side.
 
-Between steps the order is fixed: evaluate if due, go on from the best weights if the
-plan says so, save if due, then start the next steps and log those before. Metrics are
-fetched only after the next steps are under way, so that the device doesn't wait for the
-host. With the split on the device a call takes as many steps as lie before the next
-evaluation or checkpoint (`train_step.MAX_STEPS_PER_CALL` at most).
+Between steps the order is fixed: evaluate if due, reload the best weights if due, save
+if due, start the next steps, log the steps before. Metrics are fetched only after the
+next steps have started, so the device doesn't wait for the host. With the training split
+on the device, one call takes all steps up to the next evaluation or checkpoint
+(`train_step.MAX_STEPS_PER_CALL` at most).
 """
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ from wsvad_jax.results import run_data
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints
 from wsvad_jax.training.metric_log import MetricWriter, read_history
-from wsvad_jax.training.sampler import BatchSampler, open_batch_sampler, open_validation
+from wsvad_jax.training.sampler import open_batch_sampler, open_validation
+from wsvad_jax.training.schedule import build_schedule
 from wsvad_jax.training.state import State, make_init
 from wsvad_jax.training.train_step import make_train_step, num_microbatches
 from wsvad_jax.utils.errors import InputError, Preempted
@@ -36,64 +38,13 @@ if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import Experiment
 
-# A step takes its state's memory over: weights that are to stay are copies.
+# The step donates its state; copy weights that must outlive it.
 copy_tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """What is due between the steps of a training, by the number of steps done."""
-
-    total: int
-    per_epoch: int
-    eval_every: int | None  # None: each epoch's end
-    save_every: int | None  # None: each epoch's end
-    reload_best: bool
-
-    def evaluates(self, step: int) -> bool:
-        """Whether the selection metric is computed after `step` steps.
-
-        `eval_every` counts anew in each epoch where it is shorter than one, as the
-        releases do.
-        """
-        if step == self.total:
-            return True
-        every = self.eval_every or self.per_epoch
-        within = step % self.per_epoch if every < self.per_epoch else step
-        return step > 0 and within > 0 and within % every == 0
-
-    def reloads(self, step: int) -> bool:
-        """Whether training goes on from the best weights, optimiser as it was."""
-        return self.reload_best and step % self.per_epoch == 0
-
-    def saves(self, step: int) -> bool:
-        """Whether a checkpoint is written after `step` steps."""
-        return step == self.total or step % (self.save_every or self.per_epoch) == 0
-
-    def until(self, step: int, most: int) -> int:
-        """How many steps follow `step` with nothing due between them, at most `most`."""
-        for n in range(1, most):
-            then = step + n
-            if self.evaluates(then) or self.reloads(then) or self.saves(then):
-                return n
-        return most
-
-
-def build_schedule(experiment: "Experiment", sampler: BatchSampler) -> Schedule:
-    """Returns the schedule of the recipe's plan."""
-    plan, per_epoch = experiment.protocol_config, sampler.steps_per_epoch
-    return Schedule(
-        plan.steps or plan.epochs * per_epoch,
-        per_epoch,
-        plan.eval_every_steps,
-        experiment.config.checkpoint_every_steps,
-        plan.reload_best,
-    )
 
 
 @dataclasses.dataclass
 class BestWeights:
-    """The weights that the protocol selects, so far."""
+    """The weights selected so far, and the step and metric that they had."""
 
     params: Any
     batch_stats: Any
@@ -107,10 +58,10 @@ class BestWeights:
 def is_improvement(
     metric: float | None, best: float | None, plan: "ConfigDict"
 ) -> bool:
-    """Whether new weights replace the best; of equals, the later under `clean`.
+    """Whether weights with `metric` replace those with `best`.
 
-    A held-out tenth of a small dataset is soon scored without a mistake; the later of
-    two such weights has seen more.
+    The recipe decides whether later weights win a tie. A small held-out set is soon
+    scored perfectly, and later weights have seen more samples.
     """
     if plan.select == "last" or best is None or metric is None:
         return True
@@ -118,7 +69,7 @@ def is_improvement(
 
 
 class SeedRun:
-    """One seed's training: its batches, its best weights, its workdir."""
+    """The training of one seed: sampler, schedule, best weights and workdir."""
 
     best: BestWeights
     writer: MetricWriter
@@ -133,8 +84,8 @@ class SeedRun:
         self.evaluated = 0
 
     def open(self, restart: bool = False) -> None:
-        """Opens the workdir; `restart` first moves the run aside that it holds."""
-        # Only now: a recipe that can't be trained leaves nothing behind.
+        """Opens the workdir; `restart` first moves an earlier run aside."""
+        # Opened late, so a recipe that can't be trained leaves no files.
         with multihost.process_zero_first("workdir of the run"):
             if multihost.is_process_zero():
                 if restart and (old := run_data.set_aside(self.workdir)):
@@ -150,16 +101,20 @@ class SeedRun:
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
     def restore(self, initial: State, newest: int | None = None) -> tuple[int, State]:
-        """Returns step and state of the last checkpoint, up to step `newest`."""
+        """Returns step and state of the newest checkpoint, `newest` at most, or step 0."""
         weights = {"params": initial.params, "batch_stats": initial.batch_stats}
         template = {"state": initial, "best": weights}
-        found = self.checkpoints.restore(template, newest)
-        if not found:
+        restored = self.checkpoints.restore(template, newest)
+
+        if restored is None:
             if multihost.is_process_zero() and read_history(self.workdir):
                 print(f"{self.workdir} holds no checkpoint: training starts at step 0")
+            # The weights before any step count as the best until the first evaluation.
             self.evaluated, self.best = 0, BestWeights(**copy_tree(weights))
             return 0, initial
-        step, tree, record = found
+
+        # With the step of the last evaluation, none is repeated or left out.
+        step, tree, record = restored
         self.evaluated = record["evaluated"]
         self.best = BestWeights(
             **tree["best"], step=record["best"], metric=record["metric"]
@@ -167,11 +122,12 @@ class SeedRun:
         return step, tree["state"]
 
     def evaluate(self, step: int, state: State) -> None:
-        """Scores the weights for selection; keeps them if they are the best."""
+        """Scores the weights on the selection set and keeps them if they improve."""
         metric, metrics = self.validate(state)
         self.evaluated = step
         if metrics:
             self.writer.write(step, metrics)
+
         if is_improvement(metric, self.best.metric, self.experiment.protocol_config):
             params, batch_stats = copy_tree(state.params), copy_tree(state.batch_stats)
             self.best = BestWeights(params, batch_stats, step, metric)
@@ -184,19 +140,20 @@ class SeedRun:
         return dataclasses.replace(state, **weights)
 
     def save(self, step: int, state: State) -> None:
-        """Writes a checkpoint."""
+        """Starts to write a checkpoint; see `Checkpoints` for what waits."""
         best = self.best
         record = {"evaluated": self.evaluated, "best": best.step, "metric": best.metric}
         self.checkpoints.save(step, {"state": state, "best": best.arrays()}, record)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes the metrics of a step, the first being 1.
+        """Writes the metrics of a step, counted from 1.
 
         Raises:
-          InputError: one is not finite; names step, term and videos.
+          InputError: a metric isn't finite; names step, metric and the batch's videos.
         """
         bad = [name for name, value in metrics.items() if not np.isfinite(value)]
         if bad:
+            # Extreme features are the usual cause, so the videos are named.
             videos = self.sampler.videos(step - 1)
             raise InputError(
                 f"step {step} of seed {self.experiment.config.seed}: {bad[0]} is "
@@ -213,9 +170,9 @@ class SeedRun:
 
 @runtime_checkable
 class Stepper(Protocol):
-    """Holds the states of runs and takes their steps."""
+    """Holds the states of one or several runs and takes their steps."""
 
-    max_steps: int  # steps of an advance, at most
+    max_steps: int  # most steps per call of `advance`
 
     def states(self) -> list[State]: ...
     def replace(self, states: list[State]) -> None: ...
@@ -225,16 +182,18 @@ class Stepper(Protocol):
 
 
 class SingleSeedStepper:
-    """Takes the steps of one training."""
+    """Takes the steps of one seed's run."""
 
     def __init__(self, run: SeedRun):
         experiment, self.sampler = run.experiment, run.sampler
         self.max_steps = self.sampler.max_steps
+
         init, step = build_init_and_step(run)
         self.key = jax.random.key(experiment.config.seed)
         self.state = init(self.key)
         self.step = self.sampler.compile(step)
-        # Once: a step that gets it from the host would copy the text tower each time.
+
+        # Placed once; passing host arrays would copy the text tower at every step.
         self.text = jax.device_put(
             experiment.text, replicated_sharding(experiment.mesh)
         )
@@ -252,20 +211,27 @@ class SingleSeedStepper:
 
 
 def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
-    """Returns the functions that make a training's initial state and take a step."""
+    """Returns a run's functions key → initial state and (state, batch, …) → state."""
     experiment, schedule = run.experiment, run.schedule
     optimiser = optim.build_optimiser(
         experiment.protocol_config.to_dict(),
-        epochs=-(-schedule.total // schedule.per_epoch),
+        epochs=-(-schedule.total // schedule.per_epoch),  # the last may be partial
         steps_per_epoch=schedule.per_epoch,
         loader_batches_per_epoch=run.sampler.loader_batches_per_epoch,
     )
-    weights = dict(experiment.config.loss)
-    batch_size = run.sampler.batch_size
-    parts = num_microbatches(
-        experiment.config, experiment.spec, batch_size, experiment.mesh
+
+    # The batch may be smaller than the recipe's, so microbatches are checked here.
+    microbatches = num_microbatches(
+        experiment.config, experiment.spec, run.sampler.batch_size, experiment.mesh
     )
-    step = make_train_step(experiment.model, experiment.spec, optimiser, weights, parts)
+    step = make_train_step(
+        experiment.model,
+        experiment.spec,
+        optimiser,
+        weights=dict(experiment.config.loss),
+        microbatches=microbatches,
+    )
+
     example = run.sampler.example()
     return make_init(experiment.model, optimiser, example, experiment.mesh), step
 
@@ -276,38 +242,74 @@ def train_one_seed(
     workdir: pathlib.Path,
     restart: bool = False,
 ) -> tuple[BestWeights, list[dict[str, Any]]]:
-    """Trains a recipe, from the newest checkpoint if there is one.
+    """Trains one seed, from the newest checkpoint if there is one.
 
-    With `restart` the run that is there is moved aside. Returns the selected weights and the lines of metrics.jsonl.
+    Args:
+      experiment: recipe, dataset, model and mesh.
+      scorer: compiled scoring program, for the selection of weights.
+      workdir: folder of the run.
+      restart: moves an earlier run in `workdir` aside and trains from step 0.
+
+    Returns:
+      The selected weights, and the lines of metrics.jsonl.
     """
+    # Process 0 packs the training split, which the others then read.
     with multihost.process_zero_first("sampler"):
         run = SeedRun(experiment, scorer, workdir)
+
+    # Compiled before the workdir is written: a bad recipe leaves no files.
     stepper = SingleSeedStepper(run)
     run.open(restart)
+
     start, stepper.state = run.restore(stepper.state)
     if start and multihost.is_process_zero():
         print(f"resuming {workdir} at step {start} of {run.schedule.total}")
+
     run_training_loop([run], stepper, start)
     return run.best, run.writer.history()
 
 
 def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> None:
-    """Takes all steps after `start` of runs that share a schedule."""
-    step, schedule = start, runs[0].schedule
-    pending: tuple[int, int, dict[str, jax.Array]] | None = None
+    """Takes the steps from `start` to the end, for runs that share a schedule.
+
+    Raises:
+      Preempted: a preemption signal came; a checkpoint is saved.
+      InputError: a metric isn't finite.
+    """
     for run in runs:
         run.writer = MetricWriter(
             run.workdir, resume_step=start, active=multihost.is_process_zero()
         )
 
+    try:
+        step = _take_steps(runs, stepper, start)
+    except BaseException:
+        # The last checkpoint may still be on its way to the disk.
+        for run in runs:
+            with contextlib.suppress(Exception):
+                run.checkpoints.wait()
+        raise
+
+    for run in runs:
+        run.close()
+    if step < (total := runs[0].schedule.total):
+        raise Preempted(f"step {step} of {total} is saved")
+
+
+def _take_steps(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> int:
+    """Returns the step that is reached: the last, or an earlier one at a preemption."""
+    step, schedule = start, runs[0].schedule
+    pending: tuple[int, int, dict[str, jax.Array]] | None = None
+
     def each():
         return zip(runs, stepper.states(), strict=True)
 
     def log() -> None:
+        # Fetching metrics waits for their steps, so this comes as late as possible.
         nonlocal pending
         if pending is not None:
-            (first, n, found), pending = pending, None
-            shown = log_steps(runs, first, n, jax.device_get(found))
+            (first, n, metrics), pending = pending, None
+            shown = log_steps(runs, first, n, jax.device_get(metrics))
             progress.update(n, **shown)
 
     with (
@@ -315,39 +317,50 @@ def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> 
         Progress("train", schedule.total, unit="step", initial=start) as progress,
     ):
         while True:
+            # A resumed run has the evaluation of its first step already.
             if step > runs[0].evaluated and schedule.evaluates(step):
                 log()
                 for run, state in each():
                     run.evaluate(step, state)
+
             if step > start and schedule.reloads(step):
                 stepper.replace([run.reload(state) for run, state in each()])
-            stop = preemption.reached() and step < schedule.total
-            if step > start and (stop or schedule.saves(step)):
+
+            # Saved after the reload, so a resumed run continues with the same weights.
+            preempted = preemption.reached() and step < schedule.total
+            if step > start and (preempted or schedule.saves(step)):
                 log()
                 for run, state in each():
                     run.save(step, state)
-            if stop or step == schedule.total:
-                break
-            n = schedule.until(step, stepper.max_steps)
+
+            if preempted or step == schedule.total:
+                return step
+
+            # The next steps are dispatched before the metrics of the last are fetched.
+            n = schedule.steps_until_due(step, stepper.max_steps)
             metrics = stepper.advance(step, n)
             log()
             pending = step, n, metrics
             step += n
-    for run in runs:
-        run.close()
-    if stop:
-        raise Preempted(f"step {step} of {schedule.total} is saved")
 
 
 def log_steps(
     runs: Sequence[SeedRun], first: int, n: int, metrics: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Logs the n steps after `first`; returns what progress shows of the last one."""
-    # [runs, steps], of which n are real.
+    """Logs the n steps after `first`; returns the last step's means over the runs.
+
+    Args:
+      runs: runs that took the steps.
+      first: step before them.
+      n: number of steps.
+      metrics: arrays [≥ n] of one run or [runs, ≥ n], valid up to n.
+    """
     tables = {k: np.reshape(v, (len(runs), -1)) for k, v in metrics.items()}
+
     for i in range(n):
         for row, run in enumerate(runs):
             values = {k: float(v[row, i]) for k, v in tables.items()}
             run.log(first + i + 1, values)
+
     means = {k: float(v[:, n - 1].mean()) for k, v in tables.items()}
     return {k: v for k, v in means.items() if k != "grad_norm"}

@@ -1,6 +1,6 @@
-"""Training state, the device mesh, and the compiled training steps.
+"""Loss, gradient accumulation, and the training step as compiled programs.
 
-Random keys are fold_in(seed, step), so the step is all that a resumed run needs.
+Random keys are fold_in(seed, step), so a resumed run needs the step alone.
 """
 
 from collections.abc import Callable
@@ -28,20 +28,20 @@ def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) 
       InputError: the batch isn't divisible by it, or the model's objective needs the
         whole batch at once.
     """
-    parts = config.data.microbatches
+    microbatches = config.data.microbatches
     # Without term weights, microbatch means can't be combined to the full batch's mean.
-    if parts > 1 and spec.microbatch_term_weights is None:
+    if microbatches > 1 and spec.microbatch_term_weights is None:
         raise InputError(
-            f"config.data.microbatches is {parts}, but the objective of {config.model_name} "
+            f"config.data.microbatches is {microbatches}, but the objective of {config.model_name} "
             "needs the whole batch at once; leave it at 1"
         )
-    if parts < 1 or batch_size % (parts * mesh.size):
+    if microbatches < 1 or batch_size % (microbatches * mesh.size):
         raise InputError(
-            f"config.data.microbatches is {parts}, which doesn't divide the {batch_size} videos "
+            f"config.data.microbatches is {microbatches}, which doesn't divide the {batch_size} videos "
             f"of a batch over the devices ({mesh.size}); choose a divisor of "
             f"{max(batch_size // mesh.size, 1)}"
         )
-    return parts
+    return microbatches
 
 
 def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
@@ -69,13 +69,13 @@ def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
 
 
 def accumulate_gradients(
-    model: Any, spec: ModelSpec, weights: dict[str, float], parts: int
+    model: Any, spec: ModelSpec, weights: dict[str, float], microbatches: int
 ) -> Callable[..., Any]:
-    """Returns `value_and_grad` of `objective` with gradient accumulation.
+    """Returns `value_and_grad` of the loss with gradient accumulation.
 
-    The batch is processed as `parts` microbatches in sequence, so only the activations
-    of one are in memory. The result is equal up to rounding. It needs a model
-    whose spec has `microbatch_term_weights`.
+    The batch is processed as that many microbatches in sequence, so only the
+    activations of one are in memory. The result is equal up to rounding. It needs a
+    model whose spec has `microbatch_term_weights`.
     """
     assert spec.microbatch_term_weights is not None
     microbatch_term_weights = spec.microbatch_term_weights
@@ -86,30 +86,32 @@ def accumulate_gradients(
         # is pulled back once, after the sum over microbatches.
         features, pull = jax.vjp(lambda p: model.encode_text(p, text), params)
 
-        def contribution(params, features, part):
-            variables, x = {"params": params}, part.features.astype(jnp.float32)
-            outputs = model.apply(variables, x, part.length, features, train=True)
-            term_weights = microbatch_term_weights(model, part, batch)
-            return spec.loss_fn(outputs, part, weights, term_weights)
+        def contribution(params, features, microbatch):
+            variables, x = {"params": params}, microbatch.features.astype(jnp.float32)
+            outputs = model.apply(variables, x, microbatch.length, features, train=True)
+            term_weights = microbatch_term_weights(model, microbatch, batch)
+            return spec.loss_fn(outputs, microbatch, weights, term_weights)
 
-        of_part = jax.value_and_grad(contribution, (0, 1), has_aux=True)
+        value_and_grad = jax.value_and_grad(contribution, (0, 1), has_aux=True)
 
-        def add(total, part):
-            found = of_part(params, features, part)
-            return jax.tree.map(jnp.add, total, found), None
+        def add(total, microbatch):
+            values = value_and_grad(params, features, microbatch)
+            return jax.tree.map(jnp.add, total, values), None
 
         # Every n-th video, so each microbatch has normal and abnormal videos and is
         # spread evenly over the devices.
-        pieces = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch
+        stacked = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(-1, microbatches, *x.shape[1:]), 1, 0),
+            batch,
         )
-        first = jax.tree.map(lambda x: x[0], pieces)
-        # The sum starts at zeros of the shapes that one microbatch returns.
-        shapes = jax.eval_shape(of_part, params, features, first)
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        ((loss, terms), (grads, of_text)), _ = jax.lax.scan(add, zero, pieces)
 
-        grads = jax.tree.map(jnp.add, grads, *pull(of_text))
+        # The sum starts at zeros of the shapes that one microbatch returns.
+        first = jax.tree.map(lambda x: x[0], stacked)
+        shapes = jax.eval_shape(value_and_grad, params, features, first)
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        ((loss, terms), (grads, text_grads)), _ = jax.lax.scan(add, zero, stacked)
+
+        grads = jax.tree.map(jnp.add, grads, *pull(text_grads))
         return (loss, (terms, batch_stats)), grads
 
     return gradient
@@ -120,7 +122,7 @@ def make_train_step(
     spec: ModelSpec,
     optimiser: optax.GradientTransformation,
     weights: dict[str, float],
-    parts: int = 1,
+    microbatches: int = 1,
 ) -> Step:
     """Returns the training step (state, batch, text, key) → (state, metrics).
 
@@ -131,13 +133,13 @@ def make_train_step(
       spec: spec of the model.
       optimiser: optax transformation.
       weights: weight of each loss term.
-      parts: number of gradient-accumulation microbatches, `config.data.microbatches`.
+      microbatches: number of gradient-accumulation microbatches, `config.data.microbatches`.
     """
-    if parts == 1:
+    if microbatches == 1:
         loss = make_loss(model, spec.loss_fn, weights)
         gradient = jax.value_and_grad(loss, has_aux=True)
     else:
-        gradient = accumulate_gradients(model, spec, weights, parts)
+        gradient = accumulate_gradients(model, spec, weights, microbatches)
 
     def step(
         state: State, batch: Any, text: Any, key: Array
@@ -179,18 +181,18 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
 
 
 def constrain_state_sharding(step: Step, mesh: Mesh) -> Step:
-    """Wraps a step so that the new state keeps the shardings of `shardings`."""
+    """Wraps a step so that the new state keeps the shardings of `fsdp_shardings`."""
 
-    def one(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
+    def sharded_step(state: State, *inputs: Any) -> tuple[State, dict[str, Array]]:
         state, metrics = step(state, *inputs)
-        where = fsdp_shardings(state, mesh)
-        return jax.lax.with_sharding_constraint(state, where), metrics
+        shardings = fsdp_shardings(state, mesh)
+        return jax.lax.with_sharding_constraint(state, shardings), metrics
 
-    return one
+    return sharded_step
 
 
 def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
-    """Compiles up to MAX_STEPS_PER_CALL steps as one program over a training split on the devices.
+    """Compiles several steps as one program over a training split on the devices.
 
     Returns (state, resident, rows, n, text, key) → (state, metrics).
       resident: packed training split.
@@ -201,25 +203,25 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
     With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
     trained side by side.
     """
-    # The rows of a batch are taken on the device, so the host sends indices only.
     whole, step = replicated_sharding(mesh), constrain_state_sharding(step, mesh)
 
     def steps(state, resident, rows, n, text, key):
+        # Batches are gathered on the device, so the host sends indices only.
         def batch(i):
             taken = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), resident)
             return jax.lax.with_sharding_constraint(taken, batch_sharding(mesh))
 
-        def one(i, carry):
-            # Metrics are collected on the device and fetched once per call.
-            state, kept = carry
+        # Metrics are collected on the device and fetched once per call.
+        def body(i, carry):
+            state, table = carry
             state, metrics = step(state, batch(i), text, key)
-            return state, jax.tree.map(lambda all, x: all.at[i].set(x), kept, metrics)
+            return state, jax.tree.map(lambda all, x: all.at[i].set(x), table, metrics)
 
         _, shapes = jax.eval_shape(step, state, batch(0), text, key)
-        kept = jax.tree.map(
+        table = jax.tree.map(
             lambda x: jnp.zeros((MAX_STEPS_PER_CALL, *x.shape), x.dtype), shapes
         )
-        return jax.lax.fori_loop(0, n, one, (state, kept))
+        return jax.lax.fori_loop(0, n, body, (state, table))
 
     return jax.jit(
         jax.vmap(steps, (0, None, 0, None, None, 0)) if seeds else steps,
@@ -230,5 +232,5 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
 
 
 def count_entries(params: Any) -> int:
-    """Returns the number of entries of all arrays."""
+    """Returns the number of entries in all arrays of a tree."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
