@@ -102,6 +102,31 @@ def test_schedules():
     assert float(warm(20)) == pytest.approx(0.1) == float(warm(1000))
 
 
+@pytest.mark.parametrize(
+    ("total", "warmup", "final"),
+    [(300, 30, 0.1), (10, 0, 0.1), (10, 1, 0.1), (5, 20, 0.1), (200, 50, 0.0)],
+)
+def test_warmup_cosine_equals_its_formula(total, warmup, final):
+    schedule = optim.warmup_cosine(1e-3, total, warmup, final=final)
+    count = np.arange(2 * total)
+    w = min(warmup, total - 1)
+    progress = np.clip((count - w) / (total - w), 0, 1)
+    fall = final + (1 - final) * (1 + np.cos(np.pi * progress)) / 2
+    wanted = 1e-3 * np.where(count < w, count / max(w - 1, 1), fall)
+    values = [float(schedule(c)) for c in jnp.asarray(count)]
+    np.testing.assert_allclose(values, wanted, rtol=2e-6, atol=3e-10)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(10, 30), (7, 13), (50, 3), (10, 1)])
+def test_cosine_epochs_equals_its_formula(epochs, steps):
+    schedule = optim.cosine_epochs(1e-3, epochs, steps)
+    count = np.arange((epochs + 2) * steps)
+    epoch = np.minimum(count // steps / epochs, 1)
+    wanted = 1e-3 * (1 + np.cos(np.pi * epoch)) / 2
+    values = jax.vmap(schedule)(jnp.asarray(count))
+    np.testing.assert_allclose(values, wanted, atol=3e-10)
+
+
 def test_a_warm_up_longer_than_the_training_still_ends_finite():
     warm = optim.warmup_cosine(1.0, 3, 100)
     values = [float(warm(s)) for s in range(6)]

@@ -3,7 +3,7 @@
 torch_adamw          AdamW with PyTorch's defaults (VadCLIP, DSANet)
 stable_adamw         AMSGrad with update clipping, for DSANet's SG-NM
 adam_l2, adagrad_l2  L2 weight decay added to the gradient (CLIP-TSA, MIL ranking)
-cosine_epochs, steps_epochs, warmup_cosine    learning rates by step
+cosine_epochs, steps_epochs, warmup_cosine    learning rate by step
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,13 +124,9 @@ def constant(lr: float) -> optax.Schedule:
 
 def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
-
+    by_epoch = optax.cosine_decay_schedule(lr, epochs)
     # PyTorch's schedulers step once per epoch in the releases.
-    def schedule(count):
-        epoch = jnp.floor_divide(count, steps_per_epoch)
-        return lr * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch / epochs, 1))) / 2
-
-    return schedule
+    return lambda count: by_epoch(count // steps_per_epoch)
 
 
 def steps_epochs(
@@ -152,13 +148,9 @@ def warmup_cosine(
     # A run shorter than its warm-up still reaches the full rate.
     warmup = max(min(warmup, total - 1), 0)
 
-    def schedule(count):
-        rise = lr * count / max(warmup - 1, 1)
-        share = jnp.clip((count - warmup) / max(total - warmup, 1), 0, 1)
-        fall = lr * (final + (1 - final) * (1 + jnp.cos(jnp.pi * share)) / 2)
-        return jnp.where(count < warmup, rise, fall)
-
-    return schedule
+    rise = optax.linear_schedule(0.0, lr, max(warmup - 1, 1))
+    fall = optax.cosine_decay_schedule(lr, max(total - warmup, 1), final)
+    return optax.join_schedules([rise, fall], [warmup])
 
 
 def learning_rate(
@@ -259,13 +251,14 @@ def by_module(
     Modules of `groups` that are switched off in the model are skipped.
     """
 
-    # The group of every parameter is decided by its top-level module.
     def labels(params):
+        # A label per parameter. Labels of whole modules would do, but change the tree
+        # of the optimiser's state, so checkpoints of older versions couldn't be read.
         return {
             name: jax.tree.map(
-                lambda _, name=name: name if name in groups else "", leaf
+                lambda _, label=name if name in groups else "": label, subtree
             )
-            for name, leaf in params.items()
+            for name, subtree in params.items()
         }
 
     return optax.multi_transform({"": default, **groups}, labels)
