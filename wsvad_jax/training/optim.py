@@ -126,7 +126,7 @@ def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedul
     """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
     by_epoch = optax.cosine_decay_schedule(lr, epochs)
     # PyTorch's schedulers step once per epoch in the releases.
-    return lambda count: by_epoch(count // steps_per_epoch)
+    return lambda count: by_epoch(jnp.floor_divide(count, steps_per_epoch))
 
 
 def steps_epochs(
