@@ -24,8 +24,9 @@ from wsvad_jax.results import run_data
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints
 from wsvad_jax.training.metric_log import MetricWriter, read_history
-from wsvad_jax.training.sampler import open_batch_sampler, open_validation
+from wsvad_jax.training.sampler import open_batch_sampler
 from wsvad_jax.training.schedule import build_schedule
+from wsvad_jax.training.selection import open_validation
 from wsvad_jax.training.state import State, make_init
 from wsvad_jax.training.train_step import make_train_step, num_microbatches
 from wsvad_jax.utils.errors import InputError, Preempted

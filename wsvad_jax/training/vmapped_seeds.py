@@ -80,25 +80,26 @@ def train_vmapped_seeds(
 ) -> list[tuple[BestWeights, list[dict[str, Any]]]]:
     """Trains experiments that differ by seed alone, each in its workdir.
 
-    Returns the result of `loop.train_one_seed` for each seed; `restart` is that of `loop.train_one_seed`.
+    The arguments are those of `loop.train_one_seed`, one per seed. Returns the result of
+    `loop.train_one_seed` for each seed.
     """
     runs = [
         SeedRun(experiment, scorer, workdir)
         for experiment, workdir in zip(experiments, workdirs, strict=True)
     ]
 
-    # The programs are built first: a recipe that can't be trained leaves no files.
-    together = VmappedSeedsStepper(runs)
+    # Compiled before the workdirs are written: a bad recipe leaves no files.
+    stepper = VmappedSeedsStepper(runs)
     for run in runs:
         run.open(restart)
 
-    start, states = restore_common_step(runs, together.states())
+    start, states = restore_common_step(runs, stepper.states())
     if start:
-        together.replace(states)
+        stepper.replace(states)
         total = runs[0].schedule.total
         print(f"resuming {len(runs)} seeds at step {start} of {total}")
 
-    run_training_loop(runs, together, start)
+    run_training_loop(runs, stepper, start)
     return [(run.best, run.writer.history()) for run in runs]
 
 
@@ -108,12 +109,13 @@ def restore_common_step(
     """Restores all seeds from the newest checkpoint step that all have, or step 0."""
     newest = None
     while True:
-        found = [
+        restored = [
             run.restore(state, newest) for run, state in zip(runs, initial, strict=True)
         ]
-        steps = [step for step, _ in found]
+        steps = [step for step, _ in restored]
         if len(set(steps)) == 1:
-            return steps[0], [state for _, state in found]
+            return steps[0], [state for _, state in restored]
+
         # A seed may have saved once more before the interruption. Restoring again at
         # most at the oldest step ends when all agree.
         newest = min(steps)
@@ -121,4 +123,4 @@ def restore_common_step(
             f"seed {run.experiment.config.seed} at step {step}"
             for run, step in zip(runs, steps, strict=True)
         )
-        print(f"checkpoints differ ({seeds}); all go on from step {newest} at most")
+        print(f"checkpoints differ ({seeds}); all resume from step {newest} at most")
