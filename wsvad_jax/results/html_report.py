@@ -187,7 +187,10 @@ def _compare_models(groups: Sequence[SeedGroup]) -> list[list[str]]:
 def _difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
     """Words mean and interval of the differences, and how often they are positive."""
     points = sorted(100 * (x - y) for x, y in zip(first, second, strict=True))
+
+    # The middle 95 % of the resamples.
     low, high = (points[round(q * (len(points) - 1))] for q in (0.025, 0.975))
+
     positive = sum(d > 0 for d in points) / len(points)
     return [
         f"{statistics.fmean(points):+.2f}",
@@ -253,6 +256,8 @@ def _class_ap_table(means: Mapping[str, MeanCurves]) -> PlainTable:
         if any(v is not None for v in m.class_ap.values())
     }
     classes = list(dict.fromkeys(c for ap in known.values() for c in ap))
+
+    # A model may lack a class that another has.
     rows = []
     for name, ap in known.items():
         values = [ap.get(c) for c in classes]

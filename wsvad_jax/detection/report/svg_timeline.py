@@ -32,7 +32,7 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Shade:
-    """All parts of a strip that have one shade."""
+    """All stretches of a strip that have one shade."""
 
     opacity: str
     path: str
@@ -81,9 +81,9 @@ def curve(
     # y grows downwards, so the highest score is 0.
     xs = [_number(x) for x in WIDTH * bounds / _end(edges)]
     ys = [_number(y) for y in 100 - 100 * peaks]
-    parts = [f"{xs[0]} {ys[0]}H{xs[1]}"]
-    parts += [f"V{y}H{x}" for y, x in zip(ys[1:], xs[2:], strict=True)]
-    return "".join(parts)
+    steps = [f"{xs[0]} {ys[0]}H{xs[1]}"]
+    steps += [f"V{y}H{x}" for y, x in zip(ys[1:], xs[2:], strict=True)]
+    return "".join(steps)
 
 
 def bars(events: Sequence[Event], edges: Float[np.ndarray, "T1"]) -> list[Bar]:
@@ -136,10 +136,12 @@ def ticks(edges: Float[np.ndarray, "T1"]) -> list[Tick]:
 
     marks = []
     for i in range(int(end / step + 1e-6) + 1):
-        share = i * step / end
+        fraction = i * step / end
         # The first and last labels would be cut off if they were centred.
-        anchor = "start" if i == 0 else "end" if share > 0.97 else "middle"
-        marks.append(Tick(_percent(share), clock(float(i * step)), anchor, i % 2 == 1))
+        anchor = "start" if i == 0 else "end" if fraction > 0.97 else "middle"
+        marks.append(
+            Tick(_percent(fraction), clock(float(i * step)), anchor, i % 2 == 1)
+        )
     return marks
 
 
@@ -157,8 +159,8 @@ def _end(edges: np.ndarray) -> float:
     return max(float(edges[-1]), 1e-3) if len(edges) else 1e-3
 
 
-def _percent(share: float) -> str:
-    return f"{_number(100 * share)}%"
+def _percent(fraction: float) -> str:
+    return f"{_number(100 * fraction)}%"
 
 
 def _number(x: float | np.floating) -> str:
