@@ -76,7 +76,7 @@ def read_docstring(app, what, name, obj, options, lines: list[str]) -> None:
 def shorter(app, what, name, obj, options, signature, returned):
     """Signatures without what every linen module has, and without JAX's inner names."""
     if signature:
-        signature = re.sub(r",? ?parent: Module \|.*?name: .*?= None", "", signature)
+        signature = re.sub(r",? ?parent: \S*Module \|.*?name: .*?= None", "", signature)
         signature = signature.replace("jaxlib._jax.Array", "Array")
     return signature, returned and returned.replace("jaxlib._jax.Array", "Array")
 
