@@ -200,7 +200,7 @@ def test_the_same_weights_under_another_name_are_the_same_encoder(
 
 def test_features_of_unknown_origin_are_not_written_over(tmp_path, videos, clip):
     np.save(tmp_path / "one.npy", np.ones((3, 4), np.float32))
-    with pytest.raises(InputError, match="one.npy: is there already"):
+    with pytest.raises(InputError, match="one.npy: already exists"):
         run(videos, "--clip", clip, "--output", tmp_path)
     assert np.load(tmp_path / "one.npy").shape == (3, 4)
 
@@ -280,7 +280,7 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
     assert "expected i/n" in capsys.readouterr().err
     for more, message in (
         (["--clip", tmp_path], "config.json"),
-        (["--crops", 5, "--resize", "clip"], "has 1 crop"),
+        (["--crops", 5, "--resize", "clip"], "requires crops=1"),
         (["--stride", 0], "stride must be at least 1"),
         (["--compare", "nothing.npy"], "nothing.npy: no such file"),
         (["--compare", clip / "config.json"], "is one file, but there are 3 videos"),

@@ -277,7 +277,7 @@ def test_empty_split_and_crop_out_of_reach(tmp_path):
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write there"):
+    with pytest.raises(InputError, match="cannot be written"):
         write(tmp_path / "file", [record("v")], [record("w")])
 
 

@@ -324,4 +324,4 @@ def test_sources_that_are_none_are_refused(detectors, film, tmp_path):
     refused("http://127.0.0.1:9/film.ts", "can't be opened")
     refused("nosuch://camera", "can't be opened")
     refused("/dev/null", "can't be opened")
-    refused(film, "--pace is -1", pace=-1.0)
+    refused(film, "--pace must be 0 or more", pace=-1.0)

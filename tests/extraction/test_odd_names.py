@@ -54,7 +54,7 @@ def test_extraction_leaves_out_what_it_cannot_name(tmp_path, clip, capsys):
     for name, why in (
         ("pipe.mp4", "it is a pipe, a socket or a device"),
         ("link.mp4", "links to gone.mp4, which is not there"),
-        ("protocol.mp4", "its notes would be protocol.json; rename the video"),
+        ("protocol.mp4", "its sidecar would be protocol.json; rename the video"),
         (most, "its features can't be written (File name too long)"),
     ):
         assert any(f"{folder}/{name}: " in line and why in line for line in left)
@@ -148,7 +148,9 @@ def test_what_a_shell_names_by_a_pattern(model, tmp_path, capsys):
     os.symlink("gone.npy", tmp_path / "b.npy")
     both = tmp_path / "a.npy", tmp_path / "b.npy"
     assert run_detect(model, *both, "--output", tmp_path / "out") == 3
-    said = "skipped: .*b.npy: expected a file or a folder, but it links to something"
+    said = (
+        "skipped: .*b.npy: expected a file or a folder, but it links to a missing file"
+    )
     assert re.search(said, capsys.readouterr().err)
     with pytest.raises(InputError, match="b.npy: expected a file or a folder, but"):
         run_detect(model, both[1], "--output", tmp_path / "out")

@@ -143,7 +143,7 @@ def test_the_first_film_may_start_late(tmp_path, ending, late):
     frames, seconds, seen = as_read(path)
     assert frames[0].shape == (64, 96, 3) and len(frames) == 60 and seen.damage == ""
     assert seconds[0] == pytest.approx(late, abs=0.3)
-    assert seen.remark.startswith("the file has 2 films; the first is read")
+    assert seen.remark.startswith("the file has 2 video tracks; the first is read")
 
 
 def test_key_frames_of_a_file_that_breaks_off(tmp_path):

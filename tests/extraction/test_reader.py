@@ -23,7 +23,8 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.detection.report import key_frames
 from wsvad_jax.extraction import video
-from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
+from wsvad_jax.extraction.decoding.containers import open_file
+from wsvad_jax.extraction.decoding.reader import VideoReader
 from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.extraction.live_stream import SnippetStream
 from wsvad_jax.utils.errors import InputError
@@ -88,7 +89,10 @@ def test_the_first_of_two_films_is_read_and_said(tmp_path, plain):
     run("-i", other, "-i", plain, "-map", 0, "-map", 1, "-c", "copy", path)
     frames, _, seen = as_read(path)
     assert frames[0].shape == (96, 128, 3) and len(frames) == 20
-    assert seen.remark == "the file has 2 films; the first is read, of 128 x 96 pixels"
+    assert (
+        seen.remark
+        == "the file has 2 video tracks; the first is read, of 128 x 96 pixels"
+    )
 
 
 def test_sound_with_a_picture_is_no_film(tmp_path):

@@ -1,7 +1,7 @@
-"""A prepared dataset on disk: its card, and its records read when asked for.
+"""Opens a prepared dataset: its card, and records that are read on request.
 
-`data/builder.py` writes it. Beside TFDS's files lies `index.json` with all of a record
-but its features, for those who need no more.
+`data.tfds_builder` writes it. TFDS's files are accompanied by `index.json`, which has
+all of a record except its features.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 
-VERSION = "1.0.0"  # of the layout; also TFDS's
-METADATA = "metadata.json"  # TFDS's name for it
+VERSION = "1.0.0"  # version of the layout, in TFDS too
+METADATA = "metadata.json"  # name given by TFDS
 INDEX = "index.json"
 
 
@@ -33,11 +33,11 @@ class Entry:
 
 
 class Split(Sequence):
-    """The records of one split, read when asked for; picklable, not to be forked."""
+    """Records of one split, read on request; picklable, but not safe to fork."""
 
     def __init__(self, path: pathlib.Path, name: str, entries: tuple[Entry, ...]):
         self.path, self.name, self.entries = path, name, entries
-        self._source: Any = None  # its threads do not survive a fork: use spawn
+        self._source: Any = None  # its threads don't survive a fork: use spawn
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -51,6 +51,7 @@ class Split(Sequence):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # negative indices, and IndexError past the end
         entry = self.entries[index]
+
         try:
             features = self._open()[index]["features"]
         except Exception as e:  # noqa: BLE001 the reader has no error type of its own
@@ -66,21 +67,22 @@ class Split(Sequence):
         )
 
     def _check_files(self, error: Exception) -> None:
-        """Reads the split's files, as the reader's errors don't say what went wrong.
+        """Checks the split's files, since the reader's errors don't name the cause.
 
         Raises:
-          InputError: one is missing or can't be read now, so that `error` shows no
+          InputError: a file is missing or can't be read now, so `error` proves no
             damage.
         """
-        files_of = sorted(self.path.glob(f"*-{self.name}.array_record*"))
-        for path in files_of:
+        paths = sorted(self.path.glob(f"*-{self.name}.array_record*"))
+        for path in paths:
             try:
                 with open(path, "rb") as f:
                     while f.read(1 << 24):
                         pass
             except OSError as e:
                 raise_if_unreadable(path, e)
-        if not files_of or isinstance(error, ImportError | AttributeError):
+
+        if not paths or isinstance(error, ImportError | AttributeError):
             raise InputError(
                 f"{self.path}: its {self.name} split can't be opened ({one_line(error)})"
             ) from None
@@ -90,7 +92,7 @@ class Split(Sequence):
             import tensorflow_datasets as tfds
 
             builder = tfds.builder_from_directory(self.path)
-            open_split = builder.as_data_source  # its decorator hides its signature
+            open_split = builder.as_data_source  # a decorator hides its signature
             self._source = open_split(split=self.name)  # pyright: ignore
         return self._source
 
@@ -113,7 +115,7 @@ class Dataset:
         """Returns the records of split `name`.
 
         Raises:
-          InputError: there is no such split.
+          InputError: the dataset has no such split.
         """
         if name not in self.splits:
             raise InputError(
@@ -126,8 +128,8 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
     """Opens the version folder of a prepared dataset.
 
     Raises:
-      InputError: the folder holds no prepared dataset, a damaged one, or one that
-        can't be read now.
+      InputError: the folder holds no prepared dataset, or it is damaged or can't be
+        read now.
     """
     path = pathlib.Path(path).absolute()
     if not (path / INDEX).is_file():
@@ -137,15 +139,18 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
         )
     metadata = files.read_json(path / METADATA)
     index = files.read_json(path / INDEX)
+
     try:
+        # Sizes find truncated copies, before a training has begun.
         for name, size in index["files"].items():
-            found = (path / name).stat().st_size if (path / name).exists() else None
-            if found != size:
-                state = "is missing" if found is None else f"has {found} bytes"
+            actual = (path / name).stat().st_size if (path / name).exists() else None
+            if actual != size:
+                state = "is missing" if actual is None else f"has {actual} bytes"
                 raise InputError(
                     f"{path / name} {state}, expected {size} bytes; prepare the "
                     "dataset again"
                 )
+
         splits = {
             name: Split(path, name, tuple(_entry(row) for row in rows))
             for name, rows in index["splits"].items()
@@ -163,7 +168,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
             raise
         raise_if_unreadable(path, e)
         raise InputError(
-            f"{path}: its metadata is not what this version writes ({e!r}); prepare "
+            f"{path}: unknown metadata ({e!r}), not written by this version; prepare "
             "the dataset again"
         ) from None
 

@@ -1,7 +1,8 @@
-"""Feature files to records: what a `.npy` file holds is checked before it is used.
+"""Reads and checks `.npy` feature files, and turns them into records.
 
-Headers are checked for all files before anything is written (`survey`), values when a
-file is read (`Records`). A file that fails is one `InputError` that names it.
+The headers of all files are checked before anything is written (`check_headers`), and
+values when a file is read (`Records`). Each bad file gives one `InputError` with its
+name.
 """
 
 import dataclasses
@@ -21,11 +22,11 @@ from wsvad_jax.utils.errors import InputError, raise_if_unreadable
 from wsvad_jax.utils.file_search import SkippedFiles, find_files
 from wsvad_jax.utils.progress import Progress
 
-# Axes of one file: snippets and width, or with crops before or after the snippets.
+# Axes of one file: snippets T, width D, and crops N before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
-OWN = "TD, NTD or TND"  # told apart by `data.axes`
-LOST = 0.01  # share by which float16 may change an array
-LOOK = 24  # bytes that tell formats apart
+OWN = "TD, NTD or TND"  # distinguished by `data.axes`
+LOST = 0.01  # relative change of an array that float16 may cause
+LOOK = 24  # first bytes of a file, which identify its format
 FORMATS = (
     (b"PK\x03\x04", "a zip archive, as np.savez and torch.save write it; use np.save"),
     (
@@ -39,51 +40,54 @@ FORMATS = (
     (b"<", "a web page or XML; get the file again"),
     (b"{", "a JSON text; write its array with np.save"),
 )
-BESIDE = (".json", ".jsonl")  # endings of what extraction writes beside features
+BESIDE = (".json", ".jsonl")  # endings of files that extraction writes beside features
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFiles:
-    """A video's feature files and what is known about it before they are read."""
+    """Feature files of one video, with its label and sizes."""
 
     video: str
     label: tuple[int, ...]
-    paths: tuple[pathlib.Path, ...]  # one a crop, or one for all
+    paths: tuple[pathlib.Path, ...]  # one per crop, or one for all crops
     layout: str = "TD"
     num_snippets: int = 0
     num_crops: int = 1
     width: int = 0
-    num_frames: int = 0  # 0 unknown: all snippets are whole
+    num_frames: int = 0  # 0 unknown, then all snippets are complete
     segments: tuple[tuple[int, int, int], ...] = ()
 
 
 def find_npy_files(
     root: pathlib.Path, passed: SkippedFiles | None = None, *, every_name: bool = False
 ) -> list[pathlib.Path]:
-    """Returns all `.npy` files under a folder, see `find_files`."""
+    """Returns all `.npy` files below a folder, see `find_files`."""
     return find_files(
         root, (FEATURES,), passed, companions=BESIDE, every_name=every_name
     )
 
 
 def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
-    """Returns the shape in a feature file's header, its size and dtype being right.
+    """Checks a feature file's header, size and dtype, and returns the array's shape.
 
     Args:
-      path: of the file.
-      kinds: of NumPy's dtypes that it may hold, floats by default.
+      path: feature file.
+      kinds: allowed kinds of NumPy dtypes, floats by default.
 
     Raises:
-      InputError: the file is missing, empty, truncated, no `.npy`, or holds no floats,
-        or more than one array.
+      InputError: the file is missing, empty, truncated or no `.npy`, has another dtype,
+        or holds more than one array.
     """
     try:
+        # Common other formats get an error that names them.
         size = path.stat().st_size
         with open(path, "rb") as f:
             if not size:
                 raise InputError(f"{path}: the file is empty; extract the video again")
             if kind := _other_format(f.read(LOOK)):
                 raise InputError(f"{path}: expected a .npy file, but it is {kind}")
+
+            # Only the header is read: a data set may have many gigabytes.
             f.seek(0)
             version = np.lib.format.read_magic(f)
             read = {
@@ -106,10 +110,15 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
             f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
         ) from None
+
     if dtype.kind not in kinds or dtype.itemsize > 8:
-        wanted = "float16, float32 or float64" if kinds == "f" else "one 0 or 1 a frame"
+        wanted = (
+            "float16, float32 or float64" if kinds == "f" else "one 0 or 1 per frame"
+        )
         name = "bfloat16 (or other raw)" if dtype.kind == "V" else dtype.name
         raise InputError(f"{path}: holds {name} values; expected {wanted}")
+
+    # The size must be exact: too few bytes are damage, more may be a second array.
     expected = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or held < expected:
         raise InputError(
@@ -119,14 +128,13 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
     if held > expected:
         raise InputError(
             f"{path}: {held - expected} bytes are left behind its array of shape "
-            f"{list(shape)}, so it may hold several arrays, of which only the first would "
-            "be read; save one array per file"
+            f"{list(shape)}, so it may hold several arrays; save one array per file"
         )
     return shape
 
 
 def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
-    """Returns a file's array as it is stored, see `shape_of`."""
+    """Returns a file's array in its stored dtype, see `shape_of`."""
     shape_of(path, kinds)
     try:
         with _quiet():
@@ -137,12 +145,12 @@ def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
 
 
 def _quiet() -> warnings.catch_warnings:
-    """Keeps NumPy from remarking on every header that Python 2 wrote; they are read."""
+    """Silences NumPy's warnings about headers of Python 2, which are read correctly."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)
 
 
 def _other_format(head: bytes) -> str:
-    """Returns what a file is by its first bytes, "" where it may be .npy."""
+    """Returns the format that the first bytes show, "" if it may be .npy."""
     return next((kind for mark, kind in FORMATS if head.startswith(mark)), "")
 
 
@@ -152,17 +160,18 @@ def read(
     """Reads a feature file as float16.
 
     Args:
-      path: of the file.
-      remarks: takes a sentence where small values are lost that hardly matter.
+      path: feature file.
+      remarks: list for a sentence about lost small values that hardly matter.
 
     Raises:
-      InputError: see `shape_of`; or a value that is NaN, infinite or past float16, or
-        values so small that float16 can't tell them apart.
+      InputError: see `shape_of`; or a value is NaN, infinite or past float16, or all
+        values are too small for float16.
     """
     stored = array_of(path)
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(stored, np.float16)
-    # A sum is finite only if all its terms are; it costs a tenth of looking at each.
+
+    # A sum is finite only if all terms are; it costs a tenth of a test of each.
     with np.errstate(invalid="ignore"):
         total = features.sum(dtype=np.float32)
     if not np.isfinite(total):
@@ -175,6 +184,7 @@ def read(
                 f"{path}: {int(bad.sum())} values cannot be used, the first at "
                 f"{list(where)} is {value} ({kind}); extract the video again"
             )
+
     if stored.dtype != np.float16:
         _check_small(path, stored, features, remarks)
     return features
@@ -186,35 +196,37 @@ def _check_small(
     features: Float16[np.ndarray, "..."],
     remarks: list[str] | None,
 ) -> None:
-    """Looks for values that are too small for float16.
+    """Checks for values that are too small for float16.
 
     Raises:
-      InputError: with them, the array would change by more than `LOST`.
+      InputError: float16 would change the array by more than `LOST`.
     """
     largest = float(np.abs(stored).max(initial=0))
-    # Below float16's normal numbers the error is half a step of 2**-24 at most.
+    # Below float16's normal numbers, the error is at most half a step of 2**-24.
     if 0 < largest < math.sqrt(stored.size) * 2.0**-25 / LOST:
         wide = stored.astype(np.float64) / largest
         change = np.linalg.norm(wide - features / np.float64(largest))
         if change > LOST * np.linalg.norm(wide):
             raise InputError(
                 f"{path}: its largest value is {largest:.3g}, too small for float16, in "
-                "which features are kept; multiply all features by one number, so that "
+                "which features are stored; multiply all features by one number, so that "
                 "they are near 1"
             )
+
+    # Zeros in place of tiny values are no error, but worth a remark if they are many.
     if remarks is None:
         return
     before, after = np.count_nonzero(stored), np.count_nonzero(features)
     if after < before / 2:
         remarks.append(
             f"{path}: {before - after} of {before} values become 0 in float16, in which "
-            "features are kept; the largest value is "
+            "features are stored; the largest value is "
             f"{largest:.3g}"
         )
 
 
 class ErrorCollector:
-    """Takes errors of single videos: raises the first, or lists them all (`skip`)."""
+    """Collects errors of single videos, or raises the first if `skip` is False."""
 
     def __init__(self, skip: bool = False):
         self.skip = skip
@@ -232,69 +244,76 @@ def check_headers(
     *,
     width: int | None = None,
 ) -> list[FeatureFiles]:
-    """Checks the headers of all files and fills in each video's sizes.
+    """Checks the headers of all files and returns the videos with their sizes.
 
     Args:
-      videos: of all splits, so that one width holds for all.
-      problems: takes each bad video's error; with `skip` the video is left out.
-      width: that features must have; None is the one that most have.
+      videos: videos of all splits, which must have one width.
+      problems: collector of the errors; with `skip`, bad videos are left out.
+      width: required width; None is the most frequent one.
     """
-    read: list[tuple[FeatureFiles, tuple[int, ...]]] = []
+    headers: list[tuple[FeatureFiles, tuple[int, ...]]] = []
     with Progress("checking features", len(videos), unit="video") as progress:
         for video in videos:
             try:
-                read.append((video, _shape(video)))
+                headers.append((video, _common_shape(video)))
             except InputError as e:
                 problems(e)
             progress.update()
 
-    # Which axis holds the crops is decided by all files of the dataset together.
-    deep = [i for i, (v, shape) in enumerate(read) if _is_open(v, shape)]
-    settled = axes.choose_layouts([(read[i][0].paths[0], read[i][1]) for i in deep])
-    layouts = dict(zip(deep, settled, strict=True))
-    found = []
-    for i, (video, shape) in enumerate(read):
+    # All files of the dataset together decide which axis holds the crops.
+    ambiguous = [i for i, (v, shape) in enumerate(headers) if _is_ambiguous(v, shape)]
+    choices = axes.choose_layouts(
+        [(headers[i][0].paths[0], headers[i][1]) for i in ambiguous]
+    )
+    layouts = dict(zip(ambiguous, choices, strict=True))
+
+    sized = []
+    for i, (video, shape) in enumerate(headers):
         try:
-            found.append(_sized(video, shape, layouts.get(i, "TD")))
+            sized.append(_with_sizes(video, shape, layouts.get(i, "TD")))
         except InputError as e:
             problems(e)
-    axes.check_turned([(v.paths[0], v.num_snippets, v.width) for v in found])
-    return _alike(found, "width", "features {} wide", problems, width)
+    axes.check_turned([(v.paths[0], v.num_snippets, v.width) for v in sized])
+    return _keep_usual(sized, "width", "features {} wide", problems, width)
 
 
 def keep_usual_crops(
     videos: Sequence[FeatureFiles], problems: ErrorCollector
 ) -> list[FeatureFiles]:
-    """Holds the videos of one split to one number of crops, the most frequent."""
-    return _alike(videos, "num_crops", "features of {} crops", problems)
+    """Keeps the videos of a split that have its most frequent number of crops."""
+    return _keep_usual(videos, "num_crops", "features of {} crops", problems)
 
 
-def _shape(video: FeatureFiles) -> tuple[int, ...]:
+def _common_shape(video: FeatureFiles) -> tuple[int, ...]:
+    """Returns the shape of all files of a video, one per crop."""
     shapes = [shape_of(path) for path in video.paths]
     path, shape = video.paths[0], shapes[0]
-    for other, found in zip(video.paths, shapes, strict=True):
-        if found != shape:
+    for other, other_shape in zip(video.paths, shapes, strict=True):
+        if other_shape != shape:
             raise InputError(
-                f"{other}: features of shape {list(found)}, those of {path.name} are "
+                f"{other}: features of shape {list(other_shape)}, those of {path.name} are "
                 f"{list(shape)}; extract all crops of the video again"
             )
     return shape
 
 
-def _is_open(video: FeatureFiles, shape: tuple[int, ...]) -> bool:
-    """Whether a file's axes are yet to be told apart."""
-    deep = len(shape) == 3 and len(video.paths) == 1 and all(shape)
-    return deep and video.layout == OWN
+def _is_ambiguous(video: FeatureFiles, shape: tuple[int, ...]) -> bool:
+    """Returns whether the order of a file's three axes is unknown."""
+    three = len(shape) == 3 and len(video.paths) == 1 and all(shape)
+    return three and video.layout == OWN
 
 
-def _sized(
-    video: FeatureFiles, shape: tuple[int, ...], settled: str | InputError
+def _with_sizes(
+    video: FeatureFiles, shape: tuple[int, ...], choice: str | InputError
 ) -> FeatureFiles:
+    """Returns a video with its layout and sizes; `choice` is its inferred layout."""
     path, layout = video.paths[0], video.layout
     if layout == OWN:
-        if isinstance(settled, InputError):
-            raise settled
-        layout = settled
+        if isinstance(choice, InputError):
+            raise choice
+        layout = choice
+
+    # Empty arrays and other numbers of axes are never features.
     if len(shape) != len(layout) or not all(shape):
         names = {"T": "snippets", "N": "crops", "D": "width"}
         expected = f"[{', '.join(names[a] for a in layout)}]"
@@ -303,6 +322,7 @@ def _sized(
         raise InputError(
             f"{path}: features of shape {list(shape)}; expected {expected}, none 0"
         )
+
     N = shape[layout.index("N")] if "N" in layout else len(video.paths)
     T, D = shape[layout.index("T")], shape[layout.index("D")]
     if D == 1 and len(shape) == 3:
@@ -315,21 +335,24 @@ def _sized(
     )
 
 
-def _alike(
+def _keep_usual(
     videos: Sequence[FeatureFiles],
     key: str,
     text: str,
     problems: ErrorCollector,
     wanted: int | None = None,
 ) -> list[FeatureFiles]:
+    """Keeps the videos with the usual value of `key`; `problems` gets the others."""
     counts = Counter(getattr(v, key) for v in videos)
     usual = wanted or max(counts, key=counts.__getitem__, default=0)
-    good = []
+
+    kept = []
     for video in videos:
         value = getattr(video, key)
         if value == usual:
-            good.append(video)
+            kept.append(video)
             continue
+
         usually = "" if wanted else f", as {counts[usual]} of {len(videos)} videos have"
         problems(
             InputError(
@@ -337,11 +360,11 @@ def _alike(
                 "extract the video again or take it off the list"
             )
         )
-    return good
+    return kept
 
 
 class Records:
-    """Records of videos, read one by one; a bad file goes to `problems`."""
+    """Records of videos, read one by one; `problems` gets the errors of bad files."""
 
     def __init__(
         self,
@@ -350,7 +373,7 @@ class Records:
         problems: ErrorCollector,
     ):
         self.videos, self.stride, self.problems = list(videos), stride, problems
-        self.remarks: list[str] = []  # what reading the features shows
+        self.remarks: list[str] = []  # sentences about the features that were read
 
     def __len__(self) -> int:
         return len(self.videos)

@@ -1,4 +1,4 @@
-"""The record that lies on disk and the batch that a model sees.
+"""Defines the record of a video on disk and the batch that a model receives.
 
 Letters: B videos, N crops, T snippets, D feature width, C classes (0 is normal).
 """
@@ -16,21 +16,21 @@ FRAMES_PER_SNIPPET = 16
 
 @dataclasses.dataclass(frozen=True)
 class FeatureProtocol:
-    """How features were made; stored beside them so that they can be made again."""
+    """Settings that made the features, stored beside them to reproduce them."""
 
     encoder: str = "unknown"  # a hub name, or a folder's name with its weights' hash
     stride: int = FRAMES_PER_SNIPPET  # frames per snippet
     crops: int = 1
-    frame: str = "unknown"  # which frame of a snippet is encoded: first, middle, mean
-    resize: str = "unknown"  # how frames are cut to the tower's size: stretch, clip
-    # What the encoder's hash covers, by name: weights, activation, mean … Empty in what
-    # older versions wrote, and where the encoder is no CLIP model.
+    frame: str = "unknown"  # encoded frames of a snippet: first, middle, mean
+    resize: str = "unknown"  # conversion of frames to the tower's size: stretch, clip
+    # Settings covered by the encoder's hash: weights, activation, mean … Empty in files
+    # of older versions, and if the encoder is no CLIP model.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One video: features, the classes it is labelled with, and its true events."""
+    """One video: features, class labels and ground-truth events."""
 
     video: str
     features: Float16[np.ndarray, "N T D"]
@@ -45,9 +45,9 @@ class Record:
 
 @struct.dataclass
 class Batch:
-    """Videos padded to one length; normal videos first where the recipe pairs them."""
+    """Videos padded to one length; normal videos first in balanced batches."""
 
-    # Any, since JAX puts shardings and shapes in the places of a tree's arrays.
+    # Any, since JAX also builds this tree from shardings and shapes.
     features: Num[AnyArray, "B N T D"] | Any
     length: Int[AnyArray, "B"] | Any  # valid snippets
     label: Float[AnyArray, "B C"] | Any  # multi-hot

@@ -43,7 +43,7 @@ class Shard:
 
 
 def write(
-    made: Any,
+    builder: Any,
     splits: Mapping[str, Records],
     checker: tfds_builder.RecordChecker,
     runner: str,
@@ -52,7 +52,7 @@ def write(
     """Writes the shards and the metadata of a TFDS builder, and fills `checker`.
 
     Args:
-      made: TFDS builder whose folder is written.
+      builder: TFDS builder whose folder is written.
       splits: records of each split.
       checker: collector of the dataset's index and statistics.
       runner: name of the Beam runner.
@@ -62,7 +62,7 @@ def write(
       InputError: as `builder.write_dataset`; or Beam has no such runner, or the
         pipeline did not finish.
     """
-    folder = pathlib.Path(made.data_dir)
+    folder = pathlib.Path(builder.data_dir)
     (folder / PARTS).mkdir()
 
     # The shards of a single process, so the dataset is the same.
@@ -75,7 +75,7 @@ def write(
         for split, records in splits.items()
     }
 
-    classes = [c["name"] for c in made.metadata["card"]["classes"]]
+    classes = [c["name"] for c in builder.metadata["card"]["classes"]]
     with archive_beam.run_pipeline(runner, options) as pipeline:
         _ = (
             pipeline
@@ -84,7 +84,7 @@ def write(
             | "write" >> beam.ParDo(Write(str(folder / PARTS), classes))
         )
 
-    _gather(made, folder, splits, shards, checker)
+    _gather(builder, folder, splits, shards, checker)
 
 
 class Write(beam.DoFn):
@@ -121,13 +121,13 @@ class Write(beam.DoFn):
         # Errors travel in the file: the main process reports them in the order of
         # videos.
         errors = [str(e) for e in problems.errors]
-        found = {"rows": rows, "bytes": size, "errors": errors}
-        files.write_json(path.with_suffix(".json"), found, indent=None)
+        written = {"rows": rows, "bytes": size, "errors": errors}
+        files.write_json(path.with_suffix(".json"), written, indent=None)
         yield shard.part
 
 
 def _gather(
-    made: Any,
+    builder: Any,
     folder: pathlib.Path,
     splits: Mapping[str, Records],
     shards: Mapping[str, Sequence[Shard]],
@@ -141,9 +141,9 @@ def _gather(
     for split, records in splits.items():
         checker.begin(split)
         lengths, size = [], 0
-        place = tfds.core.ShardedFileTemplate(
-            dataset_name=made.name,
-            data_dir=made.data_dir,
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=builder.name,
+            data_dir=builder.data_dir,
             split=split,
             filetype_suffix="array_record",
             template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
@@ -153,16 +153,18 @@ def _gather(
             # A shard whose videos all failed has no records, and leaves no number
             # unused.
             part = folder / PARTS / shard.part
-            found = files.read_json(part.with_suffix(".json"))
-            for error in found["errors"]:
+            written = files.read_json(part.with_suffix(".json"))
+            for error in written["errors"]:
                 records.problems(InputError(error))
-            for row in found["rows"]:
+            for row in written["rows"]:
                 checker.add(*row)
-            if found["rows"]:
-                path = place.sharded_filepath(shard_index=len(lengths), num_shards=None)
+            if written["rows"]:
+                path = template.sharded_filepath(
+                    shard_index=len(lengths), num_shards=None
+                )
                 part.rename(path)
-                lengths.append(len(found["rows"]))
-                size += found["bytes"]
+                lengths.append(len(written["rows"]))
+                size += written["bytes"]
 
         checker.end()
         infos.append(
@@ -170,12 +172,12 @@ def _gather(
                 name=split,
                 shard_lengths=lengths,
                 num_bytes=size,
-                filename_template=place,
+                filename_template=template,
             )
         )
 
     shutil.rmtree(folder / PARTS)
-    checker.describe(made.info.metadata)
-    made.info.set_file_format("array_record")
-    made.info.set_splits(tfds.core.splits.SplitDict(infos))
-    made.info.write_to_directory(folder)
+    checker.add_to_metadata(builder.info.metadata)
+    builder.info.set_file_format("array_record")
+    builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+    builder.info.write_to_directory(folder)

@@ -1,8 +1,8 @@
-"""One TFDS dataset for everything: records to disk and back, without TensorFlow.
+"""Writes records as a TFDS dataset, without TensorFlow.
 
-`write_dataset` streams records into array_record files through a TFDS builder; the
-version folder that it returns is what `configs/dsanet.py:PATH` takes, what
-`open_dataset` opens and what `tfds.builder_from_directory` reads.
+`write_dataset` streams records into array_record files through a TFDS builder and
+returns the version folder. `configs/dsanet.py:PATH`, `open_dataset` and
+`tfds.builder_from_directory` accept this folder.
 """
 
 import dataclasses
@@ -28,16 +28,15 @@ from wsvad_jax.utils.progress import Progress
 __all__ = ["Dataset", "DatasetInfo", "Entry", "open_dataset", "write_dataset"]
 
 SHARD_RECORDS = 128
-LONGEST_NAME = 100  # of a dataset: it is part of its files' names
-CHUNK_BYTES = 64 << 20  # records are handed to the writer in chunks of this size
-
+LONGEST_NAME = 100  # letters of a dataset's name, which is part of its file names
+CHUNK_BYTES = 64 << 20  # size of the chunks of records that the writer receives
 
 Writer = Callable[[Any, Mapping[str, Any], "RecordChecker"], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What TFDS's metadata says of a dataset beside its features."""
+    """Description of a dataset in TFDS's metadata."""
 
     description: str = "Snippet features of untrimmed videos with video-level labels."
     homepage: str = ""
@@ -57,15 +56,22 @@ def write_dataset(
 ) -> pathlib.Path:
     """Writes a dataset and returns its version folder, DATA_DIR/NAME/1.0.0.
 
-    Records are read one by one and never held together. The folder appears when it is
-    whole, in the place of an older one; a build that dies leaves nothing behind that
-    opens. An iterable that has a length gets a progress bar with an end. `source` says
-    in the metadata what the dataset was made from. `write` writes the files and the
-    metadata, fills the checker; None is this process (another: `data.beam_build`).
+    Records are read one by one and never held together. The complete folder replaces an
+    older one at the end, so an interrupted build leaves nothing that opens.
+
+    Args:
+      name: name of the dataset.
+      card: card of the dataset.
+      protocol: feature protocol of the records.
+      splits: records of each split; those with a length get a full progress bar.
+      data_dir: folder of the datasets.
+      about: description for TFDS's metadata.
+      source: origin of the dataset, for the metadata.
+      write: function that writes the files and fills the checker; None writes in this
+        process (`tfds_beam_writer` writes with workers).
 
     Raises:
-      InputError: a record that does not fit the others or the card, an empty split,
-        or whatever the iterables raise.
+      InputError: a record doesn't fit the others or the card, or a split is empty.
     """
     name = dataset_folder(name)
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
@@ -74,20 +80,26 @@ def write_dataset(
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(
-            f"{data_dir}: cannot write there ({e.strerror}); choose another data_dir"
+            f"{data_dir}: cannot be written ({e.strerror}); choose another data_dir"
         ) from None
+
     with build_folder(data_dir) as temporary:
-        own: dict[str, Any] = {"card": card.to_json(), "source": source}
-        own["protocol"] = dataclasses.asdict(protocol)
-        builder = builder_class()(name, own, splits, about or DatasetInfo(), temporary)
+        metadata: dict[str, Any] = {"card": card.to_json(), "source": source}
+        metadata["protocol"] = dataclasses.asdict(protocol)
+        builder = builder_class()(
+            name, metadata, splits, about or DatasetInfo(), temporary
+        )
         folder = pathlib.Path(builder.data_dir)
         folder.mkdir(parents=True)
+
         checker = RecordChecker(card)
         (write or _write)(builder, splits, checker)
         sizes = {
             p.name: p.stat().st_size for p in sorted(folder.glob("*array_record*"))
         }
         files.write_json(folder / INDEX, {"files": sizes, "splits": checker.rows})
+
+        # Readers see the old folder or the new one, never a half-written one.
         final.parent.mkdir(exist_ok=True)
         if final.exists():
             os.rename(final, temporary / "replaced")
@@ -98,10 +110,10 @@ def write_dataset(
 def dataset_folder(name: str) -> str:
     """Returns `name` as a folder and TFDS name: letters, digits and underscores.
 
-    Names with other letters end in a hash of the whole name, so that no two become one.
+    Names with other letters end in a hash of the whole name, so they stay distinct.
 
     Raises:
-      InputError: a name without any letter or digit, or a long one.
+      InputError: the name has no letter or digit, or is too long.
     """
     name = unicodedata.normalize("NFC", name)
     plain = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower()
@@ -110,9 +122,12 @@ def dataset_folder(name: str) -> str:
             f"{name!r:.60} can't name a dataset: it has no letter or digit; pass "
             "--name NAME"
         )
+
+    # Two names in another script would otherwise both become "own".
     if not name.isascii():
         digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=4)
         plain = f"{plain or 'own'}_{digest.hexdigest()}"
+
     if len(plain) > LONGEST_NAME:
         raise InputError(
             f"the dataset's name has {len(plain)} letters ({name:.40}…); expected "
@@ -123,17 +138,17 @@ def dataset_folder(name: str) -> str:
 
 @functools.cache
 def builder_class() -> Any:
-    """Returns the TFDS builder; made on first use, since TFDS is slow to import."""
+    """Returns the TFDS builder class, on first use: importing TFDS is slow."""
     import tensorflow_datasets as tfds
 
     class Info(tfds.core.DatasetInfo):
-        """Without TFDS's search for metadata, which leaves a folder in /tmp."""
+        """DatasetInfo without TFDS's search for metadata, which leaves a folder in /tmp."""
 
         def initialize_from_bucket(self):
             pass
 
     class SnippetFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Snippet features, one example a video."""
+        """Snippet features, one example per video."""
 
         VERSION = tfds.core.Version(VERSION)
 
@@ -162,7 +177,7 @@ def builder_class() -> Any:
 
 
 def example_features(classes: Sequence[str]) -> Any:
-    """Returns TFDS's description of an example."""
+    """Returns the TFDS features of an example."""
     import tensorflow_datasets as tfds
 
     F = tfds.features
@@ -182,7 +197,7 @@ def example_features(classes: Sequence[str]) -> Any:
 
 
 def example_of(record: Record) -> dict[str, Any]:
-    """Returns the TFDS example of a record."""
+    """Converts a record to a TFDS example."""
     keys = ("start", "end", "label")
     return {
         "video": record.video,
@@ -194,31 +209,35 @@ def example_of(record: Record) -> dict[str, Any]:
 
 
 def _write(builder: Any, splits: Mapping, checker: "RecordChecker") -> None:
-    """Writes the records of all splits one after the other."""
+    """Writes the records of all splits, one split after the other."""
     import tensorflow_datasets as tfds
 
-    # TFDS's own `download_and_prepare` holds a split in memory and asks for TensorFlow
-    # past a gigabyte; its sequential writer streams.
+    # `download_and_prepare` would hold a split in memory and require TensorFlow from a
+    # gigabyte on; the sequential writer streams.
     writer = tfds.core.SequentialWriter(
         builder.info, max_examples_per_shard=SHARD_RECORDS, file_format="array_record"
     )
     writer.initialize_splits(list(splits))
+
     for split, records in splits.items():
         checker.begin(split)
         for chunk in _chunks(checker.check(records), f"writing {split}", records):
             writer.add_examples({split: [example_of(r) for r in chunk]})
         checker.end()
-    checker.describe(builder.info.metadata)
+
+    checker.add_to_metadata(builder.info.metadata)
     writer.close_all()
 
 
 def _chunks(records: Iterable[Record], label: str, sized: Any) -> Iterator[list]:
+    """Yields lists of records of about `CHUNK_BYTES`."""
     chunk, size = [], 0
     total = len(sized) if hasattr(sized, "__len__") else 0
     with Progress(label, total, unit="video") as progress:
         for record in records:
             chunk.append(record)
             size += record.features.nbytes
+
             if size >= CHUNK_BYTES:
                 yield chunk
                 chunk, size = [], 0
@@ -228,19 +247,19 @@ def _chunks(records: Iterable[Record], label: str, sized: Any) -> Iterator[list]
 
 
 class RecordChecker:
-    """Holds records against each other and the card, and hashes them in order."""
+    """Checks records against each other and the card, and hashes them in order."""
 
     def __init__(self, card: Card):
         self.card, self.hash, self.width = card, hashlib.sha256(), 0
         self.seen: dict[str, str] = {}
-        self.rows: dict[str, list[list]] = {}  # of the index, by split
+        self.rows: dict[str, list[list]] = {}  # rows of the index, by split
 
     def begin(self, split: str) -> None:
         self.split, self.crops, self.rows[split] = split, 0, []
         self.hash.update(f"split {split}\n".encode())
 
     def end(self) -> None:
-        """Raises InputError where the split that was begun has no records."""
+        """Ends a split; raises InputError if it has no records."""
         if not self.rows[self.split]:
             raise InputError(f"{self.card.name}: the {self.split} split has no videos")
 
@@ -250,19 +269,21 @@ class RecordChecker:
             yield record
 
     def add(self, row: list, width: int, digest: str) -> None:
-        """Takes what `row_of` says of the next record."""
+        """Checks and adds the result of `row_of` for the next record."""
         self._check(row, width)
         self.hash.update(digest.encode())
         self.rows[self.split].append(row)
 
-    def describe(self, metadata: dict[str, Any]) -> None:
-        """Says in the metadata what the records have in common."""
+    def add_to_metadata(self, metadata: dict[str, Any]) -> None:
+        """Adds the content's hash and the width to the metadata."""
         metadata["content"] = self.hash.hexdigest()
         metadata["width"] = self.width
 
     def _check(self, row: list, D: int) -> None:
         video, label, N, T, num_frames, segments = row
+        # The first record sets the width of the dataset and the crops of its split.
         self.width, self.crops = self.width or D, self.crops or N
+
         problem = None
         if video in self.seen:
             problem = f"is already in {self.seen[video]}; name each video once"
@@ -280,6 +301,7 @@ class RecordChecker:
             problem = f"has a class outside 0 ... {len(self.card.classes) - 1}"
         elif any(not 0 <= s < e <= num_frames for s, e, _ in segments):
             problem = f"has a segment outside its {num_frames} frames"
+
         if problem:
             raise InputError(f"{self.split} video {video} {problem}")
         self.seen[video] = self.split
@@ -289,7 +311,7 @@ class RecordChecker:
 
 
 def row_of(record: Record) -> tuple[list, int, str]:
-    """Returns a record's row of the index, the width of its features, and its hash."""
+    """Returns a record's index row, feature width and hash."""
     N, T, D = record.features.shape
     segments = [list(map(int, s)) for s in record.segments]
     label = list(map(int, record.label))

@@ -39,25 +39,27 @@ class Comparison:
             ]
 
         # Lengths and crops first: they limit the meaning of the cosines.
-        said = [_lengths(T, S, stride)]
+        sentences = [_lengths(T, S, stride)]
         if N != M:
-            said.append(
+            sentences.append(
                 f"Crops: {N} here, {M} there; our crop {self.crops[0]} is closest to "
                 f"their crop {self.crops[1]}, and those two are compared."
             )
         elif N > 1:
-            said.append(f"{N} crops, each compared with theirs of the same number.")
+            sentences.append(
+                f"{N} crops, each compared with theirs of the same number."
+            )
 
         # The worst snippet is named, so a reader can look at it.
         mean, worst = float(self.cosine.mean()), int(self.cosine.argmin())
-        said.append(
+        sentences.append(
             f"Cosine of each snippet with theirs, over {len(self.cosine)} snippets: mean "
             f"{mean:.4f}, lowest {self.cosine[worst]:.4f} (snippet {worst}, frame "
             f"{worst * stride}). With their snippet of half a video away: mean "
             f"{self.unrelated:.4f}."
         )
-        said.append(self._verdict(mean))
-        return said
+        sentences.append(self._verdict(mean))
+        return sentences
 
     def _verdict(self, mean: float) -> str:
         assert self.cosine is not None
@@ -85,9 +87,9 @@ def compare(
     Snippet i is compared with their snippet i. If the lengths differ much, it is
     compared with their snippet at the same relative position.
     """
-    found = Comparison(features.shape, theirs.shape)
+    comparison = Comparison(features.shape, theirs.shape)
     if features.shape[2] != theirs.shape[2]:
-        return found
+        return comparison
 
     T, S = features.shape[1], theirs.shape[1]
     if not _aligned(T, S):
@@ -108,7 +110,7 @@ def compare(
     away = np.roll(b, n // 2, axis=1)
 
     return dataclasses.replace(
-        found,
+        comparison,
         crops=crops,
         cosine=cosine.astype(np.float32),
         unrelated=float(np.einsum("ntd,ntd->", a, away) / (len(a) * n)),
@@ -133,12 +135,12 @@ def read_features(
     crop = re.fullmatch(r"(.+)__\d+\.npy", path.name)
     if crop:
         paths = []
-        while (part := path.with_name(f"{crop[1]}__{len(paths)}.npy")).exists():
-            paths.append(part)
-        parts = [read(p).astype(np.float32) for p in paths or [path]]
-        if any(p.shape != parts[0].shape for p in parts):
+        while (file := path.with_name(f"{crop[1]}__{len(paths)}.npy")).exists():
+            paths.append(file)
+        arrays = [read(p).astype(np.float32) for p in paths or [path]]
+        if any(a.shape != arrays[0].shape for a in arrays):
             raise InputError(f"{path}: the crops of this video differ in shape")
-        features = np.stack(parts) if parts[0].ndim == 2 else parts[0]
+        features = np.stack(arrays) if arrays[0].ndim == 2 else arrays[0]
     else:
         features = read(path).astype(np.float32)
 
@@ -187,17 +189,17 @@ def _aligned(T: int, S: int) -> bool:
 def _lengths(T: int, S: int, stride: int) -> str:
     if T == S:
         return f"Both have {T} snippets."
-    said = f"{T} snippets here, {S} there"
+    text = f"{T} snippets here, {S} there"
     if _aligned(T, S):
-        return f"{said}: the {abs(T - S)} at the end of the longer are not compared."
+        return f"{text}: the {abs(T - S)} at the end of the longer are not compared."
 
     # Strides that explain their length, for any number of frames that explains ours.
     fewest, most = (T - 1) * stride + 1, T * stride
     strides = [s for s in range(1, most + 1) if -(-fewest // s) <= S <= -(-most // s)]
     if 1 <= len(strides) <= 3:
         guess = " or ".join(map(str, strides))
-        said += f", so theirs are probably of {guess} frames, ours are of {stride}"
-    return f"{said}. Each is compared with theirs at the same place in the video."
+        text += f", so theirs are probably of {guess} frames, ours are of {stride}"
+    return f"{text}. Each is compared with theirs at the same position in the video."
 
 
 def _unit(x: np.ndarray) -> Float32[np.ndarray, "..."]:

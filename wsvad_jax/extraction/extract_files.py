@@ -1,11 +1,11 @@
-"""Features of many videos to files: each is whole or absent, and made only once.
+"""Extracts many videos into a folder, where each video's features are complete or absent.
 
   OUTPUT/VIDEO.npy                  [N, T, D] float16 (`layout="one"`), or
-  OUTPUT/VIDEO__0.npy, ...          [T, D], one file a crop (`layout="crops"`)
+  OUTPUT/VIDEO__0.npy, ...          [T, D], one file per crop (`layout="crops"`)
   OUTPUT/VIDEO.json                 its sidecar (`data.sidecar`), written last
-  OUTPUT/protocol.json              how all of them were made, written first
+  OUTPUT/protocol.json              the features' common protocol, written first
 
-VIDEO is the file's path below the folder that it was found in, without its suffix.
+VIDEO is the file's path relative to the searched folder, without its suffix.
 """
 
 import dataclasses
@@ -39,14 +39,18 @@ __all__ = [
 
 @dataclasses.dataclass
 class Summary:
-    """What became of the videos, and how fast."""
+    """Outcome and speed of an extraction."""
 
     done: list[str] = dataclasses.field(default_factory=list)  # names
-    skipped: list[str] = dataclasses.field(default_factory=list)  # were there already
-    damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
-    remarks: dict[str, str] = dataclasses.field(default_factory=dict)  # of the done
+    skipped: list[str] = dataclasses.field(default_factory=list)  # extracted earlier
+    damaged: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # extracted all the same
+    remarks: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # of extracted videos
     failed: list[InputError] = dataclasses.field(default_factory=list)
-    unread: str = ""  # files that were passed over, see `SkippedFiles`
+    unread: str = ""  # skipped files in words, see `SkippedFiles`
     frames: int = 0  # decoded
     seconds_of_video: float = 0.0
     wall: float = 0.0  # seconds
@@ -58,6 +62,8 @@ class Summary:
         counts += f", {len(self.skipped)} already there"
         if self.failed:
             counts += f", {len(self.failed)} unreadable"
+
+        # Without a decoded frame there is no speed to report.
         if not self.frames:
             return f"videos: {counts}"
         return (
@@ -77,43 +83,47 @@ def extract_files(
     root: str | os.PathLike | Paths | None = None,
     clip: str = "",
 ) -> Summary:
-    """Extracts videos into a folder; what is there and whole is left as it is.
+    """Extracts videos into a folder and skips those with complete features.
 
     Args:
       videos: files, see `find_videos`.
-      output: made if missing.
-      extractor: what makes the features.
-      layout: `one` file a video, or one of each of its `crops`.
-      shard: (i, n): only every n-th video, beginning with number i, counted from 0.
-      root: the folder or folders that videos are named relative to; None: file names.
-      clip: where the CLIP model is, for protocol.json.
+      output: folder, created if missing.
+      extractor: extractor of the features.
+      layout: `one` file per video, or one file for each of its `crops`.
+      shard: (i, n) for every n-th video, starting at index i.
+      root: folder or folders that names are relative to; None uses file names.
+      clip: name or folder of the CLIP model, stored in protocol.json.
 
     Returns:
-      what was done; videos that can't be read are in its `failed`.
+      Summary, whose `failed` has the errors of unreadable videos.
 
     Raises:
-      InputError: two videos of one name, a shard that there is not, features in the
-        folder that were made in another way or are of unknown origin, no folder.
+      InputError: two videos have one name, the shard is invalid, the folder has
+        features of another or an unknown protocol, or it can't be written.
     """
     start = time.monotonic()
     roots = (
         [] if root is None else [root] if isinstance(root, str | os.PathLike) else root
     )
-    target, summary = FeatureFolder(output, extractor, layout, clip), Summary()
-    named = target.writable_videos(name_videos(videos, roots), summary.failed)
-    target.claim(named)
-    part = select_shard(named, shard)
-    left = target.missing(part)
-    summary.skipped += [name for name in part if name not in left]
-    if left:
-        with Progress("extracting", len(left), unit="video") as progress:
+    folder, summary = FeatureFolder(output, extractor, layout, clip), Summary()
+
+    # All videos are named before the shard is chosen, so machines agree on the names.
+    named = folder.writable_videos(name_videos(videos, roots), summary.failed)
+    folder.claim(named)
+    selected = select_shard(named, shard)
+    missing = folder.missing(selected)
+    summary.skipped += [name for name in selected if name not in missing]
+
+    if missing:
+        with Progress("extracting", len(missing), unit="video") as progress:
 
             def tick(videos: int) -> None:
                 progress.update(
                     videos, frames=summary.frames, unreadable=len(summary.failed)
                 )
 
-            extract_missing(left, target, extractor, summary, tick)
+            extract_missing(missing, folder, extractor, summary, tick)
+
     summary.wall = time.monotonic() - start
     return summary
 
@@ -124,48 +134,51 @@ def select_shard(
     """Returns shard i of n: every n-th video.
 
     Raises:
-      InputError: a shard that there is not.
+      InputError: the shard index is not in 0 … n - 1.
     """
     i, n = shard
     if not 0 <= i < n:
-        raise InputError(f"shard {i}/{n}: expected i/n with i from 0 to n - 1")
+        raise InputError(f"invalid shard {i}/{n}; expected i/n with i from 0 to n - 1")
     return dict(list(named.items())[i::n])
 
 
 def extract_missing(
-    left: Mapping[str, pathlib.Path],
-    target: "FeatureFolder",
+    missing: Mapping[str, pathlib.Path],
+    folder: FeatureFolder,
     extractor: Extractor,
     summary: Summary,
     tick: Callable[[int], None] = lambda videos: None,
 ) -> None:
-    """Extracts videos that are not there yet and notes in `summary` what became of it.
+    """Extracts videos without features and adds the outcome to `summary`.
 
     Args:
-      left: videos by name, of `Target.missing`.
-      target: the folder, claimed.
-      extractor: what makes the features.
-      summary: is added to.
-      tick: called now and then with the number of videos finished since.
+      missing: videos by name, see `FeatureFolder.missing`.
+      folder: folder after `FeatureFolder.claim`.
+      extractor: extractor of the features.
+      summary: summary that is updated.
+      tick: callback with the number of videos finished since its last call.
     """
 
     def count(frames: int) -> None:
         summary.frames += frames
         tick(0)
 
-    target.clean(left)
-    names = {video: name for name, video in left.items()}
-    for found in extractor.stream(names, errors=summary.failed, tick=count):
-        name = names[found.path]
+    # A killed run may have left temporary files of the same videos.
+    folder.remove_leftovers(missing)
+
+    names = {video: name for name, video in missing.items()}
+    for extracted in extractor.stream(names, errors=summary.failed, tick=count):
+        name = names[extracted.path]
         try:
-            target.write(name, found)
+            folder.write(name, extracted)
         except InputError as e:
             summary.failed.append(e)
             continue
+
         summary.done.append(name)
-        summary.seconds_of_video += found.duration
-        if found.damage:
-            summary.damaged[name] = found.damage
-        if found.remark:
-            summary.remarks[name] = found.remark
+        summary.seconds_of_video += extracted.duration
+        if extracted.damage:
+            summary.damaged[name] = extracted.damage
+        if extracted.remark:
+            summary.remarks[name] = extracted.remark
         tick(1)

@@ -1,20 +1,19 @@
 """Features of video files: decode, choose frames, crop, image tower.
 
-One feature stands for `stride` consecutive frames (16 in the literature). Which of them
-is encoded was never stated for the released features, so it is a choice that is stored
-with the features: the `first`, the `middle`, or the `mean` of the features of all.
+One feature stands for `stride` consecutive frames (16 in the literature). The released
+features don't state which frame they encode. Here it is a choice that is stored with
+the features: the `first` frame, the `middle` one, or the `mean` of all frames' features.
 Features are CLIP's projected image features without L2 normalisation.
 
-Decoding runs in threads ahead of the tower. The tower sees batches of one fixed size,
-filled across videos, so that it is compiled once. Of a video only the finished
-features are kept, in float16, so its length is bounded by them alone.
+Threads decode ahead of the tower. Batches have one fixed size and are filled across
+videos, so the tower is compiled once. Only finished features of a video stay in memory,
+in float16.
 """
 
 import collections
 import contextlib
 import dataclasses
 import pathlib
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -27,17 +26,18 @@ from jaxtyping import Float, Float16, Float32, UInt8
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.decoding.reader import unexpected_error
+from wsvad_jax.extraction.decoding.containers import unexpected_error
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.prefetch import prefetch_all
 
-# A larger batch fills an accelerator; on a CPU it only makes the last one dearer.
+# Accelerators need large batches; on a CPU they only add padding to the last one.
 BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractedFeatures:
-    """A video's features and what is known about their time."""
+    """Features of one video, with their times."""
 
     path: pathlib.Path
     features: Float16[np.ndarray, "N T D"]
@@ -45,12 +45,12 @@ class ExtractedFeatures:
     seconds: Float[np.ndarray, "T"]  # presentation time of each snippet's first frame
     duration: float  # when the last frame ends, seconds
     fps: float  # average rate that the container states, 0 unknown
-    damage: str  # what could not be read, "" when all could
-    remark: str = ""  # what the reader decided, such as counted time stamps
+    damage: str  # unreadable content, "" for none
+    remark: str = ""  # reader's decision to report, such as counted time stamps
 
 
 class Extractor:
-    """Turns video files into features with one image tower; compiled once."""
+    """Extracts features from video files with one compiled image tower."""
 
     def __init__(
         self,
@@ -63,21 +63,22 @@ class Extractor:
         batch_size: int | None = None,
         decoders: int = 1,
     ):
-        """Puts the image tower on the default device.
+        """Moves the image tower to the default device.
 
         Args:
-          snapshot: a `clip.load.Snapshot`.
-          crops: 1, 5 or 10 pictures a frame, see `data.video`.
+          snapshot: `clip.snapshot.Snapshot` of the encoder.
+          crops: 1, 5 or 10 pictures per frame, see `extraction.video`.
           frame: `first`, `middle` or `mean`.
           resize: `stretch` (the released geometry) or `clip`.
           stride: frames per snippet.
-          batch_size: pictures that the tower sees at once; None is 64, 8 on a CPU.
-          decoders: videos that are decoded at the same time.
+          batch_size: pictures per call of the tower; None is 64, or 8 on a CPU.
+          decoders: number of videos decoded at the same time.
 
         Raises:
-          InputError: a choice that does not exist, or a snapshot whose preprocessing
+          InputError: an option has an unknown value, or the snapshot's preprocessing
             isn't supported.
         """
+        # Options are checked before the weights are moved.
         videos.check_crops(crops, resize)
         videos.check_snippet_options(frame, stride)
         default = BATCH_SIZE.get(jax.default_backend(), ACCELERATOR_BATCH_SIZE)
@@ -85,19 +86,22 @@ class Extractor:
         for name, value in (("batch_size", self.batch_size), ("decoders", decoders)):
             if value < 1:
                 raise InputError(f"{name} must be at least 1, found {value}")
+
         self.crops, self.frame, self.resize = crops, frame, resize
         self.stride, self.decoders = stride, decoders
         self.config = snapshot.vision
         self.preprocessing = snapshot.preprocessing
-        found = snapshot.encoder(resize)
-        self.encoder, self.weights_hash, self.encoder_settings = found
+        self.encoder, self.weights_hash, self.encoder_settings = snapshot.encoder(
+            resize
+        )
+
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
         self.encode = jax.jit(self._encode)
 
     @property
     def protocol(self) -> FeatureProtocol:
-        """How the features are made, to be stored beside them."""
+        """Feature protocol, stored beside the features."""
         return FeatureProtocol(
             self.encoder,
             self.stride,
@@ -111,14 +115,14 @@ class Extractor:
         """Extracts one video's features.
 
         Raises:
-          InputError: the file is not a video with at least one readable frame.
+          InputError: the file is no video, or has no readable frame.
         """
         return next(self.stream([path]))
 
     def images(
         self, pictures: UInt8[np.ndarray, "B S S 3"]
     ) -> Float32[np.ndarray, "B D"]:
-        """Returns the features of pictures that are cut already, in fixed batches."""
+        """Returns the features of cropped pictures, in batches of fixed size."""
         B = self.batch_size
         parts = [
             np.asarray(self._send(pictures[i : i + B]))[: len(pictures) - i]
@@ -128,11 +132,11 @@ class Extractor:
         return np.concatenate(parts) if parts else np.zeros((0, D), np.float32)
 
     def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
-        """Returns the pictures of an `av.VideoFrame` that the tower gets."""
-        # The released geometry ignores aspects, those of pixels too.
-        turned = videos.to_display_rgb if self.resize == "clip" else videos.to_rgb
+        """Returns the crops of an `av.VideoFrame` that the tower encodes."""
+        # The released geometry ignores the aspect ratio of frames and of pixels.
+        to_picture = videos.to_display_rgb if self.resize == "clip" else videos.to_rgb
         return videos.crop(
-            turned(frame),
+            to_picture(frame),
             self.config.image_size,
             crops=self.crops,
             resize=self.resize,
@@ -147,19 +151,24 @@ class Extractor:
         errors: list[InputError] | None = None,
         tick: Callable[[int], None] = lambda frames: None,
     ) -> Iterator[ExtractedFeatures]:
-        """Extracts many videos, yielded as they are done: in order with one decoder.
+        """Yields the features of many videos, each as soon as it is complete.
+
+        With one decoder, they keep the order of `paths`.
 
         Args:
           paths: video files.
-          errors: takes the errors of videos that can't be read, which are then left
-            out; without it the first one is raised.
-          tick: called now and then with the number of frames decoded since.
+          errors: list for the errors of unreadable videos, which are skipped; None
+            raises the first error.
+          tick: callback with the number of frames decoded since its last call.
         """
         jobs: list[_Job] = []  # begun and not yet yielded
         rows: list[_Row] = []
         # One batch is on the device while the next is put together.
-        flying: collections.deque[tuple[list[_Row], jax.Array]] = collections.deque()
-        with _ahead(self._decoders(paths), depth=2 * self.batch_size) as items:
+        in_flight: collections.deque[tuple[list[_Row], jax.Array]] = collections.deque()
+
+        # Decoders stop and are waited for whatever ends this loop.
+        decoded = prefetch_all(self._decoders(paths), 2 * self.batch_size, join=True)
+        with contextlib.closing(decoded) as items:  # pyright: ignore
             for job, row in items:
                 if job not in jobs:
                     jobs.append(job)
@@ -169,23 +178,26 @@ class Extractor:
                     job.decoded = True
                 if job.error and errors is None:
                     raise job.error
+
                 if len(rows) == self.batch_size:
-                    flying.append((rows, self._send([row.picture for row in rows])))
+                    in_flight.append((rows, self._send([row.picture for row in rows])))
                     rows = []
-                    if len(flying) > 1:
-                        _land(*flying.popleft())
+                    if len(in_flight) > 1:
+                        _collect(*in_flight.popleft())
                     yield from _finished(jobs, errors, tick)
+
+        # The last batch may be partial; `_send` pads it to the compiled size.
         if rows:
-            flying.append((rows, self._send([row.picture for row in rows])))
-        while flying:
-            _land(*flying.popleft())
+            in_flight.append((rows, self._send([row.picture for row in rows])))
+        while in_flight:
+            _collect(*in_flight.popleft())
         yield from _finished(jobs, errors, tick)
 
     def _decoders(
         self, paths: Iterable[str | pathlib.Path]
     ) -> list[Iterator[tuple["_Job", "_Row | None"]]]:
-        """Returns iterators, one a thread, that share the paths."""
-        shared = _Shared(paths)
+        """Returns iterators, one per thread, that share the paths."""
+        shared = _SharedIterator(paths)
         return [self._rows(shared) for _ in range(self.decoders)]
 
     def _rows(
@@ -208,52 +220,57 @@ class Extractor:
                             yield job, _Row(job, snippet.index, n, picture)
             except InputError as e:
                 job.error = e
-            except Exception as e:  # noqa: BLE001 one odd file is not the others' end
+            # One odd file must not end the extraction of the others.
+            except Exception as e:  # noqa: BLE001
                 job.error = unexpected_error(path, e)
             yield job, None
 
     def _send(self, pictures: Any) -> jax.Array:
-        """Starts the tower on at most a batch; the result has the rows of a batch."""
+        """Starts the tower on up to one batch, padded; the result is padded, too."""
         S = self.config.image_size
         batch = np.zeros((self.batch_size, S, S, 3), np.uint8)
         batch[: len(pictures)] = pictures
         return self.encode(self.params, batch)
 
     def _encode(self, params: dict, pictures: UInt8[jax.Array, "B S S 3"]) -> jax.Array:
-        made, pixels = self.preprocessing, pictures.astype(jnp.float32)
+        steps, pixels = self.preprocessing, pictures.astype(jnp.float32)
         mean, std = (
-            np.array(x, np.float32).reshape(1, 1, 1, 3) for x in (made.mean, made.std)
+            np.array(x, np.float32).reshape(1, 1, 1, 3) for x in (steps.mean, steps.std)
         )
-        # Division, not a product with 1 / 255, which rounds otherwise.
-        pixels = pixels / 255 if made.scale == 1 / 255 else pixels * made.scale
+
+        # Division, since a product with 1 / 255 rounds differently.
+        pixels = pixels / 255 if steps.scale == 1 / 255 else pixels * steps.scale
         pixels = (pixels - mean) / std
-        # Features are stored and compared across machines; accelerators would round
-        # the factors of a product to ten bits and fewer.
+
+        # Features are stored and compared across machines. By default, accelerators
+        # round the factors of a product to ten bits or fewer.
         with jax.default_matmul_precision("float32"):
             return encode_image(params, self.config, pixels)
 
 
 class _Job:
-    """A video on its way through decoder and tower."""
+    """Progress of one video through decoder and tower."""
 
     def __init__(self, video: videos.Video, crops: int, width: int):
         self.video = video
         self.seconds: list[float] = []
         self.snippets: list[Float16[np.ndarray, "N D"]] = []  # finished
-        self.total = np.zeros((crops, width), np.float32)  # of the snippet begun
-        self.count = 0  # pictures in it, of all crops
-        self.index = 0  # its number
+        self.total = np.zeros(
+            (crops, width), np.float32
+        )  # sum over the current snippet
+        self.count = 0  # pictures in that sum, of all crops
+        self.index = 0  # index of the current snippet
         self.rows = self.done = 0  # pictures decoded, encoded
-        self.frames = 0  # reported
+        self.reported_frames = 0
         self.decoded = False
         self.error: InputError | None = None
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         return self.decoded and self.done == self.rows
 
     def add(self, index: int, crop: int, feature: Float32[np.ndarray, "D"]) -> None:
-        """Takes a picture's feature; they come in the order of the pictures."""
+        """Adds a picture's feature; features arrive in the order of the pictures."""
         if index != self.index:
             self._close()
         self.total[crop] += feature
@@ -261,17 +278,19 @@ class _Job:
 
     def _close(self) -> None:
         frames = self.count // len(self.total)
-        with np.errstate(over="ignore"):  # `_finished` looks
+        with np.errstate(over="ignore"):  # `_finished` reports it
             self.snippets.append((self.total / frames).astype(np.float16))
         self.total[:], self.count = 0, 0
 
     def result(self) -> ExtractedFeatures:
+        """Returns the finished features; call it once."""
         self._close()
         (N, D), T = self.total.shape, len(self.snippets)
         features = np.empty((N, T, D), np.float16)
         self.snippets.reverse()
         for t in range(T):
-            features[:, t] = self.snippets.pop()  # so that they never exist twice
+            features[:, t] = self.snippets.pop()  # frees each copy at once
+
         return ExtractedFeatures(
             path=self.video.path,
             features=features,
@@ -286,7 +305,7 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """One picture of a batch, and where its feature goes."""
+    """One picture of a batch, with the snippet and crop that its feature belongs to."""
 
     job: _Job
     snippet: int
@@ -294,7 +313,7 @@ class _Row:
     picture: UInt8[np.ndarray, "S S 3"]
 
 
-def _land(rows: list[_Row], features: jax.Array) -> None:
+def _collect(rows: list[_Row], features: jax.Array) -> None:
     """Waits for a batch and hands the features to their videos."""
     for row, feature in zip(rows, np.asarray(features), strict=False):
         row.job.add(row.snippet, row.crop, feature)
@@ -303,84 +322,40 @@ def _land(rows: list[_Row], features: jax.Array) -> None:
 def _finished(
     jobs: list[_Job], errors: list[InputError] | None, tick: Callable[[int], None]
 ) -> Iterator[ExtractedFeatures]:
-    """Takes the videos off the list whose pictures are all encoded."""
+    """Yields the videos whose pictures are all encoded, and removes them from `jobs`."""
     frames = 0
     for job in jobs:
         now = job.video.num_frames
-        frames, job.frames = frames + now - job.frames, now
+        frames, job.reported_frames = frames + now - job.reported_frames, now
     tick(frames)
-    for job in [job for job in jobs if job.whole]:
+
+    for job in [job for job in jobs if job.complete]:
         jobs.remove(job)
-        found = None if job.error else job.result()
-        # Nothing can be learnt from such features, and readers refuse them later.
-        if found is not None and not np.isfinite(found.features).all():
+        result = None if job.error else job.result()
+        # A model can't learn from such features, and readers would refuse them.
+        if result is not None and not np.isfinite(result.features).all():
             job.error = InputError(
                 f"{job.video.path}: the image tower gives values that are NaN or past "
                 "float16's 65504; check the CLIP model's weights"
             )
             if errors is None:
                 raise job.error
-        if found is not None and not job.error:
-            yield found
+
+        if result is not None and not job.error:
+            yield result
         elif job.error and errors is not None:
             errors.append(job.error)
 
 
-class _Shared:
+class _SharedIterator:
     """An iterator that several threads draw from."""
 
     def __init__(self, items: Iterable):
         self.items, self.lock = iter(items), threading.Lock()
 
-    def __iter__(self) -> "_Shared":
+    def __iter__(self) -> "_SharedIterator":
         return self
 
     def __next__(self) -> Any:
         with self.lock:
             return next(self.items)
-
-
-@contextlib.contextmanager
-def _ahead(sources: list[Iterator[tuple]], depth: int) -> Iterator[Iterator[tuple]]:
-    """Runs each source in a thread, together at most `depth` items ahead."""
-    waiting: queue.Queue = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def produce(items: Iterator[tuple]) -> None:
-        last: Any = None  # an exception, or None at the end
-        try:
-            for item in items:
-                if not put((item,)):
-                    return
-        except BaseException as e:  # noqa: BLE001 (raised again by the consumer)
-            last = e
-        put(last)
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(item, timeout=0.1)
-                return True
-        return False
-
-    def consume() -> Iterator[tuple]:
-        running = len(sources)
-        while running:
-            if isinstance(item := waiting.get(), tuple):
-                yield item[0]
-            elif item is None:
-                running -= 1
-            else:
-                raise item
-
-    threads = [
-        threading.Thread(target=produce, args=(s,), daemon=True) for s in sources
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield consume()
-    finally:
-        stopped.set()
-        for thread in threads:
-            thread.join()

@@ -1,4 +1,4 @@
-"""A folder of features that are all made in one way, each whole or absent."""
+"""A folder of features with one protocol, each complete or absent."""
 
 import contextlib
 import dataclasses
@@ -20,13 +20,11 @@ from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, UnreadableError
 
 LAYOUTS = ("one", "crops")
-
-
 PROTOCOL = "protocol.json"
 
 
 class FeatureFolder:
-    """A folder of features that are all made in one way."""
+    """A folder of features with one protocol."""
 
     def __init__(
         self,
@@ -35,14 +33,15 @@ class FeatureFolder:
         layout: str = "one",
         clip: str = "",
     ):
-        """Writes nothing yet.
+        """Creates the folder, without any file.
 
         Raises:
-          InputError: a layout that does not exist, or no folder.
+          InputError: the layout is unknown, or the folder can't be written.
         """
         if layout not in LAYOUTS:
             raise InputError(f"layout must be one or crops, found {layout!r}")
         self.folder, self.layout, self.clip = make_folder(folder), layout, clip
+        # Names and values as in protocol.json and in each sidecar.
         self.settings = {
             "encoder": extractor.encoder,
             "weights_hash": extractor.weights_hash,
@@ -56,52 +55,62 @@ class FeatureFolder:
         self.width = extractor.config.projection_dim
 
     def claim(self, names: Iterable[str]) -> None:
-        """Notes how the folder's features are made, before the first is written.
+        """Writes protocol.json before the first feature, or checks the one there.
+
+        Args:
+          names: names of all videos that may be written.
 
         Raises:
-          InputError: they are made in another way, or nobody knows how.
+          InputError: the folder's features have another or an unknown protocol.
         """
         path = self.folder / PROTOCOL
         if path.exists():
-            found = files.read_json(path)
-            self._compare(path, found, {"layout": self.layout})
-            # The same weights may be called otherwise now; a folder has one name.
-            self.settings["encoder"] = found.get("encoder", self.settings["encoder"])
+            stored = files.read_json(path)
+            self._compare(path, stored, {"layout": self.layout})
+            # The same weights may have several names; a folder keeps its first one.
+            self.settings["encoder"] = stored.get("encoder", self.settings["encoder"])
             return
+
+        # Features without a protocol may come from any encoder.
         for name in names:
             for file in self.feature_files(name):
                 if file.exists():
                     raise InputError(
-                        f"{file}: is there already, without a {PROTOCOL} that says how "
-                        "it was made; choose another output folder"
+                        f"{file}: already exists, without a {PROTOCOL} that states its "
+                        "protocol; choose another output folder"
                     )
-        found = self.settings | {"layout": self.layout, "clip": self.clip}
-        files.write_json(path, found)
 
-    def _compare(self, path: pathlib.Path, found: Any, more: Mapping[str, Any]) -> None:
+        protocol = self.settings | {"layout": self.layout, "clip": self.clip}
+        files.write_json(path, protocol)
+
+    def _compare(
+        self, path: pathlib.Path, stored: Any, more: Mapping[str, Any]
+    ) -> None:
+        """Raises InputError if a JSON file states other settings than this folder's."""
         wanted = self.settings | dict(more)
-        if not isinstance(found, dict):
-            raise InputError(f"{path}: expected a JSON object, found {found!r:.60}")
-        # The encoder's settings say in words what its hash stands for.
-        named = [k for k in wanted if k not in ("encoder", "encoder_settings")]
+        if not isinstance(stored, dict):
+            raise InputError(f"{path}: expected a JSON object, found {stored!r:.60}")
+
+        # The hash stands for the encoder; its settings only explain a difference.
+        compared = [k for k in wanted if k not in ("encoder", "encoder_settings")]
         differ = [
-            f"{key} {found.get(key, 'unknown')} there and {wanted[key]} now"
-            for key in named
-            if found.get(key) != wanted[key]
+            f"{key} {stored.get(key, 'unknown')} there and {wanted[key]} now"
+            for key in compared
+            if stored.get(key) != wanted[key]
         ]
         details = feature_protocols.settings_difference(
             self.settings["encoder_settings"],
-            feature_protocols.protocol_from_json(found).encoder_settings,
-            (self.settings["weights_hash"], str(found.get("weights_hash", ""))),
+            feature_protocols.protocol_from_json(stored).encoder_settings,
+            (self.settings["weights_hash"], str(stored.get("weights_hash", ""))),
         )
         if differ := ", ".join([*differ, *([details] if details else [])]):
             raise InputError(
-                f"{path}: the features there were made in another way ({differ}); "
+                f"{path}: the features there have another protocol ({differ}); "
                 "choose another output folder"
             )
 
     def feature_files(self, name: str) -> list[pathlib.Path]:
-        """Returns a video's feature files, whether or not they are there."""
+        """Returns the paths of a video's feature files, which need not exist."""
         if self.layout == "one":
             return [self.folder / f"{name}.npy"]
         crops = range(self.settings["crops"])
@@ -110,47 +119,53 @@ class FeatureFolder:
     def writable_videos(
         self, named: Mapping[str, pathlib.Path], errors: list[InputError]
     ) -> dict[str, pathlib.Path]:
-        """Returns the videos whose names can be those of files here.
+        """Returns the videos whose names can be file names in this folder.
 
         Args:
           named: videos by the names of their features.
-          errors: takes one error for each of the others.
+          errors: list for one error per other video.
         """
-        good = {}
+        writable = {}
         for name, video in named.items():
-            notes = self.folder / f"{name}.json"
+            side = self.folder / f"{name}.json"
             try:
-                self._look(notes, *self.feature_files(name))
+                self._check_names(side, *self.feature_files(name))
             except OSError as e:
                 errors.append(_unwritable(video, e))
                 continue
-            if notes == self.folder / PROTOCOL:
-                text = f"{video}: its notes would be {PROTOCOL}; rename the video"
+
+            # Its sidecar would replace the folder's protocol.
+            if side == self.folder / PROTOCOL:
+                text = f"{video}: its sidecar would be {PROTOCOL}; rename the video"
                 errors.append(InputError(text))
                 continue
-            good[name] = video
-        return good
 
-    def _look(self, *paths: pathlib.Path) -> None:
-        """Raises OSError for paths that can't be in the folder, too long ones as a rule."""
+            writable[name] = video
+        return writable
+
+    def _check_names(self, *paths: pathlib.Path) -> None:
+        """Raises OSError for paths that the file system refuses, such as long ones."""
         for path in paths:
             parts = path.relative_to(self.folder).parts
-            # Folders that are not there yet hide that a name in them is too long.
-            for place in (path, *(self.folder / part for part in parts)):
+            # A missing folder hides that a name in it is too long, so each name is
+            # checked by itself.
+            for candidate in (path, *(self.folder / part for part in parts)):
                 with contextlib.suppress(FileNotFoundError):
-                    os.lstat(place)
+                    os.lstat(candidate)
 
     def missing(self, named: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
-        """Returns the videos whose features are not there."""
+        """Returns the videos without complete features."""
         return {
-            name: video for name, video in named.items() if not self.has(name, video)
+            name: video
+            for name, video in named.items()
+            if not self.is_complete(name, video)
         }
 
-    def has(self, name: str, video: pathlib.Path) -> bool:
-        """Says whether a video's features are there, whole, and of this very video.
+    def is_complete(self, name: str, video: pathlib.Path) -> bool:
+        """Returns whether the folder has complete features of this very video.
 
         Raises:
-          InputError: they were made in another way.
+          InputError: the features have another protocol.
         """
         path = self.folder / f"{name}.json"
         try:
@@ -161,80 +176,86 @@ class FeatureFolder:
         except InputError:
             return False
         self._compare(path, dataclasses.asdict(side), {})
+
+        # The file of this name may be another video than the one extracted before.
         N, T, D = side.crops, len(side.seconds), self.width
         expected = (N, T, D) if self.layout == "one" else (T, D)
         try:
             same = side.source == sidecar.fingerprint(video)
-        except OSError:  # the decoder will say what is wrong
+        except OSError:  # the decoder reports the reason
             same = False
         return same and shapes == {expected}
 
-    def write(self, name: str, found: ExtractedFeatures) -> None:
-        """Writes a video's features, then its sidecar, which says that they are whole.
+    def write(self, name: str, extracted: ExtractedFeatures) -> None:
+        """Writes a video's features, then its sidecar, which marks them as complete.
 
         Raises:
-          InputError: the video is gone, or the system refuses the names of its files.
-          OSError: other videos' features could not be written either.
+          InputError: the video was removed, or the system refuses its file names.
+          OSError: the error affects all videos, such as a full disk.
         """
         path = self.folder / f"{name}.json"
-        described = self.describe(found)
+        side = self.make_sidecar(extracted)
         try:
             path.unlink(missing_ok=True)  # of an older version of the video
-            for file, part in zip(
+            for file, array in zip(
                 self.feature_files(name),
-                [found.features] if self.layout == "one" else found.features,
+                [extracted.features] if self.layout == "one" else extracted.features,
                 strict=True,
             ):
                 with files.atomic_path(file) as temporary:
-                    np.save(temporary, part)
-            described.write(path)
+                    np.save(temporary, array)
+            side.write(path)
         except OSError as e:
-            shut = e.errno in (errno.EACCES, errno.EPERM)
-            if e.errno in files.NAME_ERRNOS or shut and path.parent != self.folder:
-                raise _unwritable(found.path, e) from None
+            # Only errors about one name or one subfolder are this video's alone.
+            denied = e.errno in (errno.EACCES, errno.EPERM)
+            if e.errno in files.NAME_ERRNOS or denied and path.parent != self.folder:
+                raise _unwritable(extracted.path, e) from None
             raise
 
     def read(self, name: str) -> Float16[np.ndarray, "N T D"]:
         """Reads a video's features back."""
-        parts = [read(file) for file in self.feature_files(name)]
-        return parts[0] if self.layout == "one" else np.stack(parts)
+        arrays = [read(file) for file in self.feature_files(name)]
+        return arrays[0] if self.layout == "one" else np.stack(arrays)
 
-    def clean(self, names: Iterable[str]) -> None:
-        """Removes what a killed process left of these videos (`files.atomic_path`)."""
-        ours = set()
+    def remove_leftovers(self, names: Iterable[str]) -> None:
+        """Removes temporary files of these videos, which a killed process left."""
+        # Other files of similar names may be the user's, so exact stems are matched.
+        stems = set()
         for name in names:
             for file in [*self.feature_files(name), self.folder / f"{name}.json"]:
-                # As they were called formerly: by the name, in whole.
+                # Older versions built temporary names from the whole name.
                 former = f".{file.name.removesuffix(file.suffix)}"
-                ours.add((file.parent, files.temporary_stem(file), file.suffix))
-                ours.add((file.parent, former, file.suffix))
-        for parent in {parent for parent, _, _ in ours}:
+                stems.add((file.parent, files.temporary_stem(file), file.suffix))
+                stems.add((file.parent, former, file.suffix))
+
+        for parent in {parent for parent, _, _ in stems}:
             for path in parent.glob(".*-????????.*"):
-                left = re.fullmatch(r"(\..+)-[a-z0-9_]{8}(\.npy|\.json)", path.name)
-                if left and (parent, left[1], left[2]) in ours:
+                match = re.fullmatch(r"(\..+)-[a-z0-9_]{8}(\.npy|\.json)", path.name)
+                if match and (parent, match[1], match[2]) in stems:
                     path.unlink(missing_ok=True)
 
-    def describe(self, found: ExtractedFeatures) -> Sidecar:
+    def make_sidecar(self, extracted: ExtractedFeatures) -> Sidecar:
         """Returns the sidecar of a video's features.
 
         Raises:
-          InputError: the video can't be read any more.
+          InputError: the video can no longer be read.
         """
         try:
-            source = sidecar.fingerprint(found.path)
+            source = sidecar.fingerprint(extracted.path)
         except OSError as e:
             raise InputError(
-                f"{found.path}: can't be read any more ({e.strerror}); its features are "
-                "left out"
+                f"{extracted.path}: can no longer be read ({e.strerror}); its features "
+                "are not written"
             ) from None
+
         return Sidecar(
-            video=found.path.name,
-            fps=found.fps,
-            num_frames=found.num_frames,
-            seconds=tuple(round(float(s), 6) for s in found.seconds),
-            duration=round(found.duration, 6),
-            damage=found.damage,
-            remark=found.remark,
+            video=extracted.path.name,
+            fps=extracted.fps,
+            num_frames=extracted.num_frames,
+            seconds=tuple(round(float(s), 6) for s in extracted.seconds),
+            duration=round(extracted.duration, 6),
+            damage=extracted.damage,
+            remark=extracted.remark,
             source=source,
             **self.settings,
         )
@@ -248,10 +269,10 @@ def _unwritable(video: pathlib.Path, error: OSError) -> InputError:
 
 
 def make_folder(path: str | os.PathLike) -> pathlib.Path:
-    """Makes a folder that can be written to.
+    """Creates a folder and checks that files can be written to it.
 
     Raises:
-      InputError: it can't be made or written.
+      InputError: the folder can't be created or written.
     """
     path = pathlib.Path(path)
     try:

@@ -1,12 +1,12 @@
-"""Snippets of a live source: camera, network stream, pipe, or a file played at its pace.
+"""Reads snippets of a live source: camera, network stream, pipe, or a file in real time.
 
-A thread decodes; at most one finished snippet waits to be taken. A source that doesn't
-wait (camera, network, a paced file or a pipe) has its waiting snippet replaced by a
-newer one, which is counted, so that nothing is ever further behind than the snippet
-being worked on and the one that waits. Without a pace the thread waits instead.
+A thread decodes, and at most one finished snippet waits for the consumer. If the source
+doesn't wait (camera, network, pipe, or a paced file), a newer snippet replaces the
+waiting one, which counts as dropped. So the delay never exceeds two snippets. Without a
+pace, the thread waits for the consumer instead.
 
-Cameras and network streams that are lost are opened again, after a pause that doubles
-from one second to half a minute.
+Lost cameras and network streams are opened again, after a pause that doubles from one
+second to half a minute.
 """
 
 import collections
@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.decoding.reader import VideoReader, any_tags
+from wsvad_jax.extraction.decoding.containers import any_tags
+from wsvad_jax.extraction.decoding.reader import VideoReader
 from wsvad_jax.utils.errors import InputError
 
-PATIENCE = 10.0  # seconds that a network source may be silent
-PAUSES = (1.0, 30.0)  # seconds before the first and at most before later attempts
-STEADY = 60.0  # seconds of frames after which a loss counts as the first again
-REST = 65536  # bytes behind a file's last packet: its index
+PATIENCE = 10.0  # seconds of silence after which a network source is lost
+PAUSES = (1.0, 30.0)  # first and longest pause before an attempt, seconds
+STEADY = 60.0  # seconds of frames after which the pauses start over
+REST = 65536  # bytes behind a file's last packet, which hold its index
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamSnippet:
-    """A snippet, when it was ready, and how many before it were dropped."""
+    """A snippet with its times and the number of snippets dropped before it."""
 
     snippet: videos.Snippet
     start: float  # seconds since the source began
@@ -41,7 +42,7 @@ class StreamSnippet:
 
 @dataclasses.dataclass(frozen=True)
 class StreamStatus:
-    """Something about the source: lost, back, ended, failed, or a remark."""
+    """State of the source: lost, back, ended, failed, or a remark."""
 
     kind: str
     reason: str = ""
@@ -53,16 +54,16 @@ class LiveVideo(videos.Video):
     """One pass over a live source, until it ends or is lost."""
 
     def __init__(self, source: str, pace: float, kind: str = ""):
-        """Opens nothing yet.
+        """Stores the source; the thread opens it.
 
         Args:
-          source: a camera's device, an address (rtsp://, http:// …), a file, or - for
-            standard input.
-          pace: seconds of a file that pass in a second; 0 doesn't wait.
-          kind: of `kind_of`, where it is known.
+          source: camera device, address (rtsp://, http:// …), file, or - for standard
+            input.
+          pace: playback speed of a file in seconds per second; 0 doesn't wait.
+          kind: result of `kind_of`, if known.
 
         Raises:
-          InputError: no such file or device.
+          InputError: the file or device is missing.
         """
         super().__init__(source)
         self.source, self.kind = source, kind or kind_of(source)
@@ -72,17 +73,18 @@ class LiveVideo(videos.Video):
 
     @property
     def complete(self) -> bool:
-        """Whether a pass that is over has seen all there is."""
+        """Whether a finished pass has read the source to its end."""
         if self.kind in ("file", "pipe"):
             return True
         return self.size > 0 and self.position > 0.95 * self.size - REST
 
     def frames(self) -> Iterator[Any]:
-        """Yields frames, those of a file not before their time."""
+        """Yields frames; those of a paced file not before their time."""
         begin = time.monotonic()
         for frame in super().frames():
             if self.pace:
                 self.stopped.wait(begin + self.seconds / self.pace - time.monotonic())
+            # A stop during the wait must not yield one more frame.
             if self.stopped.is_set():
                 return
             yield frame
@@ -97,11 +99,12 @@ class LiveVideo(videos.Video):
 
         if self.kind == "file":
             return super()._open()
+
         address, options = self.source, {}
         if self.kind == "pipe":
             address = "pipe:0"
         elif self.source.startswith("rtsp"):
-            options = {"rtsp_transport": "tcp"}  # UDP loses packets without a word
+            options = {"rtsp_transport": "tcp"}  # UDP loses packets silently
         try:
             container = av.open(
                 address,
@@ -116,11 +119,12 @@ class LiveVideo(videos.Video):
                 "expected a camera, an address, a file, or - for a stream of mpegts or "
                 "matroska on standard input"
             ) from None
+
         self.size = max(container.size, 0) if self.kind == "network" else 0
         return container
 
-    def _close(self, film: VideoReader) -> None:
-        # The length that a live source states, if any, is not that of this pass.
+    def _close(self, reader: VideoReader) -> None:
+        # A live source may state a length, but not that of this pass.
         if not self.num_frames and not self.stopped.is_set():
             reason = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self.source}: not one frame can be decoded{reason}")
@@ -130,7 +134,7 @@ def kind_of(source: str) -> str:
     """Returns `pipe`, `network`, `camera` or `file`.
 
     Raises:
-      InputError: neither a file nor a device.
+      InputError: the source is neither a file nor a device.
     """
     if source == "-":
         return "pipe"
@@ -147,7 +151,7 @@ def kind_of(source: str) -> str:
 
 
 class SnippetStream:
-    """Snippets of a source, decoded by a thread; use with `with`."""
+    """Snippets of a source, decoded by a thread; a context manager."""
 
     def __init__(
         self,
@@ -159,27 +163,32 @@ class SnippetStream:
         pace: float = 1.0,
         pauses: tuple[float, float] = PAUSES,
     ):
-        """Opens nothing yet.
+        """Stores the source; the thread opens it.
 
         Args:
-          source: see `LiveVideo`.
-          frame: which frames of a snippet are encoded, see `video.snippets`.
+          source: source, see `LiveVideo`.
+          frame: frames of a snippet that are encoded, see `video.snippets`.
           stride: frames per snippet.
-          preprocess: turns such a frame into the pictures of the image tower.
-          pace: of a file, see `LiveVideo`; at 0 the source, whatever it is, waits for what
-            takes its snippets, and none is dropped.
-          pauses: seconds before the first attempt at a lost source, and at most.
+          preprocess: function from such a frame to the pictures of the image tower.
+          pace: playback speed of a file, see `LiveVideo`; 0 makes any source wait for
+            the consumer, so that no snippet is dropped.
+          pauses: first and longest pause before a lost source is opened again, seconds.
 
         Raises:
-          InputError: no such file or device, or a pace that is none.
+          InputError: the file or device is missing, or the pace is negative.
         """
         if not 0 <= pace < float("inf"):
-            raise InputError(f"--pace is {pace}; expected 0 or more")
+            raise InputError(f"--pace must be 0 or more, found {pace}")
         self.source, self.pace, self.pauses = source, pace, pauses
-        self.cut = {"frame": frame, "stride": stride, "preprocess": preprocess}
-        self.feed = LiveVideo(source, pace)
+        self.snippet_options = {
+            "frame": frame,
+            "stride": stride,
+            "preprocess": preprocess,
+        }
+        self.video = LiveVideo(source, pace)
+
         self.ready = threading.Condition()
-        # At most one snippet; notes are as rare as connections.
+        # Holds at most one snippet; states are as rare as connections.
         self.waiting: collections.deque[StreamSnippet | StreamStatus] = (
             collections.deque(maxlen=16)
         )
@@ -193,29 +202,31 @@ class SnippetStream:
     def __exit__(self, *exc) -> None:
         with self.ready:
             self.stopped = 1
-            self.feed.stopped.set()
+            self.video.stopped.set()
             self.ready.notify_all()
-        # A read that blocks can't be interrupted; the thread ends with the process.
+        # A blocked read can't be interrupted; the daemon thread ends with the process.
         self.thread.join(0.5)
 
     def take(self, timeout: float) -> StreamSnippet | StreamStatus | None:
-        """Returns what is next, or None after `timeout` seconds without."""
+        """Returns the next snippet or state, or None after `timeout` seconds."""
         with self.ready:
             self.ready.wait_for(lambda: len(self.waiting) > 0, timeout)
-            found = self.waiting.popleft() if self.waiting else None
+            item = self.waiting.popleft() if self.waiting else None
             self.ready.notify_all()
-            return found
+            return item
 
     def _put(self, item: StreamSnippet | StreamStatus) -> None:
         with self.ready:
             if isinstance(item, StreamSnippet):
                 held = [i for i in self.waiting if isinstance(i, StreamSnippet)]
+                # Without a pace the source waits; otherwise the newer snippet counts.
                 if held and not self.pace:
                     self.ready.wait_for(lambda: self.stopped or not self._holds())
                 elif held:
                     self.waiting.remove(held[0])
                     self.dropped += 1
                 item = dataclasses.replace(item, dropped=self.dropped)
+
             self.waiting.append(item)
             self.ready.notify_all()
 
@@ -228,48 +239,56 @@ class SnippetStream:
             reason = ""
             try:
                 end = self._pass(offset)
-                complete = self.feed.complete
-                reason = self.feed.damage
+                complete = self.video.complete
+                reason = self.video.damage
             except InputError as e:
                 end, complete, reason = offset, False, str(e)
-                if self.feed.kind in ("file", "pipe") or not (losses or offset):
+                if self.video.kind in ("file", "pipe") or not (losses or offset):
                     self._put(StreamStatus("failed", error=e))
                     return
-            except Exception as e:  # noqa: BLE001 told by the consumer's thread
+            except Exception as e:  # noqa: BLE001 reported by the consumer's thread
                 self._put(
                     StreamStatus("failed", error=InputError(f"{self.source}: {e!r}"))
                 )
                 return
+
             if complete or self.stopped:
                 self._put(StreamStatus("ended", reason))
                 return
+
+            # A source that was steady for long starts with the shortest pause again.
             losses = 1 if end - offset > STEADY else losses + 1
             wait = min(self.pauses[0] * 2 ** (losses - 1), self.pauses[1])
             self._put(StreamStatus("lost", reason or "the source ended", wait))
-            self.feed.stopped.wait(wait)
-            # Time goes on while a source is away.
-            offset = max(end, time.monotonic() - begin if self.pace else 0.0)
-            self._again()
+            self.video.stopped.wait(wait)
 
-    def _again(self) -> None:
-        # A camera that is unplugged is no device at the moment.
-        feed = LiveVideo(self.source, self.pace, self.feed.kind)
-        with self.ready:  # so that a stop reaches either the old or the new one
+            # The clock keeps running while a source is lost.
+            offset = max(end, time.monotonic() - begin if self.pace else 0.0)
+            self._reopen()
+
+    def _reopen(self) -> None:
+        # The kind is kept, since an unplugged camera has no device file to look at.
+        video = LiveVideo(self.source, self.pace, self.video.kind)
+        with self.ready:  # a stop reaches either the old or the new video
             if self.stopped:
-                feed.stopped.set()
-            self.feed = feed
+                video.stopped.set()
+            self.video = video
 
     def _pass(self, offset: float) -> float:
-        """Puts the snippets of one pass; returns when its last one ended."""
-        feed, end, known = self.feed, offset, 0
-        for snippet in videos.snippets(feed, **self.cut):
-            if not known and offset:
+        """Queues the snippets of one pass; returns the end of its last one, in seconds."""
+        video, end, started = self.video, offset, False
+        for snippet in videos.snippets(video, **self.snippet_options):
+            # Only the first snippet shows that the source is really back.
+            if not started and offset:
                 self._put(StreamStatus("back"))
-            elif not known and feed.remark:
-                self._put(StreamStatus("remark", feed.remark))
-            known, start = 1, max(offset + snippet.seconds, end)
-            end = max(offset + feed.end, start)
-            partial = snippet.num_frames < self.cut["stride"]
-            if not (partial and (self.stopped or not feed.complete)):
+            elif not started and video.remark:
+                self._put(StreamStatus("remark", video.remark))
+
+            started, start = True, max(offset + snippet.seconds, end)
+            end = max(offset + video.end, start)
+
+            # A partial snippet counts only at the end of a source that was not lost.
+            partial = snippet.num_frames < self.snippet_options["stride"]
+            if not (partial and (self.stopped or not video.complete)):
                 self._put(StreamSnippet(snippet, start, end, time.monotonic(), 0))
         return end

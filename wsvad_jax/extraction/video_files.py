@@ -1,4 +1,4 @@
-"""Which videos are meant by files and folders, and what they are called."""
+"""Finds video files in files and folders, and names their features."""
 
 import os
 import pathlib
@@ -8,62 +8,66 @@ from wsvad_jax.data.video_names import EXTENSIONS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles, find_files
 
-# Files of other kinds are taken too when they are named themselves.
+# Endings searched in folders; a file passed by itself may have any ending.
 SUFFIXES = tuple(sorted(EXTENSIONS))
 Paths = Sequence[str | os.PathLike]
 
 
 def find_videos(paths: Paths, passed: SkippedFiles | None = None) -> list[pathlib.Path]:
-    """Returns the videos: files as they are, folders searched through and through.
+    """Returns the videos among files and in folders with their subfolders.
 
-    Hidden files are left out, and so are doubles.
+    Hidden files and duplicates are left out.
 
     Args:
       paths: files and folders.
-      passed: takes what is passed over in folders; without it the first error about
-        what can't be read is raised.
+      passed: collector of skipped files; None raises the first read error instead.
 
     Raises:
-      InputError: a path that is not there, or no video at all.
+      InputError: a path doesn't exist, or there is no video.
     """
-    noted = passed or SkippedFiles()
-    found: dict[str, pathlib.Path] = {}
+    skipped = passed or SkippedFiles()
+    # By real path, so a video that several links lead to counts once.
+    videos: dict[str, pathlib.Path] = {}
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = find_files(path, EXTENSIONS, noted)
+            inside = find_files(path, EXTENSIONS, skipped)
         else:
-            inside = existing_file(path, "videos", noted)
+            inside = existing_file(path, "videos", skipped)
         for video in inside:
-            found.setdefault(os.path.realpath(video), video)
-    if not found and not any(map(os.path.isdir, paths)) and noted.errors:
-        raise noted.errors[0]
-    if not found:
+            videos.setdefault(os.path.realpath(video), video)
+
+    # The error of a single file says more than "no video files".
+    if not videos and not any(map(os.path.isdir, paths)) and skipped.errors:
+        raise skipped.errors[0]
+    if not videos:
         where = ", ".join(map(str, paths)) or "no path"
-        why = "".join(f" ({e})" for e in (noted, *noted.errors) if str(e))
+        reasons = "".join(f" ({e})" for e in (skipped, *skipped.errors) if str(e))
         raise InputError(
             f"{where}: holds no video files ({' '.join(SUFFIXES)}); name the files "
-            f"themselves if they have other endings{why}"
+            f"themselves if they have other endings{reasons}"
         )
-    if passed is None and noted.errors:
-        raise noted.errors[0]
-    return list(found.values())
+    if passed is None and skipped.errors:
+        raise skipped.errors[0]
+    return list(videos.values())
 
 
 def existing_file(
     path: pathlib.Path, expected: str, passed: SkippedFiles
 ) -> list[pathlib.Path]:
-    """Returns a path that is a file, or nothing; then `passed` takes the reason.
+    """Returns the path if it is a file; else an empty list, and notes why in `passed`.
 
     Raises:
-      InputError: there is nothing of that name.
+      InputError: the path doesn't exist.
     """
     if not os.path.lexists(path):
         raise InputError(f"{path}: no such file or folder; expected {expected}")
     if path.is_file():
         return [path]
+
+    # Pipes and broken links exist, but can't be read as a file.
     kind = "is a pipe, a socket or a device"
     if not os.path.exists(path):
-        kind = "links to something that is not there"
+        kind = "links to a missing file"
     passed.errors.append(
         InputError(f"{path}: expected a file or a folder, but it {kind}")
     )
@@ -75,11 +79,11 @@ def name_videos(videos: Paths, roots: Paths = ()) -> dict[str, pathlib.Path]:
 
     Args:
       videos: files.
-      roots: folders; a video in one is named by its path below it, others by their
-        file names, all without suffix. A suffix of digits stays.
+      roots: folders; a video in one is named by its path relative to it, others by
+        their file names, all without suffix. A suffix of digits stays.
 
     Raises:
-      InputError: two videos of one name.
+      InputError: two videos have the same name.
     """
     named: dict[str, pathlib.Path] = {}
     for video in map(pathlib.Path, videos):
@@ -87,6 +91,7 @@ def name_videos(videos: Paths, roots: Paths = ()) -> dict[str, pathlib.Path]:
         name, suffix = os.path.splitext(video.relative_to(root).as_posix())
         if suffix in SUFFIXES and suffix[1:].isdigit():
             name += suffix
+
         if name in named:
             raise InputError(
                 f"{named[name]} and {video} would both be {name}.npy; rename one, or "

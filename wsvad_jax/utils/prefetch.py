@@ -1,9 +1,9 @@
-"""Prepares items ahead in a thread."""
+"""Prepares items in threads, a bounded number ahead of the consumer."""
 
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 AHEAD = 3  # batches prepared in advance
@@ -19,7 +19,23 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
     with the first item requested. It ends after the last one, or when this iterator is
     closed or garbage-collected.
     """
-    # Bounded, so the thread stays at most `ahead` items in front.
+    return prefetch_all([items], ahead)
+
+
+def prefetch_all(
+    sources: Sequence[Iterable[Item]], ahead: int, *, join: bool = False
+) -> Iterator[Item]:
+    """Yields the items of several sources, each prepared by a thread of its own.
+
+    Items of one source keep their order; sources are interleaved. An error in a source
+    is raised here and ends the iteration.
+
+    Args:
+      sources: iterables, one per thread.
+      ahead: largest number of prepared items, of all sources together.
+      join: whether closing this iterator waits until the threads have ended.
+    """
+    # Bounded, so the threads stay at most `ahead` items in front.
     ready: queue.Queue = queue.Queue(ahead)
     stop = threading.Event()
     end = object()
@@ -30,7 +46,7 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
             with contextlib.suppress(queue.Full):
                 return ready.put((item, error), timeout=0.1)
 
-    def work() -> None:
+    def work(items: Iterable[Item]) -> None:
         try:
             for item in items:
                 put(item)
@@ -40,14 +56,24 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
         except BaseException as e:  # noqa: BLE001 raised again by the consumer
             put(end, e)
 
-    threading.Thread(target=work, daemon=True, name="prefetch").start()
+    threads = [
+        threading.Thread(target=work, args=(items,), daemon=True, name="prefetch")
+        for items in sources
+    ]
+    for thread in threads:
+        thread.start()
+
     try:
-        while True:
+        running = len(threads)
+        while running:
             item, error = ready.get()
             if error is not None:
                 raise error
             if item is end:
-                return
-            yield item
+                running -= 1
+            else:
+                yield item
     finally:
         stop.set()
+        for thread in threads if join else ():
+            thread.join()

@@ -3,14 +3,12 @@
 import itertools
 import pathlib
 
-from wsvad_jax.extraction.decoding.reader import (
-    LOOK,
-    SLACK,
-    VideoReader,
+from wsvad_jax.extraction.decoding.containers import (
     no_frame_error,
     open_file,
     unexpected_error,
 )
+from wsvad_jax.extraction.decoding.reader import LOOK, SLACK, VideoReader
 from wsvad_jax.extraction.decoding.timestamps import ASSUMED
 from wsvad_jax.utils.errors import InputError
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from wsvad_jax.extraction.decoding.containers import open_file
 from wsvad_jax.extraction.decoding.packets import demux_packets
 from wsvad_jax.extraction.decoding.picture import to_display_rgb
-from wsvad_jax.extraction.decoding.reader import VideoReader, open_file
+from wsvad_jax.extraction.decoding.reader import VideoReader
 from wsvad_jax.utils.errors import InputError
 
 QUALITY = 78  # JPEG quality

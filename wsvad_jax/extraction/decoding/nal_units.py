@@ -1,22 +1,22 @@
-"""Which packets of H.264 and H.265 hold a picture.
+"""Finds the packets of H.264 and H.265 streams that hold a picture.
 
-Some recorders store delimiters, parameter sets and messages as samples of their own.
-They are no frames, and a decoder that is given one alone may call it invalid.
+Some recorders store delimiters, parameter sets and messages as separate samples. These
+are no frames, and a decoder may reject one that comes alone.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Kinds of units that hold no part of a picture.
+# Types of NAL units that hold no part of a picture.
 MESSAGES = {"h264": {6, 7, 8, 9, 10, 11, 12, 13, 15}, "hevc": set(range(32, 41))}
 
 
 def make_picture_test(context: Any) -> Callable[[Any], bool]:
-    """Returns a function that tells whether a packet holds a picture.
+    """Returns a function that tests whether a packet holds a picture.
 
     Args:
-      context: the track's `av` codec context. Of other codecs than H.264 and H.265
-        every packet is taken for a picture.
+      context: the track's `av` codec context. Packets of codecs other than H.264 and
+        H.265 all count as pictures.
     """
     if context.name not in MESSAGES:
         return lambda packet: True
@@ -28,14 +28,14 @@ def make_picture_test(context: Any) -> Callable[[Any], bool]:
             first >> 1 & 63 if hevc else first & 31
             for first in _units(bytes(packet), length)
         }
-        # What can't be taken apart is the decoder's to judge.
+        # The decoder judges packets that can't be parsed.
         return not kinds or not kinds <= messages
 
     return holds_picture
 
 
 def _length_size(extra: bytes, hevc: bool) -> int:
-    """Returns the bytes of a unit's length, 0 where units have start codes."""
+    """Returns the number of bytes of a unit's length; 0 if units have start codes."""
     at = 21 if hevc else 4
     coded = extra[:1] == b"\1" or (hevc and extra[:2] != b"\0\0")
     return (extra[at] & 3) + 1 if coded and len(extra) > at else 0

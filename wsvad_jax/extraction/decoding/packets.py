@@ -1,16 +1,17 @@
-"""Packets of a film: reading them up to a failure, and joining them."""
+"""Reads the packets of a video up to a failure, and joins packets."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def join_packets(before: list[Any], packet: Any) -> Any:
-    """Returns a packet with the data of earlier ones in front."""
-    if not before:
+def join_packets(earlier: list[Any], packet: Any) -> Any:
+    """Returns a packet with the data of earlier packets in front of its own."""
+    if not earlier:
         return packet
     import av
 
-    whole = av.Packet(b"".join(map(bytes, [*before, packet])))
+    whole = av.Packet(b"".join(map(bytes, [*earlier, packet])))
+    # Properties of the last packet, which is the one with the picture.
     whole.stream, whole.time_base = packet.stream, packet.time_base
     whole.pts, whole.dts = packet.pts, packet.dts
     whole.duration, whole.is_keyframe = packet.duration, packet.is_keyframe
@@ -18,14 +19,14 @@ def join_packets(before: list[Any], packet: Any) -> Any:
 
 
 def demux_packets(
-    container: Any, streams: list[Any], broken: Callable[[str], Any] = str
+    container: Any, streams: list[Any], on_failure: Callable[[str], Any] = str
 ) -> Iterator[Any]:
-    """Yields the packets of streams until the end or a failure.
+    """Yields packets until the end of the file or a failure.
 
     Args:
-      container: opened by `av`.
-      streams: those of the container whose packets are yielded.
-      broken: takes FFmpeg's reason of a failure.
+      container: container opened by `av`.
+      streams: streams whose packets are yielded.
+      on_failure: callback with FFmpeg's reason for a failure.
     """
     import av.error
 
@@ -36,11 +37,11 @@ def demux_packets(
         except (StopIteration, av.error.EOFError):
             return
         except av.error.FFmpegError as e:
-            broken(ffmpeg_reason(e))
+            on_failure(ffmpeg_reason(e))
             return
         yield packet
 
 
 def ffmpeg_reason(error: Exception) -> str:
-    """Returns what FFmpeg says of an error."""
+    """Returns FFmpeg's text of an error."""
     return getattr(error, "strerror", None) or str(error)
