@@ -1,18 +1,18 @@
-"""Which axis of a feature array is what: [T, D], [N, T, D] or [T, N, D].
+"""Infers the axes of a feature array: [T, D], [N, T, D] or [T, N, D].
 
-A file of three axes can be read in two ways. What decides, in this order:
+A file of three axes has two readings. These rules decide, in this order:
 
-1. `"axes": "NTD"` or `"TND"` in the features' protocol.json; extraction's own layout.
-2. A sidecar: the file's number of crops and of snippets.
-3. All files together: the axis that is one number in every file while the other
-   varies, if that number is a usual one (1, 5, 10; or protocol.json's "crops"), or up
-   to 10 while at most half of the others are usual ones.
-4. The axis that holds a usual number of crops, where the other one doesn't; of several
-   files, in more than half of them.
-5. [N, T, D], the documented layout, where no axis holds a usual number of crops and the
-   first one, up to 10, is the shorter; of several files, in all that rule 4 leaves.
+1. protocol.json: `"axes": "NTD"` or `"TND"`, or the layout that extraction writes.
+2. The sidecar: its numbers of crops and snippets.
+3. All files together: the axis with one constant size while the other varies. The size
+   must be a usual number of crops: 1, 5, 10, or "crops" in protocol.json. Other sizes
+   up to 10 count if at most half of the other axis' sizes are usual numbers.
+4. The only axis with a usual number of crops; for several files, a majority decides.
+5. [N, T, D], the documented layout, if no axis has a usual number of crops and the
+   first axis is the shorter one and at most 10. For several files, this must hold for
+   all files that rule 4 leaves open.
 
-Anything else is refused with both readings.
+Everything else is an error that states both readings.
 """
 
 import os
@@ -27,43 +27,43 @@ from wsvad_jax.utils.errors import InputError
 CROPS, MOST = (1, 5, 10), 10  # usual numbers of crops, and the largest
 LAYOUTS = ("NTD", "TND")
 KEY, CHOICES = "axes", ("TD", *LAYOUTS)  # in protocol.json
-ABOVE = 4  # folders above a feature file in which its protocol.json is looked for
-# Widths of common encoders; 256 is left out, since it is a common number of snippets.
+ABOVE = 4  # number of parent folders that are searched for protocol.json
+# Widths of common encoders, without 256, which is a common number of snippets.
 WIDTHS = (512, 640, 768, 1024, 1152, 1280, 1408, 1536, 1664, 2048, 3072, 4096)
-OPEN = "?"  # of files that say both
+OPEN = "?"  # layout of files that fit both readings
 WORDS = ("crop", "snippet")
 Shape = tuple[int, ...]
 
 
 class StatedAxes:
-    """What protocol.json files say of arrays' axes; each file is read once."""
+    """Axes stated by protocol.json files, each of which is read once."""
 
     def __init__(self):
         self.read: dict[pathlib.Path, dict | None] = {}
 
     def of(self, path: pathlib.Path) -> tuple[str, tuple[int, ...]]:
-        """Returns a file's axes, "" unknown, and the numbers of crops it may hold.
+        """Returns a file's axes ("" unknown) and its usual numbers of crops.
 
         Raises:
-          InputError: a protocol.json whose axes are none.
+          InputError: protocol.json states invalid axes.
         """
-        where, found = self.file_of(path)
-        crops = found.get("crops")
+        source, protocol = self.file_of(path)
+        crops = protocol.get("crops")
         usual = (crops,) if isinstance(crops, int) and crops > 0 else CROPS
-        axes = found.get(KEY, "NTD" if found.get("layout") == "one" else "")
+        axes = protocol.get(KEY, "NTD" if protocol.get("layout") == "one" else "")
         if axes and axes not in CHOICES:
             raise InputError(
-                f"{where}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
+                f"{source}: {KEY} must be one of {', '.join(CHOICES)}, found {axes!r:.60}"
             )
         return axes, usual
 
     def file_of(self, path: pathlib.Path) -> tuple[pathlib.Path, dict]:
-        """Returns the protocol.json that holds for a feature file, and its content.
+        """Returns the path and content of the protocol.json for a feature file.
 
-        Without one, the feature file itself and an empty object.
+        Without one, returns the feature file itself and an empty dict.
 
         Raises:
-          InputError: a protocol.json with values that none has.
+          InputError: protocol.json has an invalid value.
         """
         for folder in list(path.parents)[:ABOVE]:
             if (value := self._protocol(folder)) is not None:
@@ -82,17 +82,19 @@ class StatedAxes:
 def choose_layouts(
     arrays: Sequence[tuple[pathlib.Path, Shape]], crops: Collection[int] = ()
 ) -> list[str | InputError]:
-    """Tells [N, T, D] from [T, N, D] for the files of one dataset, one of three axes each.
+    """Distinguishes [N, T, D] from [T, N, D] for the 3-D arrays of one dataset.
 
     Args:
-      arrays: each file and the shape in its header.
-      crops: numbers of crops that are expected, where protocol.json has none.
+      arrays: path and shape of each file.
+      crops: expected numbers of crops, if protocol.json states none.
 
     Returns:
-      each file's axes, or why they can't be known.
+      Axes of each file, or the error if they are ambiguous.
     """
     stated, usual = StatedAxes(), CROPS
-    found: list[str | InputError] = []
+    layouts: list[str | InputError] = []
+
+    # Rules 1 and 2: statements about single files.
     for path, shape in arrays:
         try:
             axes, usual = stated.of(path)
@@ -102,62 +104,64 @@ def choose_layouts(
                     f'{{"{KEY}": "TD"}}, [snippets, width]; correct that file, or save '
                     "the features so"
                 )
-            found.append(axes if axes in LAYOUTS else _of_sidecar(path, shape))
+            layouts.append(axes if axes in LAYOUTS else _of_sidecar(path, shape))
         except InputError as e:
-            found.append(e)
+            layouts.append(e)
 
-    # One layout holds for a folder, so its files decide together.
-    left = [i for i, axes in enumerate(found) if axes == ""]
+    # Rules 3 to 5: a dataset has one layout, so its other files decide together.
+    left = [i for i, axes in enumerate(layouts) if axes == ""]
     pairs = [arrays[i][1][:2] for i in left]
     expected = tuple(crops) if crops and usual == CROPS else usual
-    layout, voted, usual = _together(pairs, (expected, CROPS))
+    layout, voted, usual = _common_layout(pairs, (expected, CROPS))
+
     for i in left:
         path, shape = arrays[i]
         if voted and _vote(shape, usual) not in (layout, ""):
-            found[i] = _against(path, shape, layout)
+            layouts[i] = _contradiction(path, shape, layout)
         elif layout in LAYOUTS:
-            found[i] = layout
+            layouts[i] = layout
         else:
-            found[i] = _refusal(path, shape)
-    return found
+            layouts[i] = _ambiguity(path, shape)
+    return layouts
 
 
-def _together(
+def _common_layout(
     pairs: Sequence[Shape], choices: Sequence[tuple[int, ...]]
 ) -> tuple[str, bool, tuple[int, ...]]:
-    """Returns the layout ("", OPEN undecided), whether single files decide, by which crops."""
+    """Returns the layout ("" or OPEN undecided), whether it was voted, and usual crops."""
     for usual in choices:
         if layout := _constant(pairs, usual):
             return layout, False, usual
         if layout := _voted(pairs, usual):
             return layout, True, usual
 
-    # Without a majority, no file may say another order than the rest, or none.
+    # Without a majority, all files must show the same order.
     single = {_vote(pair, usual) or _alone(pair, usual) for pair in pairs}
     return (single.pop() if len(single) == 1 else ""), False, usual
 
 
 def _of_sidecar(path: pathlib.Path, shape: Shape) -> str:
-    """Returns the axes that a sidecar's numbers fit; "" without one."""
+    """Returns the axes that agree with the sidecar; "" without a sidecar."""
     beside = sidecar.sidecar_path(path)
     if not os.path.isfile(beside):  # nor may its name be too long
         return ""
     side = sidecar.read(beside)
     sizes = side.crops, len(side.seconds)
-    # One that fits neither way is reported where sidecars are compared.
+    # A sidecar that fits neither reading is reported where sidecars are compared.
     return "TND" if shape[:2] == sizes[::-1] != sizes else "NTD"
 
 
 def _constant(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
-    """Returns the layout in which the number of crops is the same and lengths differ.
+    """Returns the layout with a constant number of crops and varying lengths.
 
-    OPEN: so it seems, but most files' lengths are usual numbers of crops.
+    OPEN means that most lengths are usual numbers of crops, too.
     """
     sizes = [{pair[axis] for pair in pairs} for axis in (0, 1)]
     for axis, layout in enumerate(LAYOUTS):
         held, other = sizes[axis], sizes[1 - axis]
         if len(held) > 1 or len(other) < 2:
             continue
+
         number = min(held)
         if number in usual:
             return layout
@@ -173,9 +177,9 @@ def _constant(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
 
 
 def _voted(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
-    """Returns the layout that most arrays show, by a usual number of crops.
+    """Returns the layout of most arrays, by their usual number of crops.
 
-    Arrays in which both axes are usual show nothing; those in which none is count.
+    Arrays with two usual axes don't vote; those without any count in the total.
     """
     if pairs and all(pair == (1, 1) for pair in pairs):
         return "NTD"  # both readings are the same
@@ -184,16 +188,18 @@ def _voted(pairs: Sequence[Shape], usual: tuple[int, ...]) -> str:
 
 
 def _vote(shape: Shape, usual: tuple[int, ...]) -> str:
+    """Returns the layout that one array shows by rule 4, "" if undecided."""
     first, second = (n in usual for n in shape[:2])
     return "" if first == second else "NTD" if first else "TND"
 
 
 def _alone(shape: Shape, usual: tuple[int, ...]) -> str:
+    """Returns the layout that one array shows by rule 5, "" if undecided."""
     a, b = shape[:2]
     return "NTD" if a < b and a <= MOST and not {a, b} & {*usual} else ""
 
 
-def _against(path: pathlib.Path, shape: Shape, layout: str) -> InputError:
+def _contradiction(path: pathlib.Path, shape: Shape, layout: str) -> InputError:
     names = {"NTD": "[crops, snippets, width]", "TND": "[snippets, crops, width]"}
     other = names["TND" if layout == "NTD" else "NTD"]
     return InputError(
@@ -202,7 +208,7 @@ def _against(path: pathlib.Path, shape: Shape, layout: str) -> InputError:
     )
 
 
-def _refusal(path: pathlib.Path, shape: Shape) -> InputError:
+def _ambiguity(path: pathlib.Path, shape: Shape) -> InputError:
     crops, snippets = ([_count(n, word) for n in shape[:2]] for word in WORDS)
     return InputError(
         f"{path}: features of shape {list(shape)} are {crops[0]} of {snippets[1]} or "
@@ -217,10 +223,10 @@ def _count(n: int, word: str) -> str:
 
 
 def remarks(layouts: Sequence[tuple[str, int]]) -> list[str]:
-    """Says where arrays were read in another layout than the documented one.
+    """Returns sentences about arrays that aren't in the documented layout.
 
     Args:
-      layouts: each video's axes and number of crops.
+      layouts: axes and number of crops of each video.
     """
     turned = Counter(crops for axes, crops in layouts if axes == "TND")
     return [
@@ -231,18 +237,20 @@ def remarks(layouts: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def check_turned(sizes: Sequence[tuple[pathlib.Path, int, int]]) -> None:
-    """Looks for arrays [width, snippets] among those taken for [snippets, width].
+    """Checks that 2-D arrays aren't [width, snippets].
 
     Args:
-      sizes: each video's file, snippets and width.
+      sizes: file, snippets and width of each video.
 
     Raises:
-      InputError: all have one number of rows, and their columns differ as lengths of
-        videos do; or all are alike, and only the rows are as many as encoders make.
+      InputError: all arrays have the same number of rows, and their columns vary like
+        video lengths; or all have one shape, and only the rows are an encoder's width.
     """
     rows, columns = {T for _, T, _ in sizes}, Counter(D for *_, D in sizes)
     if len(sizes) < 2 or len(rows) > 1:
         return
+
+    # Columns that vary are lengths of videos.
     path, A = sizes[0][0], min(rows)
     many = max(columns.values())
     if len(sizes) > 2 and len(columns) > 1 and many <= len(sizes) / 2:
@@ -251,6 +259,8 @@ def check_turned(sizes: Sequence[tuple[pathlib.Path, int, int]]) -> None:
             f"to {max(columns)} columns, so they are [width, snippets]; save them as "
             "[snippets, width] (array.T)"
         )
+
+    # Arrays of one shape are suspect only if the rows look like an encoder's width.
     B = min(columns)
     if len(columns) > 1 or A not in WIDTHS or B in WIDTHS or B > A:
         return

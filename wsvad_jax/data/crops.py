@@ -1,9 +1,9 @@
-"""Which feature files are a video's: VIDEO.npy, or VIDEO__0.npy, VIDEO__1.npy ... crops.
+"""Groups feature files by video: VIDEO.npy, or crops VIDEO__0.npy, VIDEO__1.npy …
 
-Crops are counted from 0, without a gap and without leading zeros. A file of another
-number is a video of its own: cam__1 and cam__2 where there is no cam__0, or cam__01. So
-are a file that a list names, a file with its own sidecar (cam__0.json), and every file
-of a folder whose protocol.json says `"layout": "one"`, as extraction writes it.
+Crops are numbered from 0, without gaps or leading zeros. Other numbers belong to the
+video's name: cam__01, or cam__1 and cam__2 without a cam__0. The following files are
+videos of their own, too: a file in a split list, a file with its own sidecar
+(cam__0.json), and every file of a folder whose protocol.json has `"layout": "one"`.
 """
 
 import os
@@ -23,14 +23,14 @@ class MissingFeatures(InputError):
 
 
 class FeatureIndex(dict[str, pathlib.Path]):
-    """The feature files of a folder by name, and by video and crop."""
+    """Feature files of a folder, by name and by video and crop."""
 
     def __init__(self, root: pathlib.Path, listed: Iterable[str] = ()):
-        """Starts empty.
+        """Creates an empty index.
 
         Args:
-          root: the features' folder.
-          listed: names of all videos, which are no crops of another.
+          root: folder of the features.
+          listed: names of all videos in the split lists, which are never crops.
         """
         super().__init__()
         self.listed = frozenset(listed)
@@ -38,18 +38,18 @@ class FeatureIndex(dict[str, pathlib.Path]):
         value = files.read_json(path) if path.is_file() else {}
         self.layout = value.get("layout") if isinstance(value, dict) else None
         self.crops: dict[str, dict[int, pathlib.Path]] = {}
-        self.twins: dict[str, pathlib.Path] = {}  # a second file of a name
+        self.twins: dict[str, pathlib.Path] = {}  # second files of a name
 
     def add(self, name: str, path: pathlib.Path) -> None:
-        """Notes a file."""
+        """Adds a file."""
         if self.setdefault(name, path) != path:
             self.twins[name] = path
-        elif parts := split_crop_name(name):
-            video, crop = parts
+        elif match := split_crop_name(name):
+            video, crop = match
             self.crops.setdefault(video, {})[crop] = path
 
     def crops_of(self, video: str) -> dict[int, pathlib.Path]:
-        """Returns what may be crops of a video, by number."""
+        """Returns the files that may be crops of a video, by number."""
         return {
             n: path
             for n, path in sorted(self.crops.get(video, {}).items())
@@ -57,43 +57,48 @@ class FeatureIndex(dict[str, pathlib.Path]):
         }
 
     def _is_whole(self, path: pathlib.Path) -> bool:
-        """Whether a file called VIDEO__N is a video of its own."""
+        """Returns whether a file named VIDEO__N is a separate video."""
         if self.layout in ("one", "crops"):
             return self.layout == "one"
         return os.path.isfile(path.with_suffix(".json"))
 
 
 def split_crop_name(name: str) -> tuple[str, int] | None:
-    """Returns the video and crop that a feature file may be of; "a__1": ("a", 1)."""
-    found = re.fullmatch(r"(.+)__(0|[1-9][0-9]*)", name, re.DOTALL)
-    return (found[1], int(found[2])) if found else None
+    """Splits a possible crop name: "a__1" gives ("a", 1); None for other names."""
+    match = re.fullmatch(r"(.+)__(0|[1-9][0-9]*)", name, re.DOTALL)
+    return (match[1], int(match[2])) if match else None
 
 
 def crop_files(
     video: str, index: FeatureIndex, root: pathlib.Path
 ) -> tuple[pathlib.Path, ...]:
-    """Returns a video's file, or its crops' files, among the files by name.
+    """Returns a video's feature file, or the files of its crops.
 
     Args:
-      video: its name.
-      index: the files, see `folder.feature_files`.
-      root: folder of the files, for errors.
+      video: name of the video.
+      index: feature files of the folder.
+      root: path of the folder, for errors.
 
     Raises:
-      Missing: there is none.
-      InputError: a crop is missing, or two files say that they are the same.
+      MissingFeatures: the video has no file.
+      InputError: a crop is missing, or two files are features of the same video.
     """
     crops = index.crops_of(video)
-    started = 0 in crops
-    for name in (video, *(f"{video}__{n}" for n in crops if started)):
+    has_crops = 0 in crops
+
+    # Two sources for one video are an error, whatever they hold.
+    for name in (video, *(f"{video}__{n}" for n in crops if has_crops)):
         if name in index.twins:
-            raise _two(video, index[name], index.twins[name])
-    if video in index and started:
-        raise _two(video, index[video], crops[0])
+            raise _duplicate(video, index[name], index.twins[name])
+    if video in index and has_crops:
+        raise _duplicate(video, index[video], crops[0])
+
     if video in index:
         return (index[video],)
-    if started:
-        return _whole_row(video, crops)
+    if has_crops:
+        return _complete_crops(video, crops)
+
+    # A hint at the likely cause: wrong crop numbers, or another file format.
     hint = "extract the video or take it off the list"
     if others := index.crops.get(video):
         first = others[min(others)].name
@@ -105,7 +110,7 @@ def crop_files(
 
 
 def other_format(root: pathlib.Path, video: str) -> str:
-    """Returns what to do with a video's features in a format that isn't read, or ""."""
+    """Returns a hint at features in an unsupported format, "" without such a file."""
     for ending in FORMATS:
         # os.path, since a name may be too long for the file system.
         if os.path.isfile(path := f"{root / video}{ending}"):
@@ -117,7 +122,7 @@ def group_by_video(index: FeatureIndex) -> dict[str, tuple[pathlib.Path, ...]]:
     """Groups all files of a folder by video, in their order.
 
     Raises:
-      InputError: a video's file beside its crops, or a gap between crops.
+      InputError: a video has a file and crops, or a crop is missing.
     """
     grouped: dict[str, tuple[pathlib.Path, ...]] = {}
     for name, path in index.items():
@@ -125,20 +130,20 @@ def group_by_video(index: FeatureIndex) -> dict[str, tuple[pathlib.Path, ...]]:
         if video == name:
             grouped[name] = (path,)
         elif video in index:
-            raise _two(video, index[video], path)
+            raise _duplicate(video, index[video], path)
         elif video not in grouped:
-            grouped[video] = _whole_row(video, index.crops_of(video))
+            grouped[video] = _complete_crops(video, index.crops_of(video))
     return grouped
 
 
 def video_of(name: str, path: pathlib.Path, index: FeatureIndex) -> str:
-    """Returns the video that a file belongs to: its own name, or without the crop."""
+    """Returns the video that a file belongs to: the file's name, without its crop."""
     video, _ = split_crop_name(name) or (name, 0)
     crops = index.crops_of(video)
     return video if 0 in crops and path in crops.values() else name
 
 
-def _whole_row(
+def _complete_crops(
     video: str, crops: Mapping[int, pathlib.Path]
 ) -> tuple[pathlib.Path, ...]:
     for i, number in enumerate(crops):
@@ -151,8 +156,8 @@ def _whole_row(
     return tuple(crops.values())
 
 
-def _two(video: str, one: pathlib.Path, other: pathlib.Path) -> InputError:
+def _duplicate(video: str, first: pathlib.Path, second: pathlib.Path) -> InputError:
     return InputError(
-        f"{one}: there is {other.name} as well, and both are features of video {video}; "
+        f"{first}: there is {second.name} as well, and both are features of video {video}; "
         "keep one of the two, or rename one"
     )
