@@ -149,14 +149,14 @@ def test_a_killed_build_leaves_nothing_that_opens(tmp_path, records):
     code = f"""
         import numpy as np, os, time
         from wsvad_jax.data.tfds_builder import write_dataset
-        from wsvad_jax.data.cards import infer
+        from wsvad_jax.data.cards import infer_card
         from wsvad_jax.data.records import FeatureProtocol, Record
         def slow():
             for i in range(200):
                 yield Record(f"v{{i}}", np.zeros((1, 9, 4), np.float16), (i % 2,), 144)
             print("written", flush=True)
             time.sleep(60)
-        write_dataset("small", infer(["Normal", "Fire"]), FeatureProtocol(),
+        write_dataset("small", infer_card(["Normal", "Fire"]), FeatureProtocol(),
                       {{"train": slow(), "test": slow()}}, {str(tmp_path)!r})
     """
     process = subprocess.Popen(
@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path):
     code = f"""
         import numpy as np, resource
         from wsvad_jax.data.tfds_builder import write_dataset
-        from wsvad_jax.data.cards import infer
+        from wsvad_jax.data.cards import infer_card
         from wsvad_jax.data.records import FeatureProtocol, Record
         def many(prefix, count):
             for i in range(count):
@@ -187,7 +187,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path):
                              (i % 2,), 8192 * 16)
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for count in (12, 60):  # 8 MB a record: 100 MB, then 500 MB
-            write_dataset("small", infer(["Normal", "Fire"]), FeatureProtocol(),
+            write_dataset("small", infer_card(["Normal", "Fire"]), FeatureProtocol(),
                           {{"train": many("a", count), "test": many("b", 1)}},
                           {str(tmp_path)!r})
             print(peak())
