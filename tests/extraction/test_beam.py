@@ -69,7 +69,7 @@ def lines(path):
 
 def test_in_this_process(tmp_path, clip, capsys):
     films, plain, out = (tmp_path / n for n in ("films", "plain", "out"))
-    sample_videos.mkdir()
+    films.mkdir()
     for i in range(3):
         write_video(films / f"{i}.mp4", 20)
     (films / "bad.mp4").touch()

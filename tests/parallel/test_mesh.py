@@ -35,7 +35,7 @@ def test_the_mesh_has_all_devices():
 @pytest.mark.parametrize("model", ["mil_ranking", "clip_tsa", "vadclip", "dsanet"])
 def test_steps_on_many_devices_are_those_on_one(model):
     run = subprocess.run(
-        [sys.executable, SUPPORT / "meshes.py", model],
+        [sys.executable, SUPPORT / "mesh_training.py", model],
         env=environment(),
         capture_output=True,
         text=True,

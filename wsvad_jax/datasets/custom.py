@@ -4,10 +4,8 @@
   FOLDER/videos/VIDEO.mp4            optional if there are features (custom_videos.py)
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
                                      VIDEO__0.npy ... crops (data/crops.py)
-  FOLDER/features/VIDEO.json         optional: sidecar that extraction writes
-                                     (data/sidecar.py)
-  FOLDER/features/protocol.json      optional: how all features were made
-                                     (FeatureProtocol); else what all sidecars say
+  FOLDER/features/VIDEO.json         optional: sidecar of extraction (data/sidecar.py)
+  FOLDER/features/protocol.json      optional: FeatureProtocol; else that of all sidecars
   FOLDER/test_segments.json          optional: events of the test videos, in frames or
                                      seconds (time_units.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
@@ -57,8 +55,7 @@ from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 
-GROUND_TRUTH = "test_segments.json"
-EXAMPLE_CLIP = "openai/clip-vit-base-patch16"  # in messages
+GROUND_TRUTH, EXAMPLE_CLIP = "test_segments.json", "openai/clip-vit-base-patch16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +177,7 @@ def add_sidecars(
 
         # The sidecar has the exact length; features only have whole snippets.
         kept.append(dataclasses.replace(video, num_frames=side.num_frames))
+
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")
         if side.remark:
@@ -204,6 +202,7 @@ def _check_sidecar(
             f"{path}: features with {side.stride} frames per snippet, but the card's "
             f"stride is {card.stride}; correct the card or extract the video again"
         )
+
     if -(-side.num_frames // side.stride) != video.num_snippets:
         raise InputError(
             f"{path}: {side.num_frames} frames are not the {video.num_snippets} snippets "
@@ -223,6 +222,7 @@ def _check_same_protocol(
             f"{path}: features made by {describe_protocol(side)}, those of {first.video} "
             f"by {describe_protocol(first)} ({differs}); extract all videos in one way"
         )
+
     # Stride and crops were compared with the card and the arrays already.
     stated = dataclasses.replace(protocol, stride=0, crops=0)
     if differs := feature_protocols.difference(side.protocol, stated):
@@ -244,8 +244,7 @@ def drop_other_crop_counts(
     path: pathlib.Path, videos: Sequence[FeatureFiles], collector: ErrorCollector
 ) -> list[FeatureFiles]:
     """Returns the videos with as many crops as protocol.json states."""
-    value = files.read_json(path) if path.exists() else {}
-    kept = []
+    value, kept = files.read_json(path) if path.exists() else {}, []
     for video in videos:
         try:
             feature_protocols.check_crops(path, value, video.paths[0], video.num_crops)
@@ -393,7 +392,7 @@ def _check_both_kinds(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> No
 def check_test_crop(
     folder: pathlib.Path, card: Card, test: Sequence[FeatureFiles]
 ) -> None:
-    """Raises InputError if the test videos lack the crop that the card names."""
+    """Raises InputError if the test videos lack the card's test crop."""
     if test and card.test_crop >= test[0].num_crops:
         raise InputError(
             f"{folder / 'card.json'}: test_crop {card.test_crop}, but the test features "

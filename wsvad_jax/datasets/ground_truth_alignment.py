@@ -67,6 +67,7 @@ def align_ground_truth(
             f"{where} is labelled {_label_text(label, card)}, but has no event within "
             f"its {frames} frames; add its segments"
         )
+
     without_class = not all(name for *_, name in truth.events)
     if not strict and without_class and sum(map(bool, label)) > 1:
         remarks.append(
@@ -102,6 +103,7 @@ def _check_length(
         spare = 0 if strict else stride - 1
         off = max(-(-(last - spare - frames) // stride), 0)
         known = f"has an event that ends at frame {last}"
+
     if not off:
         return []
 

@@ -321,6 +321,7 @@ def _adjust_test_crop(
     card: Card, crops: Sequence[int | None]
 ) -> tuple[Card, list[str]]:
     """Returns a card whose test crop exists in the dataset, and remarks."""
+    # A test crop only matters if the features have several.
     if len(crops) != 1 or not card.test_crop:
         return card, []
     crop = (

@@ -137,6 +137,7 @@ def _check_files(report: ValidationReport, status: FeatureStatus) -> None:
                 report.folder, report.root, rows[name], status.hints
             )
             report.add_problem("files", error)
+
     for error in status.errors.values():
         report.add_problem("files", error)
 
@@ -152,6 +153,7 @@ def _check_files(report: ValidationReport, status: FeatureStatus) -> None:
 
     report.num_to_extract = len(status.missing) + len(status.changed)
     _report_unlisted(report, status, rows)
+
     if status.changed:
         report.add_remark(
             "files",
