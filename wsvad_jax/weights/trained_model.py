@@ -59,13 +59,13 @@ def open_trained_model(
     """Opens a model for scoring.
 
     Args:
-      checkpoint: a model folder, or a workdir of training with one in it.
-      clip: hub name or folder of a CLIP snapshot, whose text tower is used if it is the
-        one of the training.
-      force: takes the text tower of another CLIP model, too.
+      checkpoint: model folder, or workdir of a training run.
+      clip: hub name or folder of a CLIP snapshot, used if its text tower is that of the
+        training.
+      force: whether to accept the text tower of another CLIP model.
 
     Raises:
-      InputError: no model or no card there, or not its text tower.
+      InputError: the model, its card or its text tower is not found.
     """
     from ml_collections import ConfigDict
 
@@ -77,18 +77,23 @@ def open_trained_model(
     folder = find_model_folder(checkpoint)
     params, batch_stats, meta = load_params(folder)
     card = read_card(meta, folder)
+
+    # meta.json has the recipe, which is checked like one from a file.
     config = ConfigDict(meta["config"])
     try:
         spec, model = build.get_model_spec(config), build.build_model(config)
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = window_and_feature_size(spec, meta, params, folder)
+
+    # Prompts need the text tower of the training.
     text, tower, forced = None, None, ""
     if spec.reads_text:
         snapshot = text_snapshot(folder, meta, width, clip, force)
         text = text_inputs(snapshot, card.prompts)
         tower = build.text_tower_id_of(str(snapshot.path), snapshot)
         forced = tower_difference(snapshot, meta)
+
     network = build.ScoringModel(
         config=config,
         spec=spec,
@@ -99,6 +104,7 @@ def open_trained_model(
         width=width,
         mesh=make_mesh(),
     )
+
     if text is not None and (force or not tower_of(meta)[1]):
         # Only the text tower can be another one; the rest was written together.
         build.check_params(network, params, str(folder))
@@ -110,8 +116,8 @@ def read_card(meta: dict[str, Any], folder: pathlib.Path) -> Card:
     if not meta.get("card"):
         raise InputError(
             f"{folder}/meta.json names no classes (key card), since it was converted "
-            "for a dataset of one's own; add the content of the dataset's card.json "
-            "there as card"
+            "for a custom dataset; add the content of the dataset's card.json as the "
+            "value of card"
         )
     return Card.from_json(meta["card"], f"{folder}/meta.json: card")
 
@@ -152,8 +158,11 @@ def text_snapshot(
 ) -> "Snapshot":
     """Returns the CLIP model whose text tower the model was trained with.
 
-    The first that there is: the model folder's own `clip`, the random tower, `clip`,
-    what `meta` names.
+    The first of these that exists: the folder `clip` of the model, the random tower,
+    the argument `clip`, the name in `meta`.
+
+    Raises:
+      InputError: no CLIP model is found, or its text tower is another one.
     """
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.experiment.build import random_snapshot
@@ -164,52 +173,61 @@ def text_snapshot(
     elif name == "random":
         snapshot = load_snapshot(random_snapshot(width))
     else:
+        # The caller's CLIP model is taken only if its text tower is the same.
         if clip is not None:
             snapshot = load_snapshot(clip)
             differs = tower_difference(snapshot, meta)
             if force or not differs:
                 return snapshot
-            if not _there(name):
+            if not _can_load(name):
                 raise InputError(
                     f"--clip {clip} holds the weights {snapshot.text_hash[:12]}, but the "
                     f"model's text tower was of {wanted[:12]} ({name or 'unknown'}): "
                     f"{differs}; pass that one, or --force"
                 )
-        if not _there(name):
+
+        if not _can_load(name):
             raise InputError(
                 f"{folder}: its text tower was that of {name or 'a CLIP model'}, which "
                 "is not here; pass --clip NAME|DIR"
             )
         snapshot = load_snapshot(name)
+
+    # A snapshot can change after the training, so every source is compared.
     if (differs := tower_difference(snapshot, meta)) and not force:
         raise InputError(
-            f"{snapshot.path}: not the text tower that {folder} was trained with any "
-            f"more: {differs}; pass the CLIP model of the training as --clip, or --force"
+            f"{snapshot.path}: no longer the text tower that {folder} was trained "
+            f"with: {differs}; pass the CLIP model of the training as --clip, or --force"
         )
     return snapshot
 
 
 def tower_difference(snapshot: "Snapshot", meta: dict[str, Any]) -> str:
-    """Says how a snapshot's text tower differs from a model's; "" where it doesn't."""
+    """Describes how a snapshot's text tower differs from a model's; "" if it doesn't."""
     return tower_settings_difference(snapshot.text_hash, snapshot.text_settings, meta)
 
 
 def tower_settings_difference(
-    found: str, settings: Mapping[str, Any], meta: dict[str, Any]
+    text_hash: str, settings: Mapping[str, Any], meta: dict[str, Any]
 ) -> str:
-    """Says how a text tower differs from a model's; "" where it doesn't.
+    """Describes how a text tower differs from a model's; "" if it doesn't.
 
     Args:
-      found: the tower's hash.
-      settings: what the hash covers, by name.
-      meta: of the model's folder.
+      text_hash: hash of the tower.
+      settings: settings of the tower, by name.
+      meta: meta.json of the model folder.
     """
     _, wanted = tower_of(meta)
     noted = (meta.get("tower") or {}).get("settings") or {}
-    differs = feature_protocols.settings_difference(settings, noted, (found, wanted))
-    if not wanted or (found.startswith(wanted) and not differs):
+    differs = feature_protocols.settings_difference(
+        settings, noted, (text_hash, wanted)
+    )
+
+    # Older folders have the start of the hash only.
+    if not wanted or (text_hash.startswith(wanted) and not differs):
         return ""
-    hashes = f"text tower {found[:12]} instead of {wanted[:12]}"
+
+    hashes = f"text tower {text_hash[:12]} instead of {wanted[:12]}"
     return f"{hashes} ({differs})" if differs else hashes
 
 
@@ -222,20 +240,22 @@ def image_snapshot(
     """Returns the CLIP model whose image tower made the features of the training.
 
     Raises:
-      InputError: `clip` is another one, or none is given and none is known.
+      InputError: `clip` is another model, or no model is known.
     """
     from wsvad_jax.clip.snapshot import load_snapshot
 
     wanted = feature_protocols.protocol_from_json(meta.get("features"))
     own = meta["card"].get("clip", "")
+
     # Training and its features nearly always share one CLIP model.
     names = [own, tower_of(meta)[0]]
-    name = clip or next((n for n in names if _there(n)), "")
+    name = clip or next((n for n in names if _can_load(n)), "")
     if not name:
         raise InputError(
             f"{folder}: videos need the image tower that made the model's features "
             f"({own or wanted.encoder}); pass --clip NAME|DIR"
         )
+
     snapshot = load_snapshot(name)
     here = feature_protocols.snapshot_protocol(snapshot, wanted.resize)
     differs = feature_protocols.encoder_difference(here, wanted)
@@ -249,19 +269,21 @@ def image_snapshot(
 
 
 def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
-    """Returns the text tower's name and (the start of) its hash, "" for the unknown."""
+    """Returns name and hash, or its start, of the text tower; "" if unknown."""
     if tower := meta.get("tower"):
         return tower["clip"], tower["hash"]
+
+    # Older versions noted no tower. With `auto`, they took the model of the features if
+    # the card named one.
     name = meta["config"].get("clip", "")
     if name != "auto":
         return name, ""
     encoder = (meta.get("features") or {}).get("encoder", "")
-    # What older versions took: the features' own model where the card named one.
     name = (meta.get("card") or {}).get("clip") or "random"
     return name, encoder.partition("@")[2] if name != "random" else ""
 
 
-def _there(name: str) -> bool:
+def _can_load(name: str) -> bool:
     """Whether `name` is a folder, or could be a name of the hub."""
     hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     return bool(name) and (os.path.isdir(name) or hub)
