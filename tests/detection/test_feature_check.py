@@ -262,7 +262,7 @@ def test_the_weights_under_another_activation_are_another_model(
     meta["tower"]["clip"] = str(text)  # changed in its place since the training
     write_json(model / "meta.json", meta)
     with pytest.raises(
-        InputError, match="any more: text tower .*activation gelu inste"
+        InputError, match="trained with: text tower .*activation gelu inste"
     ):
         Detector(model)
     assert Detector(model, force=True).forced
