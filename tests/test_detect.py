@@ -164,9 +164,8 @@ def test_features_become_a_page_tables_and_pictures(world, tmp_path, capsys):
     model = world.workdirs["dsanet"]
     names = [f"test{i}" for i in range(4)]
     inputs = [world.features / f"{name}.npy" for name in names]
-    code = run(*inputs, "--checkpoint", model, "--output", output, "--fps", 8,
-               "--truth", world.truth, "--high", 0.2, "--rise", 0.05)  # fmt: skip
-    assert code == 0
+    assert run(*inputs, "--checkpoint", model, "--output", output, "--fps", 8,
+               "--truth", world.truth, "--high", 0.2, "--rise", 0.05) == 0  # fmt: skip
     value = read_json(output / "events.json")
     assert [v["video"] for v in value["videos"]] == names
     assert value["settings"]["frames a second"] == 8
@@ -244,8 +243,7 @@ def test_what_cannot_be_read_is_left_out(world, mil, tmp_path, capsys):
     data = (world.features / "test1.npy").read_bytes()
     (folder / "cut.npy").write_bytes(data[: len(data) // 2])
     (folder / "whole.npy").write_bytes(data)
-    code = run(folder, "--checkpoint", mil, "--output", tmp_path / "out")
-    assert code == 3
+    assert run(folder, "--checkpoint", mil, "--output", tmp_path / "out") == 3
     err = capsys.readouterr().err
     assert "skipped:" in err and "cut.npy: the file is truncated" in err
     assert "30 frames per second are assumed (--fps)" in err

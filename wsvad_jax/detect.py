@@ -5,19 +5,20 @@
       --output found
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
 
-Inputs: videos, folders of videos, or features that `python -m wsvad_jax.extract` wrote
-(.npy, with their times in the .json beside them; without one, protocol.json's or the
-model's frames per snippet, and --fps); a model that training or `convert` left. Videos go through the image tower that
-made the model's features: the one that the model names, or --clip; features must be made
-as those of the training were. Outputs: report.html
-(open it in a browser), events.json, events.csv, pictures/VIDEO.png.
+Inputs: a model that training or `convert` left, and videos, folders of videos, or
+features that `python -m wsvad_jax.extract` wrote. Times of features are in the .json beside
+the .npy. Without it, they follow from --fps and the frames per snippet of protocol.json or
+of the model. Videos are encoded by the image tower that made the training's features: the
+one that the model names, or --clip. Features must be made as the training's were.
 
-A video's peaks are events if their score is at least --high, or --min_prominence above the
-video's usual level; what the model adds at a place in its window whatever is seen is
-taken out before. With --low, an event lasts while the plain score is at least that, and
-one score of it is at least --high.
+Outputs: report.html (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
+
+A peak of the scores is an event if it is at least --high, or --min_prominence above the
+video's usual level, after removing positional bias. With --low, an event lasts while the
+uncorrected score is at least that, and one of its scores is at least --high.
+
 Videos, folders and links that can't be read are reported and left out; the exit code is
-then 3. Entries of --ground_truth without a video are named.
+then 3. Entries of --ground_truth without a video are listed.
 """
 
 import argparse
