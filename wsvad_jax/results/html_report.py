@@ -115,6 +115,7 @@ def write(
         "datasets": sections,
         "unknown": UNKNOWN,
     }
+
     styles = ("report.css", "results.css")
     write_document(path, "results.html", values, styles=styles, script="")
 
@@ -125,7 +126,9 @@ def _dataset_section(
     rows: Sequence[Row],
     columns: Sequence[str],
 ) -> DatasetSection:
+    # Groups without curves.json are only in the table.
     means = {_name(g): curves for g in groups if (curves := mean_curves(g))}
+
     known = {n: m for n, m in means.items() if m.has_ground_truth}
 
     return DatasetSection(
@@ -209,6 +212,8 @@ def _curve_charts(means: Mapping[str, MeanCurves]) -> Titled:
     # A model without a curve stays in the series, since colours follow their order.
     roc = {n: (GRID, m.roc) if m.roc else ([], []) for n, m in means.items()}
     pr = {n: (GRID, m.pr) if m.pr else ([], []) for n, m in means.items()}
+
+    # Bins of the score with few frames say nothing.
     reliability = {
         n: m.reliability if m.has_ground_truth else ([], []) for n, m in means.items()
     }
