@@ -61,7 +61,9 @@ def repro(
         for row, flags in (rows(m) if ablations else {"": ()}).items()
         for p in protocols
     ]
+    # All recipes are read before the first run, so that a mistake costs no training.
     configs = [(row, load_config(flags, data_dir)) for row, flags in grid]
+
     written = []
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
@@ -73,6 +75,7 @@ def repro(
         # After every recipe, so that an interrupted grid leaves its finished results.
         finished, summaries, _ = find_runs([runs / name])
         written += collect(finished, output / row, summaries)
+
     return written
 
 

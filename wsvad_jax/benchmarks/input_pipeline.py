@@ -85,6 +85,7 @@ def measure_evaluation(
     # A dataset on disk, prepared like any other.
     with tempfile.TemporaryDirectory() as folder:
         protocol = FeatureProtocol()
+        # Training videos are not read, but a dataset has both splits.
         splits = {
             "train": records(length[:2], shapes.width, "train"),
             "test": records(length, shapes.width, "test"),
@@ -211,6 +212,7 @@ def _cold_split(
             row[:] = noise
         features.flush()
 
+        # As many normal as abnormal videos, as balanced batches need.
         normal = np.arange(len(features)) % 2 == 0
         packed = packing.Packed(
             np.memmap(file.name, np.float16, "r", shape=shape),
@@ -220,6 +222,7 @@ def _cold_split(
             np.arange(len(features), dtype=np.int32),
         )
 
+        # Only pages that are on disk can be dropped.
         def drop() -> None:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
@@ -258,6 +261,7 @@ def measure_extraction(
         path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
         if not video:
             write_synthetic_video(path, 2 * extractor.batch_size * extractor.stride)
+
         # This first pass compiles the tower and counts the frames.
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}

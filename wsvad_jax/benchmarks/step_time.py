@@ -293,6 +293,8 @@ def interleaved(
     jax.block_until_ready(run())
     # The first run compiles and is not timed.
     seconds, rates = [], []
+
+    # Compilation would fill most of a trace.
     if profile:
         jax.profiler.start_trace(profile)
 

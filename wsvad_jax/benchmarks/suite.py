@@ -51,6 +51,8 @@ def speed(
       depends on no model and is under 'clip'.
     """
     report: dict[str, Any] = {"models": {}}
+
+    # Extraction is the same for all models, so it is measured once.
     grid = [(name, w) for name in models for w in workloads if w != "extraction"]
     if "extraction" in workloads:
         grid.append((models[0], "extraction"))
@@ -92,6 +94,7 @@ def _measure(
         "width": 512,
     }
     shapes = step_time.BenchmarkShapes(**{**defaults, **sizes}, classes=14)
+
     trace = str(pathlib.Path(profile) / name) if profile else ""
     repeats = -(-steps // 3)  # the other workloads take seconds each
 
@@ -188,6 +191,7 @@ def compare(report: dict[str, Any], earlier: dict[str, Any], source: str) -> lis
     complaints = []
     for name, workloads in report["models"].items():
         for workload, m in workloads.items():
+            # The file may be of other models, or edited by hand.
             try:
                 old = earlier["models"][name][workload]
                 now, then = (x["median_s"] * x["product_flop_per_s"] for x in (m, old))
@@ -197,12 +201,15 @@ def compare(report: dict[str, Any], earlier: dict[str, Any], source: str) -> lis
                     "with --output"
                 ) from None
 
+            # Times of other shapes don't compare.
             for key in COMPARED_SHAPES:
                 if m.get(key) != old.get(key):
                     raise InputError(
                         f"{source}: {workload} of {name} has {key} {old.get(key)}, not "
                         f"{m.get(key)}; measure the same sizes"
                     )
+
             if now > SLOWDOWN_LIMIT * then:
                 complaints.append(f"{name}, {workload}: {now / then:.2f} times as long")
+
     return complaints

@@ -188,6 +188,7 @@ def _lower_training(
     )
     program: Any = train_step.compile_step(step, network.mesh)
 
+    # The step takes the state with the shardings that training gives it.
     current = jax.eval_shape(init.func, *init.args, key)
     where = parallel_mesh.fsdp_shardings(current, network.mesh)
     return program.lower(
@@ -200,6 +201,7 @@ def _lower_scoring(
 ) -> tuple[Any, step_time.BenchmarkShapes]:
     scorer = Scorer(network)
 
+    # Whole videos are batched by length; this one stands for a long video.
     if network.config.eval.mode == "whole":
         shapes = dataclasses.replace(
             shapes, batch_size=scorer.batch_of(WHOLE), length=WHOLE

@@ -109,17 +109,19 @@ def _top_means(classes, stride):
         frames = max(len(p) * stride // TOP_SHARE, 1)
         whole, rest = divmod(frames, stride)
         taken = whole + (rest > 0)
+
         top = -np.partition(-p, taken - 1, axis=0)[:taken].astype(np.float64)
         weight = np.full(taken, float(stride))
         if rest:  # the smallest counts with `rest` of its frames
             top.sort(axis=0)
             weight[0] = rest
         row[:] = weight @ top / frames
+
     return means
 
 
 def average_precision(
-    found: Detections,
+    detected: Detections,
     truth: Int[np.ndarray, "G 4"],
     num_classes: int,
     ious: Sequence[float] = IOUS,
@@ -127,19 +129,21 @@ def average_precision(
     """Returns the average precision of every class; 0 for a class without truth.
 
     Args:
-      found: detections of all videos.
+      detected: detections of all videos.
       truth: true events, as rows (video, class, start, end) in frames.
       num_classes: number of classes C.
       ious: thresholds of the overlap with a true event.
     """
-    hits = _matches(found, truth, ious)  # [I, N]
+    hits = _matches(detected, truth, ious)  # [I, N]
+
     ap = np.zeros((len(ious), num_classes))
     for c in range(num_classes):
-        hit = hits[:, found.category == c]
+        hit = hits[:, detected.category == c]
         # Detections are in order of score, so AP is the mean precision at the hits.
         precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
         events = np.count_nonzero(truth[:, 1] == c)
         ap[:, c] = (precision * hit).sum(axis=1) / max(events, 1)
+
     return ap
 
 
@@ -154,9 +158,11 @@ def _matches(found, truth, ious):
     for hit, iou in zip(hits, ious, strict=True):
         taken = np.zeros(len(truth), bool)
         near = overlap >= iou
+
         for n, g in zip(rank[near].tolist(), event[near].tolist(), strict=True):
             if not hit[n] and not taken[g]:
                 hit[n] = taken[g] = True
+
     return hits
 
 

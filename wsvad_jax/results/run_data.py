@@ -57,7 +57,9 @@ def prepared(config: "ConfigDict", data_dir: str | os.PathLike | None) -> "Datas
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.datasets import registry
 
+    # Finding makes no dataset, unlike resolving: a finished run needs none.
     path = registry.find_prepared(config.data.name, data_dir)
+
     if path is None:
         raise InputError(f"the dataset {config.data.name} is not prepared here")
     return open_dataset(path)
@@ -80,6 +82,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     about, meta = read_as(RunAbout, workdir / ABOUT), {}
     if (workdir / "model/meta.json").is_file():
         meta = read_as(ModelNotes, workdir / "model/meta.json")
+
     card = meta.get("card") or {}
     return {
         "content": about.get("dataset"),
@@ -128,6 +131,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             if not _is_same(key, old[key], new[key]):
                 return f"{section}.{key} was {old[key]!r:.200} and is now {new[key]!r:.200}"
 
+    # Another text tower gives the same prompts other features.
     old, new = before.get("tower"), now.get("tower")
     if old and new and old != new:
         return f"the prompts' text tower was {old[:12]} and is now {new[:12]}"

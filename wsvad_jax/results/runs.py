@@ -70,6 +70,8 @@ class Run:
         selection = self.results.get("selection") or "selection unknown"
         if not self.config:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
+
+        # The paper protocol picks the weights by test metrics, whatever the metric is.
         if self.protocol == "paper" and selection != "last weights":
             selection = "selected on test"
         if self.results.get("without_place"):
@@ -90,6 +92,8 @@ class Run:
         for key, value in self.results.items():
             if key in ("seed", "step"):
                 continue
+
+            # JSON has no key per threshold; a table has a column for each.
             if key == "map":
                 for iou, ap in zip(IOUS, value or [None] * len(IOUS), strict=True):
                     values[f"map@{iou}"] = None if ap is None else float(ap)
@@ -118,6 +122,8 @@ def read_run(path: str | os.PathLike) -> Run:
             f"{path}: no results.json here, so this run is not finished; give the "
             "command that started it again"
         )
+
+    # Older versions wrote no run.json, and scored weights have no config.json.
     results = read_json(path / "results.json")
     config = about = None
     if (path / "config.json").is_file():
@@ -138,6 +144,8 @@ def _read_collected(path: pathlib.Path) -> Run:
         path,
         "expected a run that report --collect wrote, with the keys results and config",
     )
+
+    # Each section is checked as the file that it was copied from.
     config, about = content.get("config"), content.get("run")
     if config is not None:
         config = check_config(config, str(path))
@@ -157,6 +165,8 @@ def _checked_run(
     from wsvad_jax.utils.json_shapes import check_shape
 
     check_shape(Results, results, f"{path}: results", "score the run again")
+
+    # Converted weights were trained elsewhere, whatever config lies beside them.
     if results.get("selection") == "converted":
         return Run(path, results, None, about)
 
@@ -202,6 +212,8 @@ def find_runs(
             raise InputError(f"{top}: no such run or folder of runs")
         if top.is_file() and top.name == "results.json":
             top = top.parent
+
+        # A path of a run itself must be finished; in folders, others are reported.
         if top.is_file() or _is_workdir(top):
             runs.setdefault(top.resolve(), read_run(top))
             continue
@@ -286,6 +298,7 @@ def collect(
     Raises:
       InputError: two of the runs would have one name.
     """
+    # All names are checked before the first file is written.
     files: dict[pathlib.Path, Mapping[str, Any]] = {}
     sources: dict[pathlib.Path, Run] = {}
     for run in runs:
@@ -301,19 +314,20 @@ def collect(
             )
         files[path], sources[path] = strip_local_paths(run), run
 
+    # Summaries of seeds that are not collected would have no runs beside them.
     for summary in summaries:
         names = (summary["dataset"], summary["model"], summary["protocol"])
         path = _collected_path(folder, *names, "summary")
         if any(p.parent == path.parent for p in files):
             files[path] = summary
 
-    # All names are checked before the first file is written.
     for path, content in files.items():
         write_json(path, content)
     for path, run in sources.items():
         if run.curves_path.is_file() and run.source != path:
             curves = read_json(run.curves_path)
             write_json(path.with_suffix(".curves.json"), curves, indent=None)
+
     return list(files)
 
 

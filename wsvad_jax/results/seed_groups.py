@@ -77,10 +77,14 @@ def group_by_recipe(
     rows: dict[tuple[str, ...], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=_run_order):
         settings = run.settings()
+
+        # Datasets may share a name alone; then their content tells them from each other.
         if len(contents[run.dataset]) > 1:
             settings["data"] = run.content[:8] or "unknown"
         recipe = json.dumps(settings, sort_keys=True)
         row = (run.dataset, run.model, run.weights_description)
+
+        # Runs are in the order of their seeds, so a duplicate follows its twin.
         members = rows.setdefault(row, {}).setdefault(recipe, [])
         if members and members[-1].seed == run.seed:
             raise InputError(
@@ -128,6 +132,8 @@ def _find_summary(
         seeds, metrics = summary["seeds"], summary["metrics"]
         if sorted(seeds) != [r.seed for r in runs] or "auc" not in metrics:
             continue
+
+        # Seeds alone don't identify runs; their results do.
         values = dict(zip(seeds, metrics["auc"]["seeds"], strict=True))
         if all(values[r.seed] == r.results["auc"] for r in runs):
             return summary

@@ -234,6 +234,7 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; score again with evaluate --workdir")
 
+    # Names are VIDEO/CURVE, and a video's name may hold slashes itself.
     scores: dict[str, dict[str, np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:

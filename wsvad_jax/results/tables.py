@@ -76,9 +76,11 @@ def tables(
         papers = [p for p in PUBLISHED if p.dataset == dataset]
         trained = [g for g in groups if g.first.dataset == dataset]
 
+        # Columns of variants of AP would be empty on most datasets.
         optional = {k for p in papers for k in p.values} & set(OPTIONAL)
         keys = [k for k in COLUMNS if k not in OPTIONAL or k in optional]
 
+        # Published numbers stand above the runs that are compared with them.
         rows = result.setdefault(dataset, [])
         for model in _models(dataset, papers, trained):
             rows += [published_row(p) for p in papers if p.model == model]
@@ -110,15 +112,18 @@ def trained_row(group: SeedGroup, keys: Sequence[str]) -> Row:
         "seeds": str(len(group.runs)),
     }
 
+    # Without ground truth, an empty cell would look like a missing run.
     means = {k: group.mean_and_std(k)[0] for k in ("auc", "ap", "far", "video_auc")}
     no_truth = without_truth(means)
     for key in keys:
         row[COLUMNS[key]] = percent(*group.mean_and_std(key))
         if key == "auc" and no_truth:
             row[COLUMNS[key]] = "no ground truth"
+
         if key == headline_metric(first.dataset):
             interval = group.intervals.get(key, ())
             row[INTERVAL] = "–".join(f"{100 * x:.2f}" for x in interval)
+
     return row | {"steps": group.steps(), "device": group.devices()}
 
 
@@ -155,6 +160,7 @@ def short_table(groups: Sequence[SeedGroup], published: bool = False) -> list[Ro
                 cells = _short_cells([g for g in own if g.variant == variant], key)
                 title = model + (f" ({variant})" if variant else "")
                 rows.append({"model": title, **names, **cells, **number})
+
     return rows
 
 
@@ -178,6 +184,7 @@ def _short_published(papers: Iterable[Published], model: str, key: str) -> str:
     ]
     if not numbers:
         return ""
+
     # The recipes use CLIP features; numbers of other features don't compare.
     p, name, value = min(numbers, key=lambda n: n[0].features != "CLIP")
     kind = COLUMNS[name].removeprefix(COLUMNS[key])
@@ -248,6 +255,8 @@ def _csv_row(group: SeedGroup) -> dict[str, Any]:
         "step": group.steps(),
         "device": group.devices(),
     }
+
+    # A metric has up to four columns: mean, deviation and the interval's bounds.
     for key in run.values():
         row[key], row[f"{key}_std"] = group.mean_and_std(key)
         if key in group.intervals:
@@ -266,6 +275,7 @@ def with_table(text: str, table: str, path: str) -> str:
     Raises:
       InputError: a line is missing, a duplicate, or in the wrong order.
     """
+    # Text around the lines is the author's and stays as it is.
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in before + after:

@@ -65,6 +65,8 @@ EXPECTED = {
 def dataclass_shape(cls: type) -> type[Shape]:
     """Returns the shape of the JSON object with the fields of a dataclass."""
     hints = get_type_hints(cls, include_extras=True)
+
+    # pydantic's own dataclasses would refuse lists for tuples, and validate at each use.
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         default: Any = ... if field.default is dataclasses.MISSING else field.default
@@ -90,6 +92,7 @@ def check_shape(
     """
     try:
         return shape.model_validate(value)
+    # One error is enough for one sentence.
     except pydantic.ValidationError as e:
         sentence = _sentence(e.errors(include_url=False)[0], value, shape)
     raise InputError(f"{source}: {sentence}" + (f"; {advice}" if advice else ""))
@@ -105,6 +108,7 @@ def _sentence(error: Any, root: Any, shape: type[Shape]) -> str:
         keys = ", ".join(shape.model_fields)
         return f"unknown key {key!r}; expected one of {keys}"
 
+    # pydantic's words are for programmers: they say "input" and name Python's types.
     words = EXPECTED.get(kind, error["msg"])
     if kind in ("greater_than", "less_than", "less_than_equal", "finite_number"):
         words = "a finite number"
