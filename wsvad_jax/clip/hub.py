@@ -1,8 +1,8 @@
-"""Files of a CLIP snapshot: from the Hugging Face hub, and the weights among them.
+"""Finds, downloads and reads the files of a CLIP snapshot.
 
-A snapshot's weights are the first of `WEIGHT_FILES` that it has. Each of them may be in
-shards instead: NAME.index.json beside them says which shard holds which tensor. Of both,
-the single file counts.
+A snapshot's weights are the first of `WEIGHT_FILES` that it has. Each may be sharded:
+then NAME.index.json names the shard of each tensor. A single file takes precedence over
+shards.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ OTHER_FILES = (
     "open_clip_config.json", "vocab.json", "merges.txt", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json",
 )  # fmt: skip
-# What other programs keep weights in: named where a snapshot has nothing else.
+# Endings of other weight files, which errors name.
 OTHER_WEIGHTS = (".safetensors", ".bin", ".msgpack", ".h5", ".pt", ".pth", INDEX)
 ADAPTER = ("adapter_config.json", "adapter_model.")
 OTHER_KINDS = {  # by files that only they have
@@ -44,9 +44,9 @@ QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 
 
 def transformers() -> Any:
-    """Imports transformers without its advice about PyTorch, which nothing here needs.
+    """Imports transformers without its advice to install PyTorch.
 
-    The user's own setting of the variable counts, and nothing else is silenced.
+    A value of the variable that the user has set takes precedence.
     """
     with _environment(QUIET, "1"):
         return importlib.import_module("transformers")
@@ -54,7 +54,7 @@ def transformers() -> Any:
 
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Sets a variable that is not set, for a while."""
+    """Sets an environment variable for the context, unless it is set."""
     if name in os.environ:
         yield
         return
@@ -97,8 +97,8 @@ def download(name: str) -> pathlib.Path:
 
 
 def check_adapter(folder: pathlib.Path) -> None:
-    """Raises InputError where an adapter belongs to a folder's weights."""
-    # transformers applies it, so that the weights alone are another model.
+    """Raises InputError if the folder has an adapter of its weights."""
+    # transformers would apply it; the weights alone are another model.
     found = sorted(p.name for p in folder.iterdir() if p.name.startswith(ADAPTER))
     if found:
         raise InputError(
@@ -117,7 +117,7 @@ def other_weights(chosen: pathlib.Path) -> list[pathlib.Path]:
 
 
 def check_config(folder: pathlib.Path) -> None:
-    """Raises InputError where a folder holds another program's model."""
+    """Raises InputError if the folder holds another program's model."""
     if (folder / "config.json").exists():
         return
     names = {path.name for path in folder.iterdir()}

@@ -31,14 +31,14 @@ NORMS = re.compile(r"encoder/layers/\d+/layer_norm\d/(scale|bias)")
 def image_settings(
     weights: str, config: VisionConfig, preprocessing: Preprocessing
 ) -> dict[str, Any]:
-    """Returns what the image tower's features depend on, beside the picture."""
+    """Returns all settings that the image tower's features depend on."""
     S = config.image_size
     usual = _usual(config, HEADS) | Preprocessing(S, S).settings()
     return _with_unlike(weights, _numerics(config) | preprocessing.settings(), usual)
 
 
 def text_settings(weights: str, config: TextConfig) -> dict[str, Any]:
-    """Returns what the text tower's features depend on, beside the prompt's tokens."""
+    """Returns all settings that the text tower's features depend on."""
     last = config.vocab_size - 1
     end = last if config.eos_token_id == LEGACY_EOS else config.eos_token_id
     usual = _usual(config, {}) | {"end_token": last}

@@ -1,12 +1,11 @@
-"""How the image tower is given a picture, as a snapshot's own files say.
+"""Reads the picture preprocessing of a CLIP snapshot from its files.
 
   preprocessor_config.json     transformers' image processor
   processor_config.json        the same below "image_processor" (transformers 5)
   open_clip_config.json        OpenCLIP's, below "preprocess_cfg"
 
-Where several are there, they must agree. Without any, it is what all of OpenAI's models
-have. What the files ask for and isn't done here is refused by name: features made with
-other numbers than the tower was trained with look right and are not.
+Several files must agree. Without any, OpenAI's settings apply. Unsupported settings are
+an error that names them: features of another preprocessing look right but are wrong.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ FILE, NESTED, OPEN_CLIP = (
     "processor_config.json",
     "open_clip_config.json",
 )
-# Of [0, 1] RGB: what all of OpenAI's models normalise with.
+# Mean and deviation of [0, 1] RGB in all of OpenAI's models.
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -51,7 +50,7 @@ Triple = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What becomes of a picture: resized, cut, scaled, normalised."""
+    """Preprocessing of a picture: resize, crop, scale, normalise."""
 
     size: int | tuple[int, int]  # shorter side, or height and width
     crop: int  # pixels of a side of the centre crop: the tower's image size
@@ -62,7 +61,7 @@ class Preprocessing:
     source: str = dataclasses.field(default="", compare=False)  # file; "": assumed
 
     def settings(self) -> dict[str, Any]:
-        """Returns what changes features, in names and values that JSON has."""
+        """Returns the settings that change features, as JSON values."""
         size = self.size if isinstance(self.size, int) else list(self.size)
         return {
             "size": size,
@@ -75,14 +74,14 @@ class Preprocessing:
 
 
 def read_preprocessing(folder: pathlib.Path, image_size: int) -> Preprocessing:
-    """Reads how the image tower of a snapshot is given a picture.
+    """Reads the preprocessing of a snapshot's image tower.
 
     Args:
-      folder: the snapshot.
-      image_size: pixels of a side of the picture that the tower takes.
+      folder: folder of the snapshot.
+      image_size: side of the tower's input in pixels.
 
     Raises:
-      InputError: a value that is not supported, or files that contradict each other.
+      InputError: a value is not supported, or files contradict each other.
     """
     found = []
     for name, (section, parse) in READERS.items():

@@ -1,8 +1,8 @@
 """Reads and writes CLIP snapshots in the Hugging Face hub's format.
 
-A snapshot is a folder with config.json, the tokenizer's files, the weights (`hub`), and
-what is done to a picture first (`preprocessing`). Only tensors are read from it: a pickle
-that would run code is refused.
+A snapshot is a folder with config.json, the tokenizer's files, the weights (`hub`) and
+the picture preprocessing (`preprocessing`). Only tensors are read: a pickle that would
+run code is refused.
 """
 
 import dataclasses
@@ -61,17 +61,17 @@ class Snapshot:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """What becomes of a picture before the image tower sees it.
+        """Picture preprocessing of the image tower.
 
         Raises:
-          InputError: the folder's files ask for what isn't supported.
+          InputError: the folder's files have unsupported settings.
         """
-        # Read when asked for: who wants the text tower alone needs no pictures.
+        # Read on first use: the text tower alone needs no preprocessing.
         return read_preprocessing(self.path, self.vision.image_size)
 
     @functools.cached_property
     def image_settings(self) -> dict[str, Any]:
-        """What features depend on: weights, activation, preprocessing, by name."""
+        """Settings of the image features: weights, activation, preprocessing."""
         found = identity.image_settings(
             self.weights_hash, self.vision, self.preprocessing
         )
@@ -79,7 +79,7 @@ class Snapshot:
 
     @functools.cached_property
     def text_settings(self) -> dict[str, Any]:
-        """What the features of prompts depend on, by name."""
+        """Settings of the text features, by name."""
         found = identity.text_settings(self.weights_hash, self.text)
         return found | self._random("text_model")
 
@@ -88,9 +88,7 @@ class Snapshot:
         return {identity.RANDOM: True} if identity.untrained(flat) else {}
 
     def encoder(self, resize: str) -> tuple[str, str, dict[str, Any]]:
-        """Returns what features say of the image tower that made them.
-
-        NAME@HASH, the whole hash, and the settings that it covers.
+        """Returns the image tower's NAME@HASH, whole hash, and hashed settings.
 
         Args:
           resize: how frames are cut, `stretch` or `clip`.
@@ -101,12 +99,12 @@ class Snapshot:
 
     @property
     def text_hash(self) -> str:
-        """16 hex digits for the text tower with all that its features depend on."""
+        """Hash of the text tower's settings, 16 hex digits."""
         return identity.settings_hash(self.text_settings)
 
     @property
     def remarks(self) -> list[str]:
-        """What whoever makes features with this model is to know, in sentences."""
+        """Sentences of advice for extracting features with this model."""
         said = []
         if self.image_settings.get(identity.RANDOM):
             said.append(
@@ -137,11 +135,14 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
     hub.check_adapter(path)
     hub.check_config(path)
     text, vision = read_configs(path)
+
     file = hub.find_weights(path)
     state, source = hub.read_tensors(file)
     flat = weight_names.collect(
         weight_names.tree_shapes(text, vision), state, source, str(file)
     )
+
+    # Other programs may read another of the folder's weight files.
     for other in hub.other_weights(file):
         _compare(flat, state, source, file, other)
     return Snapshot(
@@ -166,10 +167,10 @@ def save_snapshot(
     """Writes a snapshot that `load` and `transformers` read; returns its folder.
 
     Args:
-      directory: made if missing.
-      text: the text tower's sizes.
-      vision: the image tower's sizes.
-      params: the whole tree.
+      directory: folder, created if missing.
+      text: sizes of the text tower.
+      vision: sizes of the image tower.
+      params: whole parameter tree.
       tokenizer: contents of the tokenizer's files, by file name.
       weights: write flax_model.msgpack, or model.safetensors with PyTorch's names.
     """
@@ -190,7 +191,8 @@ def save_snapshot(
         state = {name: np.array(x, order="C") for name, x in state.items()}
         with files.atomic_path(directory / "model.safetensors") as temporary:
             safetensors.numpy.save_file(state, temporary, {"format": "pt"})
-    # Last, so that a snapshot with a config.json is whole.
+
+    # Written last: a snapshot with a config.json is complete.
     files.write_json(directory / "config.json", _config(text, vision))
     return directory
 
