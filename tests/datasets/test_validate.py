@@ -93,7 +93,7 @@ def far_crop(own):
         (folder_faults.twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),
         (outside, ["video tf has an event that ends at frame 99", "video tm is labell"]),
         (folder_faults.broken_truth, ["[truth] test_segments.json: expected a JSON file"]),
-        (bad_card, ["[labels] card.json: \"stride\" must be a whole number"]),
+        (bad_card, ["[labels] card.json: stride must be a whole number"]),
         (far_crop, ["[features] card.json: test_crop 3, but the test features have 1"]),
     ],
 )  # fmt: skip
