@@ -55,24 +55,23 @@ def check_batch(batch_size: int, mesh: Mesh, key: str) -> None:
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of an array that every device holds whole."""
+    """Returns the sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of a batch, whose first axis is split over the devices."""
+    """Returns the sharding of a batch: its first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def fsdp_shardings(tree: Any, mesh: Mesh) -> Any:
-    """Shardings of a state's arrays: split over `fsdp` along the longest axis.
+    """Returns the shardings of a state's arrays: longest axis split over `fsdp`.
 
     Arrays that are small, or have no axis divisible by `fsdp`, are on every device.
     """
 
-    def place(x: Any) -> NamedSharding:
-        # The longest axis leaves the largest equal pieces; small arrays aren't worth
-        # it.
+    def sharding_of(x: Any) -> NamedSharding:
+        # Small arrays aren't worth the communication.
         n = mesh.shape["fsdp"]
         axes = [i for i, size in enumerate(x.shape) if size % n == 0]
 
@@ -82,4 +81,4 @@ def fsdp_shardings(tree: Any, mesh: Mesh) -> Any:
         axis = max(axes, key=lambda i: x.shape[i])
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "fsdp"))
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(sharding_of, tree)

@@ -1,7 +1,7 @@
 """Multi-process training: data placement, synchronisation and preemption.
 
-Each process has its part of every batch and of sharded parameters. Process 0 writes
-all files except checkpoints. With a single process, these functions do nothing.
+Each process holds its rows of every batch and its shards of the parameters. Process 0
+writes all files except checkpoints. With a single process, these functions do nothing.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from wsvad_jax.parallel.mesh import batch_sharding
 
 
 def is_process_zero() -> bool:
-    """Whether this process writes logs and results."""
+    """Whether this is process 0, which writes logs and results."""
     return jax.process_index() == 0
 
 
@@ -49,22 +49,22 @@ def broadcast_from_process_zero(number: int) -> int:
 
 def local_batch_rows(mesh: Mesh, batch_size: int) -> Int[np.ndarray, "b"]:
     """Returns the indices of a batch's rows on this process's devices, in order."""
-    places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+    indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     # Sorted, since the global batch is assembled in the order of its rows.
-    return np.unique(np.concatenate([rows[index] for index in places.values()]))
+    return np.unique(np.concatenate([rows[index] for index in indices.values()]))
 
 
-def make_global_batch(own: Any, mesh: Mesh) -> Any:
+def make_global_batch(local: Any, mesh: Mesh) -> Any:
     """Builds the global batch from each process's rows (`local_batch_rows`)."""
     if jax.process_count() == 1:
-        return jax.device_put(own, batch_sharding(mesh))
+        return jax.device_put(local, batch_sharding(mesh))
     make = jax.make_array_from_process_local_data
-    return jax.tree.map(lambda x: make(batch_sharding(mesh), x), own)
+    return jax.tree.map(lambda x: make(batch_sharding(mesh), x), local)
 
 
 def shard_replicated_batch(whole: Any, mesh: Mesh) -> Any:
-    """Builds the global batch from a batch that every process has whole."""
+    """Builds the global batch from a whole batch that every process has."""
     # jit places a host array itself where there is one process.
     if jax.process_count() == 1:
         return whole
@@ -73,7 +73,7 @@ def shard_replicated_batch(whole: Any, mesh: Mesh) -> Any:
 
 
 def gather_to_host(array: Any) -> np.ndarray:
-    """Returns the whole array on the host, gathered from all devices."""
+    """Returns an array on the host, gathered from all devices and processes."""
     # Other processes hold parts of an array that is sharded over all devices.
     if isinstance(array, jax.Array) and not (
         array.is_fully_addressable or array.is_fully_replicated
@@ -83,35 +83,35 @@ def gather_to_host(array: Any) -> np.ndarray:
 
 
 class PreemptionSignal:
-    """Preemption notice: SIGTERM, sent by a scheduler or cloud before it stops us.
+    """Context that catches SIGTERM, which a scheduler sends before it stops a job.
 
-    JAX forwards it between processes, so that all stop at the same step.
+    JAX forwards the signal between processes, so all stop at the same step.
     """
 
     def __init__(self):
-        self.came, self.asked = False, 0
+        self.received, self.calls = False, 0
 
     def __enter__(self) -> "PreemptionSignal":  # noqa: PYI034 (beartype refuses Self here)
-        # JAX installs its handler where several processes compute together.
-        self.handles = (
+        # With several processes, JAX installs its own handler.
+        self.is_installed = (
             jax.process_count() == 1
             and threading.current_thread() is threading.main_thread()
         )
-        if self.handles:
-            self.before = signal.signal(signal.SIGTERM, self._take)
+        if self.is_installed:
+            self.previous_handler = signal.signal(signal.SIGTERM, self._receive)
         return self
 
     def __exit__(self, *exc) -> None:
-        if self.handles:
-            signal.signal(signal.SIGTERM, self.before)
+        if self.is_installed:
+            signal.signal(signal.SIGTERM, self.previous_handler)
 
-    def _take(self, *_: Any) -> None:
-        self.came = True
+    def _receive(self, *_: Any) -> None:
+        self.received = True
 
     def reached(self) -> bool:
-        """Whether to stop here; all processes must ask equally often."""
-        self.asked += 1
-        # The processes agree on a step by the number of their questions.
+        """Whether to stop here; all processes must call this equally often."""
+        self.calls += 1
+        # JAX identifies the step by the number of calls.
         if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(self.asked)
-        return self.came
+            return multihost_utils.reached_preemption_sync_point(self.calls)
+        return self.received

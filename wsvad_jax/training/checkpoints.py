@@ -100,47 +100,50 @@ class Checkpoints:
     ) -> tuple[int, Any, dict[str, Any]] | None:
         """Returns (step, arrays, record) of the newest checkpoint that is intact.
 
-        A damaged one is reported and moved to `damaged`, and the one before it taken.
+        A damaged one is reported and moved to `damaged`; the one before it is tried.
 
         Args:
-          template: arrays or ShapeDtypeStructs of the tree that was saved, whose
-            shardings the result gets.
-          newest: later ones are moved to `later`; None takes any.
+          template: arrays or ShapeDtypeStructs of the saved tree; the result gets
+            their shardings.
+          newest: newest step to restore; later checkpoints are moved to `later`.
 
         Raises:
-          InputError: one can't be read now, or is of another model than `template`.
+          InputError: a checkpoint can't be read now, or belongs to another model.
         """
         import orbax.checkpoint as ocp
 
         self.wait()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        found, aside = None, 0
+        restored, damaged = None, 0
         for step in sorted(self.manager.all_steps(), reverse=True):
             if newest is not None and step > newest:
                 self._move(step, "later", "is ahead of the other seeds")
                 continue
+
+            # The hashes of files are compared first: they find damage without orbax.
             if not (damage := self._changed_file(step)):
                 tree, record, damage = self._load(step, abstract)
                 if not damage:
-                    found = step, tree, record
+                    restored = step, tree, record
                     break
+
             self._move(step, "damaged", f"is damaged ({damage})")
-            aside += 1
+            damaged += 1
 
         self.manager.reload()  # forgets those that were moved
-        if aside and not found and multihost.is_process_zero():
+        if damaged and restored is None and multihost.is_process_zero():
             print(
                 f"no intact checkpoint is left in {self.directory}: training starts at "
                 f"step 0; the damaged ones are in {self.directory / 'damaged'}",
                 file=sys.stderr,
             )
-        return found
+        return restored
 
     def _load(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any], str]:
-        """Returns arrays and record of a checkpoint, and what shows that it is damaged.
+        """Returns arrays, record and the proof of damage, "" for an intact checkpoint.
 
         Raises:
-          InputError: nothing shows it, yet it can't be loaded.
+          InputError: loading fails without a proof of damage.
         """
         import orbax.checkpoint as ocp
 
@@ -163,14 +166,15 @@ class Checkpoints:
                 {},
                 corruption_evidence(folder, e, known=_stored(folder) is not None),
             )
-        # Other kinds of numbers than were saved have another digest, too.
+
+        # Another dtype in the template changes the digest, too, but is no damage.
         self._check_fit(step, abstract)
         return None, {}, CHANGED
 
     def _changed_file(self, step: int) -> str:
-        """Returns which file of a checkpoint is damaged; "" for none or the unknown.
+        """Returns which file of a checkpoint differs from its hash, "" for none.
 
-        The first process looks, since all of them must take the same checkpoint.
+        Process 0 compares for all, since they must restore the same checkpoint.
 
         Raises:
           InputError: a file can't be read now.

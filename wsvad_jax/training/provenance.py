@@ -1,6 +1,6 @@
-"""Where a run's numbers come from: code, recipe, data, time and memory.
+"""Provenance of a run: code, recipe, data, time and memory, in run.json.
 
-Apart from results.json, which is the same whenever a run is repeated.
+results.json holds none of these, so it is the same whenever a run is repeated.
 """
 
 import dataclasses
@@ -30,14 +30,16 @@ FILE = "run.json"
 def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str, Any]:
     """Returns the content of run.json.
 
-    {'git': commit and whether package or recipes differ from it, None outside a checkout;
-    'overrides': keys that differ from the recipe of that name in this package;
-    'dataset': hash of the records; 'features': how they were made; 'features_hash': of
-    that; 'seconds': of this process's part of the run; 'memory_bytes': the most that
-    process and device held}
+      git: commit, and whether package or recipes differ from it; None outside a checkout
+      overrides: keys that differ from this package's recipe
+      dataset: hash of the records
+      features: feature protocol
+      features_hash: hash of the feature protocol
+      seconds: wall time of this process
+      memory_bytes: peak memory of process and device
 
     Args:
-      experiment: that was trained.
+      experiment: experiment that was trained.
       seconds: wall time by kind of work.
     """
     used = jax.local_devices()[0].memory_stats() or {}
@@ -60,7 +62,7 @@ def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str,
 
 
 def git_state() -> dict[str, Any] | None:
-    """Returns {'commit', 'changed'} of the checkout that this package lies in."""
+    """Returns {'commit', 'changed'} of the checkout that contains this package."""
     folder = pathlib.Path(__file__).parent.parent
 
     def git(*words: str) -> str:
@@ -70,11 +72,11 @@ def git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        # Installed inside somebody else's checkout, the package is not of it.
+        # The package may be installed inside an unrelated checkout.
         if not git("ls-files", "--", "__init__.py"):
             return None
-        places = [str(folder), str(folder.parent / "configs")]
-        changed = bool(git("status", "--porcelain", "--", *places))
+        paths = [str(folder), str(folder.parent / "configs")]
+        changed = bool(git("status", "--porcelain", "--", *paths))
         return {"commit": git("rev-parse", "HEAD"), "changed": changed}
     except (OSError, subprocess.SubprocessError):
         return None
@@ -87,8 +89,9 @@ def overrides(config: "ConfigDict", dataset: str = "") -> dict[str, Any]:
     """
     try:
         own = plain_recipe(config.model_name, dataset or config.data.name)
-    except InputError:  # a recipe of somebody's own
+    except InputError:  # a recipe that isn't the package's
         return {}
+
     known, found = flatten(comparable_config(own)), flatten(comparable_config(config))
     return {
         key: value

@@ -302,12 +302,7 @@ def train_seeds(
 def check_workdirs(
     configs: dict[pathlib.Path, "ConfigDict"], data_dir: str | None, restart: bool
 ) -> None:
-    """Checks the workdirs of all seeds.
-
-    Args:
-      configs: recipe by workdir.
-      data_dir: folder of the prepared datasets.
-      restart: whether runs of other recipes may be moved aside.
+    """Checks the workdirs of all seeds, given recipes by workdir.
 
     Raises:
       InputError: a workdir belongs to another recipe or other data.

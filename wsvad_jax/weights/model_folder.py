@@ -1,13 +1,10 @@
-"""Checkpoints through orbax: a run's own, to resume from, and models, to use.
+"""Model folders: trained or converted weights, ready for use.
 
-A training checkpoint is whole or absent (orbax renames it into place). It carries a
-digest of its arrays and, in files.json, the hash of every file. One that differs from
-them is damaged: it is moved aside, and the one before is used. One that can't be read
-for another reason (memory, permission, a disk) ends the program and stays as it is. A
-model is a folder with `params/` and `meta.json` (recipe, card, step, the same digest
-and hashes), written by training and by `convert`.
+A model folder holds `params/`, written by orbax, and `meta.json`: recipe, card, step, a
+digest of the arrays and the hash of every file. Training and `convert` write it.
 """
 
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -45,6 +42,14 @@ class ModelMeta(Shape):
     width: int | None = None
 
 
+def find_model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
+    """Returns the model folder of a path: the path, or `model` in a workdir."""
+    folder = pathlib.Path(checkpoint)
+    if not (folder / "meta.json").is_file() and (folder / "model").is_dir():
+        return folder / "model"
+    return folder
+
+
 def save_params(
     directory: pathlib.Path, params: Any, batch_stats: Any, meta: dict[str, Any]
 ) -> None:
@@ -53,26 +58,31 @@ def save_params(
 
     directory = pathlib.Path(directory).absolute()
     target = directory / "params"
+
+    # Without meta.json, a folder that is only half written is no model.
     with multihost.process_zero_first("model"):
         if multihost.is_process_zero():
             (directory / "meta.json").unlink(missing_ok=True)
             shutil.rmtree(target, ignore_errors=True)
+
+    # Synchronous: nothing is left to compute meanwhile.
     tree = {"params": params, "batch_stats": batch_stats}
     with (
         errors_name_folder(target),
         ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
     ):
         checkpointer.save(target, args=ocp.args.StandardSave(tree))
+
     meta = {**meta, "digest": tree_digest(tree)}
     if multihost.is_process_zero():
         write_json(directory / "meta.json", {**meta, "files": file_digests(target)})
 
 
 def read_meta(directory: pathlib.Path) -> dict[str, Any]:
-    """Reads the meta.json of a model folder.
+    """Returns the content of a model folder's meta.json.
 
     Raises:
-      InputError: no model there, or a file that `save_params` didn't write.
+      InputError: the folder holds no model, or meta.json is invalid.
     """
     path = directory / "meta.json"
     if not path.is_file():
@@ -87,10 +97,10 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
-    """Reads a model folder: (params, batch_stats, meta), the arrays on the host.
+    """Returns (params, batch_stats, meta) of a model folder, as NumPy arrays.
 
     Raises:
-      InputError: no model there, a damaged one, or one that can't be read now.
+      InputError: the folder holds no model, or a damaged one, or can't be read now.
     """
     import orbax.checkpoint as ocp
 
@@ -98,6 +108,8 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     meta = read_meta(directory)
     target, files = directory / "params", meta.pop("files", None)
     tree: Any = {}
+
+    # Read as NumPy arrays: the devices of the training may not exist here.
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             item = checkpointer.metadata(target).item_metadata.tree
@@ -112,6 +124,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
         # Models of older versions come without hashes of their files.
         damage = digest_mismatch(target, files) if files else ""
         damage = damage or corruption_evidence(target, e, known=files is not None)
+
     if damage:
         raise InputError(f"{directory}: the model is damaged ({damage}); make it again")
     return tree["params"], tree.get("batch_stats") or {}, meta

@@ -1,4 +1,4 @@
-"""A trained model folder as it scores: without the dataset that it was trained on.
+"""Opens a trained model for scoring, without the dataset that it was trained on.
 
 `meta.json` holds the recipe, the card, the window's length, the features' width and
 protocol, and whose text tower the prompts went through. What is missing in folders of
@@ -34,7 +34,7 @@ TOKENIZERS = ("vocab.json", "tokenizer.json")
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A model folder, opened."""
+    """A model folder that is opened for scoring."""
 
     folder: pathlib.Path
     network: "ScoringModel"
@@ -42,15 +42,7 @@ class TrainedModel:
     batch_stats: Any
     meta: dict[str, Any]
     card: Card
-    forced: str = ""  # how the text tower differs from the training's, if let through
-
-
-def find_model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
-    """Returns the model folder that is meant: itself, or `model` in a workdir."""
-    folder = pathlib.Path(checkpoint)
-    if not (folder / "meta.json").is_file() and (folder / "model").is_dir():
-        return folder / "model"
-    return folder
+    forced: str = ""  # difference of the text tower from training, under `force`
 
 
 def open_trained_model(
@@ -72,7 +64,7 @@ def open_trained_model(
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.experiment import build
     from wsvad_jax.parallel.mesh import make_mesh
-    from wsvad_jax.weights.model_folder import load_params
+    from wsvad_jax.weights.model_folder import find_model_folder, load_params
 
     folder = find_model_folder(checkpoint)
     params, batch_stats, meta = load_params(folder)
@@ -106,7 +98,7 @@ def open_trained_model(
     )
 
     if text is not None and (force or not tower_of(meta)[1]):
-        # Only the text tower can be another one; the rest was written together.
+        # Only the text tower can differ; the other weights were written together.
         build.check_params(network, params, str(folder))
     return TrainedModel(folder, network, params, batch_stats, meta, card, forced)
 
@@ -237,7 +229,7 @@ def image_snapshot(
     clip: str | None = None,
     force: bool = False,
 ) -> "Snapshot":
-    """Returns the CLIP model whose image tower made the features of the training.
+    """Returns the CLIP model whose image tower made the training features.
 
     Raises:
       InputError: `clip` is another model, or no model is known.
