@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     one.add_argument("--profile", default="", metavar="DIR", help="for traces")
     one.add_argument("--check", type=pathlib.Path, metavar="FILE", help="earlier JSON")
+    flags.add_output_flags(one)
     two = parts.add_parser("repro", help="run a grid of recipes")
     two.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     two.add_argument("--datasets", default="demo", help="names or prepared folders")
@@ -78,11 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--data_dir", help="where prepared datasets lie or are made")
     two.add_argument("--together", action="store_true", help="the seeds as one program")
     two.add_argument("--ablations", action="store_true", help="the papers' rows too")
-    three = parts.add_parser("aot", help="compile for TPUs that are not there")
+    three = parts.add_parser("aot", help="compile ahead of time for TPU topologies")
     three.add_argument("--topology", default="v5e:2x4", help="as v5e:2x4,v4:2x2x2")
     three.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     three.add_argument("--datasets", default="all", help="ucf, xd or all")
     three.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
+    flags.add_output_flags(three)
     return parser
 
 
@@ -110,13 +112,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if known.part == "aot" and rest:
         parser.error(f"unexpected argument {rest[0]!r}")
-    speed = known.part == "speed"
-    return _speed(models, known, rest) if speed else _aot(models, known)
+
+    with program.output(known) as output:
+        if known.part == "speed":
+            code, output.value = _speed(models, known, rest)
+        else:
+            code, output.value = _aot(models, known)
+    return code
 
 
 def _speed(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
-) -> int:
+) -> tuple[int, dict]:
     sizes = ("batch_size", "length", "width")
     workloads = parse_names(known.workloads, WORKLOADS, "--workloads")
     of = {"videos": "evaluation", "video_file": "extraction", "profile": "training"}
@@ -140,13 +147,13 @@ def _speed(
     if known.output:
         write_json(known.output, found)
     if earlier is None:
-        return 0
+        return 0, found
     slower = compare(found, earlier, str(known.check))
     print("\n".join(slower) or "as fast as before")
-    return 1 if slower else 0
+    return int(bool(slower)), found
 
 
-def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
+def _aot(models: Sequence[str], known: argparse.Namespace) -> tuple[int, list]:
     named = [name.strip() for name in known.topology.split(",")]
     if not all(named):
         raise InputError("--topology has an empty name; expected a name like v5e:2x4")
@@ -167,7 +174,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> int:
         write_json(known.output, found)
     fitting = all(map(tpu_compile.fits_in_memory, found))
     print("every program fits a chip" if fitting else "not every program fits a chip")
-    return 0 if fitting else 1
+    return int(not fitting), found
 
 
 if __name__ == "__main__":

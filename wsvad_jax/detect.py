@@ -92,6 +92,7 @@ def parser() -> flags.Parser:
          "event (%(default)s)")  # fmt: skip
     rule("--max_gap", default=EventRules.max_gap, help="seconds between events that "
          "become one (%(default)s)")  # fmt: skip
+    flags.add_output_flags(made)
     return made
 
 
@@ -128,7 +129,9 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
                 "other out"
             )
         flags.refuse(
-            passed, ("output", "ground_truth", "fps"), "--live, which prints lines"
+            passed,
+            ("output", "ground_truth", "fps", "quiet", "json"),
+            "--live, which prints lines",
         )
         flags.refuse(
             passed,
@@ -254,7 +257,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames a second")
-    return _detect(known, rules, passed)
+    with program.output(known) as output:
+        code = _detect(known, rules, passed)
+        if known.json:
+            events_file = known.output / "events.json"
+            output.value = {"videos": []}
+            if events_file.is_file():
+                output.value = files.read_json(events_file)
+    return code
 
 
 def _detect(

@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="score features made in another way than those of the training; "
         "results.json says so",
     )
+    flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     checkpoint = known.checkpoint or known.workdir / "model"
     where = checkpoint, known.workdir, known.data_dir
-    evaluate_model(config, *where, force=known.force)
+    with program.output(known) as output:
+        output.value = evaluate_model(config, *where, force=known.force)
     return 0
 
 

@@ -20,6 +20,7 @@ Beam's:
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -86,7 +87,8 @@ def extract(
     summary.failed[:0], summary.unread = passed.errors, str(passed)
     for name in named:
         if compare and name in {*summary.done, *summary.skipped}:
-            print(compare_one(name, target, compare))
+            summary.comparisons[name] = compare_one(name, target, compare)
+            print(summary.comparisons[name])
     return summary
 
 
@@ -162,7 +164,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m wsvad_jax.extract",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # Beam's flags are not to be taken for short ones of ours
     )
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO|FOLDER")
@@ -206,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         help="existing features: prints how long both are, and their cosines",
     )
     add("--runner", metavar="NAME", help=program.RUNNER_HELP)
+    flags.add_output_flags(parser)
     return parser
 
 
@@ -218,8 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.refuse(flags.given(parser, argv), ("decoders",), mode)
     if rest and not known.runner:  # else they are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    summary = extract(**vars(known), options=rest)
-    print(summary)
+    args = vars(known)
+    output_flags = argparse.Namespace(quiet=args.pop("quiet"), json=args.pop("json"))
+    with program.output(output_flags) as output:
+        summary = extract(**args, options=rest)
+        print(summary)
+        output.value = dataclasses.asdict(summary)
     if summary.unread:
         print(summary.unread, file=sys.stderr)
     for name, damage in summary.damaged.items():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import SourceDataset
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
+    from wsvad_jax.datasets.validation.report import ValidationReport
 
 REPORT = "report.txt"
 # Flags that only a preparation reads.
@@ -191,8 +192,8 @@ def check_folder(
     data_dir: str | None = None,
     rename: str | None = None,
     slack: int = 0,
-) -> int:
-    """Prints what there is to say about a custom folder; returns the exit code."""
+) -> "ValidationReport":
+    """Returns what there is to say about a custom folder."""
     from wsvad_jax.datasets import registry
     from wsvad_jax.datasets.validation import validate
 
@@ -216,8 +217,7 @@ def check_folder(
     words += [("--name", rename)] if rename else []
     words += [("--slack", str(slack))] if slack else []
     found.options = tuple(itertools.chain.from_iterable(words))
-    print(found.text())
-    return 0 if found.usable else program.EXIT_INPUT
+    return found
 
 
 def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> None:
@@ -327,6 +327,7 @@ def _parser() -> flags.Parser:
     parser.add_argument(
         "--runner", metavar="NAME", help=program.RUNNER_HELP, default=""
     )
+    flags.add_output_flags(parser)
     return parser
 
 
@@ -338,26 +339,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args, passed = vars(known), flags.given(parser, argv)
     name, rename = args.pop("folder"), args.pop("name")
+    output_flags = argparse.Namespace(quiet=args.pop("quiet"), json=args.pop("json"))
+
     if args.pop("check"):
         flags.refuse(passed, UNCHECKED, "--check, which writes nothing")
         _check_arguments(name, False, None, known.slack, "")
         if known.annotations:
             _own_folder(name, known.annotations)  # which says whose they are
-        return check_folder(
-            name,
-            known.features,
-            data_dir=known.data_dir,
-            rename=rename,
-            slack=known.slack,
-        )
+        with program.output(output_flags) as output:
+            report = check_folder(
+                name,
+                known.features,
+                data_dir=known.data_dir,
+                rename=rename,
+                slack=known.slack,
+            )
+            print(report.text())
+            output.value = {
+                "usable": report.usable,
+                "problems": report.problems,
+                "remarks": report.remarks,
+            }
+        return 0 if report.usable else program.EXIT_INPUT
+
     if name == "demo":
-        flags.refuse(passed, passed.keys() - {"data_dir", "runner"}, "demo")
-    path = prepare(name, **args, rename=rename, options=rest)
-    command, why = suggestion.train_command(path, known.data_dir)
-    print(path)
-    if why:
-        print(f"remark: {why}")
-    print(f"train: {command}")
+        flags.refuse(
+            passed, passed.keys() - {"data_dir", "runner", "quiet", "json"}, "demo"
+        )
+    with program.output(output_flags) as output:
+        path = prepare(name, **args, rename=rename, options=rest)
+        command, why = suggestion.train_command(path, known.data_dir)
+        print(path)
+        if why:
+            print(f"remark: {why}")
+        print(f"train: {command}")
+        output.value = {"path": str(path), "train": command, "remark": why}
     return 0
 
 

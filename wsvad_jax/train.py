@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="move the run aside that the workdir holds, and train from step 0",
     )
+    flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
     known, rest = parser.parse_known_args(argv)
     program.start_hosts(known.multihost)
@@ -66,18 +67,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         known.data_dir,
         flags=flags.options(parser),
     )
-    if known.seeds is None:
-        if known.together:
-            raise InputError("--together is of --seeds; pass both, as --seeds 0..7")
-        workdir = known.workdir or default_workdir(config)
-        train_and_evaluate(config, workdir, known.data_dir, restart=known.restart)
-        return 0
-    if any(a.split("=")[0] == "--config.seed" for a in rest):
+    if known.together and known.seeds is None:
+        raise InputError("--together requires --seeds, such as --seeds 0..7")
+    if known.seeds is not None and _sets_seed(rest):
         raise InputError("--seeds and --config.seed both choose the seed; pass one")
-    where = known.workdir, known.data_dir
-    how = {"together": known.together, "restart": known.restart}
-    train_seeds(config, known.seeds, *where, **how)
+
+    with program.output(known) as output:
+        if known.seeds is None:
+            output.value = train_and_evaluate(
+                config,
+                known.workdir or default_workdir(config),
+                known.data_dir,
+                restart=known.restart,
+            )
+        else:
+            output.value = train_seeds(
+                config,
+                known.seeds,
+                known.workdir,
+                known.data_dir,
+                together=known.together,
+                restart=known.restart,
+            )
     return 0
+
+
+def _sets_seed(arguments: Sequence[str]) -> bool:
+    return any(a.partition("=")[0] == "--config.seed" for a in arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from wsvad_jax.experiment import identity, old_keys, validation
+from wsvad_jax.experiment import identity, old_keys, saved_config, validation
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.training import run
 from wsvad_jax.utils.errors import InputError
@@ -160,7 +160,7 @@ def test_files_of_earlier_versions_are_the_same_run(tmp_path, capsys):
     old = old_names(now)
     del old["paper"]["steps"]
     assert old != now and "parts" in old["data"]
-    assert validation.check_config(json.loads(json.dumps(old)), "file") == now | {
+    assert saved_config.check_config(json.loads(json.dumps(old)), "file") == now | {
         "seeds": (),
         "mesh": {"data": None, "fsdp": None},
     }

@@ -64,7 +64,8 @@ def test_an_unknown_flag_names_the_one_meant(capsys, word, wanted):
         (["--epochs", "5"], "--config.clean.epochs or --config.paper.epochs"),
         (["--learning-rate=1"], "did you mean --config.clean.optim.default.lr or"),
         (["--batch_size", "8"], "did you mean --config.clean.batch_size or"),
-        (["--seed=1"], "--seed: no flag of this program; did you mean --config.seed?"),
+        (["--seed=1"], "--seed: no flag of this program; did you mean --seeds or"),
+        (["--lr=1"], "did you mean --config.clean.optim.default.lr or"),
         (["--heldout", "0"], "--config.clean.held_out or --config.paper.held_out"),
         (["--wrokdir", "a"], "did you mean --workdir?"),
         (["--nothing_like_it"], "--help lists what there is"),
@@ -72,8 +73,20 @@ def test_an_unknown_flag_names_the_one_meant(capsys, word, wanted):
 )
 def test_a_flag_of_training_names_the_recipe_s_key(arguments, wanted):
     with pytest.raises(InputError) as e:
-        load_config(["--config=dsanet", *arguments], flags=["--workdir"])
+        load_config(["--config=dsanet", *arguments], flags=["--workdir", "--seeds"])
     assert wanted.replace(" or --config.paper.held_out", "") in str(e.value)
+
+
+def test_hyphens_and_underscores_are_the_same():
+    assert parser().parse_args(["--clip_model", "x"]).clip == "x"
+    known, rest = parser().parse_known_args(["--clip-model=x", "--no-such-flag=a_b"])
+    assert known.clip == "x" and rest == ["--no-such-flag=a_b"]
+
+
+def test_flags_are_not_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["a", "--hig", "1"])
+    assert "did you mean --high?" in capsys.readouterr().err
 
 
 def test_a_command_is_quoted_for_a_shell():
@@ -109,9 +122,13 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             detect.main,
             ("--live", "a", *READY, "--share", ".2"),
-            "--share has no effect",
+            "--rel_height has no effect",
         ),
-        (detect.main, ("--live", "a", *READY, "--truth", "t"), "--truth has no effect"),
+        (
+            detect.main,
+            ("--live", "a", *READY, "--truth", "t"),
+            "--ground_truth has no effect",
+        ),
         (detect.main, ("--live", "a", *READY, "--fps", "5"), "--fps has no effect"),
         (detect.main, ("b", "--live", "a", *READY), "b: --live a is the one source"),
         (
@@ -127,7 +144,7 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             detect.main,
             ("b", *READY, "--output", "o", "--low", ".2", "--rise", ".2"),
-            "--rise has no effect with --low",
+            "--min_prominence has no effect with --low",
         ),
         (
             detect.main,
@@ -148,12 +165,12 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             export_main,
             (*READY, "--output", "m.onnx", "--format", "stablehlo"),
-            "says onn",
+            "ending means onn",
         ),
         (
             export_main,
             (*READY, "--output", "M.StableHLO", "--format", "onnx"),
-            "says sta",
+            "ending means sta",
         ),
         (export_main, (*READY, "--output", "m.pth"), ".pth is another format's ending"),
         (
@@ -169,7 +186,7 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             benchmark.main,
             ("speed", "--works", "training,scoring", "--videos", "3"),
-            "--videos has no effect with --works training,scoring",
+            "--videos has no effect with --workloads training,scoring",
         ),
         (
             benchmark.main,
@@ -179,7 +196,7 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             benchmark.main,
             ("speed", "--works", "scoring", "--film", "f"),
-            "--film has no",
+            "--video_file has no",
         ),
     ],
 )

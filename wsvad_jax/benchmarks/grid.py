@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
 
 
@@ -67,7 +68,7 @@ def repro(
     written = []
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
-        print(f"{name}, {i} of {len(grid)}", flush=True)
+        progress.status(f"{name}, {i} of {len(grid)}")
         train_seeds(
             config, parse_seed_flag(seeds), runs / name, data_dir, together=together
         )

@@ -174,8 +174,7 @@ def random_variables(network: build.ScoringModel) -> tuple[Any, Any]:
     example = jnp.zeros((2, 1, network.T, network.width)), jnp.ones(2, jnp.int32)
 
     def init(text):
-        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        return network.model.init(rngs, *example, text, train=True)
+        return build.init_variables(network.model, *example, text)
 
     variables = jax.jit(init)(network.text)
     return variables["params"], variables.get("batch_stats", {})
@@ -201,16 +200,7 @@ def build_network(config: "ConfigDict", shapes: BenchmarkShapes) -> build.Scorin
     """Builds the recipe's model, with class prompts if it uses any."""
     spec = build.get_model_spec(config)
     text = random_text_inputs(shapes) if spec.reads_text else None
-    return build.ScoringModel(
-        config=config,
-        spec=spec,
-        model=build.build_model(config),
-        text=text,
-        text_tower_id=None,
-        T=shapes.length,
-        width=shapes.width,
-        mesh=mesh.make_mesh(),
-    )
+    return build.scoring_model(config, text=text, T=shapes.length, width=shapes.width)
 
 
 def random_text_inputs(shapes: BenchmarkShapes) -> Any:

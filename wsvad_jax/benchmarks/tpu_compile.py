@@ -10,6 +10,7 @@ collectives.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import math
 import re
@@ -142,12 +143,9 @@ def _compile(config: "ConfigDict", case: Case, devices: list[Any]) -> dict[str, 
     whole = config.data.samples == "videos"
     card = {"ucf": cards.UCF, "xd": cards.XD}[case.dataset]
     spec = build.get_model_spec(config)
-    network = build.ScoringModel(
-        config=config,
-        spec=spec,
-        model=build.build_model(config),
+    network = build.scoring_model(
+        config,
         text=text_shapes(card) if spec.reads_text else None,
-        text_tower_id=None,
         T=config.data.length,
         width=WIDTH,
         mesh=mesh,
@@ -209,13 +207,11 @@ def _lower_scoring(
 
     batch = batch_shapes(shapes)
 
-    def init(features, length, text):
-        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        return network.model.init(rngs, features, length, text, train=True)
-
     x = jax.ShapeDtypeStruct((2, shapes.crops, network.T, WIDTH), jnp.float32)
     length = jax.ShapeDtypeStruct((2,), jnp.int32)
-    variables: Any = jax.eval_shape(init, x, length, network.text)
+    variables: Any = jax.eval_shape(
+        functools.partial(build.init_variables, network.model), x, length, network.text
+    )
     variables = {k: variables.get(k, {}) for k in ("params", "batch_stats")}
     # Class texts are encoded by another program, which is compiled once per scoring.
     text = None

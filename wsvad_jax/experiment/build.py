@@ -222,17 +222,61 @@ def random_snapshot(width: int) -> pathlib.Path:
     return directory
 
 
+def scoring_model(
+    config: "ConfigDict",
+    *,
+    T: int,
+    width: int,
+    text: Any = None,
+    text_tower_id: dict[str, Any] | None = None,
+    mesh: "Mesh | None" = None,
+) -> ScoringModel:
+    """Builds a recipe's model without its dataset.
+
+    Args:
+      config: recipe.
+      T: snippets per window.
+      width: number of values per snippet.
+      text: class prompts with their text tower; None where the model reads none.
+      text_tower_id: name, hash and settings of that tower.
+      mesh: mesh of the devices; None takes all of them.
+    """
+    from wsvad_jax.parallel.mesh import make_mesh
+
+    return ScoringModel(
+        config=config,
+        spec=get_model_spec(config),
+        model=build_model(config),
+        text=text,
+        text_tower_id=text_tower_id,
+        T=T,
+        width=width,
+        mesh=mesh or make_mesh(),
+    )
+
+
+def init_variables(model: Any, features: Any, length: Any, text: Any) -> Any:
+    """Returns a model's initial variables for seed 0.
+
+    They serve where shapes or speed count; training starts from its own seed.
+    """
+    import jax
+
+    rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
+    return model.init(rngs, features, length, text, train=True)
+
+
 def check_params(experiment: ScoringModel, params: Any, source: str) -> None:
     """Raises InputError unless `params` have the names and shapes of the recipe's."""
     import jax
     import jax.numpy as jnp
 
     def init(text):
-        rngs = {k: jax.random.key(0) for k in ("params", "dropout", "noise")}
-        x = jnp.zeros((2, 1, experiment.T, experiment.width))
-        n = jnp.ones(2, jnp.int32)
-        return experiment.model.init(rngs, x, n, text, train=True)["params"]
+        features = jnp.zeros((2, 1, experiment.T, experiment.width))
+        length = jnp.ones(2, jnp.int32)
+        return init_variables(experiment.model, features, length, text)["params"]
 
+    # Shapes alone: nothing is computed.
     wanted = _shapes(jax.eval_shape(init, experiment.text))
     found = _shapes(params)
     for name in sorted(wanted.keys() | found.keys()):

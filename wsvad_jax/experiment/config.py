@@ -282,8 +282,11 @@ def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
         flags.keys_meant(word, keys), key=lambda k: not k.startswith("clean")
     )
     found = [f"--config.{key}" for key in meant]
-    if not found and (near := flags.close(word, [*own, "--config"])):
-        found = [near]
+    # `--seed` may be --seeds, a flag, or a key of the recipe.
+    if near := flags.close(word, [*own, "--config"]):
+        found = (
+            [near, *found] if not found or near in (f"{word}s", word[:-1]) else found
+        )
     hint = f"; did you mean {' or '.join(found)}?" if found else ""
     raise InputError(
         f"{word}: no flag of this program{hint or '; --help lists what there is'}"

@@ -68,16 +68,22 @@ def check(
                     words = " or ".join(allowed)
                 raise InputError(f"{prefix}{key} is {value!r}; expected {words}")
     if ranges is RANGES:
-        _check_protocol(config[config.protocol], f"{prefix}{config.protocol}")
+        _check_protocol(config, f"{prefix}{config.protocol}")
 
 
-def _check_protocol(plan: "ConfigDict", name: str) -> None:
+def _check_protocol(config: "ConfigDict", name: str) -> None:
     """Raises InputError where the protocol in force lacks a key that others call for."""
+    plan: Any = config.get(config.protocol)
+    groups: Any = plan.get("optim") if hasattr(plan, "items") else None
+    if not hasattr(groups, "items"):
+        raise InputError(f"{name}.optim is missing; expected the protocol's optimisers")
     if plan.steps is None and plan.epochs is None:
         raise InputError(f"{name}.steps and {name}.epochs are both None; set one")
 
-    for module, group in plan.optim.items():
-        missing = [k for k in SCHEDULE_KEYS.get(group.schedule, ()) if k not in group]
+    for module, group in groups.items():
+        missing = [
+            k for k in SCHEDULE_KEYS.get(group.get("schedule"), ()) if k not in group
+        ]
         if missing:
             raise InputError(
                 f"{name}.optim.{module}.schedule is {group.schedule}, which requires the "

@@ -50,6 +50,7 @@ class Summary:
         default_factory=dict
     )  # of extracted videos
     failed: list[InputError] = dataclasses.field(default_factory=list)
+    comparisons: dict[str, str] = dataclasses.field(default_factory=dict)
     unread: str = ""  # skipped files in words, see `SkippedFiles`
     frames: int = 0  # decoded
     seconds_of_video: float = 0.0

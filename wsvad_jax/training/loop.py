@@ -31,7 +31,7 @@ from wsvad_jax.training.state import State, make_init
 from wsvad_jax.training.train_step import make_train_step, num_microbatches
 from wsvad_jax.utils.errors import InputError, Preempted
 from wsvad_jax.utils.files import write_json
-from wsvad_jax.utils.progress import Progress
+from wsvad_jax.utils.progress import Progress, status
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -264,7 +264,7 @@ def train_one_seed(
 
     start, stepper.state = run.restore(stepper.state)
     if start and multihost.is_process_zero():
-        print(f"resuming {workdir} at step {start} of {run.schedule.total}")
+        status(f"resuming {workdir} at step {start} of {run.schedule.total}")
 
     run_training_loop([run], stepper, start)
     return run.best, run.writer.history()

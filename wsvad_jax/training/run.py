@@ -16,6 +16,7 @@ from wsvad_jax.experiment.identity import (
     keys_in_force,
 )
 from wsvad_jax.experiment.saved_config import read_config
+from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import locked, move_aside, read_json, write_json
 
@@ -294,7 +295,7 @@ def train_seeds(
         # A single seed isn't trained above, so the loop below restarts it.
         restart = restart and len(configs) < 2
     for i, (folder, seed_config) in enumerate(configs.items(), 1):
-        print(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}", flush=True)
+        progress.status(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}")
         train_and_evaluate(seed_config, folder, data_dir, restart=restart)
     return seed_summary.write_summary(summary, list(configs), data_dir)
 
@@ -365,7 +366,7 @@ def train_unfinished_together(
     ]
     scorer, workdirs = Scorer(experiment), list(unfinished)
     seeds = ", ".join(str(config.seed) for config in unfinished.values())
-    print(f"seeds {seeds} together", flush=True)
+    progress.status(f"seeds {seeds} together")
 
     with contextlib.ExitStack() as stack:
         for workdir in workdirs:

@@ -23,6 +23,7 @@ from wsvad_jax.training.loop import (
 )
 from wsvad_jax.training.state import State
 from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_steps
+from wsvad_jax.utils.progress import status
 
 if TYPE_CHECKING:
     from wsvad_jax.evaluation.scorer import Scorer
@@ -97,7 +98,7 @@ def train_vmapped_seeds(
     if start:
         stepper.replace(states)
         total = runs[0].schedule.total
-        print(f"resuming {len(runs)} seeds at step {start} of {total}")
+        status(f"resuming {len(runs)} seeds at step {start} of {total}")
 
     run_training_loop(runs, stepper, start)
     return [(run.best, run.writer.history()) for run in runs]

@@ -6,6 +6,7 @@ Also how a command is written so that it runs as printed, from any folder.
 import argparse
 import difflib
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,20 +31,22 @@ SYNONYMS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors name the flag that may be meant."""
+    """A parser whose errors name the flag that may be meant.
+
+    Flags are not abbreviated: `--seed 3` would be read as `--seeds 3`. Hyphens and
+    underscores within a flag are the same: `--data-dir` is `--data_dir`.
+    """
 
     def __init__(self, *args: Any, meant: Mapping[str, str] | None = None, **kw: Any):
         """`meant`: flags of ours by the words that others use for them."""
-        super().__init__(*args, **kw)
+        super().__init__(*args, **{"allow_abbrev": False, **kw})
         self.meant, self.seen = dict(meant or {}), ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
-        self.seen = tuple(map(str, args)) if args is not None else ()
-        if args is None:
-            import sys
-
-            self.seen = tuple(sys.argv[1:])
-        return super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else [str(word) for word in args]
+        own = {_underscored(option): option for option in options(self)}
+        self.seen = tuple(_as_defined(word, own) for word in words)
+        return super().parse_known_args(list(self.seen), namespace)
 
     def error(self, message: str):
         own = options(self)
@@ -55,19 +58,43 @@ class Parser(argparse.ArgumentParser):
         super().error("; ".join([message, *hints]))
 
 
+def _underscored(flag: str) -> str:
+    return flag[:2] + flag[2:].replace("-", "_")
+
+
+def _as_defined(word: str, own: Mapping[str, str]) -> str:
+    """Returns a flag as the parser spells it, with hyphens or underscores."""
+    flag, equals, value = word.partition("=")
+    if not flag.startswith("--"):
+        return word
+    return f"{own.get(_underscored(flag), flag)}{equals}{value}"
+
+
 def options(parser: argparse.ArgumentParser) -> list[str]:
     """Returns a parser's long flags."""
     return [o for a in parser._actions for o in a.option_strings if o[:2] == "--"]
 
 
 def unknown(words: Iterable[str], own: Sequence[str]) -> list[str]:
-    """Returns the flags in `words` that none of `own` begins with."""
+    """Returns the flags in `words` that are not in `own`."""
     flags = [w.partition("=")[0] for w in words if w.startswith("--") and len(w) > 2]
     return [
         flag
         for flag in dict.fromkeys(flags)
-        if not flag.startswith("--config") and not any(o.startswith(flag) for o in own)
+        if not flag.startswith("--config") and flag not in own
     ]
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --quiet and --json, which `program.output` reads."""
+    parser.add_argument(
+        "--quiet", action="store_true", help="print results and warnings only"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the results as one JSON object; all else goes to standard error",
+    )
 
 
 def close(word: str, known: Sequence[str]) -> str:

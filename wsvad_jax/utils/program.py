@@ -1,15 +1,20 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
+import argparse
+import contextlib
+import dataclasses
 import hashlib
 import importlib.util
+import json
 import os
 import pathlib
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
+from typing import Any
 
-from wsvad_jax.utils import flags
+from wsvad_jax.utils import flags, progress
 from wsvad_jax.utils.errors import InputError, Preempted, is_missing_device, one_line
 from wsvad_jax.utils.files import cache_dir
 from wsvad_jax.utils.machine_errors import (
@@ -32,11 +37,11 @@ __all__ = [
 ]
 
 EXIT_INPUT, EXIT_SKIPPED, EXIT_INTERRUPTED = 2, 3, 130
-EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command anew
+EXIT_AGAIN = 75  # "try again" of sysexits.h: launch/ starts the same command again
 MULTIHOST = "WSVAD_JAX_MULTIHOST"
 COMPILE_CACHE = "WSVAD_JAX_COMPILE_CACHE"
 HEARTBEAT = 30  # seconds without a sign of life after which a process is given up
-RUNNER_HELP = "of Apache Beam: DirectRunner, FlinkRunner …; other flags go to it"
+RUNNER_HELP = "runner of Apache Beam: DirectRunner, FlinkRunner …; other flags go to it"
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
@@ -44,7 +49,7 @@ def run(main: Callable[[], int]) -> None:
     """Runs a program's `main` and ends the process with its exit code.
 
     What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
-    error and a non-zero code; a traceback means a fault of ours.
+    error and a non-zero code; a traceback is a bug.
     """
     escape_unprintable_output()
     silence_full_disk_in_threads()
@@ -68,8 +73,8 @@ def run(main: Callable[[], int]) -> None:
         code = EXIT_INTERRUPTED
     except BrokenExecutor:
         print(
-            "error: a process that worked for this one was killed, by hand or for want "
-            "of memory; free some, or ask for less at a time (batch_size)",
+            "error: a worker process was killed, probably out of memory; reduce "
+            "batch_size",
             file=sys.stderr,
         )
         code = EXIT_INPUT
@@ -90,6 +95,33 @@ def run(main: Callable[[], int]) -> None:
         print(f"error: {sentence}", file=sys.stderr)
         code = EXIT_INPUT
     sys.exit(code)
+
+
+@dataclasses.dataclass
+class Output:
+    """The result of a program, for --json."""
+
+    value: Any = None
+
+
+@contextlib.contextmanager
+def output(known: argparse.Namespace) -> Iterator[Output]:
+    """Runs a program's work as --quiet and --json ask for.
+
+    With --json, what the work prints goes to standard error, and the value that it
+    leaves in the `Output` is printed as one JSON object.
+    """
+    result = Output()
+    progress.set_quiet(known.quiet)
+    try:
+        with contextlib.ExitStack() as stack:
+            if known.json:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            yield result
+    finally:
+        progress.set_quiet(False)
+    if known.json:
+        print(json.dumps(result.value, ensure_ascii=False, default=str), flush=True)
 
 
 def keep_compiled() -> None:

@@ -5,6 +5,19 @@ import time
 from typing import Any
 
 LINE_EVERY = 10.0  # seconds between plain lines
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switches progress bars and status lines off, or on again."""
+    global _quiet
+    _quiet = quiet
+
+
+def status(text: str) -> None:
+    """Prints a line about what happens now, unless progress is switched off."""
+    if not _quiet:
+        print(text, flush=True)
 
 
 class Progress:
@@ -25,7 +38,7 @@ class Progress:
 
         # tqdm redraws its line, which fills a log file with copies.
         self.bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _quiet:
             from tqdm import tqdm
 
             self.bar = tqdm(
@@ -72,6 +85,8 @@ class Progress:
 
     def _line(self) -> None:
         self.last_line = time.monotonic()
+        if _quiet:
+            return
         done = self.count - self.initial
         # Units of an earlier run count as done, but not for the rate.
         rate = done / max(self.last_line - self.start, 1e-9)

@@ -104,17 +104,20 @@ def expected_variables(config: Any, state: Mapping[str, np.ndarray]) -> dict[str
     import jax
     import jax.numpy as jnp
 
-    from wsvad_jax.experiment.build import build_model, get_model_spec
+    from wsvad_jax.experiment.build import (
+        build_model,
+        get_model_spec,
+        init_variables,
+    )
 
     spec, model = get_model_spec(config), build_model(config)
     T, D = lengths(config, state)
 
     # Traced for shapes alone, with an input as small as the model allows.
     def init():
-        rngs = {name: jax.random.key(0) for name in ("params", "dropout", "noise")}
         text = _stand_in_text(state, D) if spec.reads_text else None
         features, length = jnp.zeros((2, 1, T, D)), jnp.full(2, T)
-        return model.init(rngs, features, length, text, train=True)
+        return init_variables(model, features, length, text)
 
     return jax.eval_shape(init)
 

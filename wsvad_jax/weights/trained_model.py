@@ -63,7 +63,6 @@ def open_trained_model(
 
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.experiment import build
-    from wsvad_jax.parallel.mesh import make_mesh
     from wsvad_jax.weights.model_folder import find_model_folder, load_params
 
     folder = find_model_folder(checkpoint)
@@ -73,7 +72,8 @@ def open_trained_model(
     # meta.json has the recipe, which is checked like one from a file.
     config = ConfigDict(meta["config"])
     try:
-        spec, model = build.get_model_spec(config), build.build_model(config)
+        spec = build.get_model_spec(config)
+        build.build_model(config)  # so that its fields are checked here
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = window_and_feature_size(spec, meta, params, folder)
@@ -86,15 +86,8 @@ def open_trained_model(
         tower = build.text_tower_id_of(str(snapshot.path), snapshot)
         forced = tower_difference(snapshot, meta)
 
-    network = build.ScoringModel(
-        config=config,
-        spec=spec,
-        model=model,
-        text=text,
-        text_tower_id=tower,
-        T=T,
-        width=width,
-        mesh=make_mesh(),
+    network = build.scoring_model(
+        config, T=T, width=width, text=text, text_tower_id=tower
     )
 
     if text is not None and (force or not tower_of(meta)[1]):
