@@ -1,13 +1,13 @@
 """A CLIP snapshot with seeded random weights and a byte-level vocabulary.
 
-It stands in for a trained model where nothing can be downloaded: same files, same
+It replaces a trained model if nothing can be downloaded: same files, same
 tokenizer class, same code path. Random features are useful only if images differ in
 them, so the weights are not the training initialisation (deviation 0.02 everywhere,
 which makes the outputs of any two images parallel to four digits):
 
 - every kernel has deviation 1/√fan-in, so that no block shrinks its input;
 - patches are embedded three times as large, and positions a tenth as large, as a unit
-  residual stream: content outweighs place;
+  residual stream: content outweighs position;
 - the class token and the start and end tokens, from which the features are read, are
   close to zero, and biases are zero: the features are what attention brings in.
 """
@@ -42,10 +42,10 @@ def write_random_snapshot(
     """Writes a whole snapshot; the same arguments give the same bytes.
 
     Args:
-      directory: made if missing.
+      directory: folder, created if missing.
       text: needs `vocab_size=VOCAB_SIZE` and `eos_token_id=EOS_TOKEN_ID`.
-      vision: the image tower's sizes.
-      seed: of the weights.
+      vision: sizes of the image tower.
+      seed: seed of the weights.
 
     Raises:
       InputError: the text tower's vocabulary is not the byte-level one.

@@ -1,8 +1,8 @@
-"""Dataset cards: what released code hard-codes, as data.
+"""Dataset cards: classes and conventions that released code hard-codes, as data.
 
-A card holds the classes (normal first), the words that describe each class to a text
-tower, the crop that a test scores and the frames a snippet. A dataset of one's own is
-a card (`card.json`), never an edit of the code.
+A card holds the classes (normal first), their prompts for the text tower, the crop that
+tests score and the frames per snippet. A new dataset needs a card (`card.json`), never
+a change of the code.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ FORM = (
 
 @dataclasses.dataclass(frozen=True)
 class ClassCard:
-    """A class and its descriptions, whose text features are averaged."""
+    """A class with its prompts, whose text features are averaged."""
 
     name: str
     prompts: tuple[str, ...]
@@ -44,12 +44,12 @@ class ClassCard:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """A dataset's classes and the conventions its features follow."""
+    """Classes of a dataset and conventions of its features."""
 
     name: str
     classes: tuple[ClassCard, ...]  # normal first
     stride: int = FRAMES_PER_SNIPPET  # frames per snippet
-    test_crop: int = 0  # the crop that a test scores
+    test_crop: int = 0  # index of the crop that tests score
     clip: str = ""  # hub name or folder of the features' CLIP snapshot; "" unknown
 
     @property
@@ -145,14 +145,14 @@ def words_of_class(name: str) -> str:
 
 
 def fold_class_name(name: str) -> str:
-    """Returns a class name without what readers overlook: capitals, blanks, width."""
+    """Returns a class name without case, blanks and letter width, for comparisons."""
     text = unicodedata.normalize("NFKC", name)
     seen = (c for c in text if unicodedata.category(c) not in ("Cf", "Cc"))
     return "".join("".join(seen).casefold().split())
 
 
 def suggest_class(name: str, known: Sequence[str]) -> str:
-    """Returns a hint at the class that may be meant, or ""."""
+    """Returns a suggestion for a misspelled class name, or ""."""
     alike = [c for c in known if fold_class_name(c) == fold_class_name(name)]
     alike = alike or difflib.get_close_matches(name, known, 1)
     return f" (did you mean {alike[0]!r}?)" if alike else ""
@@ -161,13 +161,13 @@ def suggest_class(name: str, known: Sequence[str]) -> str:
 def infer_card(
     labels: Iterable[str], normal: str = "Normal", name: str = "own"
 ) -> Card:
-    """Makes a card from the labels that occur: normal first, the others by name.
+    """Makes a card from the labels: normal first, the others sorted by name.
 
-    Where no label is `normal`, one that is but for capitals takes its place.
+    Without a label `normal`, one that differs only in case is used.
 
     Raises:
-      InputError: no label is `normal`, there is no other, or two labels are one but
-        for capitals, blanks or the width of letters.
+      InputError: no label is `normal`, there is no other, or two labels differ only in
+        case, blanks or letter width.
     """
     found = sorted(set(labels))
     written: dict[str, str] = {}

@@ -1,14 +1,14 @@
-"""Compares how features were made: one rule, wherever features meet a model or others.
+"""Compares feature protocols by one rule, for features of datasets and models.
 
 A feature protocol (`records.FeatureProtocol`) has an encoder, frames, resize, crops and
-stride. What is not known ("unknown", or an encoder without a name) fits anything. An
-encoder NAME@HASH is compared by its hash, since one model has many names; what its hash
-covers is compared setting by setting where both sides note it. Older versions noted the
-hash of the weights alone, which stands for a model used as OpenAI's are.
+stride. Unknown values match anything. An encoder NAME@HASH is compared by its hash, since
+one model has many names. The hashed settings are compared one by one if both sides have
+them. Older versions stored the hash of the weights alone, which implies OpenAI's
+settings.
 
-Crops: a model that scores whole videos takes the mean over all crops, so their number
-must be that of the training. A model for windows scores one crop, the card's
-`test_crop`, so that one must be there; the others don't count.
+Crops: a model of whole videos takes the mean over all crops, so their number must equal
+that of the training. A model of windows scores one crop, the card's `test_crop`, which
+must exist; the others don't matter.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ RANDOM_NAMES = re.compile(r"random-\d+@[0-9a-f]+")
 
 
 def protocol_from_json(value: Mapping[str, Any] | None) -> FeatureProtocol:
-    """Returns the protocol that JSON holds; what it leaves out is not known.
+    """Returns the protocol in a JSON object; missing values are unknown.
 
-    A number of 0 stands for one that is not known.
+    The number 0 means unknown.
     """
     unknown = FeatureProtocol(stride=0, crops=0)
     known = {
@@ -101,11 +101,11 @@ def check_crops(
 
 
 def snapshot_protocol(snapshot: Any, resize: str) -> FeatureProtocol:
-    """Returns what is known of features that a CLIP snapshot would make.
+    """Returns the known part of the protocol of a CLIP snapshot's features.
 
     Args:
-      snapshot: a `clip.load.Snapshot`.
-      resize: how frames are to be cut; unknown is the released `stretch`.
+      snapshot: `clip.snapshot.Snapshot` of the encoder.
+      resize: conversion of frames; unknown means the released `stretch`.
     """
     resize = "stretch" if resize in UNKNOWN else resize
     name, _, settings = snapshot.encoder(resize)
@@ -115,30 +115,32 @@ def snapshot_protocol(snapshot: Any, resize: str) -> FeatureProtocol:
 def difference(
     found: FeatureProtocol, wanted: FeatureProtocol, *, crop: int | None = None
 ) -> str:
-    """Returns in words how two protocols differ; "" where they don't.
+    """Returns a sentence about the differences of two protocols, "" without any.
 
     Args:
-      found: the features at hand.
-      wanted: what they are to be like.
-      crop: number of the one crop that is scored; None: their numbers must be equal.
+      found: protocol of the features.
+      wanted: required protocol.
+      crop: index of the only scored crop; None requires equal numbers of crops.
     """
-    said = [encoder_difference(found, wanted)]
+    differences = [encoder_difference(found, wanted)]
     for name in ("frame", "resize"):
         a, b = getattr(found, name), getattr(wanted, name)
         if a != b and a not in UNKNOWN and b not in UNKNOWN:
-            said.append(f"{name} {a} instead of {b}")
+            differences.append(f"{name} {a} instead of {b}")
     if 0 not in (found.stride, wanted.stride) and found.stride != wanted.stride:
-        said.append(f"stride {found.stride} instead of {wanted.stride}")
+        differences.append(f"stride {found.stride} instead of {wanted.stride}")
     if crop is not None and 0 < found.crops <= crop:
-        said.append(f"crops {found.crops}, without number {crop} that is scored")
+        differences.append(f"crops {found.crops}, without number {crop} that is scored")
+
+    # Without a scored crop, the mean over all crops must have as many terms.
     known = crop is None and 0 not in (found.crops, wanted.crops)
     if known and found.crops != wanted.crops:
-        said.append(f"crops {found.crops} instead of {wanted.crops}")
-    return "; ".join(part for part in said if part)
+        differences.append(f"crops {found.crops} instead of {wanted.crops}")
+    return "; ".join(filter(None, differences))
 
 
 def encoder_difference(found: FeatureProtocol, wanted: FeatureProtocol) -> str:
-    """Returns in words how two encoders differ; "" where they don't."""
+    """Returns a sentence about the difference of two encoders, "" without any."""
     if found.encoder in UNKNOWN or wanted.encoder in UNKNOWN:
         return ""
     details = settings_difference(
@@ -153,7 +155,7 @@ def encoder_difference(found: FeatureProtocol, wanted: FeatureProtocol) -> str:
 
 
 def same_encoder(found: str, wanted: str) -> bool:
-    """Whether two names NAME@HASH are of one encoder; unknown is any.
+    """Returns whether two names NAME@HASH mean one encoder; unknown matches any.
 
     The hash decides, since one model has many names.
     """
@@ -165,7 +167,7 @@ def same_encoder(found: str, wanted: str) -> bool:
 
 
 def hash_of(encoder: str) -> str:
-    """Returns the hash in NAME@HASH, "" where there is none."""
+    """Returns the hash in NAME@HASH, "" without one."""
     return encoder.rpartition("@")[2] if "@" in encoder else ""
 
 
@@ -174,12 +176,12 @@ def settings_difference(
     wanted: Mapping[str, Any],
     hashes: tuple[str, str] = ("", ""),
 ) -> str:
-    """Returns in words how a tower's settings differ; "" where they don't.
+    """Returns a sentence about the differences of a tower's settings, "" without any.
 
     Args:
-      found: settings, see `clip.identity`; empty where an older version noted none.
-      wanted: what they are to be.
-      hashes: of both towers, of which a part will do.
+      found: settings, see `clip.identity`; empty if an older version stored none.
+      wanted: required settings.
+      hashes: hashes of both towers, which may be shortened.
     """
     found, wanted = _object(found), _object(wanted)
     if found and wanted:
@@ -202,21 +204,21 @@ def settings_difference(
 
 
 def unlike_openai(settings: Mapping[str, Any]) -> str:
-    """Returns the settings that are not OpenAI's, in words."""
+    """Returns the settings that differ from OpenAI's, in words."""
     names = _object(settings).get(UNLIKE)
     names = names if isinstance(names, list) else []
     return ", ".join(f"{name} {_plain(settings.get(name))}" for name in names)
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """Returns settings of a file, which others may have written."""
+    """Returns settings of a file, empty if they are no JSON object."""
     return value if isinstance(value, Mapping) else {}
 
 
 def settings_noted(protocol: FeatureProtocol) -> dict[str, Any]:
-    """Returns an encoder's settings; of older versions, what is known of them.
+    """Returns an encoder's settings; for older versions, the known ones.
 
-    They normalised every picture as for OpenAI's models and didn't note the activation.
+    Older versions used OpenAI's normalisation and didn't store the activation.
     """
     if protocol.encoder_settings or not hash_of(protocol.encoder):
         return dict(protocol.encoder_settings)
@@ -231,13 +233,13 @@ def settings_noted(protocol: FeatureProtocol) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """Returns a setting's value as in a sentence: lists without brackets."""
+    """Returns a setting's value for a sentence: lists without brackets."""
     parts = value if isinstance(value, list) else [value]
     return " ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in parts)
 
 
 def is_random(protocol: FeatureProtocol) -> bool:
-    """Whether features come from a tower whose weights were never trained."""
+    """Returns whether features come from an untrained, random tower."""
     if protocol.encoder_settings:
         return bool(_object(protocol.encoder_settings).get(RANDOM))
     known = hash_of(protocol.encoder).startswith(RANDOM_HASHES)
@@ -247,7 +249,7 @@ def is_random(protocol: FeatureProtocol) -> bool:
 def random_note(
     protocol: FeatureProtocol, tower: Mapping[str, Any] | None = None
 ) -> str:
-    """Returns a sentence about towers of random weights; "" where there are none.
+    """Returns a warning about towers with random weights, "" without any.
 
     Args:
       protocol: the features.

@@ -49,33 +49,33 @@ def open_or_build_memmap(
     settings = {"format": FORMAT, "content": dataset.content, "shape": list(shape)}
     name = f"{name}-{dataset.content[:16]}"
 
-    # A file in any place is used before one is built.
-    places = [dataset.path / "packed", files.cache_dir() / "packed"]
-    for place in places:
-        # A file of another user's may be closed to us; the next place is ours.
+    # An existing file in either folder is used before one is built.
+    folders = [dataset.path / "packed", files.cache_dir() / "packed"]
+    for folder in folders:
+        # Another user's file may be unreadable; the next folder is the user's own.
         with contextlib.suppress(PermissionError):
-            if (features := _open(place / name, settings, say=True)) is not None:
+            if (features := _open(folder / name, settings, say=True)) is not None:
                 return features
 
     # The dataset's folder may be read-only or full; the cache is the second choice.
     needed = int(np.prod(shape)) * 2
-    for place in places:
+    for folder in folders:
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(place).free < needed + (1 << 20):
+            folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(folder).free < needed + (1 << 20):
                 continue
-            with build_folder(place) as temporary:
+            with build_folder(folder) as temporary:
                 _write(temporary / name, settings, chunks(), records)
-                _replace(temporary / name, place / name, settings)
+                _replace(temporary / name, folder / name, settings)
         except OSError:
             continue
 
-        features = _open(place / name, settings)
+        features = _open(folder / name, settings)
         assert features is not None
         return features
 
     raise InputError(
-        f"{places[0]} and {places[1]}: cannot write {needed / 1e9:.1f} GB in either; "
+        f"{folders[0]} and {folders[1]}: cannot write {needed / 1e9:.1f} GB in either; "
         "make room, or set WSVAD_JAX_CACHE to a folder that has some"
     )
 
@@ -84,7 +84,7 @@ def _open(folder: pathlib.Path, settings: dict, say: bool = False) -> np.ndarray
     """Maps a packed file; None if it is absent, damaged or has other settings.
 
     The whole file is read once, to compare its hash: a changed byte would train another
-    model without a word.
+    model silently.
 
     Raises:
       OSError: it can't be read now.
@@ -127,9 +127,9 @@ def _write(
         f.write(head.getvalue())
         digest = hashlib.blake2b(head.getvalue())
         for chunk in chunks:
-            part = np.ascontiguousarray(chunk, "<f2")
-            f.write(part.data)
-            digest.update(part.data)
+            array = np.ascontiguousarray(chunk, "<f2")
+            f.write(array.data)
+            digest.update(array.data)
             progress.update()
         # On disk before the settings: they vouch for the file.
         f.flush()

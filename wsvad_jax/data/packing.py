@@ -137,7 +137,8 @@ def pack_windows(
 
     name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
     features = open_or_build_memmap(dataset, name, shape, chunks, records)
-    # Place of each window in its video: the last one holds the remaining snippets.
+
+    # Position of each window in its video: the last one holds the remaining snippets.
     position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
     length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
 

@@ -1,7 +1,7 @@
-"""What is noted beside extracted features: how they were made, and their time.
+"""Reads and writes sidecars: the protocol and times of one video's features.
 
-VIDEO.npy, or VIDEO__0.npy, VIDEO__1.npy ... (one file a crop), has VIDEO.json beside it.
-It is written after the features, so features with a sidecar are whole.
+VIDEO.npy, or VIDEO__0.npy, VIDEO__1.npy … (one file per crop), has the sidecar
+VIDEO.json. It is written after the features, so features with a sidecar are complete.
 """
 
 import dataclasses
@@ -26,18 +26,18 @@ from wsvad_jax.utils.json_shapes import (
     dataclass_shape,
 )
 
-BLOCK, BLOCKS = 1 << 16, 16  # bytes and number of the parts that stand for a video
+BLOCK, BLOCKS = 1 << 16, 16  # size and number of the blocks that are hashed of a video
 
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-    """How one video's features were made, and when each snippet is."""
+    """Protocol of one video's features, and times of its snippets."""
 
     video: Text  # file name
     encoder: Text  # as `FeatureProtocol.encoder`
     weights_hash: Text  # of the CLIP model: weights, activation, preprocessing
     stride: PositiveCount  # frames per snippet
-    frame: Text  # which of them are encoded: first, middle, mean
+    frame: Text  # encoded frames: first, middle, mean
     crops: PositiveCount
     resize: Text  # stretch or clip
     image_size: Count  # pixels of a crop's side
@@ -46,15 +46,15 @@ class Sidecar:
     # Presentation time of each snippet's first frame; JSON has it as a list.
     seconds: Annotated[tuple[Number, ...], Field(strict=False)]
     duration: Number  # end of the last frame, seconds
-    damage: Text = ""  # what could not be read
+    damage: Text = ""  # unreadable content
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
     # What `weights_hash` covers, by name; empty in sidecars of older versions.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    remark: Text = ""  # what the reader decided, such as counted time stamps
+    remark: Text = ""  # reader's decision to report, such as counted time stamps
 
     @property
     def protocol(self) -> FeatureProtocol:
-        """The part that all videos of a dataset share."""
+        """Feature protocol, which all videos of a dataset share."""
         return FeatureProtocol(
             self.encoder,
             self.stride,
@@ -65,7 +65,7 @@ class Sidecar:
         )
 
     def write(self, path: str | os.PathLike) -> None:
-        """Writes the sidecar, one line a field, atomically."""
+        """Writes the sidecar, one line per field, atomically."""
         lines = [
             f" {json.dumps(key)}: {json.dumps(value)}"
             for key, value in dataclasses.asdict(self).items()
@@ -91,15 +91,16 @@ def read(path: str | os.PathLike) -> Sidecar:
 
 
 def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
-    """Returns where the sidecar of a feature file lies, whether or not it is there.
+    """Returns the path of a feature file's sidecar, which need not exist.
 
-    VIDEO.json for VIDEO.npy; for VIDEO__0.npy, a crop, it is VIDEO.json too, unless
-    there is a VIDEO__0.json or a VIDEO.npy: then VIDEO__0 is a video of its own.
+    It is VIDEO.json for VIDEO.npy and for a crop VIDEO__0.npy. If VIDEO__0.json or
+    VIDEO.npy exists, VIDEO__0 is a separate video with its own sidecar.
     """
     path = pathlib.Path(path)
     name = path.name.removesuffix(".npy")
     own = path.with_name(f"{name}.json")
     crop = re.fullmatch(r"(.+)__[0-9]+", name, re.DOTALL)
+
     # os.path, since a name may be too long for the file system.
     if not crop or os.path.exists(own):
         return own
@@ -109,10 +110,10 @@ def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
 
 
 def fingerprint(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns what tells a video from another: its size, and a hash of parts of it.
+    """Returns a video's size and a hash of blocks of its content.
 
-    The parts are spread over the file, so a film of any length costs one MiB of
-    reading; copying the file changes nothing.
+    The blocks are spread over the file, so one MiB is read at any length. A copy has the
+    same fingerprint.
     """
     size = os.path.getsize(path)
     digest = hashlib.blake2b(digest_size=16)
