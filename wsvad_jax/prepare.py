@@ -307,17 +307,7 @@ def _parser() -> flags.Parser:
         default=0,
         help="snippets by which features and truth may differ in length (0 or 1)",
     )
-    videos = parser.add_argument_group("features of your own folder's videos")
-    videos.add_argument(
-        "--clip", help="CLIP model: name on the Hugging Face hub, or its folder"
-    )
-    videos.add_argument("--crops", type=int, help="1 (default), 5 or 10 a frame")
-    videos.add_argument(
-        "--frame", help="of a snippet: first, middle (default) or mean of all"
-    )
-    videos.add_argument(
-        "--resize", help="stretch (default; the released geometry) or clip (CLIP's own)"
-    )
+    _add_video_flags(parser)
     parser.add_argument(
         "--check",
         action="store_true",
@@ -329,6 +319,20 @@ def _parser() -> flags.Parser:
     )
     flags.add_output_flags(parser)
     return parser
+
+
+def _add_video_flags(parser: flags.Parser) -> None:
+    videos = parser.add_argument_group("features of your own folder's videos")
+    videos.add_argument(
+        "--clip", help="CLIP model: name on the Hugging Face hub, or its folder"
+    )
+    videos.add_argument("--crops", type=int, help="1 (default), 5 or 10 a frame")
+    videos.add_argument(
+        "--frame", help="of a snippet: first, middle (default) or mean of all"
+    )
+    videos.add_argument(
+        "--resize", help="stretch (default; the released geometry) or clip (CLIP's own)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _parser() -> flags.Parser:
     parser = flags.Parser(
         prog="python -m wsvad_jax.train",
         description=__doc__,
@@ -60,7 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = _parser()
     known, rest = parser.parse_known_args(argv)
+
+    # The first use of JAX: the other processes must be known before it.
     program.start_hosts(known.multihost)
     config = load_config(
         [f"--config={known.config}", *rest],
