@@ -15,7 +15,7 @@ and holds none out) and touches the test set once. Where paper
 and release differ, the release is followed: smoothness crosses the borders between the
 videos of a batch (`loss.smooth_across_videos`) and normal video i meets abnormal video
 i in the magnitude term (`loss.pair_videos`). Unlike the release, scoring draws no noise
-anew (`model.test_noise`), so that a test gives the same scores twice.
+(`model.test_noise`), so that a test gives the same scores twice.
 """
 
 from ml_collections import ConfigDict

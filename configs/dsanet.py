@@ -8,8 +8,8 @@
 Published: UCF-Crime AUC 89.44, mAP AVG 13.01; XD-Violence AP 86.95, mAP AVG 28.87.
 An independent rerun on the released features reached AP 85.53 on XD-Violence.
 
-Protocol `paper` is the released training: the test set picks the weights and training
-goes on from the best of them after every epoch. Protocol `clean` (the default) picks by
+Protocol `paper` is the released training: the test set picks the weights, and each epoch
+starts from the best of them. Protocol `clean` (the default) picks by
 held-out training videos and touches the test set once; its schedule for small datasets
 is ours, takes the last weights and holds no video out. Where paper and release differ,
 the release is followed: DCSA pools with exp(10 σ) − 1 (the paper writes a softmax), and

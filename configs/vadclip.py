@@ -10,8 +10,8 @@ AVG 24.70. The released checkpoints score 88.0199 (`auc`, UCF-Crime) and 84.5045
 (`ap_align`, XD-Violence); an independent rerun on the released features reached AUC
 86.5 on UCF-Crime.
 
-Protocol `paper` is the released training: the test set picks the weights and training
-goes on from the best of them after every epoch. Protocol `clean` (the default) picks by
+Protocol `paper` is the released training: the test set picks the weights, and each epoch
+starts from the best of them. Protocol `clean` (the default) picks by
 held-out training videos and touches the test set once; its schedule for small datasets
 is ours, takes the last weights and holds no video out. Where paper and release differ,
 the release is followed: padded snippets take part in the windowed attention

@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--protocol", default="clean", help="clean, paper or both")
     two.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     two.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
-    two.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    two.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
     two.add_argument("--together", action="store_true", help="the seeds as one program")
     two.add_argument("--ablations", action="store_true", help="the papers' rows too")
     three = parts.add_parser("aot", help="compile ahead of time for TPU topologies")

@@ -1,8 +1,8 @@
 """Program: released PyTorch checkpoints into our model folders, and back.
 
-`import_file` and `export_file` are the two directions. The names are matched in
-weights.py, the sizes held against the recipe in sizes.py, the files read and written in
-torch_files.py.
+`import_file` and `export_file` are the two directions. In `wsvad_jax.weights`,
+torch_mapping.py matches the names, torch_architecture.py compares sizes with the recipe,
+and torch_files.py reads and writes the files.
 """
 
 import argparse

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
-    parser.add_argument("--data_dir", help="where prepared datasets lie")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
     parser.add_argument(
         "--force",
         action="store_true",

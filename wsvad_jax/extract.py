@@ -6,7 +6,7 @@
 Input: video files, and folders that are searched for them. Output: OUTPUT/VIDEO.npy,
 float16 [crops, snippets, width], or with --layout crops VIDEO__0.npy ... as released
 features are; beside it VIDEO.json, which says how they were made and when each snippet
-is. Run again, the same command goes on where it stopped. A damaged video gives what is
+is. Run again, the same command resumes. A damaged video gives what is
 readable, with a warning. One that can't be read at all, or whose features can't have its
 name, is named and left out, and the exit code is 3. Files in a folder that are no videos
 by their extension are counted; hidden ones are passed over.
@@ -55,7 +55,7 @@ def extract(
       clip: hub name or folder of a CLIP snapshot; output: the features' folder.
       layout: `one` file a video or one of each of its `crops`.
       shard: (i, n): every n-th video only, beginning with number i, counted from 0.
-      compare: features, or a folder of them, that the new ones are held against.
+      compare: existing features, or a folder of them, to compare the new ones with.
       runner: of Apache Beam, with flags `options`; None: this process does the work.
       choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
 

@@ -62,7 +62,7 @@ def prepare(
       name: a folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
       features: folder of released features, or of an own folder's elsewhere.
       annotations: folder of a public dataset's lists and truth.
-      data_dir: where the dataset is to lie; None is the cache's folder.
+      data_dir: folder of prepared datasets; None is the cache's.
       skip_bad: leaves bad videos out and lists them, where they would be an error.
       slack: snippets by which a test video's features and truth may differ in length.
       runner: of Apache Beam, with flags `options`; '': this process does the work.
@@ -293,7 +293,9 @@ def _parser() -> flags.Parser:
     parser.add_argument(
         "--annotations", help="folder of a public set's lists and truth"
     )
-    parser.add_argument("--data_dir", help="where datasets lie (default: the cache)")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
     parser.add_argument(
         "--name",
         help="the dataset's name (default: the card's, else the folder's own)",

@@ -43,7 +43,9 @@ def _parser() -> flags.Parser:
     )
     parser.add_argument("--config", required=True, help="a recipe, FILE[:DATASET]")
     parser.add_argument("--workdir", type=pathlib.Path, help="where results go")
-    parser.add_argument("--data_dir", help="where prepared datasets lie or are made")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
     parser.add_argument(
         "--seeds",
         nargs="?",

@@ -200,11 +200,13 @@ def test_read_only_dataset_packs_into_the_cache(dataset, tmp_path, monkeypatch):
     epoch=st.integers(0, 10**6),
 )
 @settings(max_examples=80, deadline=None)
-def test_halves_pair_normal_with_abnormal(normal, abnormal, batch, seed, epoch):
+def test_balanced_batches_pair_normal_with_abnormal(
+    normal, abnormal, batch, seed, epoch
+):
     is_normal = np.random.RandomState(normal).permutation(
         np.arange(normal + abnormal) < normal
     )
-    arguments = (is_normal, batch, "halves", seed, epoch)
+    arguments = (is_normal, batch, "balanced", seed, epoch)
     if min(normal, abnormal) < batch // 2:
         with pytest.raises(InputError, match="choose a batch_size"):
             batching.epoch_order(*arguments)
@@ -220,13 +222,13 @@ def test_halves_pair_normal_with_abnormal(normal, abnormal, batch, seed, epoch):
 
 @given(st.integers(1, 80), st.integers(1, 20), st.integers(0, 99), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_mixed_order_is_a_permutation(count, batch, seed, epoch):
+def test_uniform_order_is_a_permutation(count, batch, seed, epoch):
     is_normal = np.arange(count) % 3 == 0
     if count < batch:
         with pytest.raises(InputError, match="training samples a step, but there are"):
-            batching.epoch_order(is_normal, batch, "mixed", seed, epoch)
+            batching.epoch_order(is_normal, batch, "uniform", seed, epoch)
         return
-    order = batching.epoch_order(is_normal, batch, "mixed", seed, epoch)
+    order = batching.epoch_order(is_normal, batch, "uniform", seed, epoch)
     assert order.shape == (count // batch, batch)
     assert len(np.unique(order)) == order.size and order.max() < count
 
@@ -234,7 +236,7 @@ def test_mixed_order_is_a_permutation(count, batch, seed, epoch):
 def test_epochs_and_seeds_differ():
     is_normal = np.arange(40) < 20
     orders = {
-        batching.epoch_order(is_normal, 8, "halves", seed, epoch).tobytes()
+        batching.epoch_order(is_normal, 8, "balanced", seed, epoch).tobytes()
         for seed in (0, 1, 2)
         for epoch in range(5)
     }
@@ -244,8 +246,8 @@ def test_epochs_and_seeds_differ():
 def test_order_of_bad_settings():
     is_normal = np.arange(40) < 20
     with pytest.raises(InputError, match="even number"):
-        batching.epoch_order(is_normal, 7, "halves", 0, 0)
-    with pytest.raises(InputError, match="expected 'halves' or 'mixed'"):
+        batching.epoch_order(is_normal, 7, "balanced", 0, 0)
+    with pytest.raises(InputError, match="expected 'balanced' or 'uniform'"):
         batching.epoch_order(is_normal, 8, "thirds", 0, 0)
 
 
@@ -289,7 +291,7 @@ def test_holdout_takes_a_video_s_first_abnormal_class():
 
 def test_batches_follow_the_order_and_resume(dataset):
     packed = packing.pack_split(dataset, "train", 8)
-    order = batching.epoch_order(packed.label[:, 0] > 0, 4, "halves", 0, 0)
+    order = batching.epoch_order(packed.label[:, 0] > 0, 4, "balanced", 0, 0)
     got = list(batching.batches(packed, order))
     assert len(got) == len(order)
     for batch, rows in zip(got, order, strict=True):

@@ -116,7 +116,7 @@ def test_an_undefined_value_makes_no_mean(seeds):
     "changes, message",
     [
         (["protocol=paper"], "protocol is 'paper', but 'clean'"),
-        (["clean.epochs=3"], "clean.epochs is 3, but 10"),
+        (["clean.epochs=3"], "clean.epochs is 3, but None"),
     ],
 )
 def test_a_study_mixes_nothing(seeds, tmp_path, small, changes, message):

@@ -1,7 +1,7 @@
-"""A recipe's parts, opened and checked: dataset, model, prompts, devices.
+"""Opens and checks what a recipe names: dataset, model, prompts and devices.
 
-Training and scoring both begin here, so that they can't disagree about the length of a
-window, the text tower or the classes.
+Training and scoring both begin here, so that they agree about the length of a window,
+the text tower and the classes.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class ScoringModel:
-    """A recipe's model with all that it reads beside features: enough to score."""
+    """A recipe's model with its prompts and devices, enough to score features."""
 
     config: "ConfigDict"
     spec: "ModelSpec"
@@ -49,7 +49,7 @@ class ScoringModel:
 
     @property
     def remove_position_bias(self) -> bool:
-        """Whether scores are rid of what comes from the place in the window alone."""
+        """Whether positional bias within a window is removed from scores."""
         windows = self.config.eval.mode == "windows"
         return windows and self.protocol_config.remove_position_bias
 

@@ -20,8 +20,8 @@ def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
     """Returns a recipe that trains on such features, and why if it isn't DSANet's.
 
     Args:
-      name: by which recipes know the dataset, "" for a custom folder.
-      width: of the features.
+      name: name of the dataset in recipes, "" for a custom folder.
+      width: number of values per snippet.
       clip: hub name or folder of the card's CLIP model, "" where it names none.
     """
     if name in OTHERS:
@@ -47,7 +47,7 @@ def train_command(
 
     Args:
       path: its version folder.
-      data_dir: folder of prepared datasets that it lies in; None is the cache's.
+      data_dir: folder of prepared datasets that holds it; None is the cache's.
     """
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.datasets import registry

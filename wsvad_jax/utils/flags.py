@@ -124,8 +124,8 @@ def given(
 ) -> dict[str, str]:
     """Returns the flags that were passed, by their names in the parsed arguments.
 
-    What is left at its default isn't among them, so that a flag that a mode doesn't
-    read is told from one that nobody passed.
+    Flags left at their defaults are not among them. So a flag that a mode doesn't read
+    differs from one that nobody passed.
     """
     nothing = object()
     actions = [a for a in parser._actions if a.option_strings and a.dest != "help"]
