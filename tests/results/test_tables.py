@@ -278,6 +278,15 @@ def test_converted_weights_are_no_trained_run(tmp_path):
     assert len(find_runs([tmp_path / "results"])[0]) == 1
 
 
+@pytest.mark.parametrize("key", ["position_bias_removed", "without_place"])
+def test_rows_name_the_removal_of_position_bias(tmp_path, key):
+    run = write_run(tmp_path, recipe("vadclip"), **{key: True})
+    description = read_run(run).weights_description
+    assert description == "trained here, clean: last weights, position bias removed"
+    run = write_run(tmp_path, recipe("vadclip"), **{key: False})
+    assert "bias" not in read_run(run).weights_description
+
+
 def test_unfinished_runs_are_left_out_and_named(tmp_path, capsys):
     runs = write_runs(tmp_path)
     (runs[1] / "results.json").unlink()

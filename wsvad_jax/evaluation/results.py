@@ -211,7 +211,7 @@ def results_of(
         "seed": config.seed,
         "protocol": config.protocol,
         "selection": meta.get("selection", ""),
-        "without_place": experiment.remove_position_bias,
+        "position_bias_removed": experiment.remove_position_bias,
         "checkpoint": meta.get("checkpoint", ""),
         "step": meta.get("step"),
         "versions": versions(),

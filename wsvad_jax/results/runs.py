@@ -24,6 +24,8 @@ from wsvad_jax.utils.files import read_json, write_json
 SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")
 SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
+# Key of results.json; the second is the name that older files have.
+POSITION_BIAS_KEYS = ("position_bias_removed", "without_place")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Run:
         # The paper protocol picks the weights by test metrics, whatever the metric is.
         if self.protocol == "paper" and selection != "last weights":
             selection = "selected on test"
-        if self.results.get("without_place"):
+        if any(self.results.get(key) for key in POSITION_BIAS_KEYS):
             selection += ", position bias removed"
         return f"trained here, {self.protocol}: {selection}"
 
