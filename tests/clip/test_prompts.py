@@ -70,7 +70,7 @@ def test_bad_prompts_are_named(snapshot, snapshot_dir):
     for empty in ([["normal"], []], [["normal"], [" "]], []):
         with pytest.raises(InputError, match="at least one description"):
             tokenize(empty, snapshot_dir, snapshot.text)
-    with pytest.raises(InputError, match="'a+' takes 52 tokens, .* reads 40"):
+    with pytest.raises(InputError, match="'a+' has 52 tokens, .* reads 40"):
         tokenize([["normal"], ["a" * 50]], snapshot_dir, snapshot.text)
 
 

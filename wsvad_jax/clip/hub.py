@@ -85,8 +85,10 @@ def download(name: str) -> pathlib.Path:
                 f"model of that name ({type(e).__name__}); {advice}"
             ) from None
 
+    # Kinds of weights are tried in turn: a hub model often has several, and one is
+    # enough.
     path = pathlib.Path()
-    for weights in _readable():  # one kind of weights, not all three
+    for weights in _readable():
         path = get(*OTHER_FILES, weights, f"{weights}{INDEX}")
         if (path / weights).exists():
             break
@@ -99,12 +101,13 @@ def download(name: str) -> pathlib.Path:
 def check_adapter(folder: pathlib.Path) -> None:
     """Raises InputError if the folder has an adapter of its weights."""
     # transformers would apply it; the weights alone are another model.
-    found = sorted(p.name for p in folder.iterdir() if p.name.startswith(ADAPTER))
-    if found:
+    adapters = sorted(p.name for p in folder.iterdir() if p.name.startswith(ADAPTER))
+    if adapters:
         raise InputError(
-            f"{folder}: {' and '.join(found)} are an adapter of the weights (LoRA), which "
-            "isn't applied here; merge it into them first (PEFT's merge_and_unload, then "
-            "save_pretrained), or remove it to use the weights as they are"
+            f"{folder}: {' and '.join(adapters)} are an adapter of the weights (LoRA), "
+            "which isn't supported; merge it into the weights first (PEFT's "
+            "merge_and_unload, then save_pretrained), or remove it to use the weights "
+            "without it"
         )
 
 
@@ -120,46 +123,53 @@ def check_config(folder: pathlib.Path) -> None:
     """Raises InputError if the folder holds another program's model."""
     if (folder / "config.json").exists():
         return
+
     names = {path.name for path in folder.iterdir()}
     kinds = [
-        kind
-        for kind, of_it in OTHER_KINDS.items()
-        if any(map(names.__contains__, of_it))
+        kind for kind, files_of_it in OTHER_KINDS.items() if names & set(files_of_it)
     ]
-    found = ", ".join(sorted(n for n in names if n.endswith((*OTHER_WEIGHTS, ".json"))))
-    if kinds or found:
-        is_what = f"it looks like {kinds[0]}" if kinds else f"it has {found:.120}"
+    listed = ", ".join(
+        sorted(n for n in names if n.endswith((*OTHER_WEIGHTS, ".json")))
+    )
+
+    # An empty folder passes: the missing config.json is reported when it is read.
+    if kinds or listed:
+        content = f"it looks like {kinds[0]}" if kinds else f"it has {listed:.120}"
         raise InputError(
-            f"{folder}: no config.json there; {is_what}; expected a CLIP model as "
+            f"{folder}: no config.json there; {content}; expected a CLIP model as "
             "transformers saves it (CLIPModel.save_pretrained): config.json, vocab.json, "
             f"merges.txt and {WEIGHT_FILES[1]}"
         )
 
 
 def find_weights(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the weight file, or the index of shards, that `read_tensors` is to read.
+    """Returns the weight file, or the index of shards, for `read_tensors`.
 
     Raises:
-      InputError: there is none; what other weights there are is named.
+      InputError: the folder has neither; the error names the other weight files.
     """
     for name in _readable():
         for path in (folder / name, folder / f"{name}{INDEX}"):
             if path.exists():
                 return path
+
+            # The hub's cache has links; a broken one must not select another kind.
             if path.is_symlink():
                 raise InputError(
                     f"{path}: a link to a file that is missing; get the file again"
                 )
-    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(OTHER_WEIGHTS))
-    found = [f"{', '.join(found[:4])} can't be read here"] if found else []
+
+    others = sorted(p.name for p in folder.iterdir() if p.name.endswith(OTHER_WEIGHTS))
+    unread = f"; {', '.join(others[:4])} can't be read here" if others else ""
     raise InputError(
         f"{folder}: no CLIP weights there; expected {' or '.join(WEIGHT_FILES[:2])}"
         f" (or {WEIGHT_FILES[2]}, which needs PyTorch), whole or in shards with their "
-        f"NAME{INDEX}{''.join(f'; {what}' for what in found)}"
+        f"NAME{INDEX}{unread}"
     )
 
 
 def _readable() -> tuple[str, ...]:
+    """Returns the weight files that can be read, by precedence."""
     torch = importlib.util.find_spec("torch") is not None
     return WEIGHT_FILES if torch else WEIGHT_FILES[:2]
 
@@ -168,18 +178,21 @@ def read_tensors(file: pathlib.Path) -> tuple[weight_names.Flat, weight_names.So
     """Reads a weight file, or all shards of an index.
 
     Raises:
-      InputError: something else than plain tensors, a shard or a tensor that the index
-        names and that is missing, or a file that can't be read.
+      InputError: a file can't be read or holds anything but plain tensors, or a shard
+        or tensor of the index is missing.
     """
     if not file.name.endswith(INDEX):
         state = _read(file)
     else:
-        where = _shards(file)
+        shards = _shards(file)
         state = {}
-        for shard in sorted(set(where.values())):
-            state |= _of_shard(file, shard, {k for k, v in where.items() if v == shard})
+        for shard in sorted(set(shards.values())):
+            names = {name for name, path in shards.items() if path == shard}
+            state |= _read_shard(file, shard, names)
+
     if file.name.startswith(WEIGHT_FILES[0]):
         return state, weight_names.flax_source
+
     # Old versions of transformers saved this constant with the weights.
     state = {k: v for k, v in state.items() if not k.endswith(".position_ids")}
     return state, weight_names.torch_source
@@ -188,37 +201,45 @@ def read_tensors(file: pathlib.Path) -> tuple[weight_names.Flat, weight_names.So
 def _shards(index: pathlib.Path) -> dict[str, str]:
     """Returns the shard of each tensor, by the tensor's name."""
     value = files.read_json(index)
-    where = value.get("weight_map") if isinstance(value, dict) else None
-    if not isinstance(where, dict) or not where:
+    shards = value.get("weight_map") if isinstance(value, dict) else None
+    if not isinstance(shards, dict) or not shards:
         raise InputError(f"{index}: expected an index of shards, with key weight_map")
-    for tensor, shard in where.items():
+
+    # A path could point anywhere on this machine: only plain names are accepted.
+    for tensor, shard in shards.items():
         if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard:
             raise InputError(
                 f"{index}: the shard of {tensor} is {shard!r:.60}; expected the name of "
                 "a file beside the index"
             )
-    return where
+    return shards
 
 
-def _of_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> weight_names.Flat:
+def _read_shard(index: pathlib.Path, shard: str, wanted: set[str]) -> weight_names.Flat:
     """Returns the tensors that an index expects in one of its shards."""
     file = index.with_name(shard)
     if not file.exists():
         raise InputError(
-            f"{file}: the shard is missing, which {index.name} names; get it again"
+            f"{file}: no such shard, but {index.name} names it; get it again"
         )
+
     state = _read(file)
     if lost := sorted(wanted - state.keys()):
         raise InputError(
             f"{file}: the shard lacks {', '.join(lost[:4])}, which {index.name} expects "
             "there; get both files again from one source"
         )
+
     # A tensor that the index doesn't name stays: the tree's check reports it.
     return state
 
 
 def _read(file: pathlib.Path) -> weight_names.Flat:
-    """Reads a file of tensors; raises an InputError where it holds anything else."""
+    """Reads a file of tensors.
+
+    Raises:
+      InputError: the file can't be read, or holds anything but plain tensors.
+    """
     try:
         if file.suffix == ".msgpack":
             tree: Any = serialization.msgpack_restore(file.read_bytes())
@@ -230,6 +251,7 @@ def _read(file: pathlib.Path) -> weight_names.Flat:
             return dict(safetensors.numpy.load_file(file))
         import torch
 
+        # weights_only: a pickle could run any code.
         loaded = torch.load(file, map_location="cpu", weights_only=True)
         return {name: _numpy(x) for name, x in loaded.items()}
     except Exception as e:  # noqa: BLE001 - damage can raise anything
@@ -238,11 +260,14 @@ def _read(file: pathlib.Path) -> weight_names.Flat:
             raise InputError(
                 f"{file}: can't be read ({e.strerror or reason})"
             ) from None
+
+        # PyTorch raises a RuntimeError with this text.
         if isinstance(e, MemoryError) or "allocate memory" in reason:
             raise InputError(
                 f"{file}: not enough memory for its {file.stat().st_size} bytes; free "
-                "some, or take a smaller model"
+                "some, or use a smaller model"
             ) from None
+
         raise InputError(
             f"{file}: not a whole file of plain tensors ({reason[:200]}); "
             "get it again from a source that you trust"
@@ -250,9 +275,9 @@ def _read(file: pathlib.Path) -> weight_names.Flat:
 
 
 def _numpy(x: Any) -> np.ndarray:
-    """Returns a PyTorch tensor's values; half precision stays what it is."""
+    """Returns a PyTorch tensor's values, in half precision or else float32."""
     kind = str(x.dtype).removeprefix("torch.")
-    if kind == "bfloat16":  # NumPy has none of its own
+    if kind == "bfloat16":  # NumPy itself has no such type
         import ml_dtypes
         import torch
 

@@ -1,9 +1,9 @@
-"""What makes a CLIP tower the one that it is: weights, and how they are used.
+"""Identity of a CLIP tower: its settings by name, and one hash of them.
 
 The same tensors under another activation, number of heads or preprocessing give other
-features or prompts. Each tower therefore has settings, names and values that JSON has,
-and a hash of them: that of the weights alone where all settings are as in OpenAI's
-models, which is what older versions noted, otherwise one of weights and settings.
+features or prompts. Each tower therefore has settings, whose names and values fit into
+JSON, and a hash. With OpenAI's settings it is the hash of the weights alone, which older
+versions stored. Otherwise it covers the weights and the settings that differ.
 """
 
 import hashlib
@@ -46,18 +46,18 @@ def text_settings(weights: str, config: TextConfig) -> dict[str, Any]:
 
 
 def settings_for_resize(settings: Mapping[str, Any], resize: str) -> dict[str, Any]:
-    """Returns the image tower's settings that count for a way of cutting frames.
+    """Returns the image tower's settings that matter for a conversion of frames.
 
-    Where it is `stretch`, the released geometry takes the place of the model's own.
+    `stretch` uses the released geometry instead of the model's.
     """
     if resize != "stretch":
         return dict(settings)
-    found = {k: v for k, v in settings.items() if k not in GEOMETRY}
-    return found | {UNLIKE: [k for k in settings[UNLIKE] if k not in GEOMETRY]}
+    numerics = {k: v for k, v in settings.items() if k not in GEOMETRY}
+    return numerics | {UNLIKE: [k for k in settings[UNLIKE] if k not in GEOMETRY]}
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Returns 16 hex digits for a tower: those of its weights where it is as OpenAI's."""
+    """Returns a tower's hash, 16 hex digits; with OpenAI's settings, the weights' one."""
     if not settings[UNLIKE]:
         return settings["weights"]
     odd = [[name, settings[name]] for name in ("weights", *settings[UNLIKE])]
@@ -73,22 +73,26 @@ def _numerics(config: TextConfig | VisionConfig) -> dict[str, Any]:
 
 
 def _usual(config: TextConfig | VisionConfig, heads: Mapping[int, int]) -> dict:
-    width, found = config.hidden_size, config.num_attention_heads
-    # No published tower is narrower than a head: a toy's number of heads is its own.
-    usual = found if width < HEAD_WIDTH else heads.get(width, width // HEAD_WIDTH)
-    return {"activation": "quick_gelu", "heads": usual, "layer_norm_eps": 1e-5}
+    """Returns the settings of OpenAI's tower of this width; `heads` has exceptions."""
+    width = config.hidden_size
+    count = heads.get(width, width // HEAD_WIDTH)
+
+    # No published tower is narrower than a head: a toy may have any number of heads.
+    if width < HEAD_WIDTH:
+        count = config.num_attention_heads
+    return {"activation": "quick_gelu", "heads": count, "layer_norm_eps": 1e-5}
 
 
-def _with_unlike(weights: str, found: dict[str, Any], usual: dict[str, Any]) -> dict:
-    unlike = sorted(name for name in found if found[name] != usual[name])
-    return {"weights": weights, **found, UNLIKE: unlike}
+def _with_unlike(weights: str, actual: dict[str, Any], usual: dict[str, Any]) -> dict:
+    unlike = sorted(name for name in actual if actual[name] != usual[name])
+    return {"weights": weights, **actual, UNLIKE: unlike}
 
 
 def untrained(tower: Mapping[str, np.ndarray]) -> bool:
-    """Whether a tower's weights are as drawn: no layer norm of a block was changed.
+    """Whether a tower has random weights: the blocks' layer norms are all 1 and 0.
 
-    It holds for the random models of this package and of transformers, wherever they
-    were saved, and for no model that was trained.
+    This holds for the random models of this package and of transformers, wherever they
+    were saved. Training changes the layer norms of every model.
 
     Args:
       tower: leaves by path.

@@ -1,8 +1,8 @@
 """Reads the picture preprocessing of a CLIP snapshot from its files.
 
   preprocessor_config.json     transformers' image processor
-  processor_config.json        the same below "image_processor" (transformers 5)
-  open_clip_config.json        OpenCLIP's, below "preprocess_cfg"
+  processor_config.json        the same under "image_processor" (transformers 5)
+  open_clip_config.json        OpenCLIP's settings under "preprocess_cfg"
 
 Several files must agree. Without any, OpenAI's settings apply. Unsupported settings are
 an error that names them: features of another preprocessing look right but are wrong.
@@ -55,10 +55,10 @@ class Preprocessing:
     size: int | tuple[int, int]  # shorter side, or height and width
     crop: int  # pixels of a side of the centre crop: the tower's image size
     interpolation: str = "bicubic"
-    scale: float = 1 / 255  # of a pixel's value
+    scale: float = 1 / 255  # factor of a pixel's value
     mean: Triple = IMAGE_MEAN
     std: Triple = IMAGE_STD
-    source: str = dataclasses.field(default="", compare=False)  # file; "": assumed
+    source: str = dataclasses.field(default="", compare=False)  # file, "" for defaults
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that change features, as JSON values."""
@@ -83,25 +83,28 @@ def read_preprocessing(folder: pathlib.Path, image_size: int) -> Preprocessing:
     Raises:
       InputError: a value is not supported, or files contradict each other.
     """
-    found = []
+    results: list[Preprocessing] = []
     for name, (section, parse) in READERS.items():
         path = folder / name
         value = files.read_json(path) if path.exists() else {}
         if not isinstance(value, dict):
             raise InputError(f"{path}: expected a JSON object, found {value!r:.60}")
+
+        # The file may be there for another purpose, without this section.
         if section:
             value = {} if value.get(section) is None else value[section]
         if not isinstance(value, dict):
             raise InputError(f"{path}: {section} is {value!r:.60}; expected an object")
         if value:
-            found.append(parse(value, str(path), image_size))
-    for other in found[1:]:
-        if other != found[0]:
+            results.append(parse(value, str(path), image_size))
+
+    for other in results[1:]:
+        if other != results[0]:
             raise InputError(
-                f"{found[0].source} and {other.source} ask for different pictures "
-                f"({_differ(found[0], other)}); remove the file that is wrong"
+                f"{results[0].source} and {other.source} ask for different pictures "
+                f"({_differ(results[0], other)}); remove the file that is wrong"
             )
-    return found[0] if found else Preprocessing(image_size, image_size)
+    return results[0] if results else Preprocessing(image_size, image_size)
 
 
 def _differ(one: Preprocessing, other: Preprocessing) -> str:
@@ -110,20 +113,24 @@ def _differ(one: Preprocessing, other: Preprocessing) -> str:
 
 
 def _transformers(value: Mapping[str, Any], where: str, S: int) -> Preprocessing:
-    """Reads the settings of transformers' CLIPImageProcessor; left out is as there."""
+    """Reads the settings of transformers' CLIPImageProcessor, with its defaults."""
+    # Another class may convert pictures by other steps under the same keys.
     for key in ("image_processor_type", "feature_extractor_type"):
         if value.get(key) is not None and value[key] not in KINDS:
             raise _wrong(where, key, value[key], f"{KINDS[0]} in a CLIP model's folder")
     _check_keys(value, NEUTRAL | READ, where)
 
-    # Geometry: the crop is what the tower takes, so it leaves no choice.
+    # Geometry: the tower's input size determines the crop.
     if not _flag(value, "do_resize", where):
         raise _wrong(where, "do_resize", False, "true, since frames have any size")
     size = _size(value, where, S)
+
     if _flag(value, "do_center_crop", where):
         crop = value.get("crop_size")
         if crop is not None and _pair(crop) != (S, S):
             raise _wrong(where, "crop_size", crop, f"{S}, config.json's image_size")
+
+        # A crop that is larger than the picture would be padded with black.
         if (size if isinstance(size, int) else min(size)) < S:
             raise _wrong(
                 where, "size", value["size"], f"at least the crop's {S} pixels"
@@ -140,33 +147,41 @@ def _transformers(value: Mapping[str, Any], where: str, S: int) -> Preprocessing
         scale = 1 / 255 if scale is None else scale
         if not _is_number(scale) or scale <= 0:
             raise _wrong(where, "rescale_factor", scale, "a number above 0")
+
     if _flag(value, "do_normalize", where):
         mean = _triple(value.get("image_mean"), IMAGE_MEAN, where, "image_mean")
         std = _triple(value.get("image_std"), IMAGE_STD, where, "image_std")
+
+    # A rounded 1/255 is the same preprocessing, and must have the same hash.
     scale = 1 / 255 if math.isclose(scale, 1 / 255, rel_tol=1e-6) else float(scale)
     return Preprocessing(size, S, _interpolation(value, where), scale, mean, std, where)
 
 
 def _size(value: Mapping[str, Any], where: str, S: int) -> int | tuple[int, int]:
-    """Returns the shorter side, or height and width; left out it is the tower's."""
+    """Returns the shorter side, or height and width; the default is the tower's."""
     size = value.get("size")
     if size is None:
         return S
+
+    # Some files have every form of a size, with null in the unused ones.
     if isinstance(size, dict):
         size = {k: v for k, v in size.items() if v is not None}
         if set(size) == {"shortest_edge"} and _is_count(size["shortest_edge"]):
             return size["shortest_edge"]
+
     pair = _pair(size)
     if pair is None:
         raise _wrong(
             where, "size", size, 'pixels, {"shortest_edge"} or {"height", "width"}'
         )
+
+    # A plain number is the shorter side, unless another key says square.
     square = isinstance(size, dict | list) or value.get("default_to_square")
     return pair if square else pair[0]
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """Returns height and width, where `size` says them without doubt."""
+    """Returns height and width, None if `size` is something else or ambiguous."""
     if isinstance(size, dict) and set(size) == {"height", "width"}:
         size = [size["height"], size["width"]]
     elif isinstance(size, list) and len(size) == 2 and size[0] != size[1]:
@@ -177,32 +192,37 @@ def _pair(size: Any) -> tuple[int, int] | None:
 
 
 def _interpolation(value: Mapping[str, Any], where: str) -> str:
-    """Returns the filter's name; files give it, or its number in Pillow."""
-    found = "bicubic"
-    given = [key for key in ("resample", "interpolation") if value.get(key) is not None]
-    for key in given:
+    """Returns the filter's name; files have the name, or its number in Pillow."""
+    result = "bicubic"
+    keys = [key for key in ("resample", "interpolation") if value.get(key) is not None]
+    for key in keys:
         name = value[key]
         if type(name) is int and 0 <= name < len(INTERPOLATIONS):
             name = INTERPOLATIONS[name]
         name = name.lower() if isinstance(name, str) else name
+
         if name not in INTERPOLATIONS:
             raise _wrong(where, key, value[key], f"one of {', '.join(INTERPOLATIONS)}")
-        if key != given[0] and name != found:
-            raise _wrong(where, key, value[key], f"{found}, as {given[0]} says")
-        found = name
-    return found
+        # Programs differ in the key that they read: both must have one filter.
+        if key != keys[0] and name != result:
+            raise _wrong(where, key, value[key], f"{result}, as {keys[0]} says")
+        result = name
+    return result
 
 
 def _open_clip(value: Mapping[str, Any], where: str, S: int) -> Preprocessing:
     """Reads OpenCLIP's settings of validation pictures."""
+    # Its own defaults are OpenAI's numbers.
     _check_keys(value, OPEN_CLIP_KEYS, where)
     if value.get("size") is not None and _pair(value["size"]) != (S, S):
         raise _wrong(where, "size", value["size"], f"{S}, config.json's image_size")
     if value.get("mode") not in (None, "RGB"):
         raise _wrong(where, "mode", value["mode"], "RGB")
+
     mode = value.get("resize_mode") or "shortest"
     if mode not in ("shortest", "squash"):
         raise _wrong(where, "resize_mode", mode, "shortest or squash")
+
     return Preprocessing(
         S if mode == "shortest" else (S, S),
         S,
@@ -215,35 +235,40 @@ def _open_clip(value: Mapping[str, Any], where: str, S: int) -> Preprocessing:
 
 
 def _triple(value: Any, default: Triple, where: str, key: str) -> Triple:
-    """Returns a number of each channel; those of OpenAI but for rounding are theirs."""
+    """Returns one number per channel; OpenAI's, if they equal those but for rounding."""
     if value is None:
         return default
+
     numbers = value if isinstance(value, list) else [value] * 3
     if len(numbers) != 3 or not all(map(_is_number, numbers)):
         raise _wrong(where, key, value, "three numbers, of red, green and blue")
     if key.endswith("std") and min(numbers) <= 0:
         raise _wrong(where, key, value, "numbers above 0")
+
+    # Files round these numbers differently, but mean the same preprocessing.
     if all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(numbers, default, strict=True)):  # fmt: skip
         return default
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 def _check_keys(value: Mapping[str, Any], known: frozenset[str], where: str) -> None:
-    """Raises InputError for a key that may change pictures in a way unknown here."""
+    """Raises InputError for an unknown key, which may change pictures."""
+    # A key with an empty or false value has no effect.
     for key in sorted(value.keys() - known):
         if value[key]:
             raise InputError(
-                f"{where}: {key} is {value[key]!r:.80}, which isn't supported, so "
-                "features would not be the model's own; remove the key if it changes "
+                f"{where}: {key} is {value[key]!r:.80}, which isn't supported: "
+                "features would differ from the model's; remove the key if it changes "
                 "nothing"
             )
 
 
 def _flag(value: Mapping[str, Any], key: str, where: str) -> bool:
-    found = value.get(key)
-    if not isinstance(found, bool | None):
-        raise _wrong(where, key, found, "true or false")
-    return found is not False
+    """Returns a switch; without a value it is on, as in transformers."""
+    flag = value.get(key)
+    if not isinstance(flag, bool | None):
+        raise _wrong(where, key, flag, "true or false")
+    return flag is not False
 
 
 def _is_number(value: Any) -> bool:
@@ -259,7 +284,7 @@ def _wrong(where: str, key: str, value: Any, expected: str) -> InputError:
     return InputError(f"{where}: {key} is {value!r:.80}; expected {expected}")
 
 
-# By file: the key below which it speaks of pictures, and how that is read.
+# Per file: key of its section about pictures ("" for the whole file), and reader.
 READERS = {
     FILE: ("", _transformers),
     NESTED: ("image_processor", _transformers),

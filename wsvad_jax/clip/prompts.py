@@ -1,7 +1,7 @@
 """Tokenizes class prompts for the CLIP text tower.
 
 A class may have several descriptions, whose features are averaged (DSANet, Yin et al.
-2026, arXiv 2511.10334); the matrix `TextInputs.class_from_prompt` takes that mean.
+2026, arXiv 2511.10334). The matrix `TextInputs.class_from_prompt` computes that mean.
 Tokens are cut after the longest prompt's end token. This is exact, since the text tower
 is causal.
 """
@@ -79,21 +79,23 @@ def tokenize(
     for prompt, row in zip(flat, rows, strict=True):
         if len(row) > config.max_position_embeddings:
             raise InputError(
-                f"the prompt {prompt!r} takes {len(row)} tokens, but the CLIP text "
+                f"the prompt {prompt!r} has {len(row)} tokens, but the CLIP text "
                 f"tower reads {config.max_position_embeddings}; shorten it"
             )
+
         # An embedding table is indexed without a bounds check on the device.
         if max(row) >= config.vocab_size:
             raise InputError(
                 f"{snapshot_dir}: token {max(row)} of the prompt {prompt!r} is outside "
                 f"config.json's vocabulary of {config.vocab_size}; config.json and the "
-                "tokenizer files are not of one model"
+                "tokenizer files are not from the same model"
             )
 
     tokens = np.full((len(rows), max(map(len, rows))), PADDING, np.int32)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
 
+    # The text tower is causal: tokens after the last end token have no effect.
     eos = eos_positions(tokens, config.eos_token_id).astype(np.int32)
     return (
         tokens[:, : eos.max() + 1],
@@ -103,9 +105,10 @@ def tokenize(
 
 
 def _class_from_prompt(counts: Sequence[int]) -> Float[np.ndarray, "C K"]:
+    """Returns the matrix that averages the prompts of each class, by their counts."""
     classes = np.repeat(np.arange(len(counts)), counts)
-    owned = classes[None, :] == np.arange(len(counts))[:, None]
-    return (owned / owned.sum(axis=1, keepdims=True)).astype(np.float32)
+    member = classes[None, :] == np.arange(len(counts))[:, None]
+    return (member / member.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _tokenizer(path: pathlib.Path) -> Any:
@@ -121,7 +124,6 @@ def _tokenizer(path: pathlib.Path) -> Any:
     # Not AutoTokenizer: a file may make it load any class, even run code. In version 5
     # both names are one CLIP tokenizer; in 4 only this one reads tokenizer.json.
     transformers = hub.transformers()
-
     try:
         return transformers.CLIPTokenizerFast.from_pretrained(
             path, local_files_only=True

@@ -1,15 +1,15 @@
 """A CLIP snapshot with seeded random weights and a byte-level vocabulary.
 
-It replaces a trained model if nothing can be downloaded: same files, same
-tokenizer class, same code path. Random features are useful only if images differ in
-them, so the weights are not the training initialisation (deviation 0.02 everywhere,
-which makes the outputs of any two images parallel to four digits):
+It replaces a trained model if nothing can be downloaded: same files, same tokenizer
+class, same code path. Random features are useful only if images differ in them. CLIP's
+training initialisation (deviation 0.02 everywhere) doesn't give such features: the
+outputs of any two images are parallel to four digits. These weights differ from it:
 
-- every kernel has deviation 1/√fan-in, so that no block shrinks its input;
-- patches are embedded three times as large, and positions a tenth as large, as a unit
-  residual stream: content outweighs position;
-- the class token and the start and end tokens, from which the features are read, are
-  close to zero, and biases are zero: the features are what attention brings in.
+- Every kernel has deviation 1/√fan-in, so that no block shrinks its input.
+- Patch embeddings have three times the deviation of a unit residual stream, position
+  embeddings a tenth of it: content outweighs position.
+- Features are read at the class token and the end token. Both, and the start token, are
+  close to zero, and biases are zero: attention determines the features.
 """
 
 import json
@@ -39,7 +39,7 @@ def write_random_snapshot(
     vision: VisionConfig,
     seed: int,
 ) -> pathlib.Path:
-    """Writes a whole snapshot; the same arguments give the same bytes.
+    """Writes a complete snapshot; the same arguments give the same bytes.
 
     Args:
       directory: folder, created if missing.
@@ -55,6 +55,7 @@ def write_random_snapshot(
             f"a random snapshot has {VOCAB_SIZE} tokens with end token {EOS_TOKEN_ID}, "
             f"but its text config says {text.vocab_size} and {text.eos_token_id}"
         )
+
     return save_snapshot(
         directory,
         text,
@@ -65,12 +66,14 @@ def write_random_snapshot(
 
 
 def random_params(text: TextConfig, vision: VisionConfig, seed: int) -> dict:
-    """Returns the whole parameter tree, float32 numpy, drawn as the module says."""
+    """Returns the whole parameter tree, random float32 numpy (see the module)."""
     state = np.random.RandomState(seed)
     flat = {
         path: _leaf(path, shape, state)
         for path, shape in weight_names.tree_shapes(text, vision).items()
     }
+
+    # Features are read at the end token: it must carry little of its own.
     tokens = flat["text_model/embeddings/token_embedding/embedding"]
     tokens[[text.eos_token_id - 1, text.eos_token_id]] *= READ_TOKEN_STD
     return weight_names.unflatten(flat)
@@ -85,6 +88,8 @@ def _leaf(
         return np.ones(shape, np.float32)
     if path.endswith("/bias"):
         return np.zeros(shape, np.float32)
+
+    # All draws are in the order of the paths, so a seed determines every leaf.
     if path.endswith("/class_embedding"):
         std = READ_TOKEN_STD
     elif path.endswith("/position_embedding/embedding"):
@@ -94,13 +99,16 @@ def _leaf(
     else:  # kernels: the last axis is the output
         std = 1 / np.sqrt(np.prod(shape[:-1]))
         std *= PATCH_GAIN if path.endswith("/patch_embedding/kernel") else 1.0
+
     return (std * state.standard_normal(shape)).astype(np.float32)
 
 
 def tokenizer_files(context: int) -> dict[str, str]:
     """Returns the tokenizer's files by name: CLIP's byte-level BPE without merges."""
+    # A word's last byte has an entry with "</w>", as in CLIP's vocabulary.
     characters = byte_characters()
     words = [*characters, *(c + "</w>" for c in characters), START, END]
+
     special = {
         "bos_token": START,
         "eos_token": END,
@@ -114,6 +122,8 @@ def tokenizer_files(context: int) -> dict[str, str]:
         "model_max_length": context,
         "tokenizer_class": "CLIPTokenizer",
     }
+
+    # Without merges every byte stays a token.
     return {
         "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
         "merges.txt": "#version: 0.2\n",

@@ -57,7 +57,7 @@ class Snapshot:
     vision: VisionConfig
     path: pathlib.Path
     name: str  # hub name, or the folder's name
-    weights_hash: str  # of the tensors, whatever kind of file they came from
+    weights_hash: str  # hash of the tensors, equal for all file formats
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
@@ -72,16 +72,16 @@ class Snapshot:
     @functools.cached_property
     def image_settings(self) -> dict[str, Any]:
         """Settings of the image features: weights, activation, preprocessing."""
-        found = identity.image_settings(
+        settings = identity.image_settings(
             self.weights_hash, self.vision, self.preprocessing
         )
-        return found | self._random("vision_model")
+        return settings | self._random("vision_model")
 
     @functools.cached_property
     def text_settings(self) -> dict[str, Any]:
         """Settings of the text features, by name."""
-        found = identity.text_settings(self.weights_hash, self.text)
-        return found | self._random("text_model")
+        settings = identity.text_settings(self.weights_hash, self.text)
+        return settings | self._random("text_model")
 
     def _random(self, tower: str) -> dict[str, bool]:
         flat = weight_names.flatten(self.params.get(tower, {}))
@@ -91,11 +91,11 @@ class Snapshot:
         """Returns the image tower's NAME@HASH, whole hash, and hashed settings.
 
         Args:
-          resize: how frames are cut, `stretch` or `clip`.
+          resize: conversion of frames, `stretch` or `clip`.
         """
         settings = identity.settings_for_resize(self.image_settings, resize)
-        found = identity.settings_hash(settings)
-        return f"{self.name}@{found[:12]}", found, settings
+        digest = identity.settings_hash(settings)
+        return f"{self.name}@{digest[:12]}", digest, settings
 
     @property
     def text_hash(self) -> str:
@@ -105,18 +105,20 @@ class Snapshot:
     @property
     def remarks(self) -> list[str]:
         """Sentences of advice for extracting features with this model."""
-        said = []
+        remarks = []
         if self.image_settings.get(identity.RANDOM):
-            said.append(
+            remarks.append(
                 f"{self.path}: the image tower has random weights: its features show "
                 "that the programs work, and say nothing about real video"
             )
+
+        # A copied folder often lacks the file, and no other file has these numbers.
         if not self.preprocessing.source:
-            said.append(
+            remarks.append(
                 f"{self.path}: no preprocessor_config.json there: size, mean and "
                 "deviation are taken as in OpenAI's models"
             )
-        return said
+        return remarks
 
 
 def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
@@ -126,10 +128,11 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
       name_or_dir: a hub name ("openai/clip-vit-base-patch16") or a local folder.
 
     Raises:
-      InputError: no such model or folder; a file of it missing or damaged; tensors
-        missing, unknown, not finite or of wrong shape (all of them named); an adapter
-        beside the weights; two weight files that hold different ones.
+      InputError: the model or folder doesn't exist; a file is missing or damaged;
+        tensors are missing, unknown, not finite or of wrong shape (the error names
+        all of them); the folder has an adapter, or two files with different weights.
     """
+    # Cheap checks first: a folder of another kind fails before its weights are read.
     local = os.path.isdir(name_or_dir)
     path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
     hub.check_adapter(path)
@@ -172,12 +175,14 @@ def save_snapshot(
       vision: sizes of the image tower.
       params: whole parameter tree.
       tokenizer: contents of the tokenizer's files, by file name.
-      weights: write flax_model.msgpack, or model.safetensors with PyTorch's names.
+      weights: format: flax_model.msgpack, or model.safetensors with PyTorch's names.
     """
     directory = pathlib.Path(directory)
     for name, content in (tokenizer or {}).items():
         files.write_text(directory / name, content)
     files.write_json(directory / "preprocessor_config.json", _preprocessor(vision))
+
+    # Sorted, so that equal weights give equal bytes.
     flat = weight_names.flatten(params)
     flat = {path: np.asarray(flat[path], np.float32) for path in sorted(flat)}
     if weights == "msgpack":
@@ -187,6 +192,7 @@ def save_snapshot(
     else:
         import safetensors.numpy
 
+        # safetensors writes the buffer as it is: a transposed view would be wrong.
         state = weight_names.flax_to_torch(flat)
         state = {name: np.array(x, order="C") for name, x in state.items()}
         with files.atomic_path(directory / "model.safetensors") as temporary:
@@ -201,13 +207,14 @@ def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
     """Reads both towers' sizes from the folder's config.json.
 
     Raises:
-      InputError: the file is missing, or not a CLIP model's.
+      InputError: the file is missing, or is not the config of a CLIP model.
     """
     file = path / "config.json"
     config = files.read_json(file)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
         raise InputError(f"{file}: model_type is {kind!r}; expected a 'clip' model")
+
     transformers = hub.transformers()
 
     try:
@@ -219,17 +226,21 @@ def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
         raise InputError(
             f"{file}: transformers can't read it as a CLIP config: {_one_line(e)}"
         ) from None
-    # Each tower has a projection_dim of its own, but CLIPModel projects to this one.
+
+    # Each tower has its projection_dim too, but CLIPModel projects to this one.
     text = _sizes(TextConfig, whole.text_config, whole.projection_dim, file)
     vision = _sizes(VisionConfig, whole.vision_config, whole.projection_dim, file)
     return text, vision
 
 
 def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> Any:
+    """Returns a tower's sizes as `kind`, checked, since a config may hold anything."""
     fields = dataclasses.fields(kind)
     values: dict[str, Any] = {f.name: getattr(tower, f.name, None) for f in fields}
     values["projection_dim"] = projection_dim
-    for field in fields:  # transformers 4 takes anything
+
+    # transformers 4 checks no types.
+    for field in fields:
         value = values[field.name]
         least, most = LIMITS.get(field.name, (1, 2**24))
         if field.type is int and not (type(value) is int and least <= value <= most):
@@ -239,11 +250,14 @@ def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> An
             )
         if field.type is float and not isinstance(value, float):
             raise InputError(f"{file}: {field.name} is {value!r:.60}, not a number")
-    if values["hidden_act"] not in list(ACTIVATIONS):  # it may be anything
+
+    # list: the value may be unhashable.
+    if values["hidden_act"] not in list(ACTIVATIONS):
         raise InputError(
             f"{file}: hidden_act is {values['hidden_act']!r:.60}; expected one of "
             f"{', '.join(ACTIVATIONS)}"
         )
+
     heads, width = values["num_attention_heads"], values["hidden_size"]
     if width % heads:
         raise InputError(
@@ -262,29 +276,33 @@ def _compare(
     """Compares a second weight file of a folder with the one that was read.
 
     Raises:
-      InputError: it holds other weights, so that programs would take different models.
+      InputError: the weights differ, so other programs would use another model.
     """
     try:
         theirs, their_source = hub.read_tensors(other)
     except InputError:
-        return  # half a download or a pointer: nothing that could be taken instead
+        return  # half a download or a pointer: no program can read it either
+
     for path, ours in flat.items():
-        (name, convert), own = their_source(path), state[source(path)[0]]
-        # A copy in half precision is the same model: both are rounded alike first.
-        kinds = [x.dtype for x in (own, theirs.get(name, own)) if x.dtype.itemsize < 4]
+        (name, convert), stored = their_source(path), state[source(path)[0]]
+
+        # A copy in half precision is the same model: both are rounded equally first.
+        pair = (stored, theirs.get(name, stored))
+        kinds = [x.dtype for x in pair if x.dtype.itemsize < 4]
         a, b = (
             x.astype(kinds[0] if kinds else np.float32).astype(np.float32)
             for x in (ours, convert(theirs.get(name, np.zeros(0, np.float32))))
         )
+
         if a.shape != b.shape or not np.array_equal(a, b):
             raise InputError(
                 f"{file.parent}: {file.name} and {other.name} hold different weights "
-                f"({path} differs), so it isn't known which are meant; remove one of them"
+                f"({path} differs), and programs may read either; remove one of them"
             )
 
 
 def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
-    """Returns 16 hex digits that stand for these tensors (by path)."""
+    """Returns a hash of tensors by path, 16 hex digits."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(flat):
         digest.update(f"{path} {flat[path].shape} ".encode())
@@ -297,14 +315,15 @@ def _one_line(error: Exception) -> str:
 
 
 def _config(text: TextConfig, vision: VisionConfig) -> dict[str, Any]:
-    bos = text.eos_token_id - 1
+    """Returns the content of config.json."""
+    start = text.eos_token_id - 1  # the start token precedes it in CLIP's vocabulary
     return {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "projection_dim": text.projection_dim,
         "text_config": {
             "model_type": "clip_text_model",
-            "bos_token_id": bos,
+            "bos_token_id": start,
             "pad_token_id": text.eos_token_id,
         }
         | dataclasses.asdict(text),
@@ -314,6 +333,7 @@ def _config(text: TextConfig, vision: VisionConfig) -> dict[str, Any]:
 
 
 def _preprocessor(vision: VisionConfig) -> dict[str, Any]:
+    """Returns the content of preprocessor_config.json, OpenAI's preprocessing."""
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,

@@ -118,7 +118,7 @@ class CLIPVision(nn.Module):
           pixels: RGB images, channels last, normalised with CLIP's mean and deviation.
 
         Raises:
-          InputError: the images have another size than the tower's.
+          InputError: the images don't have the tower's size.
         """
         S = self.config.image_size
         if pixels.shape[1:3] != (S, S):
@@ -130,6 +130,7 @@ class CLIPVision(nn.Module):
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = _layer_norm(self, x, "pre_layrnorm")  # spelled as in the checkpoint
         x = Encoder(self.config, self.dtype, name="encoder")(x)
+
         # Only the class token is read.
         return _layer_norm(self, x[:, 0], "post_layernorm")
 
@@ -151,12 +152,14 @@ class CLIP(nn.Module):
         hidden = CLIPText(self.text, name="text_model")(tokens)
         image = CLIPVision(self.vision, name="vision_model")(pixels)
 
+        # Both without bias, as released.
         text = nn.Dense(self.text.projection_dim, False, name="text_projection")(
             end_token(hidden, eos)
         )
         image = nn.Dense(self.vision.projection_dim, False, name="visual_projection")(
             image
         )
+
         # Unused in the forward pass, but part of every checkpoint.
         self.param("logit_scale", nn.initializers.constant(np.log(1 / 0.07)), ())
         return text, image
@@ -235,14 +238,14 @@ def eos_positions(
     if eos_token_id == LEGACY_EOS:
         return tokens.argmax(axis=1)
 
-    found = tokens == eos_token_id
-    if not found.any(axis=1).all():
+    is_end = tokens == eos_token_id
+    if not is_end.any(axis=1).all():
         raise InputError(
             f"the CLIP config's eos_token_id {eos_token_id} is not among the tokens of "
-            f"prompt {int(np.argmin(found.any(axis=1)))}; config.json and the "
-            "tokenizer files are not of one model"
+            f"prompt {int(np.argmin(is_end.any(axis=1)))}; config.json and the "
+            "tokenizer files are not from the same model"
         )
-    return found.argmax(axis=1)
+    return is_end.argmax(axis=1)
 
 
 class TextEmbeddings(nn.Module):
@@ -362,9 +365,11 @@ class Attention(nn.Module):
             return nn.Dense(D, dtype=self.dtype, name=name)(x).reshape(B, L, H, D // H)
 
         q, k, v = heads("q_proj"), heads("k_proj"), heads("v_proj")
+
         # Queries are scaled before the product, in the order of the released towers.
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * (D // H) ** -0.5, k)
         logits = logits.astype(jnp.float32)
+
         if mask is not None:
             logits = jnp.where(mask[None, None], logits, -jnp.inf)
 

@@ -50,7 +50,7 @@ OPENAI_NAMES = (
 )
 # Scalars among the tensors of OpenAI's scripted models, which are no weights.
 OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
-# OpenAI's configurations differ in the number of heads, never in their width.
+# OpenAI's models differ in the number of heads, never in the heads' width.
 OPENAI_HEAD_WIDTH = 64
 OPENAI_PREFIX = "clipmodel."
 
@@ -90,10 +90,9 @@ def collect(
       where: name of the state dict in errors.
 
     Raises:
-      InputError: tensors are missing, unknown, of wrong shape, or not finite; it names
-        all of them.
+      InputError: tensors are missing, unknown, of wrong shape, or not finite; the error
+        names all of them.
     """
-
     flat, used, missing, misshapen, infinite = {}, set(), {}, [], []
     for path, shape in shapes.items():
         name, convert = source(path)
@@ -104,8 +103,8 @@ def collect(
 
         leaf = convert(state[name])
         if leaf.shape != shape or leaf.dtype.kind not in "fV":  # V: bfloat16
-            found = f"{name} {state[name].dtype} {list(state[name].shape)}"
-            misshapen.append(f"{found} for {path} {list(shape)}")
+            actual = f"{name} {state[name].dtype} {list(state[name].shape)}"
+            misshapen.append(f"{actual} for {path} {list(shape)}")
         else:
             flat[path] = np.ascontiguousarray(leaf, np.float32).reshape(shape)
             if bad := np.count_nonzero(~np.isfinite(flat[path])):
@@ -118,15 +117,17 @@ def collect(
         "of wrong shape": misshapen,
     }
     if any(problems.values()):
-        listed = (f"{what}: {', '.join(v)}" for what, v in problems.items() if v)
+        listed = (f"{kind}: {', '.join(v)}" for kind, v in problems.items() if v)
         raise InputError(
             f"{where}: its tensors are not those of the CLIP model that its sizes "
             f"describe; {'; '.join(listed)}"
         )
+
+    # Reported only if all names and shapes fit: else the file is another model's.
     if infinite:
         raise InputError(
-            f"{where}: weights that are NaN or infinite, in {', '.join(infinite)}; take "
-            "the file of an earlier step of the training, or get it again"
+            f"{where}: weights that are NaN or infinite, in {', '.join(infinite)}; use "
+            "the file of an earlier training step, or get it again"
         )
     return flat
 
@@ -151,11 +152,11 @@ def flax_to_torch(flat: Mapping[str, np.ndarray]) -> Flat:
 def openai_to_flax(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Converts a state dict with OpenAI's names to a parameter tree.
 
-    Sizes come from the tensors (`openai_configs`). The prefix `clipmodel.`, which CLIP
-    has in VadCLIP's and DSANet's checkpoints, is removed.
+    Sizes come from the tensors (`openai_configs`). The prefix `clipmodel.` of VadCLIP's
+    and DSANet's checkpoints is removed.
 
     Raises:
-      InputError: tensors are missing, unknown or of wrong shape; it names all of them.
+      InputError: tensors are missing, unknown or of wrong shape; the error names all.
     """
     state = _plain_openai(state)
     shapes = tree_shapes(*openai_configs(state))
@@ -164,13 +165,15 @@ def openai_to_flax(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def flax_to_openai(params: Mapping[str, Any]) -> Flat:
     """Converts a parameter tree to tensors with OpenAI's names, without a prefix."""
-    parts: dict[str, list[np.ndarray]] = {}
+    tensors: dict[str, list[np.ndarray]] = {}
+
     # OpenAI packs query, key and value into one tensor, in this order.
     for path, leaf in sorted(flatten(params).items(), key=lambda item: _third(item[0])):
+        # OpenAI multiplies by the projections from the right: no transpose.
         keep = path in ("text_projection/kernel", "visual_projection/kernel")
         leaf = np.asarray(leaf) if keep else _from_leaf(path, leaf)
-        parts.setdefault(openai_source(path)[0], []).append(leaf)
-    return {k: np.concatenate(v) if len(v) > 1 else v[0] for k, v in parts.items()}
+        tensors.setdefault(openai_source(path)[0], []).append(leaf)
+    return {k: np.concatenate(v) if len(v) > 1 else v[0] for k, v in tensors.items()}
 
 
 def openai_source(path: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
@@ -219,7 +222,7 @@ def openai_configs(state: Mapping[str, np.ndarray]) -> tuple[TextConfig, VisionC
         )
     except (KeyError, ValueError, IndexError) as e:
         raise InputError(
-            "OpenAI CLIP state dict: the tensors that tell the model's sizes are "
+            "OpenAI CLIP state dict: the tensors that determine the model's sizes are "
             f"missing or of wrong shape ({e}); expected a CLIP with a vision transformer"
         ) from None
     return text, vision
@@ -243,12 +246,13 @@ def _plain_openai(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _third(path: str) -> int:
-    found = re.search(r"/self_attn/([qkv])_proj/", path)
-    return "qkv".index(found[1]) if found else 0
+    """Returns a leaf's third of the packed tensor: 0, 1, 2 for q, k, v; else 0."""
+    match = re.search(r"/self_attn/([qkv])_proj/", path)
+    return "qkv".index(match[1]) if match else 0
 
 
 def _split(packed: np.ndarray, third: int) -> np.ndarray:
-    # A length that isn't a multiple of three stays whole: it is reported as misshapen.
+    # A length that isn't a multiple of three stays whole: `collect` then reports it.
     size, rest = divmod(packed.shape[0], 3)
     return packed if rest else packed[third * size : (third + 1) * size]
 
@@ -259,6 +263,7 @@ def _to_kernel(x: np.ndarray) -> np.ndarray:
 
 
 def _from_leaf(path: str, x: np.ndarray) -> np.ndarray:
+    """Returns PyTorch's tensor of a leaf, the inverse of `_to_kernel`."""
     x = np.asarray(x)
     if not path.endswith("/kernel"):
         return x
