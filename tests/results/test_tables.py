@@ -280,10 +280,10 @@ def test_converted_weights_are_no_trained_run(tmp_path):
 
 @pytest.mark.parametrize("key", ["position_bias_removed", "without_place"])
 def test_rows_name_the_removal_of_position_bias(tmp_path, key):
-    run = write_run(tmp_path, recipe("vadclip"), **{key: True})
+    run = write_run(tmp_path, recipe("vadclip", "ucf"), **{key: True})
     description = read_run(run).weights_description
     assert description == "trained here, clean: last weights, position bias removed"
-    run = write_run(tmp_path, recipe("vadclip"), **{key: False})
+    run = write_run(tmp_path, recipe("vadclip", "ucf"), **{key: False})
     assert "bias" not in read_run(run).weights_description
 
 
