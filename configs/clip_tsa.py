@@ -1,6 +1,6 @@
 """CLIP-TSA: Joo et al., ICIP 2023, https://arxiv.org/abs/2212.05136.
 
-  python -m wsvad_jax.train --config configs/clip_tsa.py                the demo world
+  python -m wsvad_jax.train --config configs/clip_tsa.py                the demo dataset
   python -m wsvad_jax.train --config configs/clip_tsa.py:ucf            UCF-Crime
   python -m wsvad_jax.train --config configs/clip_tsa.py:xd             XD-Violence
   python -m wsvad_jax.train --config configs/clip_tsa.py:shanghaitech   ShanghaiTech
@@ -9,13 +9,14 @@
 Published: UCF-Crime AUC 87.58; XD-Violence AP 82.19 (`ap_trapezoid`); ShanghaiTech AUC
 98.32.
 
-Protocol `paper` picks the weights on the test set, as the release does; `clean` (the
-default) picks by held-out training videos (on small datasets it takes the last weights
-and holds none out) and touches the test set once. Where paper
-and release differ, the release is followed: smoothness crosses the borders between the
-videos of a batch (`loss.smooth_across_videos`) and normal video i meets abnormal video
-i in the magnitude term (`loss.pair_videos`). Unlike the release, scoring draws no noise
-(`model.test_noise`), so that a test gives the same scores twice.
+Protocol `paper` selects weights on the test set, as the release does. Protocol `clean`
+(the default) selects on held-out training videos and uses the test set once. On small
+datasets, `clean` holds no video out and keeps the last weights.
+
+Where paper and release differ, the recipe follows the release. Smoothness crosses the
+borders between the videos of a batch (`loss.smooth_across_videos`). The magnitude term
+pairs normal video i with abnormal video i (`loss.pair_videos`). Unlike the release,
+scoring uses noise of a fixed key (`model.test_noise`), so its scores are repeatable.
 """
 
 from ml_collections import ConfigDict
@@ -23,21 +24,21 @@ from ml_collections import ConfigDict
 
 def get_config(dataset: str = "demo") -> ConfigDict:
     """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
-    special = DATASETS.get(dataset, OTHER)
+    values = DATASETS.get(dataset, OTHER)
 
     config = ConfigDict()
     config.model_name = "clip_tsa"
     config.seed = 0
-    config.seeds = (0, 1, 2)  # of --seeds without a list
+    config.seeds = (0, 1, 2)  # default of --seeds
     config.protocol = "clean"  # or paper
     config.checkpoint_every_steps = 200  # None: each epoch
 
     config.model = ConfigDict()
-    config.model.kappa = special["kappa"]  # fraction of snippets that attention keeps
-    config.model.samples = 100
-    config.model.sigma = 0.05
-    config.model.max_selected = 1000
-    config.model.top_magnitudes = 3
+    config.model.kappa = values["kappa"]  # κ: fraction of snippets that attention keeps
+    config.model.samples = 100  # noise draws
+    config.model.sigma = 0.05  # deviation of the noise
+    config.model.max_selected = 1000  # snippets, at test time
+    config.model.top_magnitudes = 3  # snippets that give the video score
     config.model.dropout = 0.7
     config.model.attention = True
     config.model.test_noise = False
@@ -52,28 +53,28 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 32  # each training video's snippets are averaged into 32
-    config.data.samples = "videos"  # with all their crops
-    config.data.batch_sampling = "balanced"  # normal videos, then as many abnormal ones
-    config.data.placement = "host"  # or device: it holds the packed training split
-    config.data.microbatches = 1  # gradient accumulation: more need less memory
+    config.data.length = 32  # training videos are averaged to 32 snippets
+    config.data.samples = "videos"  # one sample per video, with all crops
+    config.data.batch_sampling = "balanced"  # half normal, half abnormal videos
+    config.data.placement = "host"  # where the packed split is: host or device
+    config.data.microbatches = 1  # gradient accumulation; higher values save memory
 
-    # Number of devices along each axis; data None: all that are left. Both axes split
-    # the batch; fsdp splits parameters and optimiser state as well.
+    # Number of devices along each axis; data=None takes all remaining ones. Both axes
+    # split the batch; fsdp also splits parameters and optimiser state.
     config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
     config.eval.mode = "whole"  # each video at its own length
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
+    config.eval.normal_truth = "whole_video"  # one event of class normal, for mAP
 
-    config.paper = ConfigDict(special["paper"])
-    config.clean = ConfigDict(special["clean"])
+    config.paper = ConfigDict(values["paper"])
+    config.clean = ConfigDict(values["clean"])
     return config
 
 
 def paper(*, steps: int, metric: str) -> dict:
-    """Returns the released training: the test set picks the weights."""
+    """Returns the released training, which selects weights on the test set."""
     return {
         "epochs": None,
         "steps": steps,
@@ -89,7 +90,7 @@ def paper(*, steps: int, metric: str) -> dict:
 
 
 def clean(*, steps: int) -> dict:
-    """Returns the same training, with held-out training videos to pick the weights."""
+    """Returns the released training, with weights selected on held-out videos."""
     return {
         "epochs": None,
         "steps": steps,
@@ -106,7 +107,7 @@ def clean(*, steps: int) -> dict:
 
 
 def clean_small() -> dict:
-    """Returns our training on few videos: short, no video held out, last weights."""
+    """Returns our short training on few videos, which keeps the last weights."""
     return {
         "epochs": None,
         "steps": 400,
@@ -143,7 +144,7 @@ SHANGHAITECH = {
     "paper": paper(steps=35_000, metric="auc"),
     "clean": clean(steps=35_000),
 }
-# The demo world, or a folder of few videos.
+# The demo dataset, or a folder of few videos.
 OTHER = {
     "kappa": 0.95,
     "paper": paper(steps=4000, metric="auc"),

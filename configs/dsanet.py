@@ -1,6 +1,6 @@
 """DSANet: Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334.
 
-  python -m wsvad_jax.train --config configs/dsanet.py            the demo world
+  python -m wsvad_jax.train --config configs/dsanet.py            the demo dataset
   python -m wsvad_jax.train --config configs/dsanet.py:ucf        UCF-Crime
   python -m wsvad_jax.train --config configs/dsanet.py:xd         XD-Violence
   python -m wsvad_jax.train --config configs/dsanet.py:FOLDER     a prepared dataset
@@ -8,15 +8,16 @@
 Published: UCF-Crime AUC 89.44, mAP AVG 13.01; XD-Violence AP 86.95, mAP AVG 28.87.
 An independent rerun on the released features reached AP 85.53 on XD-Violence.
 
-Protocol `paper` is the released training: the test set picks the weights, and each epoch
-starts from the best of them. Protocol `clean` (the default) picks by
-held-out training videos and touches the test set once; its schedule for small datasets
-is ours, takes the last weights and holds no video out. Where paper and release differ,
-the release is followed: DCSA pools with exp(10 σ) − 1 (the paper writes a softmax), and
-SG-NM's learning rate counts the batches of both loaders on UCF-Crime, so that its cosine
-ends half-way.
+Protocol `paper` is the released training: it selects weights on the test set, and each
+epoch starts from the best weights. Protocol `clean` (the default) selects on held-out
+training videos and uses the test set once. On small datasets, `clean` has our own
+schedule, holds no video out and keeps the last weights.
 
-The ablation of the paper's Table 5, each a change of the full model (λ becomes 1
+Where paper and release differ, the recipe follows the release. DCSA pools with
+exp(10 σ) − 1, where the paper has a softmax. SG-NM's schedule counts the batches of both
+loaders on UCF-Crime, so training ends half-way through the cosine decay.
+
+Ablation of the paper's Table 5, as switches of the full model (`loss.align` counts as 1
 without SG-NM):
   VadCLIP baseline       configs/vadclip.py
   + adapter              --config.model.sgnm=False --config.model.dcsa=False
@@ -31,37 +32,36 @@ VIT_B16 = "openai/clip-vit-base-patch16"  # CLIP model of the released features
 
 def get_config(dataset: str = "demo") -> ConfigDict:
     """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
-    special = DATASETS.get(dataset, OTHER)
+    values = DATASETS.get(dataset, OTHER)
 
     config = ConfigDict()
     config.model_name = "dsanet"
     config.seed = 0
-    config.seeds = (0, 1, 2)  # of --seeds without a list
+    config.seeds = (0, 1, 2)  # default of --seeds
     config.protocol = "clean"  # or paper
-    config.checkpoint_every_steps = special[
-        "checkpoint_every_steps"
-    ]  # None: each epoch
+    # Steps between checkpoints; None: each epoch.
+    config.checkpoint_every_steps = values["checkpoint_every_steps"]
 
-    # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
-    # auto: the one that made the features, by the dataset's card.
-    config.clip = special["clip"]
+    # Hub name or folder of the CLIP snapshot whose text tower encodes the class names.
+    # auto: the snapshot that the dataset's card names, or random weights.
+    config.clip = values["clip"]
 
-    config.model = ConfigDict(special["model"])
+    config.model = ConfigDict(values["model"])
     config.model.visual_heads = 1
     config.model.prototypes = 16
     config.model.normality_ratio = 0.8
     config.model.decoder_layers = 8
     config.model.decoder_heads = 8
-    config.model.adapter = True  # this and the next two: the ablation's switches
+    config.model.adapter = True  # ablation switches: adapter, dcsa, sgnm
     config.model.dcsa = True
     config.model.sgnm = True
-    config.model.mask_padding = False  # the release attends to padding as well
+    config.model.mask_padding = False  # the release attends to padding, too
     config.model.dtype = "float32"
-    config.model.remat = False  # less memory, a longer backward pass
+    config.model.remat = False  # True: less memory, slower backward pass
 
     config.loss = ConfigDict()
     config.loss.mil = 1.0
-    config.loss.align = special["align"]
+    config.loss.align = values["align"]
     config.loss.text = 1.0
     config.loss.event = 1.0
     config.loss.background = 1.0
@@ -70,30 +70,30 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = special["length"]  # snippets; None: the longest video's
-    config.data.samples = "crops"  # each crop of a video is a sample
-    config.data.batch_sampling = special["batch_sampling"]
-    config.data.placement = "host"  # or device: it holds the packed training split
-    config.data.microbatches = 1  # gradient accumulation: more need less memory
+    config.data.length = values["length"]  # snippets; None: the longest video's
+    config.data.samples = "crops"  # one sample per crop
+    config.data.batch_sampling = values["batch_sampling"]
+    config.data.placement = "host"  # where the packed split is: host or device
+    config.data.microbatches = 1  # gradient accumulation; higher values save memory
 
-    # Number of devices along each axis; data None: all that are left. Both axes split
-    # the batch; fsdp splits parameters and optimiser state as well.
+    # Number of devices along each axis; data=None takes all remaining ones. Both axes
+    # split the batch; fsdp also splits parameters and optimiser state.
     config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
     config.eval.mode = "windows"  # windows of data.length snippets, the card's crop
     config.eval.batch_size = 32
-    config.eval.normal_truth = special["normal_truth"]  # mAP's truth of class normal
+    config.eval.normal_truth = values["normal_truth"]  # how mAP treats normal videos
 
-    config.paper = ConfigDict(special["paper"])
-    config.clean = ConfigDict(special["clean"])
+    config.paper = ConfigDict(values["paper"])
+    config.clean = ConfigDict(values["clean"])
     return config
 
 
 def paper(
     *, batch_size: int, lr: float, metric: str, eval_every_steps: int | None
 ) -> dict:
-    """Returns the released training: the test set picks the weights."""
+    """Returns the released training, which selects weights on the test set."""
     return {
         "epochs": 10,
         "steps": None,
@@ -101,7 +101,7 @@ def paper(
         "select": "best",
         "metric": metric,
         "eval_every_steps": eval_every_steps,  # None: each epoch
-        "reload_best": True,  # training resumes from the best weights each epoch
+        "reload_best": True,  # each epoch starts from the best weights
         "prefer_later_on_tie": False,
         "remove_position_bias": False,
         "optim": released_optimisers(lr),
@@ -109,7 +109,7 @@ def paper(
 
 
 def clean(*, batch_size: int, lr: float) -> dict:
-    """Returns the same training, with held-out training videos to pick the weights."""
+    """Returns the released training, with weights selected on held-out videos."""
     return {
         "epochs": 10,
         "steps": None,
@@ -126,8 +126,8 @@ def clean(*, batch_size: int, lr: float) -> dict:
 
 
 def clean_small(*, steps: int, eval_every_steps: int | None) -> dict:
-    """Returns our training on few videos: short, no video held out, last weights."""
-    # Without a warm-up this rate saturates many scores in the first steps.
+    """Returns our short training on few videos, which keeps the last weights."""
+    # Without a warm-up, many scores saturate in the first steps.
     schedule = {"lr": 5e-4, "schedule": "warmup_cosine", "warmup": 20, "final": 0.1}
     return {
         "epochs": None,
@@ -158,7 +158,7 @@ def clean_small(*, steps: int, eval_every_steps: int | None) -> dict:
 
 
 def released_optimisers(lr: float) -> dict:
-    """Returns the release's optimisers: SG-NM, the anomaly refiner, has its own."""
+    """Returns the released optimisers; SG-NM (`video_anomaly_refiner`) has its own."""
     return {
         "default": {
             "name": "adamw",
@@ -201,8 +201,8 @@ UCF = {
     "model": UCF_MODEL,
     "align": 1.1,
     "length": 256,
-    "batch_sampling": "balanced",  # normal videos, then as many abnormal ones
-    "normal_truth": "unmatched",  # as the released UCF-Crime truth has it
+    "batch_sampling": "balanced",  # half normal, half abnormal videos
+    "normal_truth": "unmatched",  # as in the released ground truth
     "paper": UCF_PAPER,
     "clean": clean(batch_size=128, lr=7e-5),
 }
@@ -212,12 +212,12 @@ XD = {
     "model": XD_MODEL,
     "align": 5.0,
     "length": 256,
-    "batch_sampling": "uniform",  # any videos
+    "batch_sampling": "uniform",  # videos of any class
     "normal_truth": "whole_video",
     "paper": XD_PAPER,
     "clean": clean(batch_size=96, lr=1e-5),
 }
-# The paper doesn't report ShanghaiTech: the values of UCF-Crime.
+# The paper doesn't report ShanghaiTech, so the values are those of UCF-Crime.
 SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
 DEMO = {
     "checkpoint_every_steps": 20,

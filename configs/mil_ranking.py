@@ -1,6 +1,6 @@
 """MIL ranking: Sultani, Chen, Shah, CVPR 2018, https://arxiv.org/abs/1801.04264.
 
-  python -m wsvad_jax.train --config configs/mil_ranking.py          the demo world
+  python -m wsvad_jax.train --config configs/mil_ranking.py          the demo dataset
   python -m wsvad_jax.train --config configs/mil_ranking.py:ucf      UCF-Crime
   python -m wsvad_jax.train --config configs/mil_ranking.py:xd       XD-Violence
   python -m wsvad_jax.train --config configs/mil_ranking.py:FOLDER   a prepared dataset
@@ -9,12 +9,14 @@ Published: UCF-Crime AUC 75.41 (C3D features). With CLIP ViT-B/16 features, as t
 authors of VadCLIP ran it: UCF-Crime AUC 84.14, Ano-AUC 63.29, mAP AVG 3.24; XD-Violence
 AP 75.18, mAP AVG 11.65.
 
-Protocol `paper` picks the weights on the test set; `clean` (the default) picks by
-held-out training videos (on small datasets it takes the last weights and holds none
-out) and touches the test set once. The defaults follow the paper;
-its released code differs, by --config.model.relu_hidden=False (a linear 32-unit layer),
---config.loss.pairing=all (the hinge over all pairs of a batch) and
---config.PROTOCOL.optim.default.lr=0.01.
+Protocol `paper` selects weights on the test set. Protocol `clean` (the default) selects
+on held-out training videos and uses the test set once. On small datasets, `clean` holds
+no video out, keeps the last weights and has learning rate 0.01.
+
+Otherwise the defaults follow the paper. These switches follow the released code:
+  --config.model.relu_hidden=False              linear 32-unit layer
+  --config.loss.pairing=all                     hinge over all pairs of a batch
+  --config.PROTOCOL.optim.default.lr=0.01       learning rate
 """
 
 from ml_collections import ConfigDict
@@ -22,12 +24,12 @@ from ml_collections import ConfigDict
 
 def get_config(dataset: str = "demo") -> ConfigDict:
     """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
-    special = DATASETS.get(dataset, OTHER)
+    values = DATASETS.get(dataset, OTHER)
 
     config = ConfigDict()
     config.model_name = "mil_ranking"
     config.seed = 0
-    config.seeds = (0, 1, 2)  # of --seeds without a list
+    config.seeds = (0, 1, 2)  # default of --seeds
     config.protocol = "clean"  # or paper
     config.checkpoint_every_steps = 1000  # None: each epoch
 
@@ -41,32 +43,32 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.loss.hinge = 1.0
     config.loss.smooth = 8e-5
     config.loss.sparse = 8e-5
-    config.loss.pairing = "pairs"  # or all: the hinge over all pairs of a batch
+    config.loss.pairing = "pairs"  # or all: hinge over all pairs of a batch
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = 32  # each training video's snippets are averaged into 32
-    config.data.samples = "videos"  # with all their crops
-    config.data.batch_sampling = "balanced"  # normal videos, then as many abnormal ones
-    config.data.placement = "host"  # or device: it holds the packed training split
-    config.data.microbatches = 1  # gradient accumulation: more need less memory
+    config.data.length = 32  # training videos are averaged to 32 snippets
+    config.data.samples = "videos"  # one sample per video, with all crops
+    config.data.batch_sampling = "balanced"  # half normal, half abnormal videos
+    config.data.placement = "host"  # where the packed split is: host or device
+    config.data.microbatches = 1  # gradient accumulation; higher values save memory
 
-    # Number of devices along each axis; data None: all that are left. Both axes split
-    # the batch; fsdp splits parameters and optimiser state as well.
+    # Number of devices along each axis; data=None takes all remaining ones. Both axes
+    # split the batch; fsdp also splits parameters and optimiser state.
     config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
     config.eval.mode = "whole"  # each video's segments over its own length
     config.eval.batch_size = 32
-    config.eval.normal_truth = "whole_video"  # mAP's truth of class normal
+    config.eval.normal_truth = "whole_video"  # one event of class normal, for mAP
 
-    config.paper = ConfigDict(special["paper"])
-    config.clean = ConfigDict(special["clean"])
+    config.paper = ConfigDict(values["paper"])
+    config.clean = ConfigDict(values["clean"])
     return config
 
 
 def paper(*, metric: str) -> dict:
-    """Returns the published training: the test set picks the weights."""
+    """Returns the published training, with weights selected on the test set."""
     return {
         "epochs": None,
         "steps": 20_000,
@@ -82,7 +84,7 @@ def paper(*, metric: str) -> dict:
 
 
 def clean() -> dict:
-    """Returns the same training, with held-out training videos to pick the weights."""
+    """Returns the published training, with weights selected on held-out videos."""
     return {
         "epochs": None,
         "steps": 20_000,
@@ -99,7 +101,7 @@ def clean() -> dict:
 
 
 def clean_small(*, steps: int) -> dict:
-    """Returns our training on few videos: short, no video held out, last weights."""
+    """Returns our short training on few videos, which keeps the last weights."""
     return {
         "epochs": None,
         "steps": steps,
@@ -124,7 +126,7 @@ def optimiser(*, lr: float) -> dict:
 
 UCF = {"paper": paper(metric="auc"), "clean": clean()}
 XD = {"paper": paper(metric="ap"), "clean": clean()}
-# ShanghaiTech was published later: the values of UCF-Crime.
+# ShanghaiTech was published later, so the values are those of UCF-Crime.
 SHANGHAITECH = UCF
 DEMO = {"paper": paper(metric="auc"), "clean": clean_small(steps=1000)}
 # A folder of few videos.

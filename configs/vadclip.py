@@ -1,6 +1,6 @@
 """VadCLIP: Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681.
 
-  python -m wsvad_jax.train --config configs/vadclip.py           the demo world
+  python -m wsvad_jax.train --config configs/vadclip.py           the demo dataset
   python -m wsvad_jax.train --config configs/vadclip.py:ucf       UCF-Crime
   python -m wsvad_jax.train --config configs/vadclip.py:xd        XD-Violence
   python -m wsvad_jax.train --config configs/vadclip.py:FOLDER    a prepared dataset
@@ -10,14 +10,15 @@ AVG 24.70. The released checkpoints score 88.0199 (`auc`, UCF-Crime) and 84.5045
 (`ap_align`, XD-Violence); an independent rerun on the released features reached AUC
 86.5 on UCF-Crime.
 
-Protocol `paper` is the released training: the test set picks the weights, and each epoch
-starts from the best of them. Protocol `clean` (the default) picks by
-held-out training videos and touches the test set once; its schedule for small datasets
-is ours, takes the last weights and holds no video out. Where paper and release differ,
-the release is followed: padded snippets take part in the windowed attention
-(`mask_padding` leaves them out).
+Protocol `paper` is the released training: it selects weights on the test set, and each
+epoch starts from the best weights. Protocol `clean` (the default) selects on held-out
+training videos and uses the test set once. On small datasets, `clean` has our own
+schedule, holds no video out and keeps the last weights.
 
-The paper's ablations are switches:
+The recipe follows the release: padded snippets take part in the windowed attention.
+`mask_padding` leaves them out.
+
+Switches of the paper's ablations:
   temporal modules     --config.model.use_local=False, --config.model.use_graph=False
   C-branch alone       --config.model.align=False
   A-branch alone       --config.model.classify=False
@@ -32,59 +33,58 @@ VIT_B16 = "openai/clip-vit-base-patch16"  # CLIP model of the released features
 
 def get_config(dataset: str = "demo") -> ConfigDict:
     """Returns the recipe of a dataset: ucf, xd, shanghaitech, demo or any other."""
-    special = DATASETS.get(dataset, OTHER)
+    values = DATASETS.get(dataset, OTHER)
 
     config = ConfigDict()
     config.model_name = "vadclip"
     config.seed = 0
-    config.seeds = (0, 1, 2)  # of --seeds without a list
+    config.seeds = (0, 1, 2)  # default of --seeds
     config.protocol = "clean"  # or paper
-    config.checkpoint_every_steps = special[
-        "checkpoint_every_steps"
-    ]  # None: each epoch
+    # Steps between checkpoints; None: each epoch.
+    config.checkpoint_every_steps = values["checkpoint_every_steps"]
 
-    # Hub name or folder of the CLIP snapshot whose text tower reads the class names.
-    # auto: the one that made the features, by the dataset's card.
-    config.clip = special["clip"]
+    # Hub name or folder of the CLIP snapshot whose text tower encodes the class names.
+    # auto: the snapshot that the dataset's card names, or random weights.
+    config.clip = values["clip"]
 
     config.model = ConfigDict()
-    config.model.visual_layers = special["visual_layers"]
+    config.model.visual_layers = values["visual_layers"]
     config.model.visual_heads = 1
-    config.model.attn_window = special["attn_window"]  # snippets
+    config.model.attn_window = values["attn_window"]  # snippets
     config.model.use_local = True
     config.model.use_graph = True
     config.model.classify = True
     config.model.align = True
     config.model.learn_prompt = True
     config.model.visual_prompt = True
-    config.model.mask_padding = False  # the release attends to padding as well
+    config.model.mask_padding = False  # the release attends to padding, too
     config.model.dtype = "float32"
-    config.model.remat = False  # less memory, a longer backward pass
+    config.model.remat = False  # True: less memory, slower backward pass
 
     config.loss = ConfigDict()
     config.loss.mil = 1.0
     config.loss.align = 1.0
-    config.loss.text = special["text"]
+    config.loss.text = values["text"]
 
     config.data = ConfigDict()
     config.data.name = dataset
-    config.data.length = special["length"]  # snippets; None: the longest video's
-    config.data.samples = "crops"  # each crop of a video is a sample
-    config.data.batch_sampling = special["batch_sampling"]
-    config.data.placement = "host"  # or device: it holds the packed training split
-    config.data.microbatches = 1  # gradient accumulation: more need less memory
+    config.data.length = values["length"]  # snippets; None: the longest video's
+    config.data.samples = "crops"  # one sample per crop
+    config.data.batch_sampling = values["batch_sampling"]
+    config.data.placement = "host"  # where the packed split is: host or device
+    config.data.microbatches = 1  # gradient accumulation; higher values save memory
 
-    # Number of devices along each axis; data None: all that are left. Both axes split
-    # the batch; fsdp splits parameters and optimiser state as well.
+    # Number of devices along each axis; data=None takes all remaining ones. Both axes
+    # split the batch; fsdp also splits parameters and optimiser state.
     config.mesh = ConfigDict({"data": None, "fsdp": 1})
 
     config.eval = ConfigDict()
     config.eval.mode = "windows"  # windows of data.length snippets, the card's crop
     config.eval.batch_size = 32
-    config.eval.normal_truth = special["normal_truth"]  # mAP's truth of class normal
+    config.eval.normal_truth = values["normal_truth"]  # how mAP treats normal videos
 
-    config.paper = ConfigDict(special["paper"])
-    config.clean = ConfigDict(special["clean"])
+    config.paper = ConfigDict(values["paper"])
+    config.clean = ConfigDict(values["clean"])
     return config
 
 
@@ -96,7 +96,7 @@ def paper(
     metric: str,
     eval_every_steps: int | None,
 ) -> dict:
-    """Returns the released training: the test set picks the weights."""
+    """Returns the released training, which selects weights on the test set."""
     return {
         "epochs": 10,
         "steps": None,
@@ -104,7 +104,7 @@ def paper(
         "select": "best",
         "metric": metric,
         "eval_every_steps": eval_every_steps,  # None: each epoch
-        "reload_best": True,  # training resumes from the best weights each epoch
+        "reload_best": True,  # each epoch starts from the best weights
         "prefer_later_on_tie": False,
         "remove_position_bias": False,
         "optim": {"default": adamw(lr, milestones)},
@@ -112,7 +112,7 @@ def paper(
 
 
 def clean(*, batch_size: int, lr: float, milestones: tuple[int, ...]) -> dict:
-    """Returns the same training, with held-out training videos to pick the weights."""
+    """Returns the released training, with weights selected on held-out videos."""
     return {
         "epochs": 10,
         "steps": None,
@@ -129,7 +129,7 @@ def clean(*, batch_size: int, lr: float, milestones: tuple[int, ...]) -> dict:
 
 
 def clean_small(*, lr: float, eval_every_steps: int | None) -> dict:
-    """Returns our training on few videos: short, no video held out, last weights."""
+    """Returns our short training on few videos, which keeps the last weights."""
     return {
         "epochs": None,
         "steps": 150,
@@ -146,7 +146,7 @@ def clean_small(*, lr: float, eval_every_steps: int | None) -> dict:
 
 
 def adamw(lr: float, milestones: tuple[int, ...]) -> dict:
-    """Returns AdamW, whose rate falls to a tenth after each epoch of `milestones`."""
+    """Returns AdamW; its rate falls to a tenth after each epoch of `milestones`."""
     return {
         "name": "adamw",
         "lr": lr,
@@ -174,8 +174,8 @@ UCF = {
     "attn_window": 8,
     "text": 0.1,
     "length": 256,
-    "batch_sampling": "balanced",  # normal videos, then as many abnormal ones
-    "normal_truth": "unmatched",  # as the released UCF-Crime truth has it
+    "batch_sampling": "balanced",  # half normal, half abnormal videos
+    "normal_truth": "unmatched",  # as in the released ground truth
     "paper": UCF_PAPER,
     "clean": clean(batch_size=128, lr=2e-5, milestones=(4, 8)),
 }
@@ -186,12 +186,12 @@ XD = {
     "attn_window": 64,
     "text": 1e-4,
     "length": 256,
-    "batch_sampling": "uniform",  # any videos
+    "batch_sampling": "uniform",  # videos of any class
     "normal_truth": "whole_video",
     "paper": XD_PAPER,
     "clean": clean(batch_size=96, lr=1e-5, milestones=(3, 6, 10)),
 }
-# The paper doesn't report ShanghaiTech: the values of UCF-Crime.
+# The paper doesn't report ShanghaiTech, so the values are those of UCF-Crime.
 SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
 DEMO = {
     "checkpoint_every_steps": 30,

@@ -1,8 +1,8 @@
-"""Program: released PyTorch checkpoints into our model folders, and back.
+"""Program: converts released PyTorch checkpoints into model folders, and back.
 
 `import_file` and `export_file` are the two directions. In `wsvad_jax.weights`,
-torch_mapping.py matches the names, torch_architecture.py compares sizes with the recipe,
-and torch_files.py reads and writes the files.
+torch_mapping.py maps parameter names, torch_architecture.py compares shapes with the
+recipe, and torch_files.py reads and writes the files.
 """
 
 import argparse
@@ -49,19 +49,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--clip", metavar="NAME|DIR", help="a CLIP snapshot: its tokenizer joins the "
         "CLIP weights of --torch; or all of it goes into --to_torch")  # fmt: skip
     known, rest = parser.parse_known_args(argv)
+
+    # One direction per call.
     forth, back = (known.torch, known.output), (known.checkpoint, known.to_torch)
     if not (all(forth) and not any(back)) and not (all(back) and not any(forth)):
         parser.error(
             "pass --torch FILE --output DIR, or --checkpoint DIR --to_torch FILE"
         )
+
     config = load_config(
         [f"--config={known.config}", *rest], flags=flags.options(parser)
     )
     if known.to_torch:
         print(export_file(config, known.checkpoint, known.to_torch, known.clip))
         return 0
+
     output = import_file(config, known.torch, known.output, known.clip)
     print(f"{output}: a {torch_mapping.title(config.model_name)} model for `evaluate`")
+
+    # Files of VadCLIP and DSANet contain CLIP weights, but no tokenizer.
     clip = output / "clip"
     if clip.is_dir():
         print(f"{clip}: the CLIP weights of the file; pass --config.clip={clip}")
