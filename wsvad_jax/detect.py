@@ -1,4 +1,4 @@
-"""Finds events in videos with a trained model: what happened, when, how sure.
+"""Finds events in videos with a trained model: class, time and score of each.
 
   python -m wsvad_jax.detect VIDEO FOLDER --checkpoint runs/dsanet-demo-0 --output found
   python -m wsvad_jax.detect features/ --checkpoint DIR --ground_truth test_segments.json \\
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from wsvad_jax.detection.inputs import VideoInput
 
 __all__ = ["Detector", "detect_videos"]
-RELATIVE = tuple(events.OLD_NAMES.values())  # rules relative to the usual level
+RELATIVE = (*events.RELATIVE_RULES, "share")  # rules relative to the usual level
 # Flags by the words that other detectors use for them.
 MEANT = {
     "threshold": "--high",
@@ -86,8 +86,9 @@ def parser() -> flags.Parser:
     rule("--low", help="score at which every event ends; default: by its peak")
     rule("--min_prominence", "--rise", default=EventRules.min_prominence, help="height "
          "of lower peaks above the video's usual level (%(default)s; 1 never)")  # fmt: skip
-    rule("--rel_height", "--share", default=EventRules.rel_height, help="part of a "
-         "peak's height at which its event ends (%(default)s)")  # fmt: skip
+    rule("--rel_height", help="part of a peak's height above the usual level at which its "
+         f"event ends, downwards from the peak ({EventRules.rel_height})")  # fmt: skip
+    rule("--share", help="former flag: 1 - rel_height")
     rule("--min_length", default=EventRules.min_length, help="seconds of the shortest "
          "event (%(default)s)")  # fmt: skip
     rule("--max_gap", default=EventRules.max_gap, help="seconds between events that "
@@ -101,17 +102,27 @@ def rules_of(known: argparse.Namespace, words: Sequence[str]) -> EventRules:
 
     Args:
       known: parsed arguments.
-      words: command line; flags of former releases are reported.
+      words: command line; former flags are reported.
 
     Raises:
-      InputError: a level outside of (0, 1], or a negative time.
+      InputError: a level out of range, a negative time, or a rule by both flags.
     """
-    for old, new in events.OLD_NAMES.items():
-        if any(word.partition("=")[0] == f"--{old}" for word in words):
-            print(f"warning: --{old} is now --{new}", file=sys.stderr)
-
+    # --rel_height is None where it wasn't passed; `low` may be None.
     names = [field.name for field in dataclasses.fields(EventRules)]
     rules = {name: getattr(known, name) for name in names}
+    if known.rel_height is None:
+        del rules["rel_height"]
+
+    # Former flags, in one line each; --rise has the same value as --min_prominence.
+    if any(word.partition("=")[0] == "--rise" for word in words):
+        warning = events.old_name_warning("rise", known.min_prominence, "--")
+        print(f"warning: {warning}", file=sys.stderr)
+    if known.share is not None:
+        if known.rel_height is not None:
+            raise InputError("--share, --rel_height: pass --rel_height alone")
+        rules["rel_height"] = events.rel_height_from_share(known.share, "--")
+        warning = events.old_name_warning("share", rules["rel_height"], "--")
+        print(f"warning: {warning}", file=sys.stderr)
     return EventRules.from_options(rules, prefix="--")
 
 

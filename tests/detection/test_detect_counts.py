@@ -6,7 +6,7 @@ from untrained import write_model
 
 from wsvad_jax import detect
 from wsvad_jax.detect import Detector
-from wsvad_jax.detection.events import EventRules
+from wsvad_jax.detection.events import EventRules, with_old_names
 from wsvad_jax.utils.errors import InputError
 
 
@@ -22,6 +22,7 @@ def model(tiny, tmp_path_factory):
         ({"high": float("nan")}, "high is nan; expected"),
         ({"low": 0.6}, "low 0.6 is above (--)?high 0.5"),
         ({"min_prominence": 0.0}, "min_prominence is 0.0; expected"),
+        ({"rel_height": 1.5}, "rel_height is 1.5; expected 0 to 1"),
         ({"max_gap": -1.0}, "max_gap is -1.0; expected seconds"),
     ],
 )
@@ -39,7 +40,45 @@ def test_rules_of_former_releases_are_taken_with_a_warning():
     with pytest.raises(InputError, match="hihg: no such event rule; expected high"):
         EventRules.from_options({"hihg": 0.3})
     with pytest.raises(InputError, match="high: found beside EventRules"):
-        EventRules.choose(rules, {"high": 0.4})
+        EventRules.from_rules_or_options(rules, {"high": 0.4})
+
+
+def test_share_was_measured_upwards():
+    message = "share is now rel_height.* 1 - share, here 0.3"
+    with pytest.warns(FutureWarning, match=message):
+        rules = EventRules.from_options({"share": 0.7})
+    assert rules == EventRules(rel_height=0.3)
+    with pytest.raises(InputError, match="share is 2; expected more than 0, up to 1"):
+        EventRules.from_options({"share": 2})
+    with pytest.raises(InputError, match="rel_height: found by its former name, too"):
+        EventRules.from_options({"rel_height": 0.3, "share": 0.7})
+
+
+def test_flags_of_rules_have_former_names(capsys):
+    def rules(*words):
+        arguments = detect.parser()
+        known = arguments.parse_args(["v.mp4", "--checkpoint", "m", *words])
+        return detect.rules_of(known, arguments.seen)
+
+    assert rules() == EventRules() == rules("--rel_height", ".4")
+    assert not capsys.readouterr().err
+    assert rules("--share", ".7", "--rise", ".2") == EventRules(
+        rel_height=0.3, min_prominence=0.2
+    )
+    rise, share = capsys.readouterr().err.splitlines()
+    assert rise == "warning: --rise is now --min_prominence"
+    assert share.startswith("warning: --share is now --rel_height") and "0.3" in share
+    with pytest.raises(InputError, match="--share is 0.0; expected more than 0"):
+        rules("--share", "0")
+    with pytest.raises(InputError, match="--share, --rel_height: pass --rel_height"):
+        rules("--share", ".7", "--rel_height", ".3")
+
+
+def test_files_hold_rules_by_both_names():
+    written = with_old_names(EventRules(rel_height=0.3).as_dict())
+    assert (written["rel_height"], written["share"]) == (0.3, 0.7)
+    assert written["rise"] == written["min_prominence"]
+    assert with_old_names({"checkpoint": "m"}) == {"checkpoint": "m"}
 
 
 def test_a_detector_refuses_them(model):

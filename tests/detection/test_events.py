@@ -6,6 +6,7 @@ import math
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
+import scipy.signal
 from event_matching import matches, overlap
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,9 +55,9 @@ def test_spans_hold_every_high_score_and_no_low_one(scores, a, b):
 
 
 @settings(deadline=None)
-@given(SCORES, st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
-def test_peaks_are_apart_and_high_enough(scores, high, rise, share):
-    rules = EventRules(high=high, min_prominence=rise, rel_height=share)
+@given(SCORES, st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0, 1))
+def test_peaks_are_apart_and_high_enough(scores, high, rise, rel_height):
+    rules = EventRules(high=high, min_prominence=rise, rel_height=rel_height)
     made = events.peak_segments(scores, rules)
     assert made == sorted(made)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(made))
@@ -82,7 +83,7 @@ def test_a_valley_parts_two_peaks_unless_levels_are_fixed():
     scores = curve(
         (5, 0.1), (3, 0.9), (1, 0.6), (2, 0.45), (1, 0.6), (3, 0.95), (5, 0.1)
     )
-    assert found(scores, rel_height=0.7) == [(5, 8), (12, 15)]
+    assert found(scores, rel_height=0.3) == [(5, 8), (12, 15)]
     assert found(scores, low=0.4) == [(5, 15)]
     assert found(scores, low=0.5) == [(5, 9), (11, 15)]
     assert found(scores, low=0.5, max_gap=2.0) == [(5, 15)]
@@ -97,6 +98,21 @@ def test_what_the_place_in_a_window_adds_is_no_event():
     scores[5:9] = 0.5
     assert found(scores, baseline=place) == [(5, 9)]
     assert found(scores, baseline=place, low=0.35)[0] == (5, 9)  # plain scores
+
+
+def test_an_event_ends_at_a_height_measured_downwards_from_its_peak():
+    scores = curve(
+        (9, 0.0), *((1, s) for s in (0.3, 0.55, 1.0, 0.75, 0.5, 0.2)), (9, 0.0)
+    )
+    assert found(scores, min_length=0.0, rel_height=0.0) == [(11, 12)]
+    assert found(scores, min_length=0.0, rel_height=0.25) == [(11, 13)]
+    assert found(scores, rel_height=0.5) == [(10, 14)]  # at half height
+    assert found(scores, rel_height=0.8) == [(9, 15)]
+
+    # As scipy's, where the usual level is the level of the peak's valleys.
+    width, _, first, last = scipy.signal.peak_widths(scores, [11], rel_height=0.5)
+    assert found(scores, rel_height=0.5) == [(math.ceil(first[0]), int(last[0]) + 1)]
+    assert 3 < width[0] < 5
 
 
 def test_a_video_that_is_anomalous_throughout_is_one_event():

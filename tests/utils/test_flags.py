@@ -122,7 +122,7 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             detect.main,
             ("--live", "a", *READY, "--share", ".2"),
-            "--rel_height has no effect",
+            "--share has no effect",
         ),
         (
             detect.main,

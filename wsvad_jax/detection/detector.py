@@ -233,7 +233,7 @@ class Detector:
         from wsvad_jax.evaluation.scorer import baseline_scores, score_videos
 
         # Rules are checked first: scoring takes longer.
-        rules = EventRules.choose(rules, options)
+        rules = EventRules.from_rules_or_options(rules, options)
 
         windows = self._windows(features)
         scores = score_videos(self.scorer, self.weights, windows)[0]
@@ -294,7 +294,7 @@ class Detector:
         """
         from wsvad_jax.detection.inputs import VideoInput, path_of
 
-        rules = EventRules.choose(rules, options)
+        rules = EventRules.from_rules_or_options(rules, options)
         path = path_of(path)
         return detect_videos(self, [VideoInput(path.stem, (path,))], rules)[0]
 

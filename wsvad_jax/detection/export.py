@@ -289,7 +289,7 @@ def description(
 def default_thresholds() -> dict[str, float]:
     """Returns the default event rules, `low` being the level for fixed levels.
 
-    The names `rise` and `share` of former releases stand beside the new ones.
+    The former names `rise` and `share` = 1 - `rel_height` stand beside the new ones.
     """
     rules = dataclasses.asdict(events.EventRules(low=events.LOW))
     del rules["max_gap"]

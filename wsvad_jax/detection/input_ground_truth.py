@@ -13,7 +13,7 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.validation.report import first_names
-from wsvad_jax.detection.events import UNNAMED, Event
+from wsvad_jax.detection.events import DEFAULT_CATEGORY, Event
 from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
 from wsvad_jax.utils.errors import InputError
 
@@ -45,7 +45,7 @@ def events_in_seconds(
     for first, stop, category in segments:
         start, end = np.interp([first, stop], frames, edges)
         if end > start:
-            name = category or truth.label or UNNAMED
+            name = category or truth.label or DEFAULT_CATEGORY
             middle = float(start + end) / 2
             events.append(Event(float(start), float(end), name, float("nan"), middle))
     return tuple(events)

@@ -46,8 +46,8 @@ def write_events_json(
     Args:
       path: file to write.
       results: one result per video.
-      settings: settings used, by name. Event rules also get the names of former
-        releases, `rise` and `share`.
+      settings: settings used, by name. Event rules are also written by their former
+        names, `rise` and `share` = 1 - `rel_height`.
     """
     videos = ",\n".join(_video_json(result) for result in results)
     head = json.dumps(with_old_names(settings), ensure_ascii=False, default=str)
