@@ -55,7 +55,8 @@ def test_older_versions_noted_the_weights_alone():
     new = changed(encoder="clip@cccccccccccc", encoder_settings=GELU)
     said = feature_protocols.difference(new, older)
     assert (
-        "the same weights, the first with activation gelu; the second was noted" in said
+        "the same weights, the first with activation gelu; the second was stored"
+        in said
     )
     assert "the second with activation gelu" in feature_protocols.difference(older, new)
     assert "the same weights" not in feature_protocols.difference(
@@ -90,7 +91,7 @@ def test_random_towers_are_said():
     )
     assert "features and prompts" in both
     text = feature_protocols.random_note(PLAIN, {"clip": "random"})
-    assert "text tower of random weights" in text
+    assert "text tower of the prompts has random weights" in text
     assert not feature_protocols.random_note(PLAIN, {"clip": "x", "settings": OPENAI})
     assert not feature_protocols.random_note(PLAIN, None)
     # The demo's, and a cached one, as older versions noted them.

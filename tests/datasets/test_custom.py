@@ -288,8 +288,8 @@ def test_slack_is_remarked(own):
         ),
         ({"stride": True}, (4, 6), "stride must be a whole number, found True"),
         ({"crops": 0}, (4, 6), "crops must be a whole number of at least 1, found 0"),
-        ({"crops": 10}, (4, 6), "crops is 10, but .*n0.npy holds 1; correct crops"),
-        ({"crops": 1}, (5, 4, 6), "crops is 1, but .*n0.npy holds 5"),
+        ({"crops": 10}, (4, 6), "crops is 10, but .*n0.npy has 1; correct crops"),
+        ({"crops": 1}, (5, 4, 6), "crops is 1, but .*n0.npy has 5"),
         ({"axes": "TD"}, (5, 4, 6), r"n0.npy: features of shape \[5, 4, 6\], but .*TD"),
     ],
 )

@@ -268,7 +268,7 @@ def test_the_weights_under_another_activation_are_another_model(
     assert Detector(model, force=True).forced
     del meta["tower"]["settings"]
     write_json(model / "meta.json", meta)
-    with pytest.raises(InputError, match="noted by an older version"):
+    with pytest.raises(InputError, match="stored by an older version"):
         Detector(model)
 
 

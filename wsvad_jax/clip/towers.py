@@ -130,7 +130,6 @@ class CLIPVision(nn.Module):
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = _layer_norm(self, x, "pre_layrnorm")  # spelled as in the checkpoint
         x = Encoder(self.config, self.dtype, name="encoder")(x)
-
         # Only the class token is read.
         return _layer_norm(self, x[:, 0], "post_layernorm")
 
@@ -149,16 +148,13 @@ class CLIP(nn.Module):
         pixels: Float[AnyArray, "N S S 3"],
     ) -> tuple[Float[Array, "B P"], Float[Array, "N P"]]:
         """Returns text and image features, not normalised."""
-        hidden = CLIPText(self.text, name="text_model")(tokens)
+        text = end_token(CLIPText(self.text, name="text_model")(tokens), eos)
         image = CLIPVision(self.vision, name="vision_model")(pixels)
 
-        # Both without bias, as released.
-        text = nn.Dense(self.text.projection_dim, False, name="text_projection")(
-            end_token(hidden, eos)
-        )
-        image = nn.Dense(self.vision.projection_dim, False, name="visual_projection")(
-            image
-        )
+        # The released projections have no bias.
+        project = functools.partial(nn.Dense, use_bias=False)
+        text = project(self.text.projection_dim, name="text_projection")(text)
+        image = project(self.vision.projection_dim, name="visual_projection")(image)
 
         # Unused in the forward pass, but part of every checkpoint.
         self.param("logit_scale", nn.initializers.constant(np.log(1 / 0.07)), ())

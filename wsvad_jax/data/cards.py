@@ -44,7 +44,7 @@ class ClassCard:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """Classes of a dataset and conventions of its features."""
+    """Classes of a dataset, and the conventions of its features."""
 
     name: str
     classes: tuple[ClassCard, ...]  # normal first
@@ -70,9 +70,10 @@ class Card:
             return self.class_names.index(name)
         except ValueError:
             raise InputError(
-                f"label {name!r} that no class has{suggest_class(name, self.class_names)}; the "
-                f"classes of {self.name} are {', '.join(self.class_names)}; correct the "
-                "label or add a class to the card"
+                f"label {name!r} that no class has"
+                f"{suggest_class(name, self.class_names)}; the classes of {self.name} "
+                f"are {', '.join(self.class_names)}; correct the label or add a class "
+                "to the card"
             ) from None
 
     def to_json(self) -> dict[str, Any]:
@@ -97,19 +98,24 @@ class Card:
         labels: Iterable[str] = (),
         defaults: Mapping[str, Any] | None = None,
     ) -> "Card":
-        """Reads the content of a `card.json`; `source` names it in errors.
+        """Reads the content of a `card.json`.
 
-        `prompts`, `stride`, `test_crop` and `clip` may be left out. The class that
-        `normal` names (default "Normal") becomes class 0; the others keep their order.
-        Without `classes` they are `labels`, where these are given; `defaults` are the
-        values of other keys that the file doesn't have.
+        `prompts`, `stride`, `test_crop` and `clip` are optional. The class that `normal`
+        names (default "Normal") becomes class 0; the others keep their order.
+
+        Args:
+          value: JSON value of the file.
+          source: name of the file in errors.
+          labels: classes, if the file has no key `classes`.
+          defaults: values of other keys that the file may lack.
 
         Raises:
-          InputError: a key or value is missing or is not what it should be.
+          InputError: a key is missing, unknown or has an invalid value.
         """
         merged = {**(defaults or {}), **value} if isinstance(value, Mapping) else value
         shape = check_shape(_CardShape, merged, source, FORM)
 
+        # The file's classes take precedence over those of the training list.
         normal = shape.normal
         if shape.classes:
             classes = [_class_card(c) for c in shape.classes]
@@ -127,7 +133,9 @@ class Card:
                 f"({', '.join(c.name for c in classes)}){hint}; name it with the key "
                 '"normal"'
             )
-        classes.sort(key=lambda c: c.name != normal)  # stable
+
+        # Stable: only the normal class moves.
+        classes.sort(key=lambda c: c.name != normal)
         return cls(
             name=shape.name,
             classes=tuple(classes),
@@ -146,6 +154,7 @@ def words_of_class(name: str) -> str:
 
 def fold_class_name(name: str) -> str:
     """Returns a class name without case, blanks and letter width, for comparisons."""
+    # NFKC: full-width letters become plain ones. Cf and Cc are invisible characters.
     text = unicodedata.normalize("NFKC", name)
     seen = (c for c in text if unicodedata.category(c) not in ("Cf", "Cc"))
     return "".join("".join(seen).casefold().split())
@@ -161,32 +170,36 @@ def suggest_class(name: str, known: Sequence[str]) -> str:
 def infer_card(
     labels: Iterable[str], normal: str = "Normal", name: str = "own"
 ) -> Card:
-    """Makes a card from the labels: normal first, the others sorted by name.
+    """Returns a card with the labels as classes: normal first, the others sorted.
 
-    Without a label `normal`, one that differs only in case is used.
+    Without a label `normal`, one that differs only in case is the normal class.
 
     Raises:
-      InputError: no label is `normal`, there is no other, or two labels differ only in
-        case, blanks or letter width.
+      InputError: no label is `normal`, no other label exists, or two labels differ only
+        in case, blanks or letter width.
     """
-    found = sorted(set(labels))
-    written: dict[str, str] = {}
-    for label in found:
-        if (other := written.setdefault(fold_class_name(label), label)) != label:
+    names = sorted(set(labels))
+
+    # Two spellings are usually a mistake, and would train two classes silently.
+    spellings: dict[str, str] = {}
+    for label in names:
+        if (other := spellings.setdefault(fold_class_name(label), label)) != label:
             raise InputError(
                 f"{name}: the training list has the labels {other!r} and {label!r}, one "
                 "class written in two ways or two classes; write it in one way, or name "
                 "both classes in a card.json"
             )
-    if normal not in found:
-        normal = next((c for c in found if c.lower() == normal.lower()), normal)
-    others = [c for c in found if c != normal]
-    if not others or normal not in found:
+
+    if normal not in names:
+        normal = next((c for c in names if c.lower() == normal.lower()), normal)
+    others = [c for c in names if c != normal]
+    if not others or normal not in names:
         raise InputError(
             f"{name}: expected videos labelled {normal!r} and at least one other class, "
-            f"found {', '.join(found) or 'no label'}; a card.json can give the normal "
+            f"found {', '.join(names) or 'no label'}; a card.json can give the normal "
             "class another name"
         )
+
     classes = tuple(ClassCard(c, (words_of_class(c),)) for c in (normal, *others))
     return Card(name, classes)
 
@@ -194,7 +207,9 @@ def infer_card(
 def _check_duplicates(classes: Sequence[ClassCard], source: str) -> None:
     name, count = Counter(c.name for c in classes).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{source}: class {name!r} is there {count} times; keep one")
+        raise InputError(
+            f"{source}: duplicate class {name!r}, there {count} times; keep one"
+        )
 
 
 def _filled(text: str) -> str:
@@ -236,7 +251,7 @@ def _card(name: str, test_crop: int, classes: Mapping[str, str]) -> Card:
     return Card(name, cards, test_crop=test_crop)
 
 
-# The prompts are the released code's own words.
+# The prompts are those of the released code.
 UCF = _card(
     "ucf",
     5,

@@ -6,8 +6,8 @@ one model has many names. The hashed settings are compared one by one if both si
 them. Older versions stored the hash of the weights alone, which implies OpenAI's
 settings.
 
-Crops: a model of whole videos takes the mean over all crops, so their number must equal
-that of the training. A model of windows scores one crop, the card's `test_crop`, which
+Crops: a model of whole videos averages over all crops, so training and test need equal
+numbers of them. A model of windows scores one crop, the card's `test_crop`. That crop
 must exist; the others don't matter.
 """
 
@@ -26,8 +26,8 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.json_shapes import PositiveCount, Shape, Text, check_shape
 
 UNKNOWN = ("", "unknown")
-# Encoders of random weights that older versions made and noted without saying so: the
-# demo world's CLIP, and those of the package's cache.
+# Encoders with random weights that older versions stored without a mark: the CLIP of the
+# demo dataset, and those of the package's cache.
 RANDOM_HASHES = ("9a76bf077ca9",)
 RANDOM_NAMES = re.compile(r"random-\d+@[0-9a-f]+")
 
@@ -39,9 +39,9 @@ def protocol_from_json(value: Mapping[str, Any] | None) -> FeatureProtocol:
     """
     unknown = FeatureProtocol(stride=0, crops=0)
     known = {
-        name: found
+        name: known_value
         for name, default in dataclasses.asdict(unknown).items()
-        if type(found := (value or {}).get(name)) is type(default)
+        if type(known_value := (value or {}).get(name)) is type(default)
     }
     return dataclasses.replace(unknown, **known)
 
@@ -54,7 +54,7 @@ WholeCount = Annotated[PositiveCount, BeforeValidator(_whole)]
 
 
 class ProtocolFile(Shape):
-    """protocol.json beside features; further keys are kept."""
+    """Shape of protocol.json beside features; other keys are kept."""
 
     encoder: Text = "unknown"
     stride: WholeCount = FRAMES_PER_SNIPPET
@@ -69,11 +69,11 @@ def checked(path: str | os.PathLike, value: Any) -> dict[str, Any]:
     """Returns the content of a protocol.json; whole numbers may be written as floats.
 
     Args:
-      path: file, for messages.
-      value: its JSON.
+      path: path of the file, for errors.
+      value: JSON value of the file.
 
     Raises:
-      InputError: no object, or a value that no protocol has.
+      InputError: the value is no JSON object, or a key has an invalid value.
     """
     known = check_shape(ProtocolFile, value, path).fields()
     return value | {key: known[key] for key in known if key in value}
@@ -83,19 +83,19 @@ def check_crops(
     path: str | os.PathLike,
     value: Mapping[str, Any],
     file: str | os.PathLike,
-    found: int,
+    crops: int,
 ) -> None:
-    """Raises InputError where a protocol.json states another number of crops.
+    """Raises InputError if protocol.json states another number of crops.
 
     Args:
-      path: of protocol.json.
-      value: what it holds.
-      file: of features.
-      found: number of crops of the features.
+      path: path of protocol.json.
+      value: content of protocol.json.
+      file: path of the features, for errors.
+      crops: number of crops of the features.
     """
-    if (stated := value.get("crops", found)) != found:
+    if (stated := value.get("crops", crops)) != crops:
         raise InputError(
-            f"{path}: crops is {stated}, but {file} holds {found}; correct crops, or "
+            f"{path}: crops is {stated}, but {file} has {crops}; correct crops, or "
             "extract the video again"
         )
 
@@ -113,92 +113,103 @@ def snapshot_protocol(snapshot: Any, resize: str) -> FeatureProtocol:
 
 
 def difference(
-    found: FeatureProtocol, wanted: FeatureProtocol, *, crop: int | None = None
+    actual: FeatureProtocol, wanted: FeatureProtocol, *, crop: int | None = None
 ) -> str:
-    """Returns a sentence about the differences of two protocols, "" without any.
+    """Returns a sentence about the differences of two protocols, "" if there are none.
 
     Args:
-      found: protocol of the features.
+      actual: protocol of the features.
       wanted: required protocol.
       crop: index of the only scored crop; None requires equal numbers of crops.
     """
-    differences = [encoder_difference(found, wanted)]
+    differences = [encoder_difference(actual, wanted)]
     for name in ("frame", "resize"):
-        a, b = getattr(found, name), getattr(wanted, name)
+        a, b = getattr(actual, name), getattr(wanted, name)
         if a != b and a not in UNKNOWN and b not in UNKNOWN:
             differences.append(f"{name} {a} instead of {b}")
-    if 0 not in (found.stride, wanted.stride) and found.stride != wanted.stride:
-        differences.append(f"stride {found.stride} instead of {wanted.stride}")
-    if crop is not None and 0 < found.crops <= crop:
-        differences.append(f"crops {found.crops}, without number {crop} that is scored")
+
+    if 0 not in (actual.stride, wanted.stride) and actual.stride != wanted.stride:
+        differences.append(f"stride {actual.stride} instead of {wanted.stride}")
+
+    # A scored crop must exist; others don't matter.
+    if crop is not None and 0 < actual.crops <= crop:
+        differences.append(
+            f"crops {actual.crops}, without number {crop} that is scored"
+        )
 
     # Without a scored crop, the mean over all crops must have as many terms.
-    known = crop is None and 0 not in (found.crops, wanted.crops)
-    if known and found.crops != wanted.crops:
-        differences.append(f"crops {found.crops} instead of {wanted.crops}")
+    known = crop is None and 0 not in (actual.crops, wanted.crops)
+    if known and actual.crops != wanted.crops:
+        differences.append(f"crops {actual.crops} instead of {wanted.crops}")
     return "; ".join(filter(None, differences))
 
 
-def encoder_difference(found: FeatureProtocol, wanted: FeatureProtocol) -> str:
-    """Returns a sentence about the difference of two encoders, "" without any."""
-    if found.encoder in UNKNOWN or wanted.encoder in UNKNOWN:
+def encoder_difference(actual: FeatureProtocol, wanted: FeatureProtocol) -> str:
+    """Returns a sentence about the difference of two encoders, "" if there is none."""
+    if actual.encoder in UNKNOWN or wanted.encoder in UNKNOWN:
         return ""
+
+    # Equal hashes may hide different settings: older versions hashed the weights only.
     details = settings_difference(
-        found.encoder_settings,
+        actual.encoder_settings,
         wanted.encoder_settings,
-        (hash_of(found.encoder), hash_of(wanted.encoder)),
+        (hash_of(actual.encoder), hash_of(wanted.encoder)),
     )
-    if same_encoder(found.encoder, wanted.encoder) and not details:
+    if same_encoder(actual.encoder, wanted.encoder) and not details:
         return ""
+
     details = f" ({details})" if details else ""
-    return f"encoder {found.encoder} instead of {wanted.encoder}{details}"
+    return f"encoder {actual.encoder} instead of {wanted.encoder}{details}"
 
 
-def same_encoder(found: str, wanted: str) -> bool:
+def same_encoder(actual: str, wanted: str) -> bool:
     """Returns whether two names NAME@HASH mean one encoder; unknown matches any.
 
     The hash decides, since one model has many names.
     """
-    if found in UNKNOWN or wanted in UNKNOWN:
+    if actual in UNKNOWN or wanted in UNKNOWN:
         return True
-    if "@" in found and "@" in wanted:
-        return hash_of(found) == hash_of(wanted)
-    return found.partition("@")[0] == wanted.partition("@")[0]
+    if "@" in actual and "@" in wanted:
+        return hash_of(actual) == hash_of(wanted)
+    return actual.partition("@")[0] == wanted.partition("@")[0]
 
 
 def hash_of(encoder: str) -> str:
-    """Returns the hash in NAME@HASH, "" without one."""
+    """Returns the hash in NAME@HASH, "" if there is none."""
     return encoder.rpartition("@")[2] if "@" in encoder else ""
 
 
 def settings_difference(
-    found: Mapping[str, Any],
+    actual: Mapping[str, Any],
     wanted: Mapping[str, Any],
     hashes: tuple[str, str] = ("", ""),
 ) -> str:
-    """Returns a sentence about the differences of a tower's settings, "" without any.
+    """Returns a sentence about the differences of a tower's settings, or "".
 
     Args:
-      found: settings, see `clip.identity`; empty if an older version stored none.
+      actual: settings, see `clip.identity`; empty if an older version stored none.
       wanted: required settings.
       hashes: hashes of both towers, which may be shortened.
     """
-    found, wanted = _object(found), _object(wanted)
-    if found and wanted:
-        names = [k for k in found if k in wanted and k not in NOT_COMPARED]
+    actual, wanted = _object(actual), _object(wanted)
+    if actual and wanted:
+        names = [k for k in actual if k in wanted and k not in NOT_COMPARED]
         return ", ".join(
-            f"{name} {_plain(found[name])} instead of {_plain(wanted[name])}"
+            f"{name} {_plain(actual[name])} instead of {_plain(wanted[name])}"
             for name in names
-            if found[name] != wanted[name]
+            if actual[name] != wanted[name]
         )
-    # An older version's hash is that of the weights: the settings must be OpenAI's.
-    for noted, other, which in ((found, hashes[1], 0), (wanted, hashes[0], 1)):
-        same = other and str(noted.get("weights", "")).startswith(other)
-        if same and (odd := unlike_openai(noted)):
-            one, other = ("first", "second")[which], ("second", "first")[which]
+
+    # One side has no settings: an older version hashed the weights alone, which implies
+    # OpenAI's settings. The other side must have these, too.
+    orders = ("first", "second"), ("second", "first")
+    sides = (actual, hashes[1], orders[0]), (wanted, hashes[0], orders[1])
+    for settings, other_hash, (one, other) in sides:
+        same = other_hash and str(settings.get("weights", "")).startswith(other_hash)
+        if same and (odd := unlike_openai(settings)):
             return (
-                f"the same weights, the {one} with {odd}; the {other} was noted by an "
-                "older version, whose hash of weights stands for OpenAI's settings"
+                f"the same weights, the {one} with {odd}; the {other} was stored by an "
+                "older version, whose hash of weights implies OpenAI's settings"
             )
     return ""
 
@@ -211,17 +222,19 @@ def unlike_openai(settings: Mapping[str, Any]) -> str:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """Returns settings of a file, empty if they are no JSON object."""
+    """Returns settings from a file, empty if they are no JSON object."""
     return value if isinstance(value, Mapping) else {}
 
 
 def settings_noted(protocol: FeatureProtocol) -> dict[str, Any]:
-    """Returns an encoder's settings; for older versions, the known ones.
+    """Returns an encoder's settings, with defaults for files of older versions.
 
     Older versions used OpenAI's normalisation and didn't store the activation.
     """
     if protocol.encoder_settings or not hash_of(protocol.encoder):
         return dict(protocol.encoder_settings)
+
+    # None: the activation is unknown, not OpenAI's.
     return {
         "weights": hash_of(protocol.encoder),
         "activation": None,
@@ -234,8 +247,8 @@ def settings_noted(protocol: FeatureProtocol) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     """Returns a setting's value for a sentence: lists without brackets."""
-    parts = value if isinstance(value, list) else [value]
-    return " ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in parts)
+    values = value if isinstance(value, list) else [value]
+    return " ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in values)
 
 
 def is_random(protocol: FeatureProtocol) -> bool:
@@ -249,23 +262,26 @@ def is_random(protocol: FeatureProtocol) -> bool:
 def random_note(
     protocol: FeatureProtocol, tower: Mapping[str, Any] | None = None
 ) -> str:
-    """Returns a warning about towers with random weights, "" without any.
+    """Returns a warning about towers with random weights, "" if there are none.
 
     Args:
-      protocol: the features.
-      tower: `settings` of the text tower, and its name `clip`; None: no prompts.
+      protocol: protocol of the features.
+      tower: `settings` and name `clip` of the text tower; None without prompts.
     """
+    # Without settings, the name alone marks a random tower.
     settings = _object((tower or {}).get("settings"))
     text = bool(settings.get(RANDOM)) or (tower or {}).get("clip") == "random"
+
     if is_random(protocol):
-        what = "features and prompts" if text else "features"
+        subject = "features and prompts" if text else "features"
         return (
-            f"the CLIP model of the {what} ({protocol.encoder}) has random weights: "
+            f"the CLIP model of the {subject} ({protocol.encoder}) has random weights: "
             "scores show that the programs work, and say nothing about real video"
         )
+
     if text:
         return (
-            "the prompts go through a text tower of random weights: the names of "
-            "classes carry no meaning"
+            "the text tower of the prompts has random weights: the names of classes "
+            "carry no meaning"
         )
     return ""

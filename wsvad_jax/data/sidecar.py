@@ -26,7 +26,7 @@ from wsvad_jax.utils.json_shapes import (
     dataclass_shape,
 )
 
-BLOCK, BLOCKS = 1 << 16, 16  # size and number of the blocks that are hashed of a video
+BLOCK, BLOCKS = 1 << 16, 16  # bytes and number of a video's blocks that are hashed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sidecar:
 
     video: Text  # file name
     encoder: Text  # as `FeatureProtocol.encoder`
-    weights_hash: Text  # of the CLIP model: weights, activation, preprocessing
+    weights_hash: Text  # hash of the CLIP model: weights, activation, preprocessing
     stride: PositiveCount  # frames per snippet
     frame: Text  # encoded frames: first, middle, mean
     crops: PositiveCount
@@ -48,7 +48,7 @@ class Sidecar:
     duration: Number  # end of the last frame, seconds
     damage: Text = ""  # unreadable content
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # `fingerprint`
-    # What `weights_hash` covers, by name; empty in sidecars of older versions.
+    # Settings in `weights_hash`, by name; empty in sidecars of older versions.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     remark: Text = ""  # reader's decision to report, such as counted time stamps
 
@@ -94,18 +94,21 @@ def sidecar_path(path: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a feature file's sidecar, which need not exist.
 
     It is VIDEO.json for VIDEO.npy and for a crop VIDEO__0.npy. If VIDEO__0.json or
-    VIDEO.npy exists, VIDEO__0 is a separate video with its own sidecar.
+    VIDEO.npy exists, VIDEO__0 is a separate video with a separate sidecar.
     """
     path = pathlib.Path(path)
     name = path.name.removesuffix(".npy")
-    own = path.with_name(f"{name}.json")
+    separate = path.with_name(f"{name}.json")
+
+    # A video's name may end like a crop's: its neighbours decide.
     crop = re.fullmatch(r"(.+)__[0-9]+", name, re.DOTALL)
 
     # os.path, since a name may be too long for the file system.
-    if not crop or os.path.exists(own):
-        return own
+    if not crop or os.path.exists(separate):
+        return separate
     if os.path.exists(path.with_name(f"{crop[1]}.npy")):
-        return own
+        return separate
+
     return path.with_name(f"{crop[1]}.json")
 
 
@@ -116,6 +119,8 @@ def fingerprint(path: str | os.PathLike) -> dict[str, Any]:
     same fingerprint.
     """
     size = os.path.getsize(path)
+
+    # The first and the last block are always included.
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         if size <= BLOCK * BLOCKS:
@@ -124,4 +129,5 @@ def fingerprint(path: str | os.PathLike) -> dict[str, Any]:
             for i in range(BLOCKS):
                 file.seek(i * (size - BLOCK) // (BLOCKS - 1))
                 digest.update(file.read(BLOCK))
+
     return {"size": size, "hash": digest.hexdigest()}
