@@ -7,7 +7,9 @@ Temporal self-attention over CLIP snippets, then RTFM's temporal network and obj
     perturbed top-κ selector            -> perturbed_top_k
   multi-scale temporal network (MTN)  -> Model._aggregate
   snippet classifier, top-K magnitude -> Model.__call__
-  objective                           -> loss_fn
+  objective: BCE over videos, magnitude, smoothness, sparsity
+                                      -> loss_fn, losses.binary_cross_entropy,
+                                         magnitude_loss, smoothness
   inference                           -> scores
 Submodules carry the names of the released checkpoint, '.' replaced by '_'. Snippets
 past a video's length influence nothing, so test videos of any length share a padded
@@ -15,8 +17,8 @@ batch. Memory is linear in T: neither T×T nor S·k·T values are ever built.
 
 The selector follows Cordonnier et al. (2021, https://arxiv.org/abs/2104.03059).
 
-Beside the package's letters: R = B·N rows (crops), E the width of a layer's output,
-S noise draws, M draws at a time, k of T snippets selected.
+Letters: R = B·N rows (crops), E the width of a layer's output, S noise draws, M draws
+at a time, k of T snippets selected.
 """
 
 import functools
@@ -111,7 +113,7 @@ class Model(nn.Module):
         """
         del text
         B, N, T, _ = features.shape
-        length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
+        length = jnp.maximum(length, 1)  # padding rows have length 0
         where = jnp.arange(T)[None] < length[:, None]  # [B, T]
         rows = jnp.repeat(where, N, axis=0)  # [B·N, T]
 

@@ -1,20 +1,23 @@
 """DSANet: Yin et al., AAAI 2026, https://arxiv.org/abs/2511.10334.
 
-VadCLIP's encoder, C-branch and A-branch with decoupled semantics:
-  encoder and both branches               -> lgt_adapter.LGTAdapter,
-                                             lgt_adapter.ClassifierBranch, .AlignBranch
+VadCLIP's encoder, C-branch and A-branch, plus three additions. Equation numbers are
+VadCLIP's (https://arxiv.org/abs/2308.11681); DSANet's own terms go by name.
+  encoder (VadCLIP Eq. 1 to 4)            -> lgt_adapter.LGTAdapter
+  C-branch (VadCLIP Eq. 5)                -> lgt_adapter.ClassifierBranch
+  A-branch (VadCLIP Eq. 6 and 7)          -> lgt_adapter.AlignBranch
   text adapter (adapter=True)             -> TextAdapter
   decoupled contrastive semantic          -> decoupled_logits, decoupled_targets, the
     alignment, DCSA (dcsa=True)              terms `event` and `background` of loss_fn
   self-guided normality modelling,        -> Normality, the terms `consistency` and
     SG-NM (sgnm=True)                        `gather` of loss_fn
-    prototypes read normal snippets       -> least_anomalous, CrossBlock
+    prototypes attend to normal snippets  -> least_anomalous, CrossBlock
     reconstruction from prototypes alone  -> CrossBlock(reconstruct=True), consistency
-  terms `mil`, `align` and `text`         -> losses.mil_top_k, losses.mil_align,
-                                             losses.text_contrast
+  term `mil` (VadCLIP Eq. 11)             -> losses.mil_top_k
+  term `align` (VadCLIP Eq. 8 to 10)      -> losses.mil_align
+  term `text` (VadCLIP Eq. 12)            -> losses.text_contrast
   inference                               -> scores
   optimiser of SG-NM's parameters         -> wsvad_jax.training.optim.stable_adamw
-Each switch gives a row of the paper's ablation. With adapter=False the prompts are
+The switches reproduce the ablation (Table 5). With adapter=False the prompts are
 learned as in VadCLIP. SG-NM exists in training only.
 """
 
@@ -45,10 +48,10 @@ FIELD_RANGES = lgt_adapter.FIELD_RANGES | {
     "temperature": "(0, inf)",
 }
 TERMS = ("mil", "align", "text", "event", "background", "consistency", "gather")
-SHARPNESS = 10.0  # exponent of DCSA's pooling weights
-SATURATED = 30.0  # bound of the anomaly logits in DCSA
+SHARPNESS = 10.0  # factor in the exponent of DCSA's pooling weights
+MAX_DCSA_LOGIT = 30.0  # bound of the anomaly logits in DCSA
 LABEL_SMOOTHING = 0.1
-BACKGROUND_SHARE = 0.01  # weight of each anomaly class in the background's target
+BACKGROUND_ANOMALY_WEIGHT = 0.01  # of each anomaly class in the background target
 SGNM_EPSILON = 1e-8  # ε of SG-NM's layer norms
 # SG-NM's dense layers: truncated normal of deviation 0.01, cut at 0.03, bias 0.
 SGNM_INIT = {
@@ -82,14 +85,15 @@ class Model(nn.Module):
       text_adapt_until: number of adapted blocks of the text tower.
       text_adapt_weight: weight ω of the adapted features.
       prototypes: number P of normality prototypes.
-      normality_ratio: fraction of the snippets, the least anomalous, that they read.
+      normality_ratio: fraction of the snippets, lowest scores first, that the
+        prototypes attend to.
       decoder_layers: number of decoder blocks of SG-NM.
       decoder_heads: number of attention heads of SG-NM.
       temperature: temperature τ of the scores.
       adapter: False learns prompts as in VadCLIP instead of the text adapter.
       dcsa: False drops DCSA.
       sgnm: False drops SG-NM.
-      mask_padding: True hides padding from attention, graphs and pooling.
+      mask_padding: True hides padding from attention, distance graph and pooling.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
     """
@@ -145,10 +149,10 @@ class Model(nn.Module):
         )(x, length, where)
         a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
 
-        # The class features may come ready-made, since they don't depend on the videos.
-        encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
-        classes = encoder(text) if isinstance(text, TextInputs) else text
-        m = lgt_adapter.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
+        # `text` may hold class features already; see `encode_text`.
+        text_encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
+        classes = text_encoder(text) if isinstance(text, TextInputs) else text
+        M = lgt_adapter.AlignBranch(dtype, name="align_branch")(v, a, classes, where)
 
         # Inference needs neither DCSA nor SG-NM.
         event = background = v_hat = gather = None
@@ -167,21 +171,21 @@ class Model(nn.Module):
             v_hat, gather = normality(v, jax.nn.sigmoid(a), where)
 
         return Outputs(
-            a, m, classes, v, event, background, v_hat, gather, self.temperature
+            a, M, classes, v, event, background, v_hat, gather, self.temperature
         )
 
     def encode_text(
         self, params: Mapping[str, Any], text: TextInputs
     ) -> Float[Array, "C D"]:
-        """Class features, computed once per step or scoring run, not per video."""
+        """Returns the class features; they don't depend on the videos."""
         D = params["encoder"]["frame_position_embeddings"].shape[-1]
         encoder = self._text_encoder(D, parent=None)
         return encoder.apply({"params": params["clip_adapter"]}, text)
 
     def _text_encoder(self, D: int, **kwargs) -> Any:
         if self.adapter:
-            adapted = self.text_adapt_until, self.text_adapt_weight
-            return TextAdapter(D, *adapted, self.dtype, **kwargs)
+            blocks, weight = self.text_adapt_until, self.text_adapt_weight
+            return TextAdapter(D, blocks, weight, self.dtype, **kwargs)
         return lgt_adapter.PromptLearner(True, self.dtype, **kwargs)
 
 
@@ -193,13 +197,13 @@ class TextAdapter(nn.Module):
 
     Args:
       features: width of the class features.
-      until: number of adapted blocks.
+      num_adapted_blocks: number of adapted blocks.
       weight: weight ω of the adapted features.
       dtype: type of the activations.
     """
 
     features: int
-    until: int
+    num_adapted_blocks: int
     weight: float
     dtype: Any
 
@@ -207,16 +211,16 @@ class TextAdapter(nn.Module):
     def __call__(self, text: TextInputs) -> Float[Array, "C D"]:
         width = text.config.hidden_size
 
-        def dense(i, features):
+        def dense(i, size):
             name = f"text_adapter_{i}_fc_0"
             kwargs = {"dtype": self.dtype, "kernel_init": lgt_adapter.xavier}
-            return nn.Dense(features, use_bias=False, name=name, **kwargs)
+            return nn.Dense(size, use_bias=False, name=name, **kwargs)
 
-        blocks = [dense(i, width) for i in range(self.until)]
-        projection = dense(self.until, self.features)
+        blocks = [dense(i, width) for i in range(self.num_adapted_blocks)]
+        projection = dense(self.num_adapted_blocks, self.features)
 
         def adapt(i: int, x: Array) -> Array:
-            if i >= self.until:
+            if i >= self.num_adapted_blocks:
                 return x
             # With equal norms, ω alone sets the adapter's influence.
             h = nn.leaky_relu(blocks[i](x), 0.01)
@@ -247,7 +251,7 @@ def decoupled_logits(
     """
     # The release divides 0 by 0 where all scores of a video round to 0 or 1. These
     # bounds keep the sum of the weights and its gradient finite.
-    a = jnp.clip(anomaly_logits, -SATURATED, SATURATED)
+    a = jnp.clip(anomaly_logits, -MAX_DCSA_LOGIT, MAX_DCSA_LOGIT)
 
     def logits(score):
         # expm1 is exact for scores near 0, where the weight should vanish.
@@ -264,11 +268,11 @@ def decoupled_logits(
 
 
 class Normality(nn.Module):
-    """SG-NM: normality prototypes of each video, and v reconstructed from them."""
+    """SG-NM: normality prototypes of each video, and features rebuilt from them."""
 
     prototypes: int
-    ratio: float
-    depth: int
+    normality_ratio: float
+    decoder_layers: int
     heads: int
     dtype: Any
     remat: bool
@@ -281,7 +285,7 @@ class Normality(nn.Module):
         where: Bool[Array, "B T"],
     ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
         """Returns the reconstruction of `v` and the gather distance."""
-        u, chosen = least_anomalous(v, score, where, self.ratio)
+        u, chosen = least_anomalous(v, score, where, self.normality_ratio)
 
         # The prototypes query the least anomalous snippets through one block.
         P, D = self.prototypes, v.shape[-1]
@@ -290,20 +294,20 @@ class Normality(nn.Module):
             table[None].astype(self.dtype), u, chosen
         )
 
-        # One product of normalised vectors instead of a [B, M, P, D] broadcast.
+        # A cosine distance by einsum avoids an array [B, M, P, D].
         distance = 1 - jnp.max(
             common.einsum_f32("bmd,bpd->bmp", losses.normalise(u), losses.normalise(p)),
             -1,
         )
-        distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
+        gather_distance = jnp.sum(jnp.where(chosen, distance, 0)) / jnp.sum(chosen)
 
-        # No residual leads around the bottleneck and the decoder's attention, so only
-        # features near the prototypes can be reconstructed.
+        # Bottleneck and decoder attention have no residual connection: with one, v
+        # could be copied instead of rebuilt from the prototypes.
         x = common.Mlp(self.dtype, initial=SGNM_INIT, name="bottleneck")(v)
-        names = [f"decoder_{i}" for i in range(self.depth)]
+        names = [f"decoder_{i}" for i in range(self.decoder_layers)]
         decoders = [CrossBlock(self.heads, True, self.dtype, name=n) for n in names]
         x = lgt_adapter.apply_blocks(decoders, x, p, remat=self.remat)
-        return x, distance
+        return x, gather_distance
 
 
 def least_anomalous(
@@ -325,13 +329,13 @@ def least_anomalous(
 
 
 def num_normal_snippets(snippets: Int[Array, "B"], ratio: float) -> Float[Array, "B"]:
-    """Number of normal snippets of each video, ⌊ratio · snippets⌋ and at least 1."""
+    """Returns max(⌊ratio · snippets⌋, 1), each video's normal snippets, as float32."""
     # A float32 product would round 0.8 · 20 down to 15.
     return jnp.maximum(jnp.floor(ratio * snippets + 1e-4), 1)
 
 
 class CrossBlock(nn.Module):
-    """Cross-attention to keys under one shared LayerNorm, then an MLP.
+    """Cross-attention block. Queries and keys share one LayerNorm.
 
     Args:
       heads: number of attention heads.
@@ -350,9 +354,8 @@ class CrossBlock(nn.Module):
         keys: Float[Array, "B K D"],
         where: Bool[Array, "B K"] | None = None,
     ) -> Float[Array, "B Q D"]:
-        norm1 = common.layer_norm(
-            "norm1", SGNM_EPSILON
-        )  # shared by queries and keys, as released
+        # Queries and keys share the norm, as in the released code.
+        norm1 = common.layer_norm("norm1", SGNM_EPSILON)
         attention = common.CrossAttention(
             self.heads, self.reconstruct, self.dtype, SGNM_INIT, name="attn"
         )
@@ -377,8 +380,8 @@ def loss_fn(
     Args:
       outputs: outputs of a training forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
-      weights: weight of each term; λ is `align`, which the paper sets to 1 without
-        SG-NM.
+      weights: weight of each term; `align` is the paper's λ, which is set to 1 if
+        SG-NM is off.
       term_weights: weight of this microbatch in each term's full-batch mean; None for
         a full batch.
     """
@@ -421,7 +424,7 @@ def microbatch_term_weights(
     of_videos: Any = len(microbatch.length) / len(batch.length)
     weights: dict[str, Any] = dict.fromkeys(TERMS, of_videos)
     weights["consistency"] = fraction(lambda length: length)
-    # Without the mask, each video has equally many normal snippets.
+    # Without `mask_padding`, all videos have the same count.
     if model.mask_padding:
         weights["gather"] = fraction(
             lambda n: num_normal_snippets(n, model.normality_ratio)
@@ -433,8 +436,8 @@ def decoupled_targets(
     label: Float[Array, "B C"],
 ) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
     """DCSA's smoothed targets of the event (the label) and the background (normal)."""
-    # The background is normal, with a little room for each anomaly class.
-    base = jnp.full_like(label, BACKGROUND_SHARE).at[:, 0].set(1.0)
+    # The background is normal, with weight 0.01 for each anomaly class.
+    base = jnp.full_like(label, BACKGROUND_ANOMALY_WEIGHT).at[:, 0].set(1.0)
     base = base / jnp.sum(base, -1, keepdims=True)
     return (
         losses.smooth_target(losses.normalise_label(label), LABEL_SMOOTHING),
@@ -446,7 +449,7 @@ def consistency(
     outputs: Outputs, v_hat: Float[Array, "B T D"], length: Int[Array, "B"]
 ) -> Float[Array, ""]:
     """Mean over valid snippets of (σ(a) − (1 − cos(v, v̂)) / 2)²."""
-    # An error of 0 to 1 from a cosine of 1 to −1, comparable to a score.
+    # Maps a cosine in [−1, 1] to an error in [0, 1], as a score is.
     v, v_hat = (
         losses.normalise(x.astype(jnp.float32)) for x in (outputs.visual, v_hat)
     )
@@ -457,22 +460,21 @@ def consistency(
 
 
 def scores(outputs: Outputs) -> SnippetScores:
-    """Returns anomaly scores and class probabilities of snippets, refined by τ.
+    """Returns anomaly scores and class probabilities of snippets, with temperature τ.
 
     anomaly: p = σ(a / τ).
-    classes: [1 − p, p · split]; the split over the anomaly classes is softmax(M / τ)
-      without class 0, renormalised.
+    classes: [1 − p, p · q], where q is softmax(M / τ) without class 0, renormalised.
+      They sum to 1 and agree with the anomaly score.
     branches["align"]: 1 − softmax(M)_0 of the A-branch.
     """
-    # Class probabilities sum to 1 and agree with the anomaly score.
     tau = outputs.temperature
     p = jax.nn.sigmoid(outputs.anomaly_logits / tau)
-    split = jax.nn.softmax(outputs.align_logits / tau)[..., 1:]
-    split = split / (jnp.sum(split, -1, keepdims=True) + 1e-12)
+    q = jax.nn.softmax(outputs.align_logits / tau)[..., 1:]
+    q = q / (jnp.sum(q, -1, keepdims=True) + 1e-12)
 
     return SnippetScores(
         anomaly=p,
-        classes=jnp.concatenate([1 - p[..., None], p[..., None] * split], -1),
+        classes=jnp.concatenate([1 - p[..., None], p[..., None] * q], -1),
         branches={"align": 1 - jax.nn.softmax(outputs.align_logits)[..., 0]},
     )
 

@@ -10,10 +10,10 @@ exceed the highest of a normal bag. From top to bottom:
 Paper and released code differ in the 32-unit layer (`relu_hidden`) and in the pairs of
 bags in the hinge (weights["pairing"]). The defaults are the paper's.
 
-Beside the package's letters: I segments (instances of a bag).
+Letters: B videos, N crops, T snippets, D feature width, I segments (instances of a bag),
+n valid snippets of a video.
 
-The optimiser applies the L2 penalty on the dense kernels, λ Σ w² with λ = 0.001. Its
-gradient 2λ w equals a weight decay of 0.002 added to the kernels' gradient.
+The optimiser applies the paper's L2 penalty (`weight_decay`, configs/mil_ranking.py).
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ glorot = nn.initializers.glorot_normal()
 class Outputs:
     """Scores of segments, for the objective, and of snippets, for inference."""
 
-    segment_scores: Float[Array, "B I"]  # probabilities, mean over crops
-    scores: Float[Array, "B T"]  # the same, spread over snippets, 0 past the length
+    segment_scores: Float[Array, "B I"]  # in [0, 1], mean over crops
+    scores: Float[Array, "B T"]  # of each snippet's segment; 0 for padding
 
 
 class Model(nn.Module):
@@ -71,14 +71,14 @@ class Model(nn.Module):
         """Scores the segments and the snippets of B videos of N crops.
 
         Args:
-          features: snippet features; a video of exactly `segments` snippets, as in
-            training, keeps one snippet per segment.
+          features: snippet features. In training, T equals `segments` and pooling is
+            the identity.
           length: valid snippets.
           text: not used; every model takes it.
           train: True for dropout (rng 'dropout').
         """
         del text
-        length = jnp.maximum(length, 1)  # rows that only fill a batch stay finite
+        length = jnp.maximum(length, 1)  # padding rows have length 0
         # Segments are averaged before they are normalised, as in the released code.
         x = pool_segments(features.astype(jnp.float32), length, self.segments)
         x = losses.normalise(x).astype(self.dtype)  # [B, N, I, D]
@@ -86,11 +86,9 @@ class Model(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x = drop(nn.relu(self._dense(512, "fc1")(x)))
         x = self._dense(32, "fc2")(x)
-        # The released code has no ReLU here.
         x = drop(nn.relu(x) if self.relu_hidden else x)
         x = self._dense(1, "fc3")(x)[..., 0].astype(jnp.float32)
 
-        # The score of a segment is the mean over its crops.
         segment_scores = jnp.mean(jax.nn.sigmoid(x), 1)
         return Outputs(
             segment_scores, upsample_scores(segment_scores, length, features.shape[2])
@@ -105,15 +103,14 @@ def pool_segments(
 ) -> Float[Array, "B N I D"]:
     """Mean feature of each of `segments` equal segments of a video's valid snippets.
 
-    Segment i has the snippets from ⌊i n / I⌋ to ⌊(i + 1) n / I⌋, without the last. An
-    empty segment takes snippet ⌊i n / I⌋.
+    Segment i has the snippets from ⌊i n / I⌋ (inclusive) to ⌊(i + 1) n / I⌋ (exclusive).
+    An empty segment takes snippet ⌊i n / I⌋.
     """
     T = features.shape[2]
     edges = jnp.arange(segments + 1)[None] * length[:, None] // segments  # [B, I + 1]
     first, end = edges[:, :-1, None], edges[:, 1:, None]
     end = jnp.maximum(end, first + 1)
 
-    # A matrix product with the membership weights averages all segments at once.
     t = jnp.arange(T)[None, None]
     members = (first <= t) & (t < end)  # [B, I, T]
     weights = members / (end - first).astype(jnp.float32)
@@ -126,7 +123,8 @@ def upsample_scores(
     """Snippet scores: each valid snippet gets its segment's score, the others 0."""
     segments = segment_scores.shape[1]
     t = jnp.arange(T)[None]
-    # The last segment i that starts at or before t: ⌊i n / I⌋ ≤ t.
+    # The largest i with ⌊i n / I⌋ ≤ t is the largest with i n < (t + 1) I, which is
+    # ⌊((t + 1) I − 1) / n⌋.
     index = ((t + 1) * segments - 1) // length[:, None]
     index = jnp.minimum(index, segments - 1)
 
@@ -147,17 +145,17 @@ def loss_fn(
       outputs: outputs of a training forward pass; first B/2 normal videos, then B/2
         abnormal.
       batch: not read; the order of the videos determines their labels.
-      weights: `smooth` (λ1), `sparse` (λ2) and `pairing`. 'pairs' (the paper) compares
-        abnormal video i with normal video i; every term is a mean over pairs. 'all'
-        (the released code) compares every abnormal video with every normal one; every
-        term is a mean over normal videos and a sum over abnormal ones.
+      weights: `hinge` (1 if missing), `smooth` (λ1), `sparse` (λ2) and `pairing`.
+        'pairs' (the paper) compares abnormal video i with normal video i; every term is
+        a mean over pairs. 'all' (the released code) compares every abnormal video with
+        every normal one; every term is a mean over normal videos and a sum over
+        abnormal ones.
     """
     del batch
     normal, abnormal = jnp.split(outputs.segment_scores, 2)  # [B/2, I]
     top_normal, top_abnormal = jnp.max(normal, -1), jnp.max(abnormal, -1)
 
-    # The reduction of the hinge holds for the other terms as well, which keeps their
-    # proportion.
+    # Smoothness and sparsity use the hinge's reduction, which keeps their proportion.
     if weights["pairing"] == "pairs":
         reduce, hinge = jnp.mean, nn.relu(1 - top_abnormal + top_normal)
     elif weights["pairing"] == "all":
@@ -180,7 +178,7 @@ def loss_fn(
 
 
 def scores(outputs: Outputs) -> SnippetScores:
-    """Returns the anomaly probability of each snippet, 0 past a video's length."""
+    """Returns the anomaly score of each snippet in [0, 1], 0 past a video's length."""
     return SnippetScores(anomaly=outputs.scores)
 
 

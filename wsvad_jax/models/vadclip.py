@@ -1,10 +1,14 @@
 """VadCLIP: Wu et al., AAAI 2024, https://arxiv.org/abs/2308.11681.
 
-A classifier and the class texts both score CLIP features with temporal context.
+Temporal encoder over CLIP features, with a classification and an alignment branch.
+The equations are in lgt_adapter.py (Eq. 1 to 7) and losses.py (Eq. 8 to 12):
   LGT adapter (Sec. 3.2, Eq. 1 to 4)              -> lgt_adapter.LGTAdapter
+    graphs (Eq. 2, Eq. 3), convolution (Eq. 4)    -> lgt_adapter.similarity_graph,
+                                                     .distance_graph, .GraphConv
   C-branch (Sec. 3.3, Eq. 5)                      -> lgt_adapter.ClassifierBranch
   A-branch with learnable and visual prompts      -> lgt_adapter.PromptLearner,
     (Sec. 3.4, Eq. 6 and 7)                          lgt_adapter.AlignBranch
+    alignment map M                               -> lgt_adapter.cosine_logits
   objective (Sec. 3.5, Eq. 8 to 12)               -> loss_fn
     MIL-Align (Eq. 8 to 10)                       -> losses.mil_align
     MIL (Eq. 11), text contrast (Eq. 12)          -> losses.mil_top_k,
@@ -56,7 +60,7 @@ class Model(nn.Module):
       align: False drops the A-branch.
       learn_prompt: False uses the plain class prompts.
       visual_prompt: False drops the visual prompt.
-      mask_padding: True hides padding from attention, graphs and pooling.
+      mask_padding: True hides padding from attention, distance graph and pooling.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
     """
@@ -114,24 +118,25 @@ class Model(nn.Module):
         if self.classify:
             a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
 
-        # The class features may come ready-made, since they don't depend on the videos.
+        # `text` may hold class features already; see `encode_text`.
+        classes = text
         if isinstance(text, TextInputs):
-            text = self._class_features(text, name="prompt_learner")
+            classes = self._class_features(text, name="prompt_learner")
 
         if self.align:
-            weight = (
-                a if self.visual_prompt and a is not None else jnp.zeros_like(v[..., 0])
-            )
+            weight = jnp.zeros_like(v[..., 0])
+            if self.visual_prompt and a is not None:
+                weight = a
             branch = lgt_adapter.AlignBranch(dtype, name="align_branch")
-            M = branch(v, weight, text, where)
+            M = branch(v, weight, classes, where)
 
-        return Outputs(anomaly_logits=a, align_logits=M, text=text)
+        return Outputs(anomaly_logits=a, align_logits=M, text=classes)
 
     def encode_text(
         self, params: Mapping[str, Any], text: TextInputs
     ) -> Float[Array, "C D"]:
-        """Class features, computed once per step or scoring run, not per video."""
-        # Outside of a forward pass, so the learner is applied with its parameters.
+        """Returns the class features; they don't depend on the videos."""
+        # Called outside `apply`, so the parameters are passed explicitly.
         if not self.learn_prompt:
             return self._class_features(text)
         learner = lgt_adapter.PromptLearner(dtype=self.dtype, parent=None)
@@ -164,7 +169,7 @@ def loss_fn(
       term_weights: weight of this microbatch in each term's full-batch mean; None for
         a full batch.
     """
-    # A branch that is switched off drops its terms.
+    # A disabled branch has no loss terms.
     terms = {}
     if outputs.anomaly_logits is not None:
         terms["mil"] = losses.mil_top_k(
@@ -193,7 +198,6 @@ def scores(outputs: Outputs) -> SnippetScores:
 
     Without the C-branch, the A-branch gives the anomaly score.
     """
-    # Each branch gives the scores that it can; metrics report both.
     classes, branches = None, {}
     if outputs.align_logits is not None:
         classes = jax.nn.softmax(outputs.align_logits)
