@@ -62,7 +62,7 @@ def train(name, shape):
     current = state.make_init(model, optimiser, example, mesh)(key)
     spec = build.get_model_spec(config)
     step = train_step.make_train_step(model, spec, optimiser, dict(config.loss))
-    program, losses = train_step.compile_step(step, mesh), []
+    program, losses = train_step.compile_host_step(step, mesh), []
     for batch in batches():
         current, metrics = program(current, batch, prompts, key)
         losses.append(float(metrics["loss"]))

@@ -65,7 +65,7 @@ class Case:
         """State and metrics after STEPS batches from the host."""
         key = jax.random.key(seed)
         current, found = self.init(key), []
-        step = train_step.compile_step(self.step(), self.mesh)
+        step = train_step.compile_host_step(self.step(), self.mesh)
         for i in range(STEPS):
             current, metrics = step(current, self.batch(i), self.text, key)
             found.append(jax.device_get(metrics))
@@ -86,7 +86,7 @@ def test_a_chunk_of_steps_is_the_steps_one_by_one(name, tiny_text):
     case = Case(name, tiny_text)
     key = jax.random.key(0)
     wanted, wanted_metrics = case.one_by_one()
-    steps = train_step.compile_steps(case.step(), case.mesh)
+    steps = train_step.compile_device_steps(case.step(), case.mesh)
     inputs = case.split, ahead(case.rows), np.int32(STEPS), case.text, key
     found, metrics = steps(case.init(key), *inputs)
     jax.tree.map(close, jax.device_get(found), jax.device_get(wanted))
@@ -101,7 +101,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(name, tiny_text):
     cases = [Case(name, tiny_text, order=seed) for seed in (0, 1)]
     case = cases[0]
     keys = [jax.random.key(seed) for seed in (0, 1)]
-    steps = train_step.compile_steps(case.step(), case.mesh, seeds=True)
+    steps = train_step.compile_device_steps(case.step(), case.mesh, seeds=True)
     states = [case.init(key) for key in keys]
     together = jax.tree.map(lambda *x: jnp.stack(x), *states)
     rows = np.stack([ahead(c.rows) for c in cases])
@@ -139,7 +139,7 @@ def test_parts_need_less_memory(tiny_text):
     case = Case("dsanet", tiny_text)
     taken = []
     for parts in (1, 4):
-        step = train_step.compile_step(case.step(parts), case.mesh)
+        step = train_step.compile_host_step(case.step(parts), case.mesh)
         start = jax.eval_shape(case.init, jax.random.key(0))
         batch = jax.tree.map(
             lambda x: np.tile(x, (16,) + (1,) * (x.ndim - 1)), case.batch(0)

@@ -148,7 +148,7 @@ def measure_feeding(
     """
     network, current, step = step_time.build_training(config, shapes)
 
-    program, key = train_step.compile_step(step, network.mesh), jax.random.key(0)
+    program, key = train_step.compile_host_step(step, network.mesh), jax.random.key(0)
     resident_batch = multihost.make_global_batch(
         step_time.synthetic_batch(shapes), network.mesh
     )

@@ -184,7 +184,7 @@ def _lower_training(
     step = train_step.make_train_step(
         network.model, spec, optimiser, dict(config.loss), parts
     )
-    program: Any = train_step.compile_step(step, network.mesh)
+    program: Any = train_step.compile_host_step(step, network.mesh)
 
     # The step takes the state with the shardings that training gives it.
     current = jax.eval_shape(init.func, *init.args, key)

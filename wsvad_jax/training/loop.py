@@ -1,9 +1,9 @@
 """The training loop, for one seed or for several side by side.
 
 Between steps the order is fixed: evaluate if due, reload the best weights if due, save
-if due, start the next steps, log the steps before. Metrics are fetched only after the
+if due, dispatch the next steps, then log the previous ones. Metrics are fetched only after the
 next steps have started, so the device doesn't wait for the host. With the training split
-on the device, one call takes all steps up to the next evaluation or checkpoint
+on the device, one call takes all steps up to the next evaluation, reload or checkpoint
 (`train_step.MAX_STEPS_PER_CALL` at most).
 """
 
@@ -45,7 +45,7 @@ copy_tree = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 @dataclasses.dataclass
 class BestWeights:
-    """The weights selected so far, and the step and metric that they had."""
+    """The weights selected so far, with their step and metric."""
 
     params: Any
     batch_stats: Any
@@ -57,16 +57,18 @@ class BestWeights:
 
 
 def is_improvement(
-    metric: float | None, best: float | None, plan: "ConfigDict"
+    metric: float | None, best: float | None, protocol_config: "ConfigDict"
 ) -> bool:
     """Whether weights with `metric` replace those with `best`.
 
-    The recipe decides whether later weights win a tie. A small held-out set is soon
-    scored perfectly, and later weights have seen more samples.
+    The recipe decides whether later weights win a tie. Small held-out sets soon reach
+    an AUC of 1, and later weights have seen more samples.
     """
-    if plan.select == "last" or best is None or metric is None:
+    if protocol_config.select == "last" or best is None or metric is None:
         return True
-    return metric >= best if plan.prefer_later_on_tie else metric > best
+    if protocol_config.prefer_later_on_tie:
+        return metric >= best
+    return metric > best
 
 
 class SeedRun:
@@ -82,41 +84,43 @@ class SeedRun:
         self.sampler = open_batch_sampler(experiment)
         self.schedule = build_schedule(experiment, self.sampler)
         self.validate = open_validation(experiment, self.sampler, scorer)
-        self.evaluated = 0
+        self.last_evaluated_step = 0
 
     def open(self, restart: bool = False) -> None:
         """Opens the workdir; `restart` first moves an earlier run aside."""
-        # Opened late, so a recipe that can't be trained leaves no files.
         with multihost.process_zero_first("workdir of the run"):
             if multihost.is_process_zero():
                 if restart and (old := run_data.set_aside(self.workdir)):
                     print(f"the run in {self.workdir} is moved to {old}", flush=True)
-                write_json(
-                    self.workdir / "config.json",
-                    comparable_config(self.experiment.config),
-                )
+
+                config = comparable_config(self.experiment.config)
+                write_json(self.workdir / "config.json", config)
                 data = run_data.describe(
                     self.experiment.dataset, self.experiment.text_tower_id
                 )
                 run_data.note(self.workdir, data)
+
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")
 
-    def restore(self, initial: State, newest: int | None = None) -> tuple[int, State]:
-        """Returns step and state of the newest checkpoint, `newest` at most, or step 0."""
+    def restore(self, initial: State, max_step: int | None = None) -> tuple[int, State]:
+        """Returns step and state of the newest checkpoint whose step is ≤ `max_step`.
+
+        Without such a checkpoint, returns step 0 and `initial`.
+        """
         weights = {"params": initial.params, "batch_stats": initial.batch_stats}
         template = {"state": initial, "best": weights}
-        restored = self.checkpoints.restore(template, newest)
+        restored = self.checkpoints.restore(template, max_step)
 
         if restored is None:
             if multihost.is_process_zero() and read_history(self.workdir):
                 print(f"{self.workdir} holds no checkpoint: training starts at step 0")
             # The weights before any step count as the best until the first evaluation.
-            self.evaluated, self.best = 0, BestWeights(**copy_tree(weights))
+            self.last_evaluated_step, self.best = 0, BestWeights(**copy_tree(weights))
             return 0, initial
 
-        # With the step of the last evaluation, none is repeated or left out.
+        # Restored so that no evaluation is repeated or skipped.
         step, tree, record = restored
-        self.evaluated = record["evaluated"]
+        self.last_evaluated_step = record["evaluated"]
         self.best = BestWeights(
             **tree["best"], step=record["best"], metric=record["metric"]
         )
@@ -125,7 +129,7 @@ class SeedRun:
     def evaluate(self, step: int, state: State) -> None:
         """Scores the weights on the selection set and keeps them if they improve."""
         metric, metrics = self.validate(state)
-        self.evaluated = step
+        self.last_evaluated_step = step
         if metrics:
             self.writer.write(step, metrics)
 
@@ -141,9 +145,13 @@ class SeedRun:
         return dataclasses.replace(state, **weights)
 
     def save(self, step: int, state: State) -> None:
-        """Starts to write a checkpoint; see `Checkpoints` for what waits."""
+        """Saves a checkpoint asynchronously."""
         best = self.best
-        record = {"evaluated": self.evaluated, "best": best.step, "metric": best.metric}
+        record = {
+            "evaluated": self.last_evaluated_step,
+            "best": best.step,
+            "metric": best.metric,
+        }
         self.checkpoints.save(step, {"state": state, "best": best.arrays()}, record)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
@@ -154,7 +162,7 @@ class SeedRun:
         """
         bad = [name for name, value in metrics.items() if not np.isfinite(value)]
         if bad:
-            # Extreme features are the usual cause, so the videos are named.
+            # Extreme features are the usual cause, so the error names the videos.
             videos = self.sampler.videos(step - 1)
             raise InputError(
                 f"step {step} of seed {self.experiment.config.seed}: {bad[0]} is "
@@ -170,19 +178,19 @@ class SeedRun:
 
 
 @runtime_checkable
-class Stepper(Protocol):
+class StepRunner(Protocol):
     """Holds the states of one or several runs and takes their steps."""
 
-    max_steps: int  # most steps per call of `advance`
+    max_steps: int  # most steps per call of `run_steps`
 
     def states(self) -> list[State]: ...
-    def replace(self, states: list[State]) -> None: ...
-    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+    def set_states(self, states: list[State]) -> None: ...
+    def run_steps(self, step: int, n: int) -> dict[str, jax.Array]:
         """Takes the n steps after `step`; returns metrics, [≥ n] or [runs, ≥ n]."""
         ...
 
 
-class SingleSeedStepper:
+class SingleSeedStepRunner:
     """Takes the steps of one seed's run."""
 
     def __init__(self, run: SeedRun):
@@ -192,7 +200,7 @@ class SingleSeedStepper:
         init, step = build_init_and_step(run)
         self.key = jax.random.key(experiment.config.seed)
         self.state = init(self.key)
-        self.step = self.sampler.compile(step)
+        self.train_step = self.sampler.compile(step)
 
         # Placed once; passing host arrays would copy the text tower at every step.
         self.text = jax.device_put(
@@ -202,21 +210,22 @@ class SingleSeedStepper:
     def states(self) -> list[State]:
         return [self.state]
 
-    def replace(self, states: list[State]) -> None:
+    def set_states(self, states: list[State]) -> None:
         (self.state,) = states
 
-    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+    def run_steps(self, step: int, n: int) -> dict[str, jax.Array]:
         inputs = self.sampler.inputs(step, n)
-        self.state, metrics = self.step(self.state, *inputs, self.text, self.key)
+        self.state, metrics = self.train_step(self.state, *inputs, self.text, self.key)
         return metrics
 
 
 def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
-    """Returns a run's functions key → initial state and (state, batch, …) → state."""
+    """Returns (init, train_step) of a run: key → state, (state, batch, …) → state."""
     experiment, schedule = run.experiment, run.schedule
     optimiser = optim.build_optimiser(
         experiment.protocol_config.to_dict(),
-        epochs=-(-schedule.total // schedule.per_epoch),  # the last may be partial
+        # Rounded up: the last epoch may be partial.
+        epochs=-(-schedule.total // schedule.per_epoch),
         steps_per_epoch=schedule.per_epoch,
         loader_batches_per_epoch=run.sampler.loader_batches_per_epoch,
     )
@@ -258,19 +267,19 @@ def train_one_seed(
     with multihost.process_zero_first("sampler"):
         run = SeedRun(experiment, scorer, workdir)
 
-    # Compiled before the workdir is written: a bad recipe leaves no files.
-    stepper = SingleSeedStepper(run)
+    # Compiled before the workdir is written, so a bad recipe leaves no files.
+    runner = SingleSeedStepRunner(run)
     run.open(restart)
 
-    start, stepper.state = run.restore(stepper.state)
+    start, runner.state = run.restore(runner.state)
     if start and multihost.is_process_zero():
         status(f"resuming {workdir} at step {start} of {run.schedule.total}")
 
-    run_training_loop([run], stepper, start)
+    run_training_loop([run], runner, start)
     return run.best, run.writer.history()
 
 
-def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> None:
+def run_training_loop(runs: Sequence[SeedRun], runner: StepRunner, start: int) -> None:
     """Takes the steps from `start` to the end, for runs that share a schedule.
 
     Raises:
@@ -283,9 +292,9 @@ def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> 
         )
 
     try:
-        step = _take_steps(runs, stepper, start)
+        step = _take_steps(runs, runner, start)
     except BaseException:
-        # The last checkpoint may still be on its way to the disk.
+        # The last checkpoint may still be written asynchronously.
         for run in runs:
             with contextlib.suppress(Exception):
                 run.checkpoints.wait()
@@ -297,62 +306,64 @@ def run_training_loop(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> 
         raise Preempted(f"step {step} of {total} is saved")
 
 
-def _take_steps(runs: Sequence[SeedRun], stepper: Stepper, start: int) -> int:
-    """Returns the step that is reached: the last, or an earlier one at a preemption."""
+def _take_steps(runs: Sequence[SeedRun], runner: StepRunner, start: int) -> int:
+    """Runs until the last step or a preemption; returns the step reached."""
     step, schedule = start, runs[0].schedule
     pending: tuple[int, int, dict[str, jax.Array]] | None = None
 
-    def each():
-        return zip(runs, stepper.states(), strict=True)
+    def runs_with_states():
+        return zip(runs, runner.states(), strict=True)
 
     def log() -> None:
         # Fetching metrics waits for their steps, so this comes as late as possible.
         nonlocal pending
         if pending is not None:
-            (first, n, metrics), pending = pending, None
-            shown = log_steps(runs, first, n, jax.device_get(metrics))
-            progress.update(n, **shown)
+            (start_step, n, metrics), pending = pending, None
+            means = log_steps(runs, start_step, n, jax.device_get(metrics))
+            progress.update(n, **means)
 
     with (
         multihost.PreemptionSignal() as preemption,
         Progress("train", schedule.total, unit="step", initial=start) as progress,
     ):
         while True:
-            # A resumed run has the evaluation of its first step already.
-            if step > runs[0].evaluated and schedule.evaluates(step):
+            # A resumed run must not repeat the evaluation at its start step.
+            if step > runs[0].last_evaluated_step and schedule.evaluates(step):
                 log()
-                for run, state in each():
+                for run, state in runs_with_states():
                     run.evaluate(step, state)
 
             if step > start and schedule.reloads(step):
-                stepper.replace([run.reload(state) for run, state in each()])
+                runner.set_states(
+                    [run.reload(state) for run, state in runs_with_states()]
+                )
 
             # Saved after the reload, so a resumed run continues with the same weights.
             preempted = preemption.reached() and step < schedule.total
             if step > start and (preempted or schedule.saves(step)):
                 log()
-                for run, state in each():
+                for run, state in runs_with_states():
                     run.save(step, state)
 
             if preempted or step == schedule.total:
                 return step
 
-            # The next steps are dispatched before the metrics of the last are fetched.
-            n = schedule.steps_until_due(step, stepper.max_steps)
-            metrics = stepper.advance(step, n)
+            # The next steps are dispatched before the previous metrics are fetched.
+            n = schedule.steps_until_due(step, runner.max_steps)
+            metrics = runner.run_steps(step, n)
             log()
             pending = step, n, metrics
             step += n
 
 
 def log_steps(
-    runs: Sequence[SeedRun], first: int, n: int, metrics: dict[str, np.ndarray]
+    runs: Sequence[SeedRun], start_step: int, n: int, metrics: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Logs the n steps after `first`; returns the last step's means over the runs.
+    """Logs the n steps after `start_step`; returns the last step's means over the runs.
 
     Args:
       runs: runs that took the steps.
-      first: step before them.
+      start_step: number of steps done before.
       n: number of steps.
       metrics: arrays [≥ n] of one run or [runs, ≥ n], valid up to n.
     """
@@ -361,7 +372,7 @@ def log_steps(
     for i in range(n):
         for row, run in enumerate(runs):
             values = {k: float(v[row, i]) for k, v in tables.items()}
-            run.log(first + i + 1, values)
+            run.log(start_step + i + 1, values)
 
     means = {k: float(v[:, n - 1].mean()) for k, v in tables.items()}
     return {k: v for k, v in means.items() if k != "grad_norm"}

@@ -1,10 +1,14 @@
 """Training batches, drawn from the packed training split.
 
 The order of samples is a pure function of (seed, epoch), so a run resumes from the step
-alone.
+alone. Three kinds of index occur:
+  row     index of a sample in the packed split; a video may have several samples
+  video   `packed.index[row]`, index of the sample's video in the dataset
+  step    index of a batch, from 0 at the start of the training
 """
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -23,8 +27,8 @@ from wsvad_jax.parallel.mesh import check_batch, replicated_sharding
 from wsvad_jax.training.state import Step
 from wsvad_jax.training.train_step import (
     MAX_STEPS_PER_CALL,
-    compile_step,
-    compile_steps,
+    compile_device_steps,
+    compile_host_step,
 )
 from wsvad_jax.utils import prefetch
 from wsvad_jax.utils.errors import InputError
@@ -34,7 +38,10 @@ if TYPE_CHECKING:
 
 
 class BatchSampler:
-    """Draws the batches of a training run from the packed training split."""
+    """Draws the batches of a training run from the packed training split.
+
+    `rows` are the rows of the samples to train with.
+    """
 
     def __init__(
         self, experiment: "Experiment", packed: "packing.Packed", rows: np.ndarray
@@ -48,11 +55,11 @@ class BatchSampler:
         )
 
         # Cached for two epochs: the prefetch thread may be one epoch ahead.
-        self._order = functools.lru_cache(maxsize=2)(self.order)
-        self.steps_per_epoch = len(self._order(0))
+        self._cached_order = functools.lru_cache(maxsize=2)(self.order)
+        self.steps_per_epoch = len(self._cached_order(0))
 
-        # The release draws normal and abnormal videos from separate loaders, and its
-        # schedule may count the batches of both (`optim.learning_rate`).
+        # DSANet's release draws normal and abnormal videos from separate loaders; its
+        # SG-NM schedule counts the batches of both (`optim.learning_rate`).
         self.loader_batches_per_epoch = self.steps_per_epoch
         if config.data.batch_sampling == "balanced":
             half = self.batch_size // 2
@@ -60,11 +67,10 @@ class BatchSampler:
                 n // half for n in (normal, len(rows) - normal)
             )
 
-        # With the split on the device, one call of the program takes several steps.
         self.on_device = config.data.placement == "device"
         self.max_steps = MAX_STEPS_PER_CALL if self.on_device else 1
-        self._ahead: Iterator[Batch] | None = None
-        self._next = -1
+        self._prefetched: Iterator[Batch] | None = None
+        self._next_step = -1
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the rows of the packed split by step of an epoch, int32 [steps, B]."""
@@ -81,28 +87,31 @@ class BatchSampler:
     def step_indices(self, step: int) -> np.ndarray:
         """Returns the rows of the packed split in one batch, int32 [B]."""
         epoch, i = divmod(step, self.steps_per_epoch)
-        return self._order(epoch)[i]
+        return self._cached_order(epoch)[i]
 
     def inputs(self, step: int, n: int = 1) -> tuple[Any, ...]:
-        """Returns the compiled program's arguments for the n steps after `step`.
+        """Returns the compiled program's arguments for the n steps from `step` on.
 
-        These are a batch, or the resident split, the rows of each batch, and n. Host
-        batches are prefetched in a thread, so steps should be asked for in order.
+        Returns (batch,) for host placement, (packed split, rows, n) for device
+        placement. Host batches are prefetched in a thread, so call it with consecutive
+        steps.
         """
         if self.on_device:
             return self.resident, self.batch_indices(step, n), np.int32(n)
 
         # A jump, as after a resume, restarts the thread.
-        if self._ahead is None or step != self._next:
-            self._ahead = prefetch.prefetch(map(self.batch, _from(step)))
-        self._next = step + 1
-        return (next(self._ahead),)
+        if self._prefetched is None or step != self._next_step:
+            self._prefetched = prefetch.prefetch(map(self.batch, itertools.count(step)))
+        self._next_step = step + 1
+        return (next(self._prefetched),)
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step; each process gathers its own rows."""
         mesh, rows = self.experiment.mesh, self.step_indices(step)
-        own = rows[multihost.local_batch_rows(mesh, len(rows))]
-        return multihost.make_global_batch(batching.gather(self.packed, own), mesh)
+        local_rows = rows[multihost.local_batch_rows(mesh, len(rows))]
+        return multihost.make_global_batch(
+            batching.gather(self.packed, local_rows), mesh
+        )
 
     def batch_indices(self, step: int, n: int) -> np.ndarray:
         """Returns the rows of n batches, int32 [MAX_STEPS_PER_CALL, B], 0 after n."""
@@ -114,11 +123,11 @@ class BatchSampler:
     def compile(self, step: Step) -> Callable[..., Any]:
         """Compiles a training step for the arguments that `inputs` returns."""
         if self.on_device:
-            return compile_steps(step, self.experiment.mesh)
-        return compile_step(step, self.experiment.mesh)
+            return compile_device_steps(step, self.experiment.mesh)
+        return compile_host_step(step, self.experiment.mesh)
 
     def videos(self, step: int) -> list[str]:
-        """Returns the names of the videos in one batch."""
+        """Returns the names of the videos in the batch of a step, counted from 0."""
         return [
             self.packed.video[self.packed.index[r]] for r in self.step_indices(step)
         ]
@@ -146,8 +155,8 @@ def fit_batch_size(
 ) -> tuple[int, str]:
     """Returns the batch size, and a remark if it is smaller than the recipe's.
 
-    A custom dataset may be small: the batch then shrinks to the largest size that the
-    samples fill. A published dataset's batch, or one that the user chose, never shrinks.
+    A custom dataset may be small: the recipe's batch size is then reduced to the number
+    of available samples. It stays as it is for a published dataset or if the user set it.
 
     Args:
       experiment: recipe and dataset.
@@ -158,59 +167,62 @@ def fit_batch_size(
       InputError: samples, devices or `data.batch_sampling` don't allow such a batch.
     """
     config, mesh = experiment.config, experiment.mesh
-    wanted = experiment.protocol_config.batch_size
+    requested = experiment.protocol_config.batch_size
     key = f"config.{config.protocol}.batch_size"
     balanced = config.data.batch_sampling == "balanced"
     available = 2 * min(normal, abnormal) if balanced else normal + abnormal
 
     # Each microbatch is split over all devices, and a balanced batch has two halves.
-    unit = math.lcm(2 if balanced else 1, mesh.size * config.data.microbatches)
-    largest = available // unit * unit
-    if wanted <= available:
-        check_batch(wanted, mesh, key)
-        if balanced and wanted % 2:
-            even = wanted + 1 if wanted < available else wanted - 1
+    multiple = math.lcm(2 if balanced else 1, mesh.size * config.data.microbatches)
+    max_batch_size = available // multiple * multiple
+    if requested <= available:
+        check_batch(requested, mesh, key)
+        if balanced and requested % 2:
+            even = requested + 1 if requested < available else requested - 1
             raise InputError(
-                f"{key} is {wanted}; halves of normal and abnormal samples need an even "
+                f"{key} is {requested}; halves of normal and abnormal samples need an even "
                 f"number, such as --{key}={even}"
             )
-        return wanted, ""
+        return requested, ""
 
     counts = f"there are {normal} normal and {abnormal} abnormal ones"
-    if not largest:
+    if not max_batch_size:
         raise InputError(
-            f"{key} is {wanted}, but {counts} to train with, and a batch takes a multiple "
-            f"of {unit}; add videos, or take a smaller config.data.microbatches or "
-            "fewer devices"
+            f"{key} is {requested}, but {counts} to train with, and the batch size must "
+            f"be a multiple of {multiple}; add videos, or take a smaller "
+            "config.data.microbatches or fewer devices"
         )
 
-    # Only the package's own default may shrink, never a published or chosen number.
     public = registry.public_name(experiment.dataset.card)
-    if public or wanted != _usual_batch(experiment):
-        half = f"{wanted // 2} normal and as many abnormal" if balanced else f"{wanted}"
+    if public or requested != _recipe_batch_size(experiment):
+        samples = f"{requested}"
+        if balanced:
+            samples = f"{requested // 2} normal and as many abnormal"
+        fix = f"pass --{key}={max_batch_size}"
+        if public:
+            fix += f" (then it isn't the recipe of {public}), or prepare all of it"
         raise InputError(
-            f"{key} is {wanted}, which asks for {half} training samples, but {counts}; "
-            f"pass --{key}={largest}"
-            + f" (then it isn't the recipe of {public}), or prepare all of it"
-            * bool(public)
+            f"{key} is {requested}, which asks for {samples} training samples, but "
+            f"{counts}; {fix}"
         )
-    return largest, (
-        f"{key} is {wanted}, but the dataset has {normal} normal and {abnormal} abnormal "
-        f"training samples, so batches of {largest} are used"
+
+    return max_batch_size, (
+        f"{key} is {requested}, but the dataset has {normal} normal and {abnormal} abnormal "
+        f"training samples, so batches of {max_batch_size} are used"
     )
 
 
-def _usual_batch(experiment: "Experiment") -> int:
-    """Returns the batch size of the package's recipe, else of this one."""
+def _recipe_batch_size(experiment: "Experiment") -> int:
+    """Returns the recipe's batch size, or the config's if there is no such recipe."""
     config = experiment.config
     try:
         name = registry.recipe_name_of_card(experiment.dataset.card) or str(
             config.data.name
         )
-        usual = plain_recipe(config.model_name, name)
+        recipe = plain_recipe(config.model_name, name)
     except InputError:
         return experiment.protocol_config.batch_size
-    return usual[config.protocol].batch_size
+    return recipe[config.protocol].batch_size
 
 
 def training_remarks(experiment: "Experiment") -> list[str]:
@@ -218,7 +230,7 @@ def training_remarks(experiment: "Experiment") -> list[str]:
     records = experiment.dataset.split("train")
     label = packing.multi_hot(records, len(experiment.dataset.card.classes))
 
-    # Counted from the records alone: the packed split may be gone by now.
+    # The packed split may have been deleted, so samples are counted from the records.
     crops = np.array([e.num_crops for e in records.entries])
     samples = (
         crops if experiment.config.data.samples == "crops" else np.ones_like(crops)
@@ -233,14 +245,8 @@ def training_remarks(experiment: "Experiment") -> list[str]:
     return [remark] if remark else []
 
 
-def _from(step: int) -> Iterator[int]:
-    while True:
-        yield step
-        step += 1
-
-
 def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
-    """Opens the packed training split, under `clean` without held-out videos."""
+    """Creates the sampler. Under `clean`, held-out videos are excluded."""
     packed = packing.pack_split(
         experiment.dataset,
         "train",
@@ -248,7 +254,6 @@ def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
         samples=experiment.config.data.samples,
     )
 
-    # Held-out videos select the weights, so none of their samples trains.
     rows = np.arange(len(packed.length))
     if experiment.config.protocol == "clean":
         rows = rows[~held_out_mask(experiment, packed)[packed.index]]

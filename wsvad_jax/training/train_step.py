@@ -1,6 +1,6 @@
 """Loss, gradient accumulation, and the training step as compiled programs.
 
-Random keys are fold_in(seed, step), so a resumed run needs the step alone.
+The random key of a step is fold_in(seed, step), so a checkpoint stores no key.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,28 @@ MAX_STEPS_PER_CALL = 32  # most steps per call with the training split on the de
 
 
 def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) -> int:
-    """Returns the number of gradient-accumulation microbatches, `config.data.microbatches`.
+    """Returns `config.data.microbatches`, the gradient-accumulation microbatches.
 
     Raises:
-      InputError: the batch isn't divisible by it, or the model's objective needs the
-        whole batch at once.
+      InputError: the batch isn't divisible by it, or the model doesn't support
+        microbatches.
     """
     microbatches = config.data.microbatches
-    # Without term weights, microbatch means can't be combined to the full batch's mean.
+
+    # Without term weights, microbatch means can't be combined into the full batch's.
     if microbatches > 1 and spec.microbatch_term_weights is None:
         raise InputError(
-            f"config.data.microbatches is {microbatches}, but the objective of {config.model_name} "
-            "needs the whole batch at once; leave it at 1"
+            f"config.data.microbatches is {microbatches}, but the objective of "
+            f"{config.model_name} needs the whole batch at once; leave it at 1"
         )
+
     if microbatches < 1 or batch_size % (microbatches * mesh.size):
         raise InputError(
-            f"config.data.microbatches is {microbatches}, which doesn't divide the {batch_size} videos "
-            f"of a batch over the devices ({mesh.size}); choose a divisor of "
-            f"{max(batch_size // mesh.size, 1)}"
+            f"config.data.microbatches is {microbatches}, which doesn't divide the "
+            f"{batch_size} videos of a batch over the devices ({mesh.size}); choose a "
+            f"divisor of {max(batch_size // mesh.size, 1)}"
         )
+
     return microbatches
 
 
@@ -51,10 +54,9 @@ def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
     """
 
     def loss(params, batch_stats, batch, text, rngs):
-        # Features are stored as float16.
         outputs, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            batch.features.astype(jnp.float32),
+            batch.features.astype(jnp.float32),  # stored as float16
             batch.length,
             text,
             train=True,
@@ -73,33 +75,35 @@ def accumulate_gradients(
 ) -> Callable[..., Any]:
     """Returns `value_and_grad` of the loss with gradient accumulation.
 
-    The batch is processed as that many microbatches in sequence, so only the
-    activations of one are in memory. The result is equal up to rounding. It needs a
-    model whose spec has `microbatch_term_weights`.
+    The batch is split into `microbatches`, which are processed sequentially, so only
+    the activations of one are in memory. The result is equal up to rounding. The
+    model's spec must have `microbatch_term_weights`.
     """
     assert spec.microbatch_term_weights is not None
     microbatch_term_weights = spec.microbatch_term_weights
 
     def gradient(params, batch_stats, batch, text, rngs):
         del rngs
-        # The class texts don't depend on the videos: encoded once, and their gradient
-        # is pulled back once, after the sum over microbatches.
-        features, pull = jax.vjp(lambda p: model.encode_text(p, text), params)
+        # The text encoder runs once per step, since the class texts don't depend on the
+        # videos. Its VJP is applied once, to the summed gradient.
+        class_features, text_vjp = jax.vjp(lambda p: model.encode_text(p, text), params)
 
-        def contribution(params, features, microbatch):
+        def microbatch_loss(params, class_features, microbatch):
             variables, x = {"params": params}, microbatch.features.astype(jnp.float32)
-            outputs = model.apply(variables, x, microbatch.length, features, train=True)
+            outputs = model.apply(
+                variables, x, microbatch.length, class_features, train=True
+            )
             term_weights = microbatch_term_weights(model, microbatch, batch)
             return spec.loss_fn(outputs, microbatch, weights, term_weights)
 
-        value_and_grad = jax.value_and_grad(contribution, (0, 1), has_aux=True)
+        value_and_grad = jax.value_and_grad(microbatch_loss, (0, 1), has_aux=True)
 
-        def add(total, microbatch):
-            values = value_and_grad(params, features, microbatch)
+        def accumulate(total, microbatch):
+            values = value_and_grad(params, class_features, microbatch)
             return jax.tree.map(jnp.add, total, values), None
 
-        # Every n-th video, so each microbatch has normal and abnormal videos and is
-        # spread evenly over the devices.
+        # Strided split: each microbatch has normal and abnormal videos, and is spread
+        # evenly over the devices.
         stacked = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(-1, microbatches, *x.shape[1:]), 1, 0),
             batch,
@@ -107,11 +111,13 @@ def accumulate_gradients(
 
         # The sum starts at zeros of the shapes that one microbatch returns.
         first = jax.tree.map(lambda x: x[0], stacked)
-        shapes = jax.eval_shape(value_and_grad, params, features, first)
+        shapes = jax.eval_shape(value_and_grad, params, class_features, first)
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        ((loss, terms), (grads, text_grads)), _ = jax.lax.scan(add, zero, stacked)
+        ((loss, terms), (grads, text_grads)), _ = jax.lax.scan(
+            accumulate, zero, stacked
+        )
 
-        grads = jax.tree.map(jnp.add, grads, *pull(text_grads))
+        grads = jax.tree.map(jnp.add, grads, *text_vjp(text_grads))
         return (loss, (terms, batch_stats)), grads
 
     return gradient
@@ -133,7 +139,7 @@ def make_train_step(
       spec: spec of the model.
       optimiser: optax transformation.
       weights: weight of each loss term.
-      microbatches: number of gradient-accumulation microbatches, `config.data.microbatches`.
+      microbatches: number of gradient-accumulation microbatches.
     """
     if microbatches == 1:
         loss = make_loss(model, spec.loss_fn, weights)
@@ -152,7 +158,6 @@ def make_train_step(
             state.params, state.batch_stats, batch, text, rngs
         )
 
-        # The frozen text tower has no gradient: `text` is no parameter.
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         state = State(
             step=state.step + 1,
@@ -165,18 +170,18 @@ def make_train_step(
     return step
 
 
-def compile_step(step: Step, mesh: Mesh) -> Step:
+def compile_host_step(step: Step, mesh: Mesh) -> Step:
     """Compiles a step for batches that come from the host, split over the devices.
 
     The step donates its state. `text`, with the frozen text tower, is an argument and
     never a constant of the program. Metrics stay on the device.
     """
-    whole = replicated_sharding(mesh)
+    replicated = replicated_sharding(mesh)
     return jax.jit(
         constrain_state_sharding(step, mesh),
         donate_argnums=0,
-        in_shardings=(None, batch_sharding(mesh), whole, whole),
-        out_shardings=(None, whole),
+        in_shardings=(None, batch_sharding(mesh), replicated, replicated),
+        out_shardings=(None, replicated),
     )
 
 
@@ -191,33 +196,37 @@ def constrain_state_sharding(step: Step, mesh: Mesh) -> Step:
     return sharded_step
 
 
-def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..., Any]:
+def compile_device_steps(
+    step: Step, mesh: Mesh, *, seeds: bool = False
+) -> Callable[..., Any]:
     """Compiles several steps as one program over a training split on the devices.
 
-    Returns (state, resident, rows, n, text, key) → (state, metrics).
-      resident: packed training split.
-      rows: indices [MAX_STEPS_PER_CALL, B] into `resident`, the samples of each step.
+    Returns (state, packed_split, rows, n, text, key) → (state, metrics).
+      packed_split: packed training split.
+      rows: indices [MAX_STEPS_PER_CALL, B] into it, the samples of each step.
       n: number of steps to take. As an argument, it lets one program serve chunks of
         any length; the length changes no result.
-      metrics: arrays [MAX_STEPS_PER_CALL], valid up to n.
+      metrics: arrays [MAX_STEPS_PER_CALL], fetched once per call; 0 after n entries.
     With `seeds`, state, rows, key and metrics have a leading axis of seeds, which are
     trained side by side.
     """
-    whole, step = replicated_sharding(mesh), constrain_state_sharding(step, mesh)
+    replicated = replicated_sharding(mesh)
+    step = constrain_state_sharding(step, mesh)
 
-    def steps(state, resident, rows, n, text, key):
+    def steps(state, packed_split, rows, n, text, key):
         # Batches are gathered on the device, so the host sends indices only.
-        def batch(i):
-            taken = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), resident)
-            return jax.lax.with_sharding_constraint(taken, batch_sharding(mesh))
+        def gather_batch(i):
+            batch = jax.tree.map(lambda x: jnp.take(x, rows[i], axis=0), packed_split)
+            return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
 
-        # Metrics are collected on the device and fetched once per call.
         def body(i, carry):
             state, table = carry
-            state, metrics = step(state, batch(i), text, key)
-            return state, jax.tree.map(lambda all, x: all.at[i].set(x), table, metrics)
+            state, metrics = step(state, gather_batch(i), text, key)
+            return state, jax.tree.map(
+                lambda values, x: values.at[i].set(x), table, metrics
+            )
 
-        _, shapes = jax.eval_shape(step, state, batch(0), text, key)
+        _, shapes = jax.eval_shape(step, state, gather_batch(0), text, key)
         table = jax.tree.map(
             lambda x: jnp.zeros((MAX_STEPS_PER_CALL, *x.shape), x.dtype), shapes
         )
@@ -226,8 +235,8 @@ def compile_steps(step: Step, mesh: Mesh, *, seeds: bool = False) -> Callable[..
     return jax.jit(
         jax.vmap(steps, (0, None, 0, None, None, 0)) if seeds else steps,
         donate_argnums=0,
-        in_shardings=(None, whole, whole, whole, whole, whole),
-        out_shardings=(None, whole),
+        in_shardings=(None, *(replicated,) * 5),
+        out_shardings=(None, replicated),
     )
 
 

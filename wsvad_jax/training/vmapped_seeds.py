@@ -22,7 +22,7 @@ from wsvad_jax.training.loop import (
     run_training_loop,
 )
 from wsvad_jax.training.state import State
-from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_steps
+from wsvad_jax.training.train_step import MAX_STEPS_PER_CALL, compile_device_steps
 from wsvad_jax.utils.progress import status
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from wsvad_jax.experiment.build import Experiment
 
 
-class VmappedSeedsStepper:
-    """Training steps of several seeds, whose states are stacked into one."""
+class VmappedSeedsStepRunner:
+    """Takes the steps of several seeds, whose states are stacked into one."""
 
     max_steps = MAX_STEPS_PER_CALL
 
@@ -39,7 +39,7 @@ class VmappedSeedsStepper:
         self.runs = runs
         first = runs[0]
         # Stacking and picking are compiled, so states stay on the devices.
-        whole = replicated_sharding(first.experiment.mesh)
+        replicated = replicated_sharding(first.experiment.mesh)
 
         def stack(trees):
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -47,29 +47,29 @@ class VmappedSeedsStepper:
         def pick(tree, i):
             return jax.tree.map(lambda leaf: leaf[i], tree)
 
-        self._stack = jax.jit(stack, out_shardings=whole)
-        self._pick = jax.jit(pick, out_shardings=whole)
+        self._stack = jax.jit(stack, out_shardings=replicated)
+        self._pick = jax.jit(pick, out_shardings=replicated)
 
         init, step = build_init_and_step(first)
         keys = [jax.random.key(run.experiment.config.seed) for run in runs]
         self.keys = jnp.stack(keys)
         self.state = self._stack([init(key) for key in keys])
-        self.step = compile_steps(step, first.experiment.mesh, seeds=True)
+        self.train_step = compile_device_steps(step, first.experiment.mesh, seeds=True)
 
         # The seeds differ in the order of samples, never in the samples.
         self.resident = first.sampler.resident
-        self.text = jax.device_put(first.experiment.text, whole)
+        self.text = jax.device_put(first.experiment.text, replicated)
 
     def states(self) -> list[State]:
         return [self._pick(self.state, i) for i in range(len(self.runs))]
 
-    def replace(self, states: list[State]) -> None:
+    def set_states(self, states: list[State]) -> None:
         self.state = self._stack(states)
 
-    def advance(self, step: int, n: int) -> dict[str, jax.Array]:
+    def run_steps(self, step: int, n: int) -> dict[str, jax.Array]:
         rows = np.stack([run.sampler.batch_indices(step, n) for run in self.runs])
         inputs = self.resident, rows, np.int32(n), self.text, self.keys
-        self.state, metrics = self.step(self.state, *inputs)
+        self.state, metrics = self.train_step(self.state, *inputs)
         return metrics
 
 
@@ -90,17 +90,17 @@ def train_vmapped_seeds(
     ]
 
     # Compiled before the workdirs are written: a bad recipe leaves no files.
-    stepper = VmappedSeedsStepper(runs)
+    runner = VmappedSeedsStepRunner(runs)
     for run in runs:
         run.open(restart)
 
-    start, states = restore_common_step(runs, stepper.states())
+    start, states = restore_common_step(runs, runner.states())
     if start:
-        stepper.replace(states)
+        runner.set_states(states)
         total = runs[0].schedule.total
         status(f"resuming {len(runs)} seeds at step {start} of {total}")
 
-    run_training_loop(runs, stepper, start)
+    run_training_loop(runs, runner, start)
     return [(run.best, run.writer.history()) for run in runs]
 
 
@@ -108,20 +108,21 @@ def restore_common_step(
     runs: Sequence[SeedRun], initial: Sequence[State]
 ) -> tuple[int, list[State]]:
     """Restores all seeds from the newest checkpoint step that all have, or step 0."""
-    newest = None
+    max_step = None
     while True:
         restored = [
-            run.restore(state, newest) for run, state in zip(runs, initial, strict=True)
+            run.restore(state, max_step)
+            for run, state in zip(runs, initial, strict=True)
         ]
         steps = [step for step, _ in restored]
         if len(set(steps)) == 1:
             return steps[0], [state for _, state in restored]
 
-        # A seed may have saved once more before the interruption. Restoring again at
-        # most at the oldest step ends when all agree.
-        newest = min(steps)
+        # A seed may have saved once more before the interruption. So the oldest step is
+        # the next upper bound, until all agree.
+        max_step = min(steps)
         seeds = ", ".join(
             f"seed {run.experiment.config.seed} at step {step}"
             for run, step in zip(runs, steps, strict=True)
         )
-        print(f"checkpoints differ ({seeds}); all resume from step {newest} at most")
+        print(f"checkpoints differ ({seeds}); all resume from step {max_step} at most")
