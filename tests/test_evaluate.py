@@ -124,7 +124,7 @@ def test_a_damaged_model(run, capsys, damage):
         largest.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
     line = refused(capsys, "--workdir", run)
     assert f"{run}/model: the model is damaged" in line
-    assert line.endswith("make it again")
+    assert line.endswith("train or convert it again")
     gc.collect()
 
 

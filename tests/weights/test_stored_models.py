@@ -257,7 +257,7 @@ def test_a_damaged_model_is_said(model, damage, version):
     if version == "older":
         forget(model)
     damage(largest(model / "params"))
-    with pytest.raises(InputError, match="the model is damaged .*make it again"):
+    with pytest.raises(InputError, match="the model is damaged .*convert it again"):
         load_params(model)
 
 

@@ -1,12 +1,16 @@
 """LGT adapter and branches that VadCLIP and DSANet share.
 
 VadCLIP: https://arxiv.org/abs/2308.11681. DSANet: https://arxiv.org/abs/2511.10334.
-LGT adapter, VadCLIP Sec. 3.2, Eq. 1 to 4:
-  local windowed attention -> WindowBlock     graph convolution  -> GraphConv
-  H_sim                    -> similarity_graph    H_dis          -> distance_graph
-  the whole encoder        -> LGTAdapter
-C-branch, Sec. 3.3         -> ClassifierBranch
-A-branch, Sec. 3.4         -> PromptLearner, AlignBranch
+Sections and equations are VadCLIP's:
+  LGT adapter (Sec. 3.2)                -> LGTAdapter
+    local windowed attention (Eq. 1)    -> WindowBlock
+    similarity graph H_sim (Eq. 2)      -> similarity_graph
+    distance graph H_dis (Eq. 3)        -> distance_graph
+    graph convolution (Eq. 4)           -> GraphConv
+  C-branch (Sec. 3.3, Eq. 5)            -> ClassifierBranch
+  A-branch (Sec. 3.4, Eq. 6 and 7)      -> PromptLearner, AlignBranch
+    alignment map M                     -> cosine_logits
+The objective (Eq. 8 to 12) is in losses.py.
 Submodules carry the names of the released checkpoints, '.' replaced by '_'.
 """
 
@@ -251,9 +255,9 @@ class ClassifierBranch(nn.Module):
         # The classifier is one column, by which v and mlp2(v) are multiplied separately.
         # So the second layer of mlp2 shrinks to a column too.
         kernel, bias = common.DenseParams(1, name="classifier")(v.shape[-1])
-        own = common.einsum_f32("btd,de->bte", v, kernel.astype(v.dtype))
-        own = own + common.Mlp(self.dtype, name="mlp2")(v, output_projection=kernel)
-        return own[..., 0] + bias[None]
+        logit = common.einsum_f32("btd,de->bte", v, kernel.astype(v.dtype))
+        logit = logit + common.Mlp(self.dtype, name="mlp2")(v, output_projection=kernel)
+        return logit[..., 0] + bias[None]
 
 
 class AlignBranch(nn.Module):

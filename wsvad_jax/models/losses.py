@@ -1,5 +1,9 @@
 """Loss terms that several papers share, as pure functions of scores and labels.
 
+VadCLIP (https://arxiv.org/abs/2308.11681), also used by DSANet:
+  MIL-Align, L_nce (Eq. 8 to 10)  -> mil_align
+  MIL, L_bce (Eq. 11)             -> mil_top_k
+  text contrast, L_cts (Eq. 12)   -> text_contrast
 All reduce in float32 over the videos of a batch. `where` masks snippets instead of
 slicing, so every shape is static.
 """

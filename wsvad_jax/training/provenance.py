@@ -1,6 +1,6 @@
 """Provenance of a run: code, recipe, data, time and memory, in run.json.
 
-results.json holds none of these, so it is the same whenever a run is repeated.
+results.json holds neither time nor memory, so that they don't change it.
 """
 
 import dataclasses

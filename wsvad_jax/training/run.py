@@ -1,21 +1,25 @@
-"""Trains a recipe for one or several seeds, and writes the files of each run."""
+"""Trains a recipe for one or several seeds, and writes the files of each run.
+
+A run first trains (`loop.train_one_seed`). `write_run` then scores the test set and
+writes model/, run.json and, last, results.json. `train_seeds` adds summary.json.
+"""
 
 import contextlib
 import dataclasses
 import os
 import pathlib
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.experiment.identity import (
-    MUTABLE_ON_RESUME,
-    comparable_config,
-    first_difference,
-    keys_in_force,
+from wsvad_jax.experiment.identity import comparable_config
+from wsvad_jax.training.workdir import (
+    check_same_data,
+    check_workdir,
+    check_workdirs,
+    default_workdir,
+    run_name,
 )
-from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import locked, move_aside, read_json, write_json
@@ -38,11 +42,11 @@ def train_and_evaluate(
     """Trains a model, scores the test set and writes results.
 
     Args:
-      config: recipe, or its name or file as in `load_config`.
+      config: ConfigDict, recipe name, or path; see `load_config`.
       workdir: folder of the run. An unfinished run in it is resumed; the results of a
         finished one are shown.
       data_dir: folder of the prepared datasets.
-      restart: moves an earlier run to `workdir`/previous-N and trains from step 0.
+      restart: whether an earlier run is moved to `workdir`/previous-N first.
 
     Returns:
       The content of results.json.
@@ -61,12 +65,12 @@ def train_and_evaluate(
         config = load_config(config, data_dir)
     workdir = pathlib.Path(workdir)
 
-    # Cheap checks come before the dataset is opened or made.
+    # Cheap checks come before the dataset is opened or built.
     check_workdir(workdir, config, restart)
     if (workdir / "results.json").is_file() and not restart:
         return show_finished_run(config, workdir, data_dir)
 
-    # All processes look at the workdir before one of them changes it.
+    # Barrier: all processes check the workdir before one of them changes it.
     multihost.sync_processes("workdir")
     with multihost.process_zero_first("data"):
         experiment = open_experiment(config, data_dir)
@@ -101,46 +105,18 @@ def show_finished_run(
 
     # A dataset may be deleted once its run is finished, so this is no error.
     try:
-        now = run_data.describe(run_data.prepared(config, data_dir))
+        current = run_data.describe(run_data.prepared(config, data_dir))
     except InputError as e:
-        unknown = str(e)
+        not_compared = str(e)
     else:
-        recorded = run_data.check(workdir, now)
-        unknown = "" if recorded else "an older version of this program noted none"
+        recorded = run_data.check(workdir, current)
+        not_compared = "" if recorded else "an older version of this program noted none"
 
     print(results_table(results))
     print(f"{workdir} is finished; another --workdir or seed starts a new run")
-    if unknown:
-        print(f"its data was not compared with the dataset: {unknown}")
+    if not_compared:
+        print(f"its data was not compared with the dataset: {not_compared}")
     return results
-
-
-def check_same_data(workdir: pathlib.Path, now: dict[str, Any]) -> None:
-    """Checks that the dataset is the one that an unfinished run was started with.
-
-    Prints a note for runs of older versions, which didn't record their data.
-
-    Args:
-      workdir: folder of the run, new or existing.
-      now: description of the dataset, of `run_data.describe`.
-
-    Raises:
-      InputError: the dataset has changed.
-    """
-    from wsvad_jax.parallel import multihost
-    from wsvad_jax.results import run_data
-
-    # Written first, so that a refused run can be identified as well.
-    if multihost.is_process_zero():
-        run_data.begin_about(workdir)
-
-    begun = (workdir / "config.json").is_file()
-    if not run_data.check(workdir, now) and begun and multihost.is_process_zero():
-        print(
-            f"{workdir} was started by an older version, which didn't record its data; "
-            "it resumes without a comparison of the dataset",
-            file=sys.stderr,
-        )
 
 
 def write_run(
@@ -180,7 +156,7 @@ def write_run(
         "selection": selection_note(experiment),
         "remarks": training_remarks(experiment),
         "checkpoint": "model",
-        # Scoring needs these, and must work without the dataset.
+        # Stored so that scoring doesn't need the dataset.
         "length": experiment.T,
         "width": experiment.width,
         "tower": experiment.text_tower_id,
@@ -191,55 +167,21 @@ def write_run(
     videos = score_split(experiment, scorer, best.params, best.batch_stats)
     seconds = {"training": training_s, "scoring": time.perf_counter() - start}
 
-    # results.json comes last: it marks the run as finished.
     if multihost.is_process_zero():
-        about = provenance.provenance(experiment, seconds)
-        write_json(workdir / provenance.FILE, about)
+        content = provenance.provenance(experiment, seconds)
+        write_json(workdir / provenance.FILE, content)
+    # results.json comes last: it marks the run as finished.
     return evaluate_results.write_results(experiment, videos, workdir, meta, history)
 
 
 def selection_note(experiment: "Experiment") -> str:
-    """Returns in words how the weights were selected."""
-    plan = experiment.protocol_config
-    if plan.select == "last":
+    """Returns a description of the weight selection."""
+    protocol_config = experiment.protocol_config
+    if protocol_config.select == "last":
         return "last weights"
-    paper = experiment.config.protocol == "paper"
-    return f"best {plan.metric} on {'test' if paper else 'held-out training videos'}"
-
-
-def check_workdir(
-    workdir: pathlib.Path, config: "ConfigDict", restart: bool = False
-) -> None:
-    """Checks that a workdir is new, empty or holds a run of this recipe.
-
-    Args:
-      workdir: folder to check.
-      config: recipe.
-      restart: whether a run of another recipe may be moved aside.
-
-    Raises:
-      InputError: the workdir belongs to another run, or holds other files.
-    """
-    path = workdir / "config.json"
-    if path.is_file():
-        if restart:
-            return
-
-        saved = keys_in_force(read_config(path), MUTABLE_ON_RESUME)
-        asked = keys_in_force(comparable_config(config), MUTABLE_ON_RESUME)
-        if differs := first_difference(saved, asked):
-            key, old, new = differs
-            raise InputError(
-                f"{workdir} belongs to another run: its {key} is {old!r}, yours "
-                f"{new!r}; choose another --workdir"
-            )
-    elif workdir.is_dir() and any(
-        not p.name.startswith((".", "previous-")) for p in workdir.iterdir()
-    ):
-        raise InputError(
-            f"{workdir} is not empty and holds no run (config.json is missing); choose "
-            "another --workdir"
-        )
+    on_test = experiment.config.protocol == "paper"
+    videos = "test" if on_test else "held-out training videos"
+    return f"best {protocol_config.metric} on {videos}"
 
 
 def train_seeds(
@@ -259,7 +201,7 @@ def train_seeds(
       workdir: folder for seed0, seed1 … and summary.json; None takes each run's default.
       data_dir: folder of the prepared datasets.
       together: whether unfinished seeds are trained side by side, as one program.
-      restart: moves every seed's run and the summary aside and trains from step 0.
+      restart: whether every seed's run and the summary are moved aside first.
 
     Returns:
       The content of the summary.
@@ -290,36 +232,17 @@ def train_seeds(
     if restart and summary.is_file():
         move_aside(summary, summary.parent / "previous")
 
+    trained = []
     if together:
-        train_unfinished_together(configs, data_dir, restart=restart)
-        # A single seed isn't trained above, so the loop below restarts it.
-        restart = restart and len(configs) < 2
+        trained = train_unfinished_together(configs, data_dir, restart=restart)
+
+    # Trained seeds only show their results; the others are trained one by one.
     for i, (folder, seed_config) in enumerate(configs.items(), 1):
         progress.status(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}")
-        train_and_evaluate(seed_config, folder, data_dir, restart=restart)
+        train_and_evaluate(
+            seed_config, folder, data_dir, restart=restart and folder not in trained
+        )
     return seed_summary.write_summary(summary, list(configs), data_dir)
-
-
-def check_workdirs(
-    configs: dict[pathlib.Path, "ConfigDict"], data_dir: str | None, restart: bool
-) -> None:
-    """Checks the workdirs of all seeds, given recipes by workdir.
-
-    Raises:
-      InputError: a workdir belongs to another recipe or other data.
-    """
-    from wsvad_jax.results import run_data
-
-    # A dataset that can't be opened is reported when training opens it.
-    now = None
-    with contextlib.suppress(InputError):
-        dataset = run_data.prepared(next(iter(configs.values())), data_dir)
-        now = run_data.describe(dataset)
-
-    for workdir, config in configs.items():
-        check_workdir(workdir, config, restart)
-        if now and not restart:
-            run_data.check(workdir, now)
 
 
 def train_unfinished_together(
@@ -327,13 +250,15 @@ def train_unfinished_together(
     data_dir: str | None = None,
     *,
     restart: bool = False,
-) -> None:
+) -> list[pathlib.Path]:
     """Trains the unfinished seeds of a recipe side by side, if there are several.
+
+    Returns the trained seeds' workdirs, which are none if a single seed is unfinished.
 
     Args:
       configs: recipe by workdir; the recipes differ by seed alone.
       data_dir: folder of the prepared datasets.
-      restart: trains all seeds from step 0, finished ones too.
+      restart: whether finished seeds are trained too, all from step 0.
 
     Raises:
       InputError: there are several processes, or as in `train_and_evaluate`.
@@ -353,7 +278,7 @@ def train_unfinished_together(
         if restart or not (workdir / "results.json").is_file()
     }
     if len(unfinished) < 2:
-        return
+        return []
 
     experiment = open_experiment(next(iter(unfinished.values())), data_dir)
     data = run_data.describe(experiment.dataset, experiment.text_tower_id)
@@ -376,25 +301,8 @@ def train_unfinished_together(
         seconds = time.perf_counter() - start  # of all seeds
 
         # Each seed leaves the files of a single run.
-        for one, workdir, (best, history) in zip(
+        for seed_experiment, workdir, (best, history) in zip(
             experiments, workdirs, results, strict=True
         ):
-            write_run(one, scorer, workdir, best, history, seconds)
-
-
-def run_name(config: "ConfigDict") -> str:
-    """Returns MODEL-DATASET; a dataset given by path counts by its folder's name."""
-    path = pathlib.PurePath(config.data.name)
-    # A prepared dataset's folder is NAME/VERSION.
-    name = (
-        path.parent.name if path.name[:1].isdigit() and path.parent.name else path.name
-    )
-    return f"{config.model_name}-{name}"
-
-
-def default_workdir(config: "ConfigDict") -> pathlib.Path:
-    """Returns runs/MODEL-DATASET-SEED, with the suffix -paper for that protocol."""
-    name = f"{run_name(config)}-{config.seed}"
-    if config.protocol == "paper":
-        name += "-paper"
-    return pathlib.Path("runs") / name
+            write_run(seed_experiment, scorer, workdir, best, history, seconds)
+    return workdirs

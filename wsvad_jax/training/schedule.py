@@ -40,7 +40,7 @@ class Schedule:
         return step == self.total or step % (self.save_every or self.per_epoch) == 0
 
     def steps_until_due(self, step: int, most: int) -> int:
-        """Number of steps from `step` to the next that has something due, ≤ `most`."""
+        """Steps from `step` to the next evaluation, reload or checkpoint, ≤ `most`."""
         for n in range(1, most):
             then = step + n
             if self.evaluates(then) or self.reloads(then) or self.saves(then):
@@ -50,11 +50,12 @@ class Schedule:
 
 def build_schedule(experiment: "Experiment", sampler: "BatchSampler") -> Schedule:
     """Returns the schedule that the recipe's protocol sets."""
-    plan, per_epoch = experiment.protocol_config, sampler.steps_per_epoch
+    protocol_config = experiment.protocol_config
+    per_epoch = sampler.steps_per_epoch
     return Schedule(
-        total=plan.steps or plan.epochs * per_epoch,
+        total=protocol_config.steps or protocol_config.epochs * per_epoch,
         per_epoch=per_epoch,
-        eval_every=plan.eval_every_steps,
+        eval_every=protocol_config.eval_every_steps,
         save_every=experiment.config.checkpoint_every_steps,
-        reload_best=plan.reload_best,
+        reload_best=protocol_config.reload_best,
     )

@@ -73,16 +73,16 @@ def open_validation(
     return validate
 
 
-def _check_selection(plan: Any) -> None:
-    if not plan.metric.startswith("video_auc"):
+def _check_selection(protocol_config: Any) -> None:
+    if not protocol_config.metric.startswith("video_auc"):
         raise InputError(
-            f"config.clean.metric is {plan.metric!r}, but held-out training videos "
+            f"config.clean.metric is {protocol_config.metric!r}, but held-out training videos "
             "have no frame labels; choose video_auc"
         )
-    if plan.select == "best" and not plan.held_out:
+    if protocol_config.select == "best" and not protocol_config.held_out:
         raise InputError(
-            "config.clean.held_out is 0, but config.clean.select is 'best'; hold a "
-            "share of the training videos out (0.1), or select the 'last' weights"
+            "config.clean.held_out is 0, but config.clean.select is 'best'; hold "
+            "a fraction of the training videos out (0.1), or select the 'last' weights"
         )
 
 

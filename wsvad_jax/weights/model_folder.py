@@ -1,4 +1,4 @@
-"""Model folders: trained or converted weights, ready for use.
+"""Saves and loads model folders: trained or converted weights, ready for use.
 
 A model folder holds `params/`, written by orbax, and `meta.json`: recipe, card, step, a
 digest of the arrays and the hash of every file. Training and `convert` write it.
@@ -22,7 +22,7 @@ from wsvad_jax.utils.files import digest_mismatch, file_digests, read_json, writ
 from wsvad_jax.utils.json_shapes import Shape, Text, check_shape
 
 
-class TextTowerNotes(Shape):
+class TextTowerId(Shape):
     """Text tower that read the prompts: its name or folder, and the weights' hash."""
 
     clip: Text
@@ -30,14 +30,14 @@ class TextTowerNotes(Shape):
 
 
 class ModelMeta(Shape):
-    """meta.json of a model folder; keys that aren't named here are kept."""
+    """Shape of meta.json in a model folder; further keys are allowed."""
 
     model: Text
     digest: Text  # of the arrays
     config: dict
     card: dict | None = None
     features: dict | None = None
-    tower: TextTowerNotes | None = None
+    tower: TextTowerId | None = None
     length: int | None = None
     width: int | None = None
 
@@ -53,13 +53,16 @@ def find_model_folder(checkpoint: str | os.PathLike) -> pathlib.Path:
 def save_params(
     directory: pathlib.Path, params: Any, batch_stats: Any, meta: dict[str, Any]
 ) -> None:
-    """Writes a model folder, replacing an older one; `meta.json` comes last."""
+    """Writes a model folder, replacing an older one.
+
+    `meta.json` is written last, so an interrupted save leaves no valid model.
+    """
     import orbax.checkpoint as ocp
 
     directory = pathlib.Path(directory).absolute()
     target = directory / "params"
 
-    # Without meta.json, a folder that is only half written is no model.
+    # Without meta.json, an incomplete folder is no model.
     with multihost.process_zero_first("model"):
         if multihost.is_process_zero():
             (directory / "meta.json").unlink(missing_ok=True)
@@ -87,8 +90,8 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
     path = directory / "meta.json"
     if not path.is_file():
         raise InputError(
-            f"{directory}: no model here (meta.json is missing); pass a folder that "
-            "training left as WORKDIR/model or that `python -m wsvad_jax.convert` wrote"
+            f"{directory}: no model here (meta.json is missing); pass "
+            "WORKDIR/model or the output of `python -m wsvad_jax.convert`"
         )
     meta = read_json(path)
     check_shape(ModelMeta, meta, path, "train or convert the model again")
@@ -100,7 +103,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     """Returns (params, batch_stats, meta) of a model folder, as NumPy arrays.
 
     Raises:
-      InputError: the folder holds no model, or a damaged one, or can't be read now.
+      InputError: the folder holds no model, a damaged one or an unreadable one.
     """
     import orbax.checkpoint as ocp
 
@@ -112,13 +115,14 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
     # Read as NumPy arrays: the devices of the training may not exist here.
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            item = checkpointer.metadata(target).item_metadata.tree
+            tree_metadata = checkpointer.metadata(target).item_metadata.tree
             as_numpy = jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree_metadata
             )
             tree = checkpointer.restore(
                 target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
             )
+
         damage = "" if has_digest(tree, meta.pop("digest")) else CHANGED
     except Exception as e:  # noqa: BLE001 orbax raises many kinds
         # Models of older versions come without hashes of their files.
@@ -126,5 +130,7 @@ def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
         damage = damage or corruption_evidence(target, e, known=files is not None)
 
     if damage:
-        raise InputError(f"{directory}: the model is damaged ({damage}); make it again")
+        raise InputError(
+            f"{directory}: the model is damaged ({damage}); train or convert it again"
+        )
     return tree["params"], tree.get("batch_stats") or {}, meta
