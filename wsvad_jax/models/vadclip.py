@@ -119,9 +119,10 @@ class Model(nn.Module):
             a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
 
         # `text` may hold class features already; see `encode_text`.
-        classes = text
         if isinstance(text, TextInputs):
             classes = self._class_features(text, name="prompt_learner")
+        else:
+            classes = text
 
         if self.align:
             weight = jnp.zeros_like(v[..., 0])
