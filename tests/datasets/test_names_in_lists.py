@@ -55,7 +55,7 @@ def test_names_are_compared_in_one_form(own, listed, file, video):
     assert not problems(own) and "in no list" not in remarks(own)
 
 
-@pytest.mark.parametrize("path", ["C:\\films\\f0.mp4", "\\\\server\\f0.mp4", "..\\f0"])
+@pytest.mark.parametrize("path", ["C:\\videos\\f0.mp4", "\\\\server\\f0.mp4", "..\\f0"])
 def test_paths_of_elsewhere_are_refused(own, path):
     train(own, "f0", path)
     with pytest.raises(InputError, match="is a path out of the folder; expected the"):
@@ -169,8 +169,8 @@ def test_videos_find_the_features_made_of_them(own, clip, file, listed):
     shutil.rmtree(own.path / "features")
     for video in [v for rows in own.rows.values() for v, _ in rows]:
         write_video(own.path / "videos" / f"{video}.mp4", 64)
-    film = own.path / "videos" / "f0.mp4"
-    film.rename(film.with_name(file))
+    video_file = own.path / "videos" / "f0.mp4"
+    video_file.rename(video_file.with_name(file))
     train(own, "f0", listed)
     for _ in range(2):
         data = str(own.path.parent / "data")

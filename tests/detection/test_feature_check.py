@@ -1,4 +1,4 @@
-"""Features and films of another kind than a model's training: refused, or said."""
+"""Features and videos of another kind than a model's training: refused, or said."""
 
 import json
 import shutil
@@ -238,10 +238,10 @@ def other_clip(tiny, folder, tower):
 def test_the_weights_under_another_activation_are_another_model(
     tiny, models, tmp_path, capsys
 ):
-    film, out = write_video(tmp_path / "a.mp4", 20), tmp_path / "out"
+    video_file, out = write_video(tmp_path / "a.mp4", 20), tmp_path / "out"
     clip = other_clip(tiny, tmp_path / "clip", "vision_config")
     arguments = (
-        film,
+        video_file,
         "--checkpoint",
         models["mil_ranking"],
         "--output",
@@ -255,7 +255,7 @@ def test_the_weights_under_another_activation_are_another_model(
     settings = read_json(out / "events.json")["settings"]
     assert "activation gelu instead of quick_gelu" in settings["force"]
     with pytest.raises(InputError, match="resize clip instead of stretch; leave --res"):
-        Detector(models["mil_ranking"], clip=str(tiny.clip), resize="clip")(film)
+        Detector(models["mil_ranking"], clip=str(tiny.clip), resize="clip")(video_file)
     text = other_clip(tiny, tmp_path / "text", "text_config")
     model = shutil.copytree(models["vadclip"], tmp_path / "model")
     meta = read_json(model / "meta.json")

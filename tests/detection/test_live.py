@@ -44,9 +44,9 @@ def detectors(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
+def video_file(tmp_path_factory):
     """A video of 16 frames a second in a container that can be cut anywhere."""
-    path = tmp_path_factory.mktemp("films") / "film.ts"
+    path = tmp_path_factory.mktemp("videos") / "video.ts"
     return write_video(path, 16 * (SNIPPETS - 1) + 5)
 
 
@@ -62,10 +62,12 @@ def of(lines, kind):
 
 
 @pytest.mark.parametrize("model", ["dsanet", "mil_ranking"])
-def test_live_scores_are_offline_scores_of_the_same_windows(detectors, film, model):
+def test_live_scores_are_offline_scores_of_the_same_windows(
+    detectors, video_file, model
+):
     detector = detectors[model]
-    lines = watch(detector, film, pace=0.0)
-    video = detector.extractor(film)
+    lines = watch(detector, video_file, pace=0.0)
+    video = detector.extractor(video_file)
     N, T, D = *video.features.shape[:2], detector.T
     assert T == SNIPPETS > D
     windows = np.zeros((T, N, D, detector.width), np.float16)
@@ -176,9 +178,9 @@ def open_stream(source, **kwargs):
     )
 
 
-def test_a_source_that_is_faster_loses_snippets_and_falls_no_further_behind(film):
+def test_a_source_that_is_faster_loses_snippets_and_falls_no_further_behind(video_file):
     waited = []
-    with open_stream(film, pace=20.0) as stream:  # a snippet each 0.05 s
+    with open_stream(video_file, pace=20.0) as stream:  # a snippet each 0.05 s
         for item, now in takes(stream, pause=0.2):
             assert sum(isinstance(i, StreamSnippet) for i in stream.waiting) <= 1
             if isinstance(item, StreamSnippet):
@@ -189,15 +191,15 @@ def test_a_source_that_is_faster_loses_snippets_and_falls_no_further_behind(film
     assert np.median(waited) < 0.1  # one stride, and what a busy machine adds
 
 
-def test_without_a_pace_the_source_waits(film):
-    with open_stream(film, pace=0.0) as stream:
+def test_without_a_pace_the_source_waits(video_file):
+    with open_stream(video_file, pace=0.0) as stream:
         items = [item for item, _ in takes(stream, pause=0.01)]
     assert [i.snippet.index for i in items[:-1]] == list(range(SNIPPETS))
     assert stream.dropped == 0 and items[-1] == StreamStatus("ended")
 
 
-def test_a_file_is_played_at_its_pace(film):
-    with open_stream(film, pace=32.0) as stream:  # 44.3 s in 1.4
+def test_a_file_is_played_at_its_pace(video_file):
+    with open_stream(video_file, pace=32.0) as stream:  # 44.3 s in 1.4
         begin = time.monotonic()
         for item, now in takes(stream):
             if isinstance(item, StreamSnippet):
@@ -226,14 +228,14 @@ def served(content, lost=()):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/film.ts", requests
+        yield f"http://127.0.0.1:{server.server_port}/video.ts", requests
     finally:
         server.shutdown()
         server.server_close()
 
 
-def test_a_lost_connection_is_opened_again(detectors, film):
-    content = film.read_bytes()
+def test_a_lost_connection_is_opened_again(detectors, video_file):
+    content = video_file.read_bytes()
     rules = {"high": 1e-6, "low": 1e-6}  # everything is an event
     with served(content, lost=(0,)) as (address, requests):
         lines = watch(
@@ -256,9 +258,9 @@ def test_a_lost_connection_is_opened_again(detectors, film):
     assert kinds[-2:] == ["closed", "end"] and kinds.count("opened") == 2
 
 
-def test_pauses_grow_while_a_source_stays_away(film):
+def test_pauses_grow_while_a_source_stays_away(video_file):
     """The server goes after the first connection, and nothing takes its place."""
-    with served(film.read_bytes(), lost=(0,)) as (address, _):
+    with served(video_file.read_bytes(), lost=(0,)) as (address, _):
         stream = open_stream(address, pace=0.0, pauses=(0.02, 0.05)).__enter__()
         items = takes(stream)
         while not (
@@ -276,7 +278,7 @@ def test_pauses_grow_while_a_source_stays_away(film):
     assert [n.wait for n in found] == [0.02, 0.04, 0.05, 0.05, 0.05]
 
 
-def test_a_stream_on_standard_input_and_a_signal(detectors, tiny, film):
+def test_a_stream_on_standard_input_and_a_signal(detectors, tiny, video_file):
     """An mpegts stream that goes on, until SIGTERM ends the watch."""
     folder = detectors["dsanet"].folder
     process = subprocess.Popen(
@@ -292,7 +294,7 @@ def test_a_stream_on_standard_input_and_a_signal(detectors, tiny, film):
     )
     try:
         with contextlib.suppress(BrokenPipeError):  # the assertion below says why
-            process.stdin.write(film.read_bytes())
+            process.stdin.write(video_file.read_bytes())
             process.stdin.flush()  # and stays open
         lines = []
         while len(of(lines, "snippet")) < 20:
@@ -304,7 +306,7 @@ def test_a_stream_on_standard_input_and_a_signal(detectors, tiny, film):
         assert process.wait(30) == 0, process.stderr.read().decode()
     finally:
         process.kill()
-    wanted = of(watch(detectors["dsanet"], film, pace=0.0), "snippet")
+    wanted = of(watch(detectors["dsanet"], video_file, pace=0.0), "snippet")
     found = [s["anomaly"] for s in of(lines, "snippet")]
     np.testing.assert_allclose(
         found, [s["anomaly"] for s in wanted][: len(found)], atol=2e-3
@@ -313,7 +315,7 @@ def test_a_stream_on_standard_input_and_a_signal(detectors, tiny, film):
     assert lines[-1]["reason"] == "stopped"
 
 
-def test_sources_that_are_none_are_refused(detectors, film, tmp_path):
+def test_sources_that_are_none_are_refused(detectors, video_file, tmp_path):
     def refused(source, match, **kwargs):
         with pytest.raises(InputError, match=match):
             watch(detectors["mil_ranking"], source, **kwargs)
@@ -321,7 +323,7 @@ def test_sources_that_are_none_are_refused(detectors, film, tmp_path):
     refused(tmp_path / "missing.mp4", "no such file")
     (tmp_path / "words.mp4").write_text("no video" * 100)
     refused(tmp_path / "words.mp4", "can't be read as a video")
-    refused("http://127.0.0.1:9/film.ts", "can't be opened")
+    refused("http://127.0.0.1:9/video.ts", "can't be opened")
     refused("nosuch://camera", "can't be opened")
     refused("/dev/null", "can't be opened")
-    refused(film, "--pace must be 0 or more", pace=-1.0)
+    refused(video_file, "--pace must be 0 or more", pace=-1.0)

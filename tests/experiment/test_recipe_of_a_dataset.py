@@ -85,10 +85,10 @@ def test_the_printed_command_does_without_what_is_not_there(tmp_path):
 
 
 def test_a_name_in_another_data_dir_is_looked_up_there(prepared, tmp_path):
-    shutil.copytree(prepared["xd"], tmp_path / "films" / "1.0.0")
-    config = load_config("dsanet:films", tmp_path)
-    assert config.model.attn_window == 64 and config.data.name == "films"
-    assert load_config("dsanet:films").model.attn_window == 8
+    shutil.copytree(prepared["xd"], tmp_path / "videos" / "1.0.0")
+    config = load_config("dsanet:videos", tmp_path)
+    assert config.model.attn_window == 64 and config.data.name == "videos"
+    assert load_config("dsanet:videos").model.attn_window == 8
 
 
 def test_a_folder_of_ones_own_keeps_the_recipe_for_small_ones(prepared):

@@ -23,13 +23,13 @@ WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Many films in two folders, a few of them damaged; tests only read it."""
+    """Many videos in two folders, a few of them damaged; tests only read it."""
     path = tmp_path_factory.mktemp("videos")
     (path / "b").mkdir()
     for i in range(GOOD):
         write_video((path / "b" if i % 2 else path) / f"{i}.mp4", 40)
     for i in range(BAD):
-        (path / f"bad{i}.mp4").write_bytes(b"no film" * (i + 1))
+        (path / f"bad{i}.mp4").write_bytes(b"no video" * (i + 1))
     return path
 
 
@@ -68,22 +68,22 @@ def lines(path):
 
 
 def test_in_this_process(tmp_path, clip, capsys):
-    films, plain, out = (tmp_path / n for n in ("films", "plain", "out"))
-    films.mkdir()
+    videos, plain, out = (tmp_path / n for n in ("videos", "plain", "out"))
+    videos.mkdir()
     for i in range(3):
-        write_video(films / f"{i}.mp4", 20)
-    (films / "bad.mp4").touch()
+        write_video(videos / f"{i}.mp4", 20)
+    (videos / "bad.mp4").touch()
     shape = ("--crops", "5", "--layout", "crops")
-    assert extract.main([*arguments(films, clip, plain), *shape]) == 3
-    assert extract.main(beam(films, clip, out, *shape)) == 3
+    assert extract.main([*arguments(videos, clip, plain), *shape]) == 3
+    assert extract.main(beam(videos, clip, out, *shape)) == 3
     assert made(out) == made(plain)
     said = capsys.readouterr()
     assert "3 extracted, 0 already there, 1 unreadable; 60 frames" in said.out
-    assert said.err.count(f"left out: {films / 'bad.mp4'}: ") == 2
+    assert said.err.count(f"left out: {videos / 'bad.mp4'}: ") == 2
     assert [r["name"] for r in lines(out / "manifest.jsonl") if r["made"]] == list(
         "012"
     )
-    assert extract.main(beam(films, clip, out, *shape)) == 3
+    assert extract.main(beam(videos, clip, out, *shape)) == 3
     assert "0 extracted, 3 already there, 1 unreadable" in capsys.readouterr().out
     assert not [r for r in lines(out / "manifest.jsonl") if r["made"]]
 

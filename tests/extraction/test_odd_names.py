@@ -37,10 +37,10 @@ def run_detect(model, *arguments):
 def test_extraction_leaves_out_what_it_cannot_name(tmp_path, clip, capsys):
     folder, out = tmp_path / "v", tmp_path / "out"
     folder.mkdir()
-    film = write_video(folder / "a.mp4", 20)
+    original = write_video(folder / "a.mp4", 20)
     longest, most = "가" * 82 + "x.mp4", "y" * 251 + ".mp4"  # 251 and 255 bytes
     for name in (longest, most, "protocol.mp4", "z.dav", "-a.mp4", "=a #%.mp4"):
-        shutil.copy(film, folder / name)
+        shutil.copy(original, folder / name)
     os.mkfifo(folder / "pipe.mp4")
     os.symlink("gone.mp4", folder / "link.mp4")
     (folder / "b.mp4.part").touch()

@@ -1,4 +1,4 @@
-"""Films with faults that leave them whole: stray stamps, odd lengths, late tracks."""
+"""Videos with faults that leave them whole: stray stamps, odd lengths, late tracks."""
 
 import itertools
 import struct
@@ -6,8 +6,16 @@ import subprocess
 
 import numpy as np
 import pytest
-from numbered_videos import H264, as_read, copied, film, needs_ffmpeg, number, run
-from test_reader import pictures, plain  # noqa: F401 a fixture
+from numbered_videos import (
+    H264,
+    as_read,
+    copied,
+    needs_ffmpeg,
+    number,
+    numbered_video,
+    pictures,
+    run,
+)
 
 from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.extraction.video import Video, to_display_rgb
@@ -22,7 +30,7 @@ pytestmark = needs_ffmpeg
 @pytest.mark.parametrize("offset", [1, 1000])
 @pytest.mark.parametrize("at", [0, 15, 29])
 def test_one_stray_time_stamp_moves_no_other(tmp_path, ending, offset, at):
-    source = film(tmp_path / "source.mp4", *H264, "-bf", 0)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-bf", 0)
     astray = f"setts=pts=PTS+eq(N\\,{at})*{offset}/TB:dts=DTS"
     path = copied(source, tmp_path / f"a.{ending}", "-bsf:v", astray)
     frames, seconds, seen = as_read(path)
@@ -41,7 +49,7 @@ def test_one_stray_time_stamp_moves_no_other(tmp_path, ending, offset, at):
 
 
 def test_all_frames_have_the_pixel_aspect(tmp_path):
-    source = film(tmp_path / "source.mp4", *H264, "-vf", "setsar=1", count=60)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-vf", "setsar=1", count=60)
     path = copied(source, tmp_path / "a.mp4", "-aspect", "3:1")
     frames = list(itertools.islice(Video(path).frames(), 6))
     del frames[0]  # and what only that one noted
@@ -50,7 +58,7 @@ def test_all_frames_have_the_pixel_aspect(tmp_path):
 
 @pytest.mark.parametrize("ending", ["mp4", "ts"])
 def test_an_orientation_counts_for_all_frames_after_it(tmp_path, ending):
-    source = film(tmp_path / "source.mp4", *H264, "-g", 10)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-g", 10)
     turn = "h264_metadata=display_orientation=insert:rotate=90"
     path = copied(source, tmp_path / f"a.{ending}", "-bsf:v", turn)
     upright = as_read(source)[0]
@@ -59,11 +67,11 @@ def test_an_orientation_counts_for_all_frames_after_it(tmp_path, ending):
     assert [p.shape for p in pictures(path, [0.1, 2.75])] == [(96, 64, 3)] * 2
 
 
-# Whole films whose stated lengths mislead ------------------------------------------------
+# Whole videos whose stated lengths mislead ------------------------------------------------
 
 
 def test_sound_that_lasts_longer_is_no_damage(tmp_path):
-    source = film(tmp_path / "source.avi", "-c:v", "msmpeg4v3", "-q:v", 2)
+    source = numbered_video(tmp_path / "source.avi", "-c:v", "msmpeg4v3", "-q:v", 2)
     path, sound = tmp_path / "a.wmv", ("-f", "lavfi", "-i", "sine=d=9")
     run("-i", source, *sound, "-c:v", "copy", "-c:a", "wmav2", path)
     frames, _, seen = as_read(path)
@@ -71,7 +79,7 @@ def test_sound_that_lasts_longer_is_no_damage(tmp_path):
 
 
 def test_an_avi_from_a_pipe_is_whole(tmp_path):
-    source = film(tmp_path / "source.avi", "-c:v", "mjpeg", "-q:v", 2)
+    source = numbered_video(tmp_path / "source.avi", "-c:v", "mjpeg", "-q:v", 2)
     command = ["ffmpeg", "-v", "error", "-i", source, "-c", "copy", "-f", "avi", "-"]
     done = subprocess.run(command, check=True, capture_output=True)
     path = tmp_path / "a.avi"
@@ -82,7 +90,7 @@ def test_an_avi_from_a_pipe_is_whole(tmp_path):
 
 
 def test_a_cut_off_avi_says_how_many_seconds_it_lacks(tmp_path):
-    path = film(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
+    path = numbered_video(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     frames, _, seen = as_read(path)
@@ -105,17 +113,17 @@ def with_edits(source, path, edits):
 
 
 def test_a_gap_before_a_trim_is_counted_once(tmp_path):
-    source = film(tmp_path / "source.mp4", *H264, "-g", 10)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-g", 10)
     path = with_edits(source, tmp_path / "a.mp4", [(1000, -1), (1500, 12288)])
     frames, _, seen = as_read(path)
     assert [number(f) for f in frames] == list(range(10, 25)) and seen.damage == ""
 
 
 def test_only_counted_frames_are_exact(tmp_path):
-    source = film(tmp_path / "source.mp4", *H264, "-g", 10)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-g", 10)
     parts = ("-movflags", "frag_keyframe+default_base_moof")
     parts = copied(source, tmp_path / "parts.mp4", *parts)
-    avi = film(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
+    avi = numbered_video(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
     assert stated_length(source) == stated_length(avi) == (30, 3.0, True)
     assert stated_length(parts)[0] == 30
 
@@ -131,9 +139,11 @@ def test_only_counted_frames_are_exact(tmp_path):
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("late", [3, 15])
-def test_the_first_film_may_start_late(tmp_path, ending, late):
-    first = film(tmp_path / "first.mp4", *H264, count=60)
-    other = film(tmp_path / "other.mp4", *H264, count=60, rate=10, w=128, h=96)
+def test_the_first_video_may_start_late(tmp_path, ending, late):
+    first = numbered_video(tmp_path / "first.mp4", *H264, count=60)
+    other = numbered_video(
+        tmp_path / "other.mp4", *H264, count=60, rate=10, w=128, h=96
+    )
     if late > 6:  # which no look at the first packets can wait for
         run("-stream_loop", 3, "-i", other, "-c", "copy", tmp_path / "long.mp4")
         other = tmp_path / "long.mp4"
@@ -148,7 +158,7 @@ def test_the_first_film_may_start_late(tmp_path, ending, late):
 
 def test_key_frames_of_a_file_that_breaks_off(tmp_path):
     """Those before the break are there, however many are asked for."""
-    path = film(tmp_path / "a.nut", *H264, "-g", 10, count=60)
+    path = numbered_video(tmp_path / "a.nut", *H264, "-g", 10, count=60)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 90 // 100])
     assert as_read(path)[2].damage

@@ -1,6 +1,5 @@
-"""The one reader of films: which track, what time, which shape, what is damaged."""
+"""The one reader of videos: which track, what time, which shape, what is damaged."""
 
-import io
 import struct
 
 import av
@@ -11,13 +10,14 @@ from numbered_videos import (
     as_ffmpeg,
     as_read,
     copied,
-    film,
     needs_ffmpeg,
     number,
+    numbered_video,
+    numbers,
+    pictures,
     run,
     turned,
 )
-from PIL import Image
 
 from wsvad_jax.data import sidecar
 from wsvad_jax.datasets.validation.stated_length import stated_length
@@ -34,18 +34,9 @@ pytestmark = needs_ffmpeg
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A film of 40 numbered frames, 10 per second, a key frame per second."""
+    """A video of 40 numbered frames, 10 per second, a key frame per second."""
     folder = tmp_path_factory.mktemp("plain")
-    return film(folder / "plain.mp4", *H264, "-g", 10, count=40)
-
-
-def pictures(path, seconds, **options):
-    found = key_frames.key_frames(path, seconds, **options)
-    return [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in found]
-
-
-def numbers(path):
-    return [number(frame) for frame in as_read(path)[0]]
+    return numbered_video(folder / "plain.mp4", *H264, "-g", 10, count=40)
 
 
 def still(path, codec="png", rate=1, seconds=1):
@@ -59,7 +50,7 @@ def still(path, codec="png", rate=1, seconds=1):
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marked):
+def test_a_still_picture_is_never_the_video(tmp_path, plain, ending, order, marked):
     picture, path = still(tmp_path / "cover.mkv"), tmp_path / f"a.{ending}"
     first = order == "before"
     files = (picture, plain) if first else (plain, picture)
@@ -76,15 +67,15 @@ def test_a_still_picture_is_never_the_film(tmp_path, plain, ending, order, marke
         assert stream.take(20.0).snippet.num_frames == 40
 
 
-def test_a_track_of_thumbnails_is_not_the_film(tmp_path, plain):
+def test_a_track_of_thumbnails_is_not_the_video(tmp_path, plain):
     slides = still(tmp_path / "slides.mkv", "mjpeg", rate=0.5, seconds=6)
     path = tmp_path / "a.mkv"
     run("-i", slides, "-i", plain, "-map", 0, "-map", 1, "-c", "copy", path)
     assert numbers(path) == list(range(40))
 
 
-def test_the_first_of_two_films_is_read_and_said(tmp_path, plain):
-    other = film(tmp_path / "other.mp4", *H264, count=20, w=128, h=96)
+def test_the_first_of_two_videos_is_read_and_said(tmp_path, plain):
+    other = numbered_video(tmp_path / "other.mp4", *H264, count=20, w=128, h=96)
     path = tmp_path / "two.mp4"
     run("-i", other, "-i", plain, "-map", 0, "-map", 1, "-c", "copy", path)
     frames, _, seen = as_read(path)
@@ -95,7 +86,7 @@ def test_the_first_of_two_films_is_read_and_said(tmp_path, plain):
     )
 
 
-def test_sound_with_a_picture_is_no_film(tmp_path):
+def test_sound_with_a_picture_is_no_video(tmp_path):
     picture, path = still(tmp_path / "cover.png"), tmp_path / "song.mkv"
     sound = ("-f", "lavfi", "-i", "sine=d=3", "-i", picture, "-map", 0, "-map", 1)
     for flag in ((), ("-disposition:v:0", "attached_pic")):
@@ -128,7 +119,7 @@ def test_absent_time_stamps_are_counted_and_said(tmp_path, plain):
 
 
 def test_time_stamps_that_get_stuck(tmp_path):
-    path = film(
+    path = numbered_video(
         tmp_path / "a.mkv", *H264, "-bf", 0, "-bsf:v", "setts=ts=min(TS\\,1000)"
     )
     _, seconds, seen = as_read(path)
@@ -141,7 +132,7 @@ def test_time_stamps_that_get_stuck(tmp_path):
 @pytest.mark.parametrize("ending", ["ts", "mpg"])
 def test_seeks_that_end_late_are_made_earlier(tmp_path, ending):
     codec = H264 if ending == "ts" else ("-c:v", "mpeg2video", "-q:v", 2)
-    path = film(tmp_path / f"a.{ending}", *codec, "-g", 25, count=64, rate=8)
+    path = numbered_video(tmp_path / f"a.{ending}", *codec, "-g", 25, count=64, rate=8)
     chosen = [1, 26, 45, 60]
     seconds = as_read(path)[1]
     shown = pictures(path, [float(seconds[i]) + 0.05 for i in chosen])
@@ -226,7 +217,9 @@ def test_colours_are_converted_as_ffmpeg_does(tmp_path, plain, matrix):
 @pytest.mark.parametrize("ending", ["avi", "mp4", "mkv"])
 def test_tags_need_not_be_utf_8(tmp_path, ending):
     codec = ("-c:v", "mjpeg") if ending == "avi" else H264
-    path = film(tmp_path / f"a.{ending}", *codec, "-metadata", "title=TITLETITLE")
+    path = numbered_video(
+        tmp_path / f"a.{ending}", *codec, "-metadata", "title=TITLETITLE"
+    )
     data = path.read_bytes()
     assert b"TITLETITLE" in data
     path.write_bytes(data.replace(b"TITLETITLE", "현관카메라".encode("cp949")))
@@ -241,7 +234,9 @@ def test_tags_need_not_be_utf_8(tmp_path, ending):
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
 def test_a_lossless_trim_is_whole(tmp_path, ending):
     """An edit list hides the frames between the key frame and the cut."""
-    source = film(tmp_path / f"source.{ending}", *H264, "-g", 60, count=60, rate=5)
+    source = numbered_video(
+        tmp_path / f"source.{ending}", *H264, "-g", 60, count=60, rate=5
+    )
     path = tmp_path / f"a.{ending}"
     run("-ss", 7, "-i", source, "-t", 2, "-c", "copy", path)
     frames, _, seen = as_read(path)
@@ -252,7 +247,7 @@ def test_a_lossless_trim_is_whole(tmp_path, ending):
 
 
 def with_samples(source, path, payload):
-    """Copies a film with a sample of `payload` before each of its own."""
+    """Copies a video with a sample of `payload` before each of its own."""
     unit = struct.pack(">I", len(payload)) + payload
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         track = new.add_stream_from_template(old.streams.video[0])
@@ -289,7 +284,7 @@ def test_a_file_that_was_cut_off_is_damaged(tmp_path, ending):
         H264 if ending in ("mp4", "mkv", "flv") else ("-c:v", "mpeg2video", "-q:v", 2)
     )
     front = ("-movflags", "faststart") if ending == "mp4" else ()
-    path = film(tmp_path / f"a.{ending}", *codec, *front, count=60, rate=25)
+    path = numbered_video(tmp_path / f"a.{ending}", *codec, *front, count=60, rate=25)
     assert as_read(path)[2].damage == ""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
@@ -307,7 +302,7 @@ def test_a_hole_in_a_transport_stream_is_damage(tmp_path, plain):
 
 
 def test_a_recording_that_starts_between_key_frames_is_whole(tmp_path):
-    source = film(tmp_path / "source.ts", *H264, "-g", 10, "-bf", 0, count=40)
+    source = numbered_video(tmp_path / "source.ts", *H264, "-g", 10, "-bf", 0, count=40)
     data = source.read_bytes()
     path = tmp_path / "a.ts"
     path.write_bytes(data[: 3 * 188] + data[len(data) // 188 // 3 * 188 :])
@@ -318,7 +313,7 @@ def test_a_recording_that_starts_between_key_frames_is_whole(tmp_path):
 
 def test_dropped_frames_of_avi_end_nothing(tmp_path):
     """A recorder stores an empty chunk where the picture did not change."""
-    path = film(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
+    path = numbered_video(tmp_path / "a.avi", "-c:v", "mjpeg", "-q:v", 2)
     data = path.read_bytes()
     begin, end = data.index(b"movi") + 4, data.index(b"idx1")
     chunks, index, at = b"", b"", begin
@@ -345,7 +340,7 @@ def test_one_odd_file_never_ends_the_others_run(tmp_path, plain, clip, monkeypat
     """Whatever a file makes fail, it is left out by name."""
     from wsvad_jax.clip.snapshot import load_snapshot
 
-    odd = film(tmp_path / "odd.mp4", *H264, count=20, w=80, h=64)
+    odd = numbered_video(tmp_path / "odd.mp4", *H264, count=20, w=80, h=64)
     extractor = Extractor(load_snapshot(clip))
     preprocess = extractor.preprocess
 
@@ -364,8 +359,8 @@ def test_one_odd_file_never_ends_the_others_run(tmp_path, plain, clip, monkeypat
         extractor(odd)
 
 
-def test_odd_films_among_others_are_extracted(tmp_path, plain, clip, capsys):
-    """Colours that the scaler doesn't know, and a film without time stamps."""
+def test_odd_videos_among_others_are_extracted(tmp_path, plain, clip, capsys):
+    """Colours that the scaler doesn't know, and a video without time stamps."""
     from wsvad_jax import extract
 
     folder, out = tmp_path / "videos", tmp_path / "out"

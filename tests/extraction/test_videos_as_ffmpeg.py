@@ -1,6 +1,5 @@
-"""Numbered films in many containers, read as the ffmpeg program reads them."""
+"""Numbered videos in many containers, read as the ffmpeg program reads them."""
 
-import io
 import itertools
 
 import numpy as np
@@ -10,13 +9,13 @@ from numbered_videos import (
     ORIENTATIONS,
     as_ffmpeg,
     as_read,
-    film,
     needs_ffmpeg,
     number,
+    numbered_video,
+    pictures,
     run,
     turned,
 )
-from PIL import Image
 
 from wsvad_jax.detection.report import key_frames
 
@@ -69,10 +68,8 @@ def check(path, monkeypatch):
     # Far apart, so that the decoder seeks between them, and in the middle of frames.
     monkeypatch.setattr(key_frames, "NEAR", 0.15)
     chosen = [0, 3, 11, 12, 20, 27]
-    for i, jpeg in zip(
-        chosen, key_frames.key_frames(path, list(seconds[chosen] + 0.05)), strict=True
-    ):
-        picture = np.asarray(Image.open(io.BytesIO(jpeg)))
+    shown = pictures(path, list(seconds[chosen] + 0.05))
+    for i, picture in zip(chosen, shown, strict=True):
         assert picture.shape == frames[i].shape
         assert number(picture) == number(frames[i])
     return video
@@ -80,13 +77,13 @@ def check(path, monkeypatch):
 
 @pytest.mark.parametrize("ending", FILES)
 def test_frames_times_and_key_frames(tmp_path, monkeypatch, ending):
-    path = film(tmp_path / f"a.{ending}", *FILES[ending], "-g", 6)
+    path = numbered_video(tmp_path / f"a.{ending}", *FILES[ending], "-g", 6)
     check(path, monkeypatch)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
 def test_a_picture_that_starts_after_the_sound(tmp_path, monkeypatch, ending):
-    source = film(tmp_path / f"source.{ending}", *FILES[ending], "-g", 6)
+    source = numbered_video(tmp_path / f"source.{ending}", *FILES[ending], "-g", 6)
     path = late(tmp_path / f"a.{ending}", source)
     check(path, monkeypatch)
     assert as_read(path)[1][0] == pytest.approx(1.4, abs=0.2)
@@ -95,12 +92,11 @@ def test_a_picture_that_starts_after_the_sound(tmp_path, monkeypatch, ending):
 @pytest.mark.parametrize("matrix", ORIENTATIONS)
 def test_orientations(tmp_path, monkeypatch, matrix):
     """Of mirrored pictures the number is mirrored too, which the pictures show."""
-    source = film(tmp_path / "source.mp4", *H264, "-g", 6, count=8)
+    source = numbered_video(tmp_path / "source.mp4", *H264, "-g", 6, count=8)
     path = turned(source, tmp_path / "a.mp4", matrix)
     expected, _ = as_ffmpeg(path)
     frames, seconds, _ = as_read(path)
-    (jpeg,) = key_frames.key_frames(path, [float(seconds[5])])
-    shown = np.asarray(Image.open(io.BytesIO(jpeg)))
+    (shown,) = pictures(path, [float(seconds[5])])
     for ours in (frames[5], shown):
         assert ours.shape == expected[5].shape
         assert np.abs(ours.astype(int) - expected[5]).mean() < 5
@@ -110,7 +106,7 @@ def test_orientations(tmp_path, monkeypatch, matrix):
 @pytest.mark.parametrize("gop", [1, 6, 12, 300])
 @pytest.mark.parametrize(("ending", "codec"), [*FILES.items(), *MORE])
 def test_the_grid(tmp_path, monkeypatch, ending, codec, gop):
-    path = film(tmp_path / f"source.{ending}", *codec, "-g", gop)
+    path = numbered_video(tmp_path / f"source.{ending}", *codec, "-g", gop)
     check(path, monkeypatch)
     if ending in ("wmv", "ogv", "flv", "vob", "mpg"):
         return

@@ -1,5 +1,6 @@
 """Videos whose frames show their number and orientation, and ffmpeg's view of them."""
 
+import io
 import json
 import pathlib
 import re
@@ -9,6 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 W, H = 96, 64
 CORNERS = ((200, 40, 40), (40, 190, 40), (50, 60, 210), (220, 210, 50))
@@ -21,7 +23,7 @@ ORIENTATIONS = [
 
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
-    reason="films are compared with the ffmpeg program, which is not installed",
+    reason="videos are compared with the ffmpeg program, which is not installed",
 )
 
 
@@ -55,7 +57,7 @@ def run(*arguments, data=b""):
     return pathlib.Path(arguments[-1])
 
 
-def film(path, *arguments, count=30, rate=10, w=W, h=H):
+def numbered_video(path, *arguments, count=30, rate=10, w=W, h=H):
     """Writes a video of numbered frames; `arguments` name its codec."""
     data = b"".join(draw(i, w, h).tobytes() for i in range(count))
     raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", rate)
@@ -110,3 +112,16 @@ def as_read(path):
         frames.append(to_rgb(frame))
         times.append(video.seconds)
     return frames, np.array(times), video
+
+
+def numbers(path):
+    """Numbers of all frames, as the package reads them."""
+    return [number(frame) for frame in as_read(path)[0]]
+
+
+def pictures(path, seconds, **options):
+    """Key frames of a video at these times, decoded."""
+    from wsvad_jax.detection.report import key_frames
+
+    images = key_frames.key_frames(path, seconds, **options)
+    return [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in images]

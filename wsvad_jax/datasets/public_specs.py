@@ -74,7 +74,7 @@ PUBLIC_DATASETS = {
         ),
         lambda path, videos: ground_truth.read_xd(path),
         DatasetInfo(
-            "XD-Violence: 4754 untrimmed videos from films and the web, 6 kinds of "
+            "XD-Violence: 4754 untrimmed videos from movies and the web, 6 kinds of "
             "violence, several per video; frame-level ground truth for the 800 test videos.",
             "https://roc-ng.github.io/XD-Violence/",
             "@inproceedings{wu2020not, title={Not only Look, but also Listen: Learning "

@@ -25,7 +25,7 @@ from wsvad_jax.data.feature_files import FeatureFiles
 from wsvad_jax.datasets.ground_truth import GroundTruth
 from wsvad_jax.utils.errors import InputError
 
-# A video's rate where nothing says it: low, as that of films, so that seconds are seen.
+# A video's rate where nothing says it: low, as in movies, so that seconds are seen.
 DEFAULT_FPS = 24.0
 MIN_FPS = 10.0  # of cameras that are in use
 MAX_OUTLIER_FRACTION = 0.1  # share of the videos whose truth may be a mistake
