@@ -208,7 +208,7 @@ def test_balanced_batches_pair_normal_with_abnormal(
     )
     arguments = (is_normal, batch, "balanced", seed, epoch)
     if min(normal, abnormal) < batch // 2:
-        with pytest.raises(InputError, match="choose a batch_size"):
+        with pytest.raises(InputError, match="choose a smaller batch_size"):
             batching.epoch_order(*arguments)
         return
     order = batching.epoch_order(*arguments)
@@ -225,7 +225,9 @@ def test_balanced_batches_pair_normal_with_abnormal(
 def test_uniform_order_is_a_permutation(count, batch, seed, epoch):
     is_normal = np.arange(count) % 3 == 0
     if count < batch:
-        with pytest.raises(InputError, match="training samples a step, but there are"):
+        with pytest.raises(
+            InputError, match="training samples per step, but there are"
+        ):
             batching.epoch_order(is_normal, batch, "uniform", seed, epoch)
         return
     order = batching.epoch_order(is_normal, batch, "uniform", seed, epoch)
@@ -263,10 +265,10 @@ def test_holdout_is_stratified(counts, fraction, seed):
     normal, abnormal = counts[0], sum(counts[1:])
     if min(normal, abnormal) < 2:
         with pytest.raises(InputError, match="too few to hold one out"):
-            batching.holdout(label, fraction, seed)
+            batching.held_out_mask(label, fraction, seed)
         return
-    out = batching.holdout(label, fraction, seed)
-    np.testing.assert_array_equal(out, batching.holdout(label, fraction, seed))
+    out = batching.held_out_mask(label, fraction, seed)
+    np.testing.assert_array_equal(out, batching.held_out_mask(label, fraction, seed))
     for side in (classes == 0, classes > 0):
         total = side.sum()
         assert 0 < out[side].sum() < total
@@ -282,11 +284,11 @@ def test_holdout_takes_a_video_s_first_abnormal_class():
     label[20:40, 1] = 1
     label[40:, 2] = 1
     label[20:25, 2] = 1  # several labels: the first decides
-    out = batching.holdout(label, 0.1, 3)
+    out = batching.held_out_mask(label, 0.1, 3)
     assert [out[:20].sum(), out[20:40].sum(), out[40:].sum()] == [2, 2, 2]
-    assert len({batching.holdout(label, 0.1, s).tobytes() for s in range(9)}) > 5
+    assert len({batching.held_out_mask(label, 0.1, s).tobytes() for s in range(9)}) > 5
     with pytest.raises(InputError, match="expected between 0 and 1"):
-        batching.holdout(label, 1.0, 0)
+        batching.held_out_mask(label, 1.0, 0)
 
 
 def test_batches_follow_the_order_and_resume(dataset):

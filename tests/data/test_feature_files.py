@@ -19,13 +19,15 @@ def path(tmp_path):
     return tmp_path / "gate.npy"
 
 
-@pytest.mark.parametrize("reader", [feature_files.shape_of, feature_files.read])
+@pytest.mark.parametrize(
+    "reader", [feature_files.read_shape, feature_files.read_features]
+)
 def test_a_second_array_in_one_file(path, reader):
     with open(path, "wb") as f:
         np.save(f, ROWS)
         np.save(f, ROWS)
     with pytest.raises(
-        InputError, match=r"1408 bytes are left behind .*several arrays"
+        InputError, match=r"1408 bytes follow the array .*several arrays"
     ):
         reader(path)
 
@@ -47,28 +49,28 @@ def test_a_second_array_in_one_file(path, reader):
 def test_another_format_is_called_by_its_name(path, content, wanted):
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"gate.npy: expected a .npy file.*{wanted}"):
-        feature_files.read(path)
+        feature_files.read_features(path)
 
 
 def test_an_archive_of_arrays_is_called_by_its_name(path):
     with open(path, "wb") as f:
         np.savez(f, rgb=ROWS)
     with pytest.raises(InputError, match="a zip archive"):
-        feature_files.read(path)
+        feature_files.read_features(path)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e-6])
 def test_values_too_small_for_half_precision(path, scale):
     np.save(path, ROWS.astype(np.float64) * scale)
     with pytest.raises(InputError, match="too small for float16"):
-        feature_files.read(path)
+        feature_files.read_features(path)
 
 
 @pytest.mark.parametrize("scale", [0, 1e-4, 1, 1e3])
 def test_values_that_half_precision_keeps(path, scale):
     np.save(path, ROWS * np.float32(scale))
     remarks: list[str] = []
-    read = feature_files.read(path, remarks)
+    read = feature_files.read_features(path, remarks)
     assert not remarks
     np.testing.assert_allclose(read, ROWS * scale, rtol=1e-2, atol=1e-2 * scale)
 
@@ -89,5 +91,5 @@ def test_headers_of_python_2_are_read_in_silence(path):
     size = len(head).to_bytes(2, "little")
     path.write_bytes(b"\x93NUMPY\x01\x00" + size + head.encode() + ROWS.tobytes())
     with warnings.catch_warnings(action="error"):
-        read = feature_files.read(path)
+        read = feature_files.read_features(path)
     assert (read == ROWS.astype(np.float16)).all()

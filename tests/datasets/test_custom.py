@@ -105,9 +105,9 @@ def test_float_types(own, dtype):
 FEATURE_FILES = [
     (folder_faults.missing, "f0.npy: the feature file is missing"),
     (folder_faults.empty, "f0.npy: the file is empty"),
-    (folder_faults.no_npy, "f0.npy: not a whole .npy file"),
+    (folder_faults.no_npy, "f0.npy: damaged or not a .npy file"),
     (folder_faults.truncated, "f0.npy: the file is truncated \\(93 bytes of 96\\)"),
-    (folder_faults.cut_header, "f0.npy: not a whole .npy file"),
+    (folder_faults.cut_header, "f0.npy: damaged or not a .npy file"),
     (
         folder_faults.wrong_width,
         "f0.npy: features 7 wide; expected 6, as 7 of 8 videos have",

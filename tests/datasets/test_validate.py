@@ -80,7 +80,7 @@ def far_crop(own):
     ("bend", "messages"),
     [
         (folder_faults.missing, ["[files] train.csv:4: video f0 is not in features; correct its"]),
-        (folder_faults.no_npy, ["[features] features/f0.npy: not a whole .npy file"]),
+        (folder_faults.no_npy, ["[features] features/f0.npy: damaged or not a .npy file"]),
         (not_finite, ["[features] features/f0.npy: 24 values cannot be used"]),
         (folder_faults.wrong_width, ["[features] features/f0.npy: features 7 wide; expected 6"]),
         (other_crops, ["[features] features/f0.npy: features of 2 crops; expected 1"]),

@@ -90,7 +90,7 @@ def test_a_video_that_vanishes_is_named_and_the_rest_is_made(tmp_path):
 def test_features_that_vanish_after_the_check(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((3, 4), np.float32))
     video = feature_files.FeatureFiles(
-        "a", (0,), (tmp_path / "a.npy",), feature_files.OWN
+        "a", (0,), (tmp_path / "a.npy",), feature_files.UNKNOWN_LAYOUT
     )
     (sized,) = feature_files.check_headers([video], feature_files.ErrorCollector())
     (tmp_path / "a.npy").unlink()

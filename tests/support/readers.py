@@ -38,7 +38,7 @@ def _other_arrays() -> list[bytes]:
 def _read_features(path):
     from wsvad_jax.data import feature_files
 
-    return feature_files.read(path)
+    return feature_files.read_features(path)
 
 
 def _mask_file(folder):

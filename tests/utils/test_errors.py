@@ -88,8 +88,8 @@ def loop(path: pathlib.Path) -> None:
     ("name", "read"),
     [
         ("a.json", read_json),
-        ("a.npy", feature_files.shape_of),
-        ("a.npy", feature_files.read),
+        ("a.npy", feature_files.read_shape),
+        ("a.npy", feature_files.read_features),
         ("a.npz", seeds._read_curves),
         ("a.stablehlo", export.load),
         ("a.pth", torch_files._read_torch),
@@ -185,5 +185,5 @@ def test_nothing_is_made_again_because_it_cannot_be_read_now(tmp_path, monkeypat
 
 def test_damage_is_still_said(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00junk")
-    with pytest.raises(InputError, match="not a whole .npy file"):
-        feature_files.shape_of(tmp_path / "a.npy")
+    with pytest.raises(InputError, match="damaged or not a .npy file"):
+        feature_files.read_shape(tmp_path / "a.npy")

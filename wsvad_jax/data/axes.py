@@ -236,7 +236,7 @@ def remarks(layouts: Sequence[tuple[str, int]]) -> list[str]:
     ]
 
 
-def check_turned(sizes: Sequence[tuple[pathlib.Path, int, int]]) -> None:
+def check_transposed(sizes: Sequence[tuple[pathlib.Path, int, int]]) -> None:
     """Checks that 2-D arrays aren't [width, snippets].
 
     Args:

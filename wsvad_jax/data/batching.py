@@ -1,9 +1,9 @@
-"""Turns records into batches: resample, pack, order, gather.
+"""Orders and gathers the batches of a packed training split.
 
-A split is resampled to one length once (`pack` for training, `windows` for scoring) and
-kept as a memory-mapped file beside its dataset. A batch is then a gather by index, on
-the host (`gather`, `prefetch`) or on the device. The order of batches is a pure
-function of (seed, epoch), so a run needs only its step to resume.
+`packing.pack_split` resamples the training split once, to a memory-mapped file beside
+its dataset. A batch is then a gather by index, on the host (`gather`, `batches`) or on
+the device. The order of batches is a pure function of (seed, epoch), so a run needs only
+its step to resume.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from wsvad_jax.data.packing import Packed, _random
+from wsvad_jax.data.packing import Packed, random_state
 from wsvad_jax.data.records import Batch
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.prefetch import prefetch
 
 
-def holdout(
+def held_out_mask(
     label: Float[np.ndarray, "V C"], fraction: float, seed: int
 ) -> Bool[np.ndarray, "V"]:
     """Chooses validation videos, about `fraction` of each class.
 
-    The class of a video is its first abnormal one. Fractional shares are rounded by
+    A video's class here is its first anomaly class. Fractional quotas are rounded by
     largest remainder, so the total is exact. Of both normal and abnormal videos, at
     least one is held out and one remains. A pure function of its arguments.
 
@@ -35,30 +35,31 @@ def holdout(
     abnormal = label[:, 1:].max(1) > 0
     strata = np.where(abnormal, 1 + label[:, 1:].argmax(1), 0)
 
-    out = np.zeros(len(label), bool)
-    for side in (0, 1):
-        rows = np.flatnonzero(abnormal == side)
+    mask = np.zeros(len(label), bool)
+    for is_abnormal in (False, True):
+        rows = np.flatnonzero(abnormal == is_abnormal)
         if len(rows) < 2:
             raise InputError(
-                f"{len(rows)} {'abnormal' if side else 'normal'} training videos are "
+                f"{len(rows)} {'abnormal' if is_abnormal else 'normal'} training videos are "
                 "too few to hold one out for selection; add videos, or train without "
                 "a held-out part (select the last weights)"
             )
 
-        # How many of each class: the floor of its share, then the largest remainders.
         total = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         classes, counts = np.unique(strata[rows], return_counts=True)
-        share = total * counts / len(rows)
-        take = np.floor(share).astype(int)
-        order = np.argsort(take - share, kind="stable")  # largest remainder first
-        take[order[: total - take.sum()]] += 1
+        quota = total * counts / len(rows)
+        num_held_out = np.floor(quota).astype(int)
+        order = np.argsort(
+            num_held_out - quota, kind="stable"
+        )  # largest remainder first
+        num_held_out[order[: total - num_held_out.sum()]] += 1
 
         # A generator per class, so the choice doesn't depend on the other classes.
-        for c, count in zip(classes, take, strict=True):
+        for c, count in zip(classes, num_held_out, strict=True):
             members = rows[strata[rows] == c]
-            out[_random(seed, int(c)).permutation(members)[:count]] = True
+            mask[random_state(seed, int(c)).permutation(members)[:count]] = True
 
-    return out
+    return mask
 
 
 def epoch_order(
@@ -76,20 +77,20 @@ def epoch_order(
       is_normal: True for normal samples.
       batch_size: samples per step B.
       batch_sampling: 'balanced' for B / 2 normal samples, then B / 2 abnormal ones,
-        where the smaller side ends the epoch; 'uniform' for all samples together.
+        until the smaller group is used up; 'uniform' for all samples together.
       seed: seed of the run.
       epoch: index of the epoch.
 
     Raises:
       InputError: the samples don't fill one batch, or B is odd with 'balanced'.
     """
-    random = _random(seed, epoch)
-    # Each side fills its share of every batch.
+    random = random_state(seed, epoch)
+
     if batch_sampling == "uniform":
-        sides, share = [np.arange(len(is_normal))], batch_size
+        groups, per_group = [np.arange(len(is_normal))], batch_size
     elif batch_sampling == "balanced":
-        sides = [np.flatnonzero(is_normal), np.flatnonzero(~is_normal)]
-        share = batch_size // 2
+        groups = [np.flatnonzero(is_normal), np.flatnonzero(~is_normal)]
+        per_group = batch_size // 2
         if batch_size % 2:
             raise InputError(
                 f"batch_size {batch_size}: halves of normal and abnormal samples need "
@@ -100,21 +101,22 @@ def epoch_order(
             f"batch_sampling {batch_sampling!r}: expected 'balanced' or 'uniform'"
         )
 
-    # The smaller side ends the epoch, so no sample is drawn twice.
-    steps = min(len(side) for side in sides) // max(share, 1)
-    if not steps or share < 1:
-        found = " and ".join(str(len(side)) for side in sides)
-        kinds = "normal and abnormal " if len(sides) == 2 else ""
+    # The epoch ends when the smaller group is used up, so no sample is drawn twice.
+    steps = min(len(group) for group in groups) // max(per_group, 1)
+    if not steps or per_group < 1:
+        available = " and ".join(str(len(group)) for group in groups)
+        needed = f"{per_group} training samples"
+        if len(groups) == 2:
+            needed = f"{per_group} normal and {per_group} abnormal training samples"
         raise InputError(
-            f"batch_size {batch_size} asks for {share} {kinds}training samples a step"
-            f"{' each' if kinds else ''}, but there are {found}; choose a batch_size "
-            "that they fill"
+            f"batch_size {batch_size} needs {needed} per step, but there are {available}; "
+            "choose a smaller batch_size"
         )
 
     # A fresh permutation per epoch decides which samples are left out.
-    parts = [random.permutation(side)[: steps * share] for side in sides]
-    halves = [part.reshape(steps, share) for part in parts]
-    return np.concatenate(halves, 1).astype(np.int32)
+    drawn = [random.permutation(group)[: steps * per_group] for group in groups]
+    columns = [samples.reshape(steps, per_group) for samples in drawn]
+    return np.concatenate(columns, 1).astype(np.int32)
 
 
 def gather(packed: Packed, rows: Int[np.ndarray, "B"]) -> Batch:

@@ -34,9 +34,12 @@ class FeatureIndex(dict[str, pathlib.Path]):
         """
         super().__init__()
         self.listed = frozenset(listed)
+
+        # The layout decides whether files of one crop are possible at all.
         path = root / "protocol.json"
         value = files.read_json(path) if path.is_file() else {}
         self.layout = value.get("layout") if isinstance(value, dict) else None
+
         self.crops: dict[str, dict[int, pathlib.Path]] = {}
         self.twins: dict[str, pathlib.Path] = {}  # second files of a name
 
@@ -127,6 +130,8 @@ def group_by_video(index: FeatureIndex) -> dict[str, tuple[pathlib.Path, ...]]:
     grouped: dict[str, tuple[pathlib.Path, ...]] = {}
     for name, path in index.items():
         video = video_of(name, path, index)
+
+        # Crops are grouped once, when their first file comes.
         if video == name:
             grouped[name] = (path,)
         elif video in index:

@@ -49,6 +49,7 @@ class Split(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+
         index = range(len(self))[index]  # negative indices, and IndexError past the end
         entry = self.entries[index]
 
@@ -62,6 +63,7 @@ class Split(Sequence):
                 f"read, since its bytes are damaged ({one_line(e)}); prepare the "
                 "dataset again"
             ) from None
+
         return Record(
             entry.video, features, entry.label, entry.num_frames, entry.segments
         )
@@ -73,6 +75,7 @@ class Split(Sequence):
           InputError: a file is missing or can't be read now, so `error` proves no
             damage.
         """
+        # A read of all bytes shows whether the file system is the cause.
         paths = sorted(self.path.glob(f"*-{self.name}.array_record*"))
         for path in paths:
             try:
@@ -137,6 +140,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
             f"{path}: not a prepared dataset (it has no {INDEX}); make one with "
             "python -m wsvad_jax.prepare"
         )
+
     metadata = files.read_json(path / METADATA)
     index = files.read_json(path / INDEX)
 
@@ -163,6 +167,8 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
             metadata["width"],
             splits,
         )
+
+    # Metadata of another version lacks keys, or has other types.
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as e:
         if isinstance(e, InputError):
             raise

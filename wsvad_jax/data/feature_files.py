@@ -24,15 +24,12 @@ from wsvad_jax.utils.progress import Progress
 
 # Axes of one file: snippets T, width D, and crops N before or after the snippets.
 LAYOUTS = ("TD", "NTD", "TND")
-OWN = "TD, NTD or TND"  # distinguished by `data.axes`
-LOST = 0.01  # relative change of an array that float16 may cause
-LOOK = 24  # first bytes of a file, which identify its format
+UNKNOWN_LAYOUT = "TD, NTD or TND"  # distinguished by `data.axes`
+MAX_FLOAT16_ERROR = 0.01  # relative change of an array that float16 may cause
+HEADER_BYTES = 24  # first bytes of a file, which identify its format
 FORMATS = (
     (b"PK\x03\x04", "a zip archive, as np.savez and torch.save write it; use np.save"),
-    (
-        b"version https://git-lfs",
-        "a pointer of Git LFS; get the file with git lfs pull",
-    ),
+    (b"version https://git-lfs", "a pointer of Git LFS; run git lfs pull"),
     (b"\x89HDF", "an HDF5 file; write its array with np.save"),
     (b"MATLAB", "a MATLAB file; write its array with np.save"),
     (b"\x1f\x8b", "packed with gzip; unpack it"),
@@ -40,7 +37,8 @@ FORMATS = (
     (b"<", "a web page or XML; get the file again"),
     (b"{", "a JSON text; write its array with np.save"),
 )
-BESIDE = (".json", ".jsonl")  # endings of files that extraction writes beside features
+# Endings of the files that extraction writes beside features.
+COMPANION_SUFFIXES = (".json", ".jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +52,20 @@ class FeatureFiles:
     num_snippets: int = 0
     num_crops: int = 1
     width: int = 0
-    num_frames: int = 0  # 0 unknown, then all snippets are complete
+    num_frames: int = 0  # 0: unknown; num_snippets · stride is assumed
     segments: tuple[tuple[int, int, int], ...] = ()
 
 
 def find_npy_files(
-    root: pathlib.Path, passed: SkippedFiles | None = None, *, every_name: bool = False
+    root: pathlib.Path, skipped: SkippedFiles | None = None, *, every_name: bool = False
 ) -> list[pathlib.Path]:
     """Returns all `.npy` files below a folder, see `find_files`."""
     return find_files(
-        root, (FEATURES,), passed, companions=BESIDE, every_name=every_name
+        root, (FEATURES,), skipped, companions=COMPANION_SUFFIXES, every_name=every_name
     )
 
 
-def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
+def read_shape(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
     """Checks a feature file's header, size and dtype, and returns the array's shape.
 
     Args:
@@ -84,19 +82,19 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
         with open(path, "rb") as f:
             if not size:
                 raise InputError(f"{path}: the file is empty; extract the video again")
-            if kind := _other_format(f.read(LOOK)):
+            if kind := _other_format(f.read(HEADER_BYTES)):
                 raise InputError(f"{path}: expected a .npy file, but it is {kind}")
 
             # Only the header is read: a data set may have many gigabytes.
             f.seek(0)
             version = np.lib.format.read_magic(f)
-            read = {
+            read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
             with _quiet():
-                shape, _, dtype = read(f)
-            held = size - f.tell()
+                shape, _, dtype = read_header(f)
+            num_bytes = size - f.tell()
     except FileNotFoundError:
         raise InputError(
             f"{path}: the feature file is missing; extract the video or take it off "
@@ -107,7 +105,7 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
     except Exception as e:  # noqa: BLE001 a damaged header can raise anything
         raise_if_unreadable(path, e)
         raise InputError(
-            f"{path}: not a whole .npy file ({' '.join(str(e).split()):.80}); extract "
+            f"{path}: damaged or not a .npy file ({' '.join(str(e).split()):.80}); extract "
             "the video again"
         ) from None
 
@@ -120,22 +118,22 @@ def shape_of(path: pathlib.Path, kinds: str = "f") -> tuple[int, ...]:
 
     # The size must be exact: too few bytes are damage, more may be a second array.
     expected = math.prod(shape) * dtype.itemsize
-    if any(n < 0 for n in shape) or held < expected:
+    if any(n < 0 for n in shape) or num_bytes < expected:
         raise InputError(
-            f"{path}: the file is truncated ({held} bytes of {expected}); extract or "
+            f"{path}: the file is truncated ({num_bytes} bytes of {expected}); extract or "
             "copy the video's features again"
         )
-    if held > expected:
+    if num_bytes > expected:
         raise InputError(
-            f"{path}: {held - expected} bytes are left behind its array of shape "
+            f"{path}: {num_bytes - expected} bytes follow the array of shape "
             f"{list(shape)}, so it may hold several arrays; save one array per file"
         )
     return shape
 
 
-def array_of(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
-    """Returns a file's array in its stored dtype, see `shape_of`."""
-    shape_of(path, kinds)
+def read_array(path: pathlib.Path, kinds: str = "f") -> np.ndarray:
+    """Returns a file's array in its stored dtype, see `read_shape`."""
+    read_shape(path, kinds)
     try:
         with _quiet():
             return np.load(path, allow_pickle=False)
@@ -154,7 +152,7 @@ def _other_format(head: bytes) -> str:
     return next((kind for mark, kind in FORMATS if head.startswith(mark)), "")
 
 
-def read(
+def read_features(
     path: pathlib.Path, remarks: list[str] | None = None
 ) -> Float16[np.ndarray, "..."]:
     """Reads a feature file as float16.
@@ -164,14 +162,14 @@ def read(
       remarks: list for a sentence about lost small values that hardly matter.
 
     Raises:
-      InputError: see `shape_of`; or a value is NaN, infinite or past float16, or all
+      InputError: see `read_shape`; or a value is NaN, infinite or past float16, or all
         values are too small for float16.
     """
-    stored = array_of(path)
+    stored = read_array(path)
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(stored, np.float16)
 
-    # A sum is finite only if all terms are; it costs a tenth of a test of each.
+    # A fast check: a finite sum implies finite values.
     with np.errstate(invalid="ignore"):
         total = features.sum(dtype=np.float32)
     if not np.isfinite(total):
@@ -199,29 +197,29 @@ def _check_small(
     """Checks for values that are too small for float16.
 
     Raises:
-      InputError: float16 would change the array by more than `LOST`.
+      InputError: float16 would change the array by more than `MAX_FLOAT16_ERROR`.
     """
     largest = float(np.abs(stored).max(initial=0))
-    # Below float16's normal numbers, the error is at most half a step of 2**-24.
-    if 0 < largest < math.sqrt(stored.size) * 2.0**-25 / LOST:
-        wide = stored.astype(np.float64) / largest
-        change = np.linalg.norm(wide - features / np.float64(largest))
-        if change > LOST * np.linalg.norm(wide):
+    # Below float16's normal numbers, values are multiples of 2**-24, so each error is
+    # at most 2**-25 and the norm of all errors at most sqrt(size) * 2**-25.
+    if 0 < largest < math.sqrt(stored.size) * 2.0**-25 / MAX_FLOAT16_ERROR:
+        exact = stored.astype(np.float64) / largest
+        change = np.linalg.norm(exact - features / np.float64(largest))
+        if change > MAX_FLOAT16_ERROR * np.linalg.norm(exact):
             raise InputError(
                 f"{path}: its largest value is {largest:.3g}, too small for float16, in "
-                "which features are stored; multiply all features by one number, so that "
-                "they are near 1"
+                "which features are stored; scale them to values near 1"
             )
 
     # Zeros in place of tiny values are no error, but worth a remark if they are many.
     if remarks is None:
         return
+
     before, after = np.count_nonzero(stored), np.count_nonzero(features)
     if after < before / 2:
         remarks.append(
             f"{path}: {before - after} of {before} values become 0 in float16, in which "
-            "features are stored; the largest value is "
-            f"{largest:.3g}"
+            f"features are stored; the largest value is {largest:.3g}"
         )
 
 
@@ -240,7 +238,7 @@ class ErrorCollector:
 
 def check_headers(
     videos: Sequence[FeatureFiles],
-    problems: ErrorCollector,
+    collector: ErrorCollector,
     *,
     width: int | None = None,
 ) -> list[FeatureFiles]:
@@ -248,7 +246,7 @@ def check_headers(
 
     Args:
       videos: videos of all splits, which must have one width.
-      problems: collector of the errors; with `skip`, bad videos are left out.
+      collector: collector of the errors; with `skip`, bad videos are left out.
       width: required width; None is the most frequent one.
     """
     headers: list[tuple[FeatureFiles, tuple[int, ...]]] = []
@@ -257,7 +255,7 @@ def check_headers(
             try:
                 headers.append((video, _common_shape(video)))
             except InputError as e:
-                problems(e)
+                collector(e)
             progress.update()
 
     # All files of the dataset together decide which axis holds the crops.
@@ -272,22 +270,25 @@ def check_headers(
         try:
             sized.append(_with_sizes(video, shape, layouts.get(i, "TD")))
         except InputError as e:
-            problems(e)
-    axes.check_turned([(v.paths[0], v.num_snippets, v.width) for v in sized])
-    return _keep_usual(sized, "width", "features {} wide", problems, width)
+            collector(e)
+
+    # Only all files together show that axes are transposed.
+    axes.check_transposed([(v.paths[0], v.num_snippets, v.width) for v in sized])
+    return _keep_most_common(sized, "width", "features {} wide", collector, width)
 
 
-def keep_usual_crops(
-    videos: Sequence[FeatureFiles], problems: ErrorCollector
+def keep_most_common_crops(
+    videos: Sequence[FeatureFiles], collector: ErrorCollector
 ) -> list[FeatureFiles]:
     """Keeps the videos of a split that have its most frequent number of crops."""
-    return _keep_usual(videos, "num_crops", "features of {} crops", problems)
+    return _keep_most_common(videos, "num_crops", "features of {} crops", collector)
 
 
 def _common_shape(video: FeatureFiles) -> tuple[int, ...]:
     """Returns the shape of all files of a video, one per crop."""
-    shapes = [shape_of(path) for path in video.paths]
+    shapes = [read_shape(path) for path in video.paths]
     path, shape = video.paths[0], shapes[0]
+
     for other, other_shape in zip(video.paths, shapes, strict=True):
         if other_shape != shape:
             raise InputError(
@@ -300,7 +301,7 @@ def _common_shape(video: FeatureFiles) -> tuple[int, ...]:
 def _is_ambiguous(video: FeatureFiles, shape: tuple[int, ...]) -> bool:
     """Returns whether the order of a file's three axes is unknown."""
     three = len(shape) == 3 and len(video.paths) == 1 and all(shape)
-    return three and video.layout == OWN
+    return three and video.layout == UNKNOWN_LAYOUT
 
 
 def _with_sizes(
@@ -308,21 +309,22 @@ def _with_sizes(
 ) -> FeatureFiles:
     """Returns a video with its layout and sizes; `choice` is its inferred layout."""
     path, layout = video.paths[0], video.layout
-    if layout == OWN:
+    if layout == UNKNOWN_LAYOUT:
         if isinstance(choice, InputError):
             raise choice
         layout = choice
 
-    # Empty arrays and other numbers of axes are never features.
+    # Features have two or three axes, none of them empty.
     if len(shape) != len(layout) or not all(shape):
         names = {"T": "snippets", "N": "crops", "D": "width"}
         expected = f"[{', '.join(names[a] for a in layout)}]"
-        if video.layout == OWN:
+        if video.layout == UNKNOWN_LAYOUT:
             expected += " or, of several crops, [crops, snippets, width]"
         raise InputError(
             f"{path}: features of shape {list(shape)}; expected {expected}, none 0"
         )
 
+    # Without an axis of crops, each file is one crop.
     N = shape[layout.index("N")] if "N" in layout else len(video.paths)
     T, D = shape[layout.index("T")], shape[layout.index("D")]
     if D == 1 and len(shape) == 3:
@@ -330,33 +332,34 @@ def _with_sizes(
             f"{path}: features of shape {list(shape)} would be 1 wide; save them "
             "without the last axis"
         )
+
     return dataclasses.replace(
         video, layout=layout, num_snippets=T, num_crops=N, width=D
     )
 
 
-def _keep_usual(
+def _keep_most_common(
     videos: Sequence[FeatureFiles],
     key: str,
     text: str,
-    problems: ErrorCollector,
+    collector: ErrorCollector,
     wanted: int | None = None,
 ) -> list[FeatureFiles]:
-    """Keeps the videos with the usual value of `key`; `problems` gets the others."""
+    """Keeps the videos with the most common value of `key`; others are errors."""
     counts = Counter(getattr(v, key) for v in videos)
-    usual = wanted or max(counts, key=counts.__getitem__, default=0)
+    common = wanted or max(counts, key=counts.__getitem__, default=0)
 
     kept = []
     for video in videos:
         value = getattr(video, key)
-        if value == usual:
+        if value == common:
             kept.append(video)
             continue
 
-        usually = "" if wanted else f", as {counts[usual]} of {len(videos)} videos have"
-        problems(
+        reason = "" if wanted else f", as {counts[common]} of {len(videos)} videos have"
+        collector(
             InputError(
-                f"{video.paths[0]}: {text.format(value)}; expected {usual}{usually}; "
+                f"{video.paths[0]}: {text.format(value)}; expected {common}{reason}; "
                 "extract the video again or take it off the list"
             )
         )
@@ -364,15 +367,15 @@ def _keep_usual(
 
 
 class Records:
-    """Records of videos, read one by one; `problems` gets the errors of bad files."""
+    """Records of videos, read one by one; `collector` gets the errors of bad files."""
 
     def __init__(
         self,
         videos: Iterable[FeatureFiles],
         stride: int,
-        problems: ErrorCollector,
+        collector: ErrorCollector,
     ):
-        self.videos, self.stride, self.problems = list(videos), stride, problems
+        self.videos, self.stride, self.collector = list(videos), stride, collector
         self.remarks: list[str] = []  # sentences about the features that were read
 
     def __len__(self) -> int:
@@ -381,16 +384,17 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         for video in self.videos:
             try:
-                features = _features(video, self.remarks)
+                features = _load(video, self.remarks)
             except InputError as e:
-                self.problems(e)
+                self.collector(e)
                 continue
+
             frames = video.num_frames or video.num_snippets * self.stride
             yield Record(video.video, features, video.label, frames, video.segments)
 
 
-def _features(video: FeatureFiles, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
+def _load(video: FeatureFiles, remarks: list[str]) -> Float16[np.ndarray, "N T D"]:
     if video.layout == "TD":
-        return np.stack([read(path, remarks) for path in video.paths])
-    features = read(video.paths[0], remarks)
+        return np.stack([read_features(path, remarks) for path in video.paths])
+    features = read_features(video.paths[0], remarks)
     return features if video.layout == "NTD" else np.moveaxis(features, 1, 0)

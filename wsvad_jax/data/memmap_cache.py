@@ -54,7 +54,7 @@ def open_or_build_memmap(
     for folder in folders:
         # Another user's file may be unreadable; the next folder is the user's own.
         with contextlib.suppress(PermissionError):
-            if (features := _open(folder / name, settings, say=True)) is not None:
+            if (features := _open(folder / name, settings, warn=True)) is not None:
                 return features
 
     # The dataset's folder may be read-only or full; the cache is the second choice.
@@ -80,7 +80,9 @@ def open_or_build_memmap(
     )
 
 
-def _open(folder: pathlib.Path, settings: dict, say: bool = False) -> np.ndarray | None:
+def _open(
+    folder: pathlib.Path, settings: dict, warn: bool = False
+) -> np.ndarray | None:
     """Maps a packed file; None if it is absent, damaged or has other settings.
 
     The whole file is read once, to compare its hash: a changed byte would train another
@@ -96,20 +98,22 @@ def _open(folder: pathlib.Path, settings: dict, say: bool = False) -> np.ndarray
         digest = stored.pop("digest", "") if isinstance(stored, dict) else ""
         if stored != wanted:
             return None
+
         if digest != _digest(path):
-            if say:
+            if warn:
                 print(
                     f"{path}: its content has changed since it was packed; it is built "
                     "again",
                     file=sys.stderr,
                 )
             return None
+
         features = np.load(path, mmap_mode="r")
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
-    right = features.shape == tuple(settings["shape"]) and features.dtype == np.float16
-    return features if right else None
+    fits = features.shape == tuple(settings["shape"]) and features.dtype == np.float16
+    return features if fits else None
 
 
 def _write(
@@ -122,29 +126,32 @@ def _write(
         open(folder / "features.npy", "wb") as f,
         Progress(f"packing {records.name}", len(records), unit="video") as progress,
     ):
+        # The hash covers the header too, so it is made in memory first.
         head = io.BytesIO()
         np.lib.format.write_array_header_1_0(head, header)
         f.write(head.getvalue())
         digest = hashlib.blake2b(head.getvalue())
+
         for chunk in chunks:
             array = np.ascontiguousarray(chunk, "<f2")
             f.write(array.data)
             digest.update(array.data)
             progress.update()
+
         # On disk before the settings: they vouch for the file.
         f.flush()
         os.fsync(f.fileno())
         size = f.tell()
 
-    noted = {"bytes": size, "digest": digest.hexdigest()}
-    files.write_json(folder / "settings.json", {**settings, **noted})
+    identity = {"bytes": size, "digest": digest.hexdigest()}
+    files.write_json(folder / "settings.json", {**settings, **identity})
 
 
 def _digest(path: pathlib.Path) -> str:
     digest = hashlib.blake2b()
     with open(path, "rb") as f:
-        while part := f.read(CHUNK):
-            digest.update(part)
+        while chunk := f.read(CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ class Packed:
     """A training split resampled to one length: S samples, each a crop or a video."""
 
     features: Float16[np.ndarray, "S N T D"]  # memory-mapped
-    length: Int32[np.ndarray, "S"]  # valid snippets
+    length: Int32[np.ndarray, "S"]  # number of valid (unpadded) snippets
     label: Float32[np.ndarray, "S C"]  # multi-hot
     video: list[str]  # names of the split's videos
     index: Int32[np.ndarray, "S"]  # index of each sample's video
@@ -28,7 +28,7 @@ class Windows:
 
     features: Float16[np.ndarray, "W N T D"]  # memory-mapped
     video: Int32[np.ndarray, "W"]  # index of each window's video
-    length: Int32[np.ndarray, "W"]  # valid snippets
+    length: Int32[np.ndarray, "W"]  # number of valid (unpadded) snippets
     videos: list[str]
     num_snippets: Int32[np.ndarray, "V"]
 
@@ -36,7 +36,7 @@ class Windows:
 def resample(features: Num[np.ndarray, "N n D"], T: int) -> Num[np.ndarray, "N {T} D"]:
     """Resamples a video to T snippets, as in the released code.
 
-    With `edges = linspace(0, n, T + 1)` cut to integers, bin i is the float32 mean of
+    With `edges = linspace(0, n, T + 1)` truncated to integers, bin i is the float32 mean of
     rows edges[i] to edges[i + 1]. A video of at most T snippets is zero-padded.
     """
     N, n, D = features.shape
@@ -58,13 +58,13 @@ def pack_split(
     """Returns a split resampled to T snippets, memory-mapped.
 
     Args:
-      dataset: prepared dataset; the file is kept in its folder `packed`.
+      dataset: prepared dataset; the array is cached in DATASET/packed.
       split: name of the split.
       T: snippets per sample.
       samples: 'crops' for one sample per crop (N = 1), 'videos' for one per video.
 
     Raises:
-      InputError: the split doesn't exist, or there is no space for the file.
+      InputError: the split doesn't exist, or the disk is full.
     """
     if samples not in ("crops", "videos"):
         raise InputError(f"samples {samples!r}: expected 'crops' or 'videos'")
@@ -72,9 +72,10 @@ def pack_split(
     records = dataset.split(split)
     entries = records.entries
 
+    # A split's videos all have the same number of crops.
     crops = np.array([e.num_crops for e in entries], np.int32)
-    repeats = crops if samples == "crops" else np.ones_like(crops)
-    index = np.repeat(np.arange(len(entries), dtype=np.int32), repeats)
+    samples_per_video = crops if samples == "crops" else np.ones_like(crops)
+    index = np.repeat(np.arange(len(entries), dtype=np.int32), samples_per_video)
     N = 1 if samples == "crops" else int(crops[0])
     shape = (len(index), N, T, dataset.width)
 
@@ -108,16 +109,17 @@ def pack_windows(
     The last window of a video is zero-padded.
 
     Args:
-      dataset: prepared dataset; the file is kept in its folder `packed`.
+      dataset: prepared dataset; the array is cached in DATASET/packed.
       split: name of the split.
       T: snippets per window.
       crop: index of the crop; None takes all crops.
 
     Raises:
-      InputError: the split or crop doesn't exist, or there is no space for the file.
+      InputError: the split or crop doesn't exist, or the disk is full.
     """
     records = dataset.split(split)
     entries = records.entries
+
     crops = min(e.num_crops for e in entries)
     if crop is not None and not 0 <= crop < crops:
         raise InputError(
@@ -138,7 +140,7 @@ def pack_windows(
     name = f"{split}-windows-{T}-crop{'s' if crop is None else crop}"
     features = open_or_build_memmap(dataset, name, shape, chunks, records)
 
-    # Position of each window in its video: the last one holds the remaining snippets.
+    # Index of each window within its video. The last window may be partial.
     position = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
     length = np.minimum(snippets[video] - position * T, T).astype(np.int32)
 
@@ -164,7 +166,7 @@ def multi_hot(records: Split, C: int) -> Float32[np.ndarray, "V {C}"]:
     return label
 
 
-def _random(seed: int, part: int) -> np.random.RandomState:
-    """Random generator of (seed, part); NumPy guarantees that its stream is stable."""
-    # A RandomState, whose stream NumPy has frozen, unlike that of a Generator.
-    return np.random.RandomState([seed % 2**32, part])
+def random_state(seed: int, stream: int) -> np.random.RandomState:
+    """Returns the random generator of one stream, such as an epoch, of a seed."""
+    # NumPy has frozen the values of RandomState, unlike those of Generator.
+    return np.random.RandomState([seed % 2**32, stream])

@@ -5,7 +5,7 @@
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
                                      VIDEO__0.npy ... crops (data/crops.py)
   FOLDER/features/VIDEO.json         optional: sidecar of extraction (data/sidecar.py)
-  FOLDER/features/protocol.json      optional: FeatureProtocol; else that of all sidecars
+  FOLDER/features/protocol.json      optional: feature settings; else the sidecars'
   FOLDER/test_segments.json          optional: events of the test videos, in frames or
                                      seconds (time_units.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
@@ -23,21 +23,18 @@ from wsvad_jax.data import axes, cards, feature_protocols, sidecar
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import FeatureIndex, crop_files, split_crop_name
 from wsvad_jax.data.feature_files import (
-    OWN,
+    UNKNOWN_LAYOUT,
     ErrorCollector,
     FeatureFiles,
     Records,
     check_headers,
     find_npy_files,
-    keep_usual_crops,
+    keep_most_common_crops,
 )
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import Hints, normalize_name
-from wsvad_jax.datasets.custom_ground_truth import (
-    add_ground_truth,
-    read_ground_truth,
-)
+from wsvad_jax.datasets.custom_ground_truth import add_ground_truth, read_ground_truth
 from wsvad_jax.datasets.missing_files import (
     VIDEOS,
     misplaced_videos,
@@ -55,7 +52,8 @@ from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 
-GROUND_TRUTH, EXAMPLE_CLIP = "test_segments.json", "openai/clip-vit-base-patch16"
+GROUND_TRUTH = "test_segments.json"
+EXAMPLE_CLIP = "openai/clip-vit-base-patch16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +76,7 @@ def load(
     slack: int = 0,
     without: Container[str] = (),
 ) -> SourceDataset:
-    """Opens a custom folder and checks everything but the features' values.
+    """Opens a custom folder and checks all but the values of the features.
 
     Args:
       folder: custom folder, as described in this module.
@@ -95,9 +93,10 @@ def load(
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
     collector = collector or ErrorCollector()
 
-    named, (protocol, clip) = read_lists(folder), read_protocol(root / "protocol.json")
-    card = load_card(folder, root, named["train"], protocol, clip)
-    lists = drop_duplicates(named, collector)
+    raw_lists = read_lists(folder)
+    protocol, clip = read_protocol(root / "protocol.json")
+    card = load_card(folder, root, raw_lists["train"], protocol, clip)
+    lists = drop_duplicates(raw_lists, collector)
 
     # Feature files by name, then their headers, then their sidecars.
     index, remarks = _find_features(folder, root, lists, collector)
@@ -113,8 +112,8 @@ def load(
     by_name = {v.video: v for v in sized}
     for split in SPLITS:
         kept = [by_name[v.video] for v in videos[split] if v.video in by_name]
-        videos[split] = keep_usual_crops(kept, collector)
-    _check_both_kinds(folder, videos["train"])
+        videos[split] = keep_most_common_crops(kept, collector)
+    _check_both_labels(folder, videos["train"])
     check_test_crop(folder, card, videos["test"])
 
     if (folder / GROUND_TRUTH).exists():
@@ -131,7 +130,7 @@ def load(
 
 
 def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
-    """Reads how features were made, and the name of the CLIP model, "" if not stated.
+    """Reads protocol.json: feature settings, and the CLIP model's name or "".
 
     Raises:
       InputError: not JSON, or values of other types.
@@ -150,20 +149,20 @@ def add_sidecars(
     collector: ErrorCollector,
     protocol: FeatureProtocol | None = None,
 ) -> tuple[list[FeatureFiles], list[str], FeatureProtocol]:
-    """Returns videos with the exact lengths of their sidecars, remarks, and a protocol.
+    """Returns videos with the lengths that sidecars state, remarks, and a protocol.
 
     The protocol is the folder's (`protocol`), or what all sidecars agree on. Sidecars
     that disagree with each other or with the folder are errors.
     """
     remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
     protocol = protocol or FeatureProtocol()
-    kept, first, num_without = [], None, 0
+    kept, first, num_missing = [], None, 0
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
         # Not Path.is_file, which raises if the name is too long.
         if not os.path.isfile(path):
             kept.append(video)
-            num_without += 1
+            num_missing += 1
             continue
 
         try:
@@ -184,11 +183,11 @@ def add_sidecars(
             remarks.append(f"video {video.video}: {side.remark}")
 
     # An unknown protocol becomes known only if every video has a sidecar.
-    if first and not num_without and protocol.encoder in feature_protocols.UNKNOWN:
+    if first and not num_missing and protocol.encoder in feature_protocols.UNKNOWN:
         protocol = first.protocol
-    elif first and num_without:
+    elif first and num_missing:
         remarks.append(
-            f"{num_without} of {len(videos)} videos have no sidecar, so it is unknown "
+            f"{num_missing} of {len(videos)} videos have no sidecar, so it is unknown "
             "whether their features were made like the others"
         )
     return kept, remarks, protocol
@@ -223,7 +222,7 @@ def _check_same_protocol(
             f"by {describe_protocol(first)} ({differs}); extract all videos in one way"
         )
 
-    # Stride and crops were compared with the card and the arrays already.
+    # Stride and crops are already compared with the card and the arrays.
     stated = dataclasses.replace(protocol, stride=0, crops=0)
     if differs := feature_protocols.difference(side.protocol, stated):
         raise InputError(
@@ -233,7 +232,7 @@ def _check_same_protocol(
 
 
 def describe_protocol(made: Any) -> str:
-    """Describes how the features of a sidecar were made, or those of an extractor are."""
+    """Describes the feature settings of a sidecar or an extractor."""
     return (
         f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
         f"resize {made.resize})"
@@ -244,7 +243,8 @@ def drop_other_crop_counts(
     path: pathlib.Path, videos: Sequence[FeatureFiles], collector: ErrorCollector
 ) -> list[FeatureFiles]:
     """Returns the videos with as many crops as protocol.json states."""
-    value, kept = files.read_json(path) if path.exists() else {}, []
+    value = files.read_json(path) if path.exists() else {}
+    kept = []
     for video in videos:
         try:
             feature_protocols.check_crops(path, value, video.paths[0], video.num_crops)
@@ -280,7 +280,7 @@ def load_card(
         defaults={"name": folder.name, "stride": protocol.stride},
     )
 
-    # The stride of features that are there cannot be changed by a card.
+    # The card can't change the stride of existing features.
     protocol_path = root / "protocol.json"
     stated = protocol_path.exists() and "stride" in files.read_json(protocol_path)
     if stated and protocol.stride != card.stride:
@@ -301,7 +301,7 @@ def _find_features(
     _check_features_folder(folder, root)
     skipped = SkippedFiles()
     listed = {r.video for rows in lists.values() for r in rows}
-    index = feature_files(root, listed, skipped)
+    index = index_feature_files(root, listed, skipped)
     return index, report_skipped_files(skipped, lists, index, collector)
 
 
@@ -332,7 +332,7 @@ def _check_features_folder(folder: pathlib.Path, root: pathlib.Path) -> None:
     raise InputError(f"{root}: no such folder; {hint}")
 
 
-def feature_files(
+def index_feature_files(
     root: pathlib.Path,
     listed: Iterable[str] = (),
     skipped: SkippedFiles | None = None,
@@ -351,7 +351,7 @@ def feature_files(
         name = normalize_name(path.relative_to(root).as_posix().removesuffix(".npy"))
         index.add(name, path)
 
-        # The crop number stays at the end of the shorter names.
+        # Shorter names keep the crop number.
         video, crop = split_crop_name(name) or (name, None)
         while (shorter := video_id(video)) != video:
             video = shorter
@@ -375,17 +375,17 @@ def _list_videos(
         except InputError as e:
             collector(hints.add(e, row.video))
             continue
-        videos.setdefault(row.video, FeatureFiles(row.video, label, paths, OWN))
+        video = FeatureFiles(row.video, label, paths, UNKNOWN_LAYOUT)
+        videos.setdefault(row.video, video)
     return list(videos.values())
 
 
-def _check_both_kinds(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> None:
+def _check_both_labels(folder: pathlib.Path, train: Sequence[FeatureFiles]) -> None:
     normal = sum(video.label == (0,) for video in train)
     for kind, number in (("normal", normal), ("abnormal", len(train) - normal)):
         if not number:
             raise InputError(
-                f"{folder / 'train.csv'}: no {kind} videos to train with; expected "
-                "both normal and abnormal ones"
+                f"{folder / 'train.csv'}: no {kind} videos to train with; add some"
             )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import MissingFeatures, crop_files, other_format
-from wsvad_jax.data.feature_files import ErrorCollector, shape_of
+from wsvad_jax.data.feature_files import ErrorCollector, read_shape
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
 from wsvad_jax.datasets import custom
@@ -85,7 +85,7 @@ def feature_status(
     """
     status, names = FeatureStatus(), dict.fromkeys(videos)
     by_name = video_files(folder / custom.VIDEOS, status.skipped)
-    features = custom.feature_files(root, names, SkippedFiles())
+    features = custom.index_feature_files(root, names, SkippedFiles())
     folders = (custom.VIDEOS, root.name, folder.name)
     status.hints = Hints([*by_name, *features], folders)
 
@@ -132,7 +132,7 @@ def _add_extracted(
     try:
         side = sidecar.read(sidecar.sidecar_path(npy[0]))
         for path in npy:
-            shape_of(path)
+            read_shape(path)
     except UnreadableError:
         raise
     except InputError:

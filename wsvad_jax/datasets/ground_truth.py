@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.data.feature_files import array_of
+from wsvad_jax.data.feature_files import read_array
 from wsvad_jax.data.video_names import video_id
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
@@ -211,7 +211,7 @@ def read_masks(
         path = pathlib.Path(folder) / f"{video}.npy"
         if not path.is_file():
             continue
-        mask = array_of(path, "biuf")
+        mask = read_array(path, "biuf")
         if mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
             raise InputError(f"{path}: expected a 0 or 1 per frame, found {mask.shape}")
 

@@ -20,13 +20,13 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.data import axes
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import (
-    OWN,
+    UNKNOWN_LAYOUT,
     ErrorCollector,
     FeatureFiles,
     Records,
     check_headers,
     find_npy_files,
-    keep_usual_crops,
+    keep_most_common_crops,
 )
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.video_names import normalize_name
@@ -100,7 +100,7 @@ def load(
     by_name = {v.video: v for v in sized}
     for split, rows in videos.items():
         kept = [by_name[v.video] for v in rows if v.video in by_name]
-        videos[split] = keep_usual_crops(kept, collector)
+        videos[split] = keep_most_common_crops(kept, collector)
 
     path = _first_existing(folder, public.truth)
     truth = public.read_ground_truth(path, [row.video for row in lists["test"]])
@@ -312,7 +312,7 @@ def _list_videos(
             continue
 
         paths = tuple(files[c] for c in crops)
-        layout = OWN if len(paths) == 1 else "TD"
+        layout = UNKNOWN_LAYOUT if len(paths) == 1 else "TD"
         videos.append(FeatureFiles(row.video, class_indices(row, card), paths, layout))
     return videos
 

@@ -207,7 +207,7 @@ def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, fl
         side = sidecar.read(path)
         return side.num_frames, side.duration
 
-    shape = feature_files.shape_of(source.files[0])
+    shape = feature_files.read_shape(source.files[0])
     stride = stride_of(source, stride)
     frames = max(shape[:-1], default=0) * stride  # crops are fewer than snippets
     return frames, frames / fps if fps else 0.0

@@ -201,7 +201,7 @@ def axes_of(
             continue
         (path,) = source.files
         with contextlib.suppress(InputError):  # `read` reports it
-            shape = feature_files.shape_of(path)
+            shape = feature_files.read_shape(path)
             if len(shape) == 3 and all(shape):
                 shapes[source.name] = path, shape
 
@@ -286,7 +286,7 @@ def _values(
 ) -> Float16[np.ndarray, "N T D"]:
     from wsvad_jax.data import feature_files
 
-    crops = [feature_files.read(path) for path in source.files]
+    crops = [feature_files.read_features(path) for path in source.files]
     first = source.files[0]
     if len({crop.shape for crop in crops}) > 1:
         raise InputError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Dataset
     from wsvad_jax.models.spec import ModelSpec
 
-LONGEST = 256  # snippets a window, at most, where the recipe leaves it open
+MAX_DEFAULT_WINDOW = 256  # snippets a window, at most, where the recipe leaves it open
 DTYPES = ("float32", "bfloat16")
 
 
@@ -98,11 +98,13 @@ def open_experiment(
         dataset,
     )
     if experiment.random_note:
-        print(f"note: {experiment.random_note}{_hint(experiment)}", file=sys.stderr)
+        print(
+            f"note: {experiment.random_note}{_clip_hint(experiment)}", file=sys.stderr
+        )
     return experiment
 
 
-def _hint(experiment: Experiment) -> str:
+def _clip_hint(experiment: Experiment) -> str:
     if experiment.config.get("clip") == "auto" and not experiment.dataset.card.clip:
         return (
             "; the dataset's card names no CLIP model (--config.clip=NAME takes a real "
@@ -156,7 +158,7 @@ def window_length(
     window, T = spec.window(model), config.data.length
     if not T:
         longest = max(e.num_snippets for e in dataset.split("train").entries)
-        T = -(-min(longest, LONGEST) // window) * window
+        T = -(-min(longest, MAX_DEFAULT_WINDOW) // window) * window
     if T % window:
         raise InputError(
             f"config.model.{spec.window_field} {window} doesn't divide the {T} snippets of a "

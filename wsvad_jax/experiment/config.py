@@ -13,7 +13,9 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-LENDER = "ucf"  # the public set whose values serve those that a paper doesn't report
+FALLBACK_DATASET = (
+    "ucf"  # the public set whose values serve those that a paper doesn't report
+)
 
 
 def load_config(
@@ -142,7 +144,7 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
     """
     from wsvad_jax.datasets import registry
 
-    if recipe not in registry.PUBLIC_NAMES or recipe == LENDER:
+    if recipe not in registry.PUBLIC_NAMES or recipe == FALLBACK_DATASET:
         return ""
 
     def values(dataset: str) -> dict:
@@ -156,7 +158,7 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
     named = values(recipe)
     if named == values("folder"):
         return "the one for small folders"
-    return f"that of {LENDER}" if named == values(LENDER) else ""
+    return f"that of {FALLBACK_DATASET}" if named == values(FALLBACK_DATASET) else ""
 
 
 def _read(recipe_flag: str, *, warn: bool = False) -> "ConfigDict":

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from jaxtyping import Float, Float32
 
-from wsvad_jax.data.feature_files import read
+from wsvad_jax.data import feature_files
 from wsvad_jax.extraction.video import CROPS
 from wsvad_jax.utils.errors import InputError
 
@@ -137,12 +137,14 @@ def read_features(
         paths = []
         while (file := path.with_name(f"{crop[1]}__{len(paths)}.npy")).exists():
             paths.append(file)
-        arrays = [read(p).astype(np.float32) for p in paths or [path]]
+        arrays = [
+            feature_files.read_features(p).astype(np.float32) for p in paths or [path]
+        ]
         if any(a.shape != arrays[0].shape for a in arrays):
             raise InputError(f"{path}: the crops of this video differ in shape")
         features = np.stack(arrays) if arrays[0].ndim == 2 else arrays[0]
     else:
-        features = read(path).astype(np.float32)
+        features = feature_files.read_features(path).astype(np.float32)
 
     if features.ndim == 2:
         features = features[None]

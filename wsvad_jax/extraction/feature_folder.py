@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float16
 
 from wsvad_jax.data import feature_protocols, sidecar
-from wsvad_jax.data.feature_files import read, shape_of
+from wsvad_jax.data.feature_files import read_features, read_shape
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.extraction.extractor import ExtractedFeatures, Extractor
 from wsvad_jax.utils import files
@@ -170,7 +170,7 @@ class FeatureFolder:
         path = self.folder / f"{name}.json"
         try:
             side = sidecar.read(path)
-            shapes = {shape_of(file) for file in self.feature_files(name)}
+            shapes = {read_shape(file) for file in self.feature_files(name)}
         except UnreadableError:
             raise
         except InputError:
@@ -214,7 +214,7 @@ class FeatureFolder:
 
     def read(self, name: str) -> Float16[np.ndarray, "N T D"]:
         """Reads a video's features back."""
-        arrays = [read(file) for file in self.feature_files(name)]
+        arrays = [read_features(file) for file in self.feature_files(name)]
         return arrays[0] if self.layout == "one" else np.stack(arrays)
 
     def remove_leftovers(self, names: Iterable[str]) -> None:

@@ -238,7 +238,9 @@ def training_remarks(experiment: "Experiment") -> list[str]:
     if experiment.config.protocol == "clean" and (
         fraction := experiment.protocol_config.held_out
     ):
-        samples = samples * ~batching.holdout(label, fraction, experiment.config.seed)
+        samples = samples * ~batching.held_out_mask(
+            label, fraction, experiment.config.seed
+        )
 
     normal = int(samples[label[:, 0] > 0].sum())
     _, remark = fit_batch_size(experiment, normal, int(samples.sum()) - normal)
@@ -270,4 +272,4 @@ def held_out_mask(experiment: "Experiment", packed: "packing.Packed") -> np.ndar
     fraction = experiment.protocol_config.held_out
     if not fraction:
         return np.zeros(len(first), bool)
-    return batching.holdout(packed.label[first], fraction, experiment.config.seed)
+    return batching.held_out_mask(packed.label[first], fraction, experiment.config.seed)

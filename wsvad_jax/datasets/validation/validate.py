@@ -203,7 +203,7 @@ def _index(
     report: ValidationReport, skipped: SkippedFiles | None = None
 ) -> FeatureIndex:
     listed = {video.row.video for video in report.videos}
-    return custom.feature_files(report.root, listed, skipped)
+    return custom.index_feature_files(report.root, listed, skipped)
 
 
 def _check_features(
@@ -217,7 +217,7 @@ def _check_features(
     # The number of crops must be the same within each split.
     for split in SPLITS:
         part = [v for v in videos if listed[v.video].split == split]
-        kept = {v.video for v in feature_files.keep_usual_crops(part, collector)}
+        kept = {v.video for v in feature_files.keep_most_common_crops(part, collector)}
         if split == "test" and report.card and part:
             try:
                 custom.check_test_crop(report.folder, report.card, part)
@@ -248,7 +248,9 @@ def _headers(
     for entry in report.videos:
         if entry.row.video not in unusable:
             paths = crop_files(entry.row.video, index, report.root)
-            video = FeatureFiles(entry.row.video, entry.label, paths, feature_files.OWN)
+            video = FeatureFiles(
+                entry.row.video, entry.label, paths, feature_files.UNKNOWN_LAYOUT
+            )
             videos.append(video)
 
     try:
@@ -278,7 +280,7 @@ def _read_values(
         for video in videos:
             for path in video.paths:
                 try:
-                    feature_files.read(path, remarks)
+                    feature_files.read_features(path, remarks)
                 except InputError as e:
                     collector(e)
             progress.update()
