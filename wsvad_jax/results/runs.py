@@ -168,7 +168,7 @@ def _checked_run(
 
     check_shape(Results, results, f"{path}: results", "score the run again")
 
-    # Converted weights were trained elsewhere, whatever config lies beside them.
+    # Converted weights were trained elsewhere, even if a config.json is beside them.
     if results.get("selection") == "converted":
         return Run(path, results, None, about)
 
