@@ -1,4 +1,4 @@
-"""Reads finished runs, and collects them into files that can be committed.
+"""Reads finished runs, and exports them as JSON files for version control.
 
 A run is a workdir with results.json, config.json and run.json. A collected run has all
 three in one file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths of the machine
@@ -73,7 +73,7 @@ class Run:
         if not self.config:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
 
-        # The paper protocol picks the weights by test metrics, whatever the metric is.
+        # The paper protocol selects on the test set.
         if self.protocol == "paper" and selection != "last weights":
             selection = "selected on test"
         if any(self.results.get(key) for key in POSITION_BIAS_KEYS):
@@ -81,7 +81,7 @@ class Run:
         return f"trained here, {self.protocol}: {selection}"
 
     def settings(self) -> dict[str, Any]:
-        """Returns the recipe's keys that bear on the numbers, as {'a.b': value}."""
+        """Returns the config values that affect the metrics, as {'a.b': value}."""
         if not self.config:
             return {"checkpoint": self.results.get("checkpoint")}
         return identity.keys_in_force(
@@ -95,7 +95,7 @@ class Run:
             if key in ("seed", "step"):
                 continue
 
-            # JSON has no key per threshold; a table has a column for each.
+            # Expands the list `map` to one value per IoU.
             if key == "map":
                 for iou, ap in zip(IOUS, value or [None] * len(IOUS), strict=True):
                     values[f"map@{iou}"] = None if ap is None else float(ap)
@@ -112,7 +112,7 @@ def read_run(path: str | os.PathLike) -> Run:
     Raises:
       InputError: the run is not finished, or one of its files has another shape.
     """
-    # pydantic takes a fifth of a second, which --help does without.
+    # Imported here: pydantic slows down --help.
     from wsvad_jax.results.schema import RunAbout, read_as
 
     path = pathlib.Path(path)
@@ -215,7 +215,7 @@ def find_runs(
         if top.is_file() and top.name == "results.json":
             top = top.parent
 
-        # A path of a run itself must be finished; in folders, others are reported.
+        # A run given directly must be finished. Unfinished runs in a folder are returned.
         if top.is_file() or _is_workdir(top):
             runs.setdefault(top.resolve(), read_run(top))
             continue
@@ -269,7 +269,7 @@ def strip_local_paths(run: Run) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
-    """Returns a JSON value in which each path is its last part alone."""
+    """Returns a JSON value with paths reduced to their last component."""
     if isinstance(value, Mapping):
         return {k: _without_folders(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -298,7 +298,7 @@ def collect(
       The written files, without curves.
 
     Raises:
-      InputError: two of the runs would have one name.
+      InputError: two runs have the same file name.
     """
     # All names are checked before the first file is written.
     files: dict[pathlib.Path, Mapping[str, Any]] = {}
@@ -316,7 +316,7 @@ def collect(
             )
         files[path], sources[path] = strip_local_paths(run), run
 
-    # Summaries of seeds that are not collected would have no runs beside them.
+    # Only summaries whose runs are exported.
     for summary in summaries:
         names = (summary["dataset"], summary["model"], summary["protocol"])
         path = _collected_path(folder, *names, "summary")

@@ -19,7 +19,7 @@ import filelock
 
 from wsvad_jax.utils.errors import FULL_ERRNOS, InputError, raise_if_unreadable
 
-MAX_SUFFIX_BYTES = 16  # bytes up to which a temporary file keeps its suffix
+MAX_SUFFIX_BYTES = 16  # longest suffix that a temporary file keeps
 BOMS = {  # longer ones first: UTF-32's begins as UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -30,7 +30,7 @@ LOCK_TIMEOUT = 0.2  # seconds
 NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 # Message of `np.save` if a disk is full.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-# Errors about one path, after which other files can still be written.
+# Errors of a single path; other files can still be written.
 NAME_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR}
     | {errno.EISDIR, errno.EEXIST}
@@ -76,7 +76,7 @@ def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        # The system's error names no file, and NumPy's not even the reason.
+        # OSError has no file name here; NumPy's has no errno.
         if e.errno is None and SHORT_WRITE.fullmatch(str(e)):
             why = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, why, os.fspath(path)) from None
@@ -96,10 +96,10 @@ def temporary_stem(path: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Keeps other processes from working in `folder`, which is created if missing.
+    """Locks `folder` for this process; creates it if missing.
 
-    The lock, FOLDER/.lock, ends with its process, however that ends: a left-over file
-    blocks nobody. On filesystems without locks, nothing is locked. A folder that is
+    The lock, FOLDER/.lock, is released when the process ends; a left-over file has no
+    effect. On filesystems without locks, nothing is locked. A folder that is
     still empty at the end is removed.
 
     Raises:
@@ -108,10 +108,10 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    # Without the fallback to a file's mere existence, which outlives a killed process.
+    # No soft lock: it would survive a killed process.
     lock = filelock.FileLock(path, fallback_to_soft=False)
 
-    # The wait covers a holder that removes the file while this process opens it.
+    # A short timeout covers the race with a process that releases the lock.
     try:
         lock.acquire(timeout=LOCK_TIMEOUT)
     except filelock.Timeout:
@@ -144,7 +144,7 @@ def _lock_holder(path: pathlib.Path) -> str:
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8, atomically.
 
-    Characters outside of Unicode, as in some file names, become JSON escapes.
+    Characters outside of Unicode, as in some file names, are backslash-escaped.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(
@@ -173,18 +173,18 @@ def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file, with or without a byte order mark.
 
     Raises:
-      InputError: the file is missing, is not JSON, has a key twice in one object, or
-        can't be read now (UnreadableError).
+      InputError: the file is missing, is not JSON, has a duplicate key, or is
+        unreadable (UnreadableError).
     """
     try:
-        # Repeated keys and half surrogate pairs are errors, too.
+        # Duplicate keys and lone surrogates are errors, too.
         text = read_text(path)
         value = json.loads(text, object_pairs_hook=_object)
-        if "\\u" in text:  # half a surrogate pair is text only in names of files
+        if "\\u" in text:  # only names of files have lone surrogates
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
         return value
 
-    # Only the content's errors call the file invalid.
+    # Only decoding and JSON errors mean that the file is invalid.
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as e:
@@ -192,7 +192,10 @@ def read_json(path: str | os.PathLike) -> Any:
         raise
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
-    except (ValueError, RecursionError) as e:  # also of numbers of 5000 digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as e:  # ValueError also covers over-long integers
         raise InputError(f"{path}: expected a JSON file, but {e}") from None
 
 
@@ -218,7 +221,7 @@ def file_digests(folder: str | os.PathLike) -> dict[str, list]:
 
 
 def digest_mismatch(folder: str | os.PathLike, wanted: Mapping[str, Sequence]) -> str:
-    """Returns which file of `folder` differs from its earlier digest, "" if none does.
+    """Describes the first changed file of `folder`; returns "" if none changed.
 
     Raises:
       UnreadableError: a file can't be read now.
@@ -272,7 +275,7 @@ def move_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def cache_dir() -> pathlib.Path:
-    """Returns the cache folder, for data that can be built again.
+    """Returns the cache folder, for regenerable data.
 
     `$WSVAD_JAX_CACHE`, else `$XDG_CACHE_HOME/wsvad_jax`, else `~/.cache/wsvad_jax`.
     """
@@ -286,16 +289,16 @@ def cache_dir() -> pathlib.Path:
 def build_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary folder in `parent`, which is removed at the end.
 
-    Rename what should stay out of it. Folders of builds that were killed are removed.
+    Move results out of it before the block ends. Folders of builds that were killed are removed.
 
     Raises:
       OSError: the folder can't be created.
     """
     prefix = f".building-{socket.gethostname()}-"
-    for left in parent.glob(f"{prefix}*"):
-        process = left.name.removeprefix(prefix).partition("-")[0]
+    for stale in parent.glob(f"{prefix}*"):
+        process = stale.name.removeprefix(prefix).partition("-")[0]
         if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(stale, ignore_errors=True)
 
     name = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
     try:
