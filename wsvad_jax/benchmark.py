@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.part == "aot" and rest:
         parser.error(f"unexpected argument {rest[0]!r}")
 
-    with program.output(known) as output:
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
         if known.part == "speed":
             code, output.value = _speed(models, known, rest)
         else:

@@ -27,17 +27,12 @@ import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.detection import events
+from wsvad_jax.detection import events, run
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.events import EventRules
-from wsvad_jax.detection.report.write import write
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from wsvad_jax.detection.inputs import VideoInput
 
 __all__ = ["Detector", "detect_videos"]
 RELATIVE = (*events.RELATIVE_RULES, "share")  # rules relative to the usual level
@@ -163,172 +158,49 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(passed, RELATIVE, "--low, which fixes where events end")
 
 
-def check_inputs(
-    passed: Mapping[str, str], found: Sequence["VideoInput"], detector: Detector
-) -> None:
-    """Raises InputError for flags about an image tower where there are only features.
-
-    Args:
-      passed: flags that were passed, of `flags.given`.
-      found: the inputs.
-      detector: the model; its prompts may need the CLIP model, too.
-    """
-    if not any(source.is_video for source in found):
-        unread = (
-            ("resize",) if detector.weights.text is not None else ("clip", "resize")
-        )
-        flags.refuse(passed, unread, "features, which are made already")
-
-
-def open_detector(known: argparse.Namespace) -> Detector:
-    """Returns the model that the arguments name; says what is to be known of it."""
-    detector = Detector(
-        known.checkpoint, clip=known.clip, resize=known.resize, force=known.force
-    )
-    if detector.random_note:
-        print(f"note: {detector.random_note}", file=sys.stderr)
-    return detector
-
-
-def settings_of(
-    detector: Detector, rules: EventRules, known: argparse.Namespace
-) -> dict[str, object]:
-    """Returns what the results depend on, to be shown beside them."""
-    shown = {
-        "checkpoint": str(detector.folder),
-        "model": detector.meta["model"],
-        "trained on": detector.card.name,
-        "features": detector.protocol.get("encoder", "unknown"),
-    }
-    if known.force:
-        let = "; ".join(detector.forced)
-        shown["force"] = "nothing differed from the training's features"
-        if let:
-            shown["force"] = f"another way of making features was let in: {let}"
-    if detector.random_note:
-        shown["note"] = detector.random_note
-    return {**shown, **rules.as_dict()}
-
-
-def readings(
-    found: Sequence["VideoInput"], truth: Mapping[str, Any] | None, detector: Detector
-) -> dict[str, object]:
-    """Returns how the inputs were read where they could be read in another way."""
-    from wsvad_jax.datasets import time_units
-    from wsvad_jax.detection import inputs
-
-    shown: dict[str, object] = {}
-    order = inputs.axes_of(found, detector.protocol.get("crops", 0))
-    if count := sum(axes == "TND" for axes in order.values()):
-        shown["axes"] = f"[snippets, crops, width] (files: {count})"
-    crops = [s for s in found if len(s.files) > 1]
-    if crops and not all(map(inputs.timed, crops)):
-        shown["crops"] = f"VIDEO__0.npy ... are one video (videos: {len(crops)})"
-    if shown:
-        said = "; ".join(f"{key}: {value}" for key, value in shown.items())
-        print(f"read by rule: {said}", file=sys.stderr)
-    if truth is not None:
-        shown["truth in"] = time_units.unit_names(list(truth.values()))
-    return shown
-
-
-def times_taken(
-    found: Sequence["VideoInput"], fps: float | None, detector: Detector
-) -> str:
-    """Says what is taken for the times of features without a sidecar; "" without such."""
-    from wsvad_jax.detection import inputs
-
-    timeless = [s for s in found if not s.is_video and not inputs.timed(s)]
-    if not timeless:
-        return ""
-    strides = {inputs.stride_of(s, detector.card.stride) for s in timeless}
-    return (
-        f"{len(timeless)} feature files have no sidecar, which would say how they were "
-        f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
-        f"snippet, {fps or 30:g} frames per second"
-        f"{'' if fps else ' are assumed (--fps)'}"
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rules_of(known, arguments.seen)
-    passed = flags.given(arguments, argv)
-    check_modes(passed, known)
+    check_modes(flags.given(arguments, argv), known)
+    options = run.DetectorOptions(
+        known.checkpoint, clip=known.clip, resize=known.resize, force=known.force
+    )
+
     if known.live is not None:
         from wsvad_jax.detection import live
 
-        return live.main(open_detector(known), known, rules)
-    from wsvad_jax.detection import inputs
+        live.run_until_signal(
+            run.open_detector(options), known.live, rules, pace=known.pace
+        )
+        return 0
 
+    # A camera among the inputs gets the hint at --live, whatever else is missing.
     if not known.inputs or known.output is None:
+        from wsvad_jax.detection import inputs
+
         inputs.check_files(known.inputs)
         arguments.error("pass videos, folders or features, and --output DIR")
     if known.fps is not None and not 0 < known.fps < float("inf"):
-        raise InputError(f"--fps is {known.fps}; expected frames a second")
-    with program.output(known) as output:
-        code = _detect(known, rules, passed)
+        raise InputError(f"--fps is {known.fps}; expected frames per second")
+
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        complete = run.detect_files(
+            known.inputs,
+            known.output,
+            options,
+            rules,
+            fps=known.fps,
+            ground_truth=known.ground_truth,
+        )
         if known.json:
+            # Without a readable input, no file is written.
             events_file = known.output / "events.json"
             output.value = {"videos": []}
             if events_file.is_file():
                 output.value = files.read_json(events_file)
-    return code
-
-
-def _detect(
-    known: argparse.Namespace, rules: EventRules, given: Mapping[str, str]
-) -> int:
-    from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
-    from wsvad_jax.detection import input_ground_truth, inputs
-    from wsvad_jax.extraction.feature_folder import make_folder
-    from wsvad_jax.utils.file_search import SkippedFiles
-
-    passed = SkippedFiles()
-    found = inputs.find_inputs(known.inputs, passed)
-    if str(passed):
-        print(passed, file=sys.stderr)
-    truth = None
-    if known.ground_truth:
-        truth, said = input_ground_truth.match_ground_truth(
-            found, read_ground_truth(pathlib.Path(known.ground_truth))
-        )
-        print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
-    detector = open_detector(known)
-    check_inputs(given, found, detector)
-    fps, more = known.fps or 30.0, readings(found, truth, detector)
-    if said := times_taken(found, known.fps, detector):
-        more["frames a second"] = fps if known.fps else f"{fps:g} (assumed)"
-        print(said, file=sys.stderr)
-    elif known.fps:
-        print(
-            "--fps has no effect: all inputs have times of their own", file=sys.stderr
-        )
-    errors = passed.errors
-    make_folder(known.output)  # so that hours of work don't end at a closed door
-    with files.locked(known.output):  # which goes again if nothing comes into it
-        made = detect_videos(
-            detector, found, rules, fps=known.fps, ground_truth=truth, errors=errors
-        )
-        for error in errors:
-            print(f"skipped: {error}", file=sys.stderr)
-        left_out = len(errors)
-        # Now that it is known which differences --force let through.
-        settings = settings_of(detector, rules, known) | more
-        if made:
-            title = (
-                f"Detected by {settings['model']}, trained on {settings['trained on']}"
-            )
-            first = write(known.output, made, title, settings, errors)[0]
-            for error in errors[left_out:]:
-                print(f"skipped: {error}", file=sys.stderr)
-            count = sum(len(answer.events) for answer in made)
-            videos = f"{len(made)} video{'' if len(made) == 1 else 's'}"
-            print(f"{count} event{'' if count == 1 else 's'} in {videos}: {first}")
-            print(f"events.json, events.csv and pictures are in {known.output}")
-    return program.EXIT_SKIPPED if errors else 0
+    return 0 if complete else program.EXIT_SKIPPED
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     checkpoint = known.checkpoint or known.workdir / "model"
     where = checkpoint, known.workdir, known.data_dir
-    with program.output(known) as output:
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
         output.value = evaluate_model(config, *where, force=known.force)
     return 0
 

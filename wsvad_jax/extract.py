@@ -221,8 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and not known.runner:  # else they are Beam's
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args = vars(known)
-    output_flags = argparse.Namespace(quiet=args.pop("quiet"), json=args.pop("json"))
-    with program.output(output_flags) as output:
+    quiet, json_only = args.pop("quiet"), args.pop("json")
+    with program.output(quiet=quiet, json_only=json_only) as output:
         summary = extract(**args, options=rest)
         print(summary)
         output.value = dataclasses.asdict(summary)

@@ -345,14 +345,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args, passed = vars(known), flags.given(parser, argv)
     name, rename = args.pop("folder"), args.pop("name")
-    output_flags = argparse.Namespace(quiet=args.pop("quiet"), json=args.pop("json"))
+    quiet, json_only = args.pop("quiet"), args.pop("json")
 
     if args.pop("check"):
         flags.refuse(passed, UNCHECKED, "--check, which writes nothing")
         _check_arguments(name, False, None, known.slack, "")
         if known.annotations:
             _own_folder(name, known.annotations)  # which says whose they are
-        with program.output(output_flags) as output:
+        with program.output(quiet=quiet, json_only=json_only) as output:
             report = check_folder(
                 name,
                 known.features,
@@ -372,7 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.refuse(
             passed, passed.keys() - {"data_dir", "runner", "quiet", "json"}, "demo"
         )
-    with program.output(output_flags) as output:
+    with program.output(quiet=quiet, json_only=json_only) as output:
         path = prepare(name, **args, rename=rename, options=rest)
         command, why = suggestion.train_command(path, known.data_dir)
         print(path)

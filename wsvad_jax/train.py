@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.seeds is not None and _sets_seed(rest):
         raise InputError("--seeds and --config.seed both choose the seed; pass one")
 
-    with program.output(known) as output:
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
         if known.seeds is None:
             output.value = train_and_evaluate(
                 config,

@@ -13,7 +13,7 @@ def known(*words: str) -> argparse.Namespace:
 
 
 def work(known: argparse.Namespace) -> None:
-    with program.output(known) as output:
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
         progress.status("now")
         print("a table")
         with progress.Progress("work", 2) as bar:

@@ -40,8 +40,6 @@ from wsvad_jax.extraction.live_stream import (
 )
 
 if TYPE_CHECKING:
-    import argparse
-
     from wsvad_jax.detection.detector import Detector
 
 CAUSAL = (
@@ -374,13 +372,13 @@ def _status_lines(live: Live, status: StreamStatus) -> Iterator[dict[str, Any]]:
         yield {"type": status.kind}
 
 
-def main(detector: "Detector", known: "argparse.Namespace", rules: EventRules) -> int:
-    """Runs `detect --live`; SIGINT and SIGTERM end it with its last lines written.
+def run_until_signal(
+    detector: "Detector", source: str, rules: EventRules, *, pace: float
+) -> None:
+    """Scores a source as `run` does; SIGINT and SIGTERM end it with its last lines.
 
     Args:
-      detector: model.
-      known: parsed arguments with `live`, the source, and `pace`.
-      rules: what counts as an event.
+      detector, source, rules, pace: as `run` takes them.
     """
     # A second signal must not interrupt the last lines.
     stop = threading.Event()
@@ -390,11 +388,10 @@ def main(detector: "Detector", known: "argparse.Namespace", rules: EventRules) -
             before[name] = signal.signal(name, lambda *_: stop.set())
 
     try:
-        run(detector, known.live, rules, pace=known.pace, stop=stop)
+        run(detector, source, rules, pace=pace, stop=stop)
     except BrokenPipeError:
         # The reader of the lines is gone, and Python would fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-    return 0

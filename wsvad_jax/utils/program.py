@@ -1,6 +1,5 @@
 """What every program shares: errors in one sentence, exit codes, the `--config` flag."""
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -105,22 +104,22 @@ class Output:
 
 
 @contextlib.contextmanager
-def output(known: argparse.Namespace) -> Iterator[Output]:
+def output(*, quiet: bool = False, json_only: bool = False) -> Iterator[Output]:
     """Runs a program's work as --quiet and --json ask for.
 
     With --json, what the work prints goes to standard error, and the value that it
     leaves in the `Output` is printed as one JSON object.
     """
     result = Output()
-    progress.set_quiet(known.quiet)
+    progress.set_quiet(quiet)
     try:
         with contextlib.ExitStack() as stack:
-            if known.json:
+            if json_only:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             yield result
     finally:
         progress.set_quiet(False)
-    if known.json:
+    if json_only:
         print(json.dumps(result.value, ensure_ascii=False, default=str), flush=True)
 
 

@@ -1,0 +1,254 @@
+"""Detects events in files and folders, and writes the results: the work of `detect`."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.detection.detector import Detector, detect_videos
+from wsvad_jax.detection.events import EventRules
+from wsvad_jax.utils import files, flags
+from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.datasets.ground_truth import GroundTruth
+    from wsvad_jax.detection.inputs import VideoInput
+    from wsvad_jax.detection.result import DetectionResult
+
+DEFAULT_FPS = 30.0  # frames per second, where features say nothing of time
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorOptions:
+    """Which model scores, and which features it accepts."""
+
+    checkpoint: str  # model folder, or workdir of training
+    clip: str | None = None  # hub name or folder of a CLIP model; None: the model's
+    resize: str | None = None  # stretch or clip; None: as the model says
+    force: bool = False  # accepts features made in another way
+
+
+def open_detector(options: DetectorOptions) -> Detector:
+    """Loads a model, and prints a note if its towers have random weights."""
+    detector = Detector(
+        options.checkpoint,
+        clip=options.clip,
+        resize=options.resize,
+        force=options.force,
+    )
+    if detector.random_note:
+        print(f"note: {detector.random_note}", file=sys.stderr)
+    return detector
+
+
+def detect_files(
+    paths: Sequence[str],
+    output: pathlib.Path,
+    options: DetectorOptions,
+    rules: EventRules,
+    *,
+    fps: float | None = None,
+    ground_truth: str | None = None,
+) -> bool:
+    """Detects events in videos and features, and writes report, lists and pictures.
+
+    Args:
+      paths: videos, folders and feature files.
+      output: folder of the results.
+      options: model, and features that it accepts.
+      rules: what counts as an event.
+      fps: frames per second of features without times; None is 30, assumed.
+      ground_truth: file of true events, as test_segments.json.
+
+    Returns:
+      Whether every input could be read.
+
+    Raises:
+      InputError: no input can be read, an option has no effect, or as `detect_videos`.
+    """
+    from wsvad_jax.detection import inputs
+    from wsvad_jax.extraction.feature_folder import make_folder
+    from wsvad_jax.utils.file_search import SkippedFiles
+
+    # Inputs are checked before the model is loaded, which takes longer.
+    skipped = SkippedFiles()
+    videos = inputs.find_inputs(paths, skipped)
+    if str(skipped):
+        print(skipped, file=sys.stderr)
+    truth = _matched_ground_truth(videos, ground_truth)
+
+    detector = open_detector(options)
+    check_tower_options(options, videos, detector)
+    assumptions = input_assumptions(videos, truth, detector)
+    assumptions |= time_assumptions(videos, fps, detector)
+
+    # The folder is made first: hours of work must not end at one that can't be written.
+    make_folder(output)
+    errors = skipped.errors
+    with files.locked(output):  # removes the folder again if nothing is written into it
+        results = detect_videos(
+            detector, videos, rules, fps=fps, ground_truth=truth, errors=errors
+        )
+        for error in errors:
+            print(f"skipped: {error}", file=sys.stderr)
+
+        # Only scoring shows which differences --force let through.
+        settings = settings_shown(detector, rules, options.force) | assumptions
+        if results:
+            _write(output, results, settings, errors)
+    return not errors
+
+
+def _matched_ground_truth(
+    videos: Sequence["VideoInput"], path: str | None
+) -> "Mapping[str, GroundTruth] | None":
+    """Reads true events, and prints which of them belong to no video."""
+    if not path:
+        return None
+    from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
+    from wsvad_jax.detection.input_ground_truth import match_ground_truth
+
+    known = read_ground_truth(pathlib.Path(path))
+    truth, remarks = match_ground_truth(videos, known)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
+    return truth
+
+
+def _write(
+    output: pathlib.Path,
+    results: Sequence["DetectionResult"],
+    settings: Mapping[str, object],
+    errors: list[InputError],
+) -> None:
+    """Writes the results, and prints how many events there are and where they are."""
+    from wsvad_jax.detection.report.write import write
+
+    # Writing appends the errors of pictures; those before it are printed already.
+    num_printed = len(errors)
+    title = f"Detected by {settings['model']}, trained on {settings['trained on']}"
+    report = write(output, results, title, dict(settings), errors)[0]
+    for error in errors[num_printed:]:
+        print(f"skipped: {error}", file=sys.stderr)
+
+    count = sum(len(result.events) for result in results)
+    videos = f"{len(results)} video{'' if len(results) == 1 else 's'}"
+    print(f"{count} event{'' if count == 1 else 's'} in {videos}: {report}")
+    print(f"events.json, events.csv and pictures are in {output}")
+
+
+def check_tower_options(
+    options: DetectorOptions, videos: Sequence["VideoInput"], detector: Detector
+) -> None:
+    """Raises InputError for options of an image tower where all inputs are features.
+
+    Args:
+      options: options of the user.
+      videos: the inputs.
+      detector: model; its prompts may need the CLIP model, too.
+    """
+    if any(video.is_video for video in videos):
+        return
+    unread = ["resize"] if detector.weights.text is not None else ["clip", "resize"]
+    passed = {
+        name: f"--{name}" for name in unread if getattr(options, name) is not None
+    }
+    flags.refuse(passed, unread, "features, which are made already")
+
+
+def settings_shown(
+    detector: Detector, rules: EventRules, force: bool
+) -> dict[str, object]:
+    """Returns what the results depend on, which the report shows beside them.
+
+    Args:
+      detector: model, after it has scored.
+      rules: what counts as an event.
+      force: whether features made in another way were accepted.
+    """
+    settings = {
+        "checkpoint": str(detector.folder),
+        "model": detector.meta["model"],
+        "trained on": detector.card.name,
+        "features": detector.protocol.get("encoder", "unknown"),
+    }
+    if force:
+        differences = "; ".join(detector.forced)
+        settings["force"] = "nothing differed from the training's features"
+        if differences:
+            settings["force"] = (
+                f"another way of making features was let in: {differences}"
+            )
+    if detector.random_note:
+        settings["note"] = detector.random_note
+    return {**settings, **rules.as_dict()}
+
+
+def input_assumptions(
+    videos: Sequence["VideoInput"],
+    truth: Mapping[str, Any] | None,
+    detector: Detector,
+) -> dict[str, object]:
+    """Returns, and prints, how ambiguous inputs were read: axes, crops, unit of time."""
+    from wsvad_jax.datasets import time_units
+    from wsvad_jax.detection import inputs
+
+    assumptions: dict[str, object] = {}
+    axes_by_name = inputs.axes_of(videos, detector.protocol.get("crops", 0))
+    if count := sum(axes == "TND" for axes in axes_by_name.values()):
+        assumptions["axes"] = f"[snippets, crops, width] (files: {count})"
+
+    # A sidecar says that files are crops of one video; without it, their names do.
+    in_crops = [video for video in videos if len(video.files) > 1]
+    if in_crops and not all(map(inputs.timed, in_crops)):
+        assumptions["crops"] = (
+            f"VIDEO__0.npy ... are one video (videos: {len(in_crops)})"
+        )
+
+    if assumptions:
+        listed = "; ".join(f"{key}: {value}" for key, value in assumptions.items())
+        print(f"read by rule: {listed}", file=sys.stderr)
+
+    # The unit of true events is shown in the report alone: the file may state it.
+    if truth is not None:
+        assumptions["truth in"] = time_units.unit_names(list(truth.values()))
+    return assumptions
+
+
+def time_assumptions(
+    videos: Sequence["VideoInput"], fps: float | None, detector: Detector
+) -> dict[str, object]:
+    """Returns, and prints, the frame rate taken for features without times.
+
+    Args:
+      videos: the inputs.
+      fps: frames per second that the user passed, if any.
+      detector: model; its card has the frames per snippet where nothing else does.
+    """
+    if sentence := times_sentence(videos, fps, detector):
+        print(sentence, file=sys.stderr)
+        return {"frames a second": fps if fps else f"{DEFAULT_FPS:g} (assumed)"}
+    if fps:
+        print(
+            "--fps has no effect: all inputs have times of their own", file=sys.stderr
+        )
+    return {}
+
+
+def times_sentence(
+    videos: Sequence["VideoInput"], fps: float | None, detector: Detector
+) -> str:
+    """Returns a sentence on features without a sidecar and their times, or ""."""
+    from wsvad_jax.detection import inputs
+
+    timeless = [v for v in videos if not v.is_video and not inputs.timed(v)]
+    if not timeless:
+        return ""
+    strides = {inputs.stride_of(video, detector.card.stride) for video in timeless}
+    return (
+        f"{len(timeless)} feature files have no sidecar, which would say how they were "
+        f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
+        f"snippet, {fps or DEFAULT_FPS:g} frames per second"
+        f"{'' if fps else ' are assumed (--fps)'}"
+    )
