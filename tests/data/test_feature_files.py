@@ -9,6 +9,7 @@ import pytest
 
 from wsvad_jax import prepare
 from wsvad_jax.data import feature_files
+from wsvad_jax.datasets.prepare import REPORT
 from wsvad_jax.utils.errors import InputError
 
 ROWS = np.random.RandomState(3).standard_normal((40, 8)).astype(np.float32)
@@ -80,7 +81,7 @@ def test_most_values_vanish_beside_large_ones(own):
     few[:, 0] = 1
     own.write_features("n0", few)
     path = prepare.prepare(str(own.path), data_dir=str(own.path.parent / "data"))
-    said = (path / prepare.REPORT).read_text()
+    said = (path / REPORT).read_text()
     assert "n0.npy: 20 of 24 values become 0 in float16" in said
 
 

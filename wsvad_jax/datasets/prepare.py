@@ -1,0 +1,316 @@
+"""Prepares a dataset from a folder, a public dataset's files or the demo."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax.utils import files, program
+from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.feature_files import ErrorCollector
+    from wsvad_jax.data.tfds_builder import Writer
+    from wsvad_jax.datasets.custom import SourceDataset
+    from wsvad_jax.datasets.custom_videos import ExtractionOptions
+    from wsvad_jax.datasets.validation.report import ValidationReport
+
+REPORT = "report.txt"
+PRINTED_LINES = 20  # of the report; the rest is in the file alone
+
+
+def prepare(
+    name: str,
+    *,
+    features: str | None = None,
+    annotations: str | None = None,
+    data_dir: str | None = None,
+    skip_bad: bool = False,
+    slack: int = 0,
+    runner: str = "",
+    options: Sequence[str] = (),
+    rename: str | None = None,
+    clip: str | None = None,
+    crops: int | None = None,
+    frame: str | None = None,
+    resize: str | None = None,
+) -> pathlib.Path:
+    """Prepares a dataset and returns its version folder.
+
+    Args:
+      name: path of a custom folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
+      features: folder of the features; None is the custom folder's features/.
+      annotations: folder of a public dataset's lists and ground truth.
+      data_dir: folder of prepared datasets; None is the cache's.
+      skip_bad: whether bad videos are left out and listed; else they are errors.
+      slack: snippets by which features and truth of a test video may differ in length.
+      runner: runner of Apache Beam, with flags `options`; '' uses this process.
+      options: flags of the runner.
+      rename: name of the dataset; None is the card's, else the folder's.
+      clip, crops, frame, resize: fields of `custom_videos.ExtractionOptions`.
+
+    Raises:
+      InputError: arguments that don't fit together, or the first bad file.
+    """
+    from wsvad_jax.data.feature_files import ErrorCollector
+    from wsvad_jax.data.tfds_builder import write_dataset
+    from wsvad_jax.datasets import registry
+    from wsvad_jax.datasets.custom_videos import ExtractionOptions
+
+    base = registry.prepared_data_dir(data_dir)
+    extraction = ExtractionOptions(clip, crops, frame, resize)
+    built_in = is_built_in(name)
+    check_arguments(
+        name,
+        extracts_built_in=built_in and extraction.is_set,
+        renames_built_in=rename if built_in else None,
+        slack=slack,
+        runner=runner,
+    )
+    if name == registry.DEMO:
+        return registry.resolve(name, data_dir)
+
+    problems = ErrorCollector(skip_bad)
+    if built_in:
+        dataset, source = _public_dataset(name, features, annotations, problems, slack)
+    else:
+        source = custom_folder(name, annotations)
+        # The name is checked before the extraction, which may take hours.
+        check_name(base, source, rename)
+        dataset = _custom_dataset(source, features, extraction, problems, slack)
+        dataset = _renamed(dataset, rename)
+
+    path = write_dataset(
+        dataset.name,
+        dataset.card,
+        dataset.protocol,
+        dataset.splits,
+        base,
+        dataset.about,
+        source,
+        _writer(runner, options),
+    )
+    _write_report(path, dataset, problems)
+    return path
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a name is the demo's or a public dataset's, and so no custom folder's."""
+    from wsvad_jax.datasets import registry
+
+    return name in (registry.DEMO, *registry.PUBLIC_NAMES)
+
+
+def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
+    if not runner:
+        return None
+    from wsvad_jax.data import tfds_beam_writer
+
+    return functools.partial(tfds_beam_writer.write, runner=runner, options=options)
+
+
+def check_arguments(
+    name: str,
+    *,
+    extracts_built_in: bool = False,
+    renames_built_in: str | None = None,
+    slack: int = 0,
+    runner: str = "",
+) -> None:
+    """Raises InputError for arguments that don't fit together.
+
+    Args:
+      name: name or folder to prepare.
+      extracts_built_in: whether a built-in dataset gets options of extraction.
+      renames_built_in: new name for a built-in dataset.
+      slack: snippets, see `prepare`.
+      runner: runner of Apache Beam.
+    """
+    if extracts_built_in:
+        raise InputError(
+            "--clip, --crops, --frame and --resize belong to a folder of your own with "
+            f"videos; {name} brings its features"
+        )
+    if renames_built_in:
+        raise InputError(
+            f"--name {renames_built_in}: {name} keeps its name; leave the flag out"
+        )
+
+    if slack not in (0, 1):
+        raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
+
+    program.check_runner(runner)
+    if name == "demo" and runner:
+        raise InputError(f"--runner {runner}: the demo is made by one process")
+
+
+def _public_dataset(
+    name: str,
+    features: str | None,
+    annotations: str | None,
+    problems: "ErrorCollector",
+    slack: int,
+) -> tuple["SourceDataset", str]:
+    """Returns a public dataset, and the folder of its features as its source."""
+    from wsvad_jax.datasets import public
+
+    if features is None or annotations is None:
+        raise InputError(
+            f"{name} needs --features DIR, its released features, and --annotations "
+            "DIR, its lists and truth"
+        )
+
+    dataset = public.load(name, features, annotations, problems, slack=slack)
+    return dataset, str(pathlib.Path(features).absolute())
+
+
+def _custom_dataset(
+    source: str,
+    features: str | None,
+    extraction: "ExtractionOptions",
+    problems: "ErrorCollector",
+    slack: int,
+) -> "SourceDataset":
+    """Extracts what features are missing, and returns the folder's dataset."""
+    from wsvad_jax.datasets import custom, custom_videos
+
+    root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
+    unusable = custom_videos.extract_missing(
+        pathlib.Path(source), root, extraction, problems
+    )
+
+    # Videos whose extraction failed are among the problems already.
+    return custom.load(source, problems, features=root, slack=slack, without=unusable)
+
+
+def _renamed(dataset: "SourceDataset", name: str | None) -> "SourceDataset":
+    if not name:
+        return dataset
+    card = dataclasses.replace(dataset.card, name=name)
+    return dataclasses.replace(dataset, name=name, card=card)
+
+
+def custom_folder(name: str, annotations: str | None = None) -> str:
+    """Returns the absolute path of a custom folder.
+
+    Args:
+      name: path of the folder.
+      annotations: value of --annotations, which belongs to public datasets.
+
+    Raises:
+      InputError: no such folder, or annotations for one.
+    """
+    path = pathlib.Path(name).expanduser()
+    if not path.is_dir():
+        raise InputError(
+            f"no folder {name!r} and no public dataset of that name; expected a folder, "
+            "ucf, xd, shanghaitech or demo"
+        )
+
+    if annotations:
+        raise InputError(
+            f"--annotations belongs to public datasets; {name} holds its own truth in "
+            "test_segments.json"
+        )
+    return str(path.resolve())
+
+
+def check_folder(
+    name: str,
+    features: str | None = None,
+    *,
+    data_dir: str | None = None,
+    rename: str | None = None,
+    slack: int = 0,
+) -> "ValidationReport":
+    """Reports the problems of a custom folder; writes nothing.
+
+    Args:
+      name, features, data_dir, rename, slack: as `prepare` takes them.
+
+    Raises:
+      InputError: no custom folder.
+    """
+    from wsvad_jax.datasets import registry
+    from wsvad_jax.datasets.validation import validate
+
+    if is_built_in(name):
+        raise InputError(
+            f"--check looks through a folder of your own; {name} is checked while it is "
+            "prepared (a folder of that name is ./" + name + ")"
+        )
+
+    source = custom_folder(name)
+    report = validate.validate(source, features, slack=slack)
+    # A name that is taken is one problem among others, so that all are listed at once.
+    try:
+        check_name(registry.prepared_data_dir(data_dir), source, rename)
+    except InputError as e:
+        report.add_problem("name", e)
+    return report
+
+
+def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> None:
+    """Refuses a name that isn't free, so that no other folder's dataset is replaced.
+
+    Args:
+      base: folder of prepared datasets.
+      source: custom folder to prepare.
+      rename: name of its dataset; None is the card's, else the folder's own.
+
+    Raises:
+      InputError: the name is a built-in dataset's, or another folder's already.
+    """
+    from wsvad_jax.data.dataset import METADATA, VERSION
+    from wsvad_jax.data.tfds_builder import dataset_folder
+    from wsvad_jax.datasets import custom
+
+    if rename is not None and not rename.strip():
+        raise InputError("--name is empty; expected the dataset's name")
+    name = rename or custom.dataset_name(pathlib.Path(source))
+    folder = base / dataset_folder(name)
+    if is_built_in(folder.name):
+        raise InputError(
+            f"{source}: {name} is the name of a built-in dataset; pass --name NAME"
+        )
+
+    # Preparing the same folder again, or one that has moved, replaces its dataset.
+    metadata = folder / VERSION / METADATA
+    if metadata.is_file():
+        other = files.read_json(metadata).get("source") or source
+        if other != source and pathlib.Path(other).exists():
+            raise InputError(
+                f"{folder} already holds the dataset made from {other}; pass --name "
+                "NAME, or another --data_dir"
+            )
+
+
+def _write_report(
+    path: pathlib.Path, source: "SourceDataset", problems: "ErrorCollector"
+) -> None:
+    """Writes report.txt beside the data, and prints its first lines."""
+    from wsvad_jax.data.dataset import open_dataset
+
+    # The numbers are those of the written dataset: opening it also checks it.
+    dataset = open_dataset(path)
+    lines = []
+    for name, split in dataset.splits.items():
+        normal = sum(e.label == (0,) for e in split.entries)
+        snippets = sum(e.num_snippets for e in split.entries)
+        lines.append(
+            f"{name}: {len(split)} videos ({normal} normal, {len(split) - normal} "
+            f"abnormal), {snippets} snippets, {split.entries[0].num_crops} crops, "
+            f"{dataset.width} wide"
+        )
+
+    if problems.errors:
+        lines.append(f"left out: {len(problems.errors)} problems")
+    lines += [f"  {error}" for error in problems.errors]
+    by_split = [remark for split in source.splits.values() for remark in split.remarks]
+    lines += [f"remark: {remark}" for remark in [*source.remarks, *by_split]]
+
+    files.write_text(path / REPORT, "\n".join(lines) + "\n")
+    print("\n".join(lines[:PRINTED_LINES]))
+    if len(lines) > PRINTED_LINES:
+        print(f"... {len(lines) - PRINTED_LINES} lines more in {path / REPORT}")
