@@ -21,132 +21,12 @@ Beam's:
 
 import argparse
 import dataclasses
-import os
-import pathlib
-import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
+from wsvad_jax.extraction.run import ExtractorOptions, extract, print_warnings
 from wsvad_jax.utils import flags, program
-from wsvad_jax.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from wsvad_jax.extraction.extract_files import FeatureFolder, Summary
-    from wsvad_jax.extraction.extractor import Extractor
-    from wsvad_jax.utils.file_search import SkippedFiles
-
-
-def extract(
-    videos: Sequence[str],
-    *,
-    clip: str,
-    output: str,
-    layout: str = "one",
-    shard: tuple[int, int] = (0, 1),
-    compare: str | None = None,
-    runner: str | None = None,
-    options: Sequence[str] = (),
-    **choices: Any,
-) -> "Summary":
-    """Extracts videos into a folder and returns what was done.
-
-    Args:
-      videos: files and folders.
-      clip: hub name or folder of a CLIP snapshot; output: the features' folder.
-      layout: `one` file a video or one of each of its `crops`.
-      shard: (i, n): every n-th video only, beginning with number i, counted from 0.
-      compare: existing features, or a folder of them, to compare the new ones with.
-      runner: of Apache Beam, with flags `options`; None: this process does the work.
-      choices: of the `Extractor`: crops, frame, resize, stride, batch_size, decoders.
-
-    Raises InputError for what is wrong with the arguments or the folder.
-    """
-    from wsvad_jax.detection import inputs
-    from wsvad_jax.extraction import extract_files as files
-
-    inputs.check_files(videos, "save it first, or score it with detect --live {}")
-    named, roots, passed = _find(videos)
-    _check(choices, compare, len(named), runner)
-
-    extractor, where = _load(clip, choices)
-    target = files.FeatureFolder(output, extractor, layout, where)
-    if runner:
-        from wsvad_jax.extraction.beam import Job, extract_archive
-
-        named = target.writable_videos(named, passed.errors)
-        target.claim(named)
-        job = Job(os.path.abspath(output), where, layout, choices)
-        summary = extract_archive(
-            files.select_shard(named, shard), job, runner, options
-        )
-    else:
-        summary = files.extract_files(
-            list(named.values()), output, extractor,
-            layout=layout, shard=shard, root=roots, clip=where,
-        )  # fmt: skip
-    summary.failed[:0], summary.unread = passed.errors, str(passed)
-    for name in named:
-        if compare and name in {*summary.done, *summary.skipped}:
-            summary.comparisons[name] = compare_one(name, target, compare)
-            print(summary.comparisons[name])
-    return summary
-
-
-def _find(
-    videos: Sequence[str],
-) -> tuple[dict[str, pathlib.Path], list[str], "SkippedFiles"]:
-    """Returns the videos by name, the folders given, and what is passed over in them."""
-    from wsvad_jax.extraction.video_files import find_videos, name_videos
-    from wsvad_jax.utils.file_search import SkippedFiles
-
-    passed, roots = SkippedFiles(), [v for v in videos if os.path.isdir(v)]
-    return name_videos(find_videos(videos, passed), roots), roots, passed
-
-
-def _load(clip: str, choices: Mapping[str, Any]) -> tuple["Extractor", str]:
-    """Returns the extractor, and the snapshot's name as other places find it."""
-    from wsvad_jax.clip.snapshot import load_snapshot
-    from wsvad_jax.extraction.extractor import Extractor
-
-    where = os.path.realpath(clip) if os.path.isdir(clip) else clip
-    snapshot = load_snapshot(clip)
-    for remark in snapshot.remarks:
-        print(remark, file=sys.stderr)
-    return Extractor(snapshot, **choices), where
-
-
-def _check(
-    choices: Mapping[str, Any], compare: str | None, videos: int, runner: str | None
-) -> None:
-    """Checks what takes no model, before it is loaded."""
-    from wsvad_jax.extraction.video import check_crops, check_snippet_options
-
-    program.check_runner(runner)
-    check_crops(choices.get("crops", 1), choices.get("resize", "stretch"))
-    check_snippet_options(choices.get("frame", "middle"), choices.get("stride", 16))
-    if compare and not os.path.exists(compare):
-        raise InputError(f"--compare {compare}: no such file or folder")
-    if compare and videos > 1 and not os.path.isdir(compare):
-        raise InputError(
-            f"--compare {compare}: is one file, but there are {videos} videos; "
-            "expected a folder of features"
-        )
-
-
-def compare_one(name: str, target: "FeatureFolder", theirs: str) -> str:
-    """Says how a video's features in a folder differ from others."""
-    from wsvad_jax.extraction import compare
-
-    ours = target.read(name)
-    try:
-        path = compare.find(theirs, name)
-        other = compare.read_features(path, ours.shape[1])
-    except InputError as e:
-        return f"{name}: {e}"
-    found = compare.compare(ours, other)
-    return f"{name} and {path}:\n  " + "\n  ".join(
-        found.sentences(target.settings["stride"])
-    )
+__all__ = ["extract"]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -218,22 +98,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.runner:
         mode = "--runner, whose workers decode a video each"
         flags.refuse(flags.given(parser, argv), ("decoders",), mode)
-    if rest and not known.runner:  # else they are Beam's
+    # With --runner, unknown flags are Beam's.
+    if rest and not known.runner:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args = vars(known)
-    quiet, json_only = args.pop("quiet"), args.pop("json")
-    with program.output(quiet=quiet, json_only=json_only) as output:
-        summary = extract(**args, options=rest)
+
+    from wsvad_jax.detection import inputs
+
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        hint = "save it first, or score it with detect --live {}"
+        inputs.check_files(known.videos, hint)
+        summary = extract(
+            known.videos,
+            clip=known.clip,
+            output=known.output,
+            options=ExtractorOptions(
+                crops=known.crops,
+                frame=known.frame,
+                resize=known.resize,
+                stride=known.stride,
+                batch_size=known.batch_size,
+                decoders=known.decoders,
+            ),
+            layout=known.layout,
+            shard=known.shard,
+            compare=known.compare,
+            runner=known.runner,
+            runner_flags=rest,
+        )
         print(summary)
         output.value = dataclasses.asdict(summary)
-    if summary.unread:
-        print(summary.unread, file=sys.stderr)
-    for name, damage in summary.damaged.items():
-        print(f"warning: {name}: damaged, {damage}", file=sys.stderr)
-    for name, remark in summary.remarks.items():
-        print(f"warning: {name}: {remark}", file=sys.stderr)
-    for error in summary.failed:
-        print(f"left out: {error}", file=sys.stderr)
+    print_warnings(summary)
     return program.EXIT_SKIPPED if summary.failed else 0
 
 
