@@ -23,18 +23,20 @@ Outputs:
 import argparse
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from wsvad_jax.results import tables
-from wsvad_jax.results.runs import collect, find_runs
-from wsvad_jax.results.seed_groups import SeedGroup, group_by_recipe
+from wsvad_jax.results.runs import find_runs
+from wsvad_jax.results.seed_groups import group_by_recipe
+from wsvad_jax.results.write import (
+    ReportOutputs,
+    markdown_table,
+    update_markdown,
+    write_outputs,
+)
 from wsvad_jax.utils import flags, program
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import write_text
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _parser() -> flags.Parser:
     parser = flags.Parser(
         prog="python -m wsvad_jax.report",
         description=__doc__,
@@ -59,7 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="write nothing; exit 1 if --markdown differs",
     )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = _parser()
     known = parser.parse_args(argv)
+
+    # Flags that leave nothing to write, or that nothing would read.
     if not (known.output or known.markdown or known.collect or known.html):
         parser.error("pass --output DIR, --markdown FILE, --html FILE or --collect DIR")
     others = known.output or known.collect or known.html
@@ -69,76 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--short requires --markdown")
     if not (known.output or known.markdown or known.html):
         flags.refuse(flags.given(parser, argv), ("published",), "--collect alone")
+
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
         print(f"{path} is not finished and left out", file=sys.stderr)
     groups = group_by_recipe(runs, summaries)
-    return write(groups, summaries, known)
 
+    if known.check:
+        table = markdown_table(groups, published=known.published, short=known.short)
+        return 0 if update_markdown(known.markdown, table, check=True) else 1
 
-def write(
-    groups: Sequence[SeedGroup],
-    summaries: Sequence[Mapping[str, Any]],
-    known: argparse.Namespace,
-) -> int:
-    """Writes the outputs that the flags name; returns the exit code."""
-    rows = tables.tables(groups, known.published)
-    text = tables.markdown(rows)
-
-    if known.markdown:
-        short = tables.short_markdown(tables.short_table(groups, known.published))
-        code = fill_markdown(
-            known.markdown, short if known.short else text, check=known.check
-        )
-        if known.check:
-            return code
-
-    if known.output:
-        write_text(known.output / "report.md", f"# Results\n\n{text}")
-        tables.write_csv(known.output / "report.csv", groups)
-        print(f"report.md and report.csv are in {known.output}")
-
-    if known.html:
-        from wsvad_jax.results import html_report
-
-        html_report.write(known.html, groups, rows, tables.HEADS, tables.NOTE)
-        print(known.html)
-
-    if known.collect:
-        # A summary without its runs would be shown as the summary of others.
-        used = [s for s in summaries if any(g.summary is s for g in groups)]
-        for path in collect([r for g in groups for r in g.runs], known.collect, used):
-            print(path)
-    return 0
-
-
-def fill_markdown(path: pathlib.Path, table: str, *, check: bool) -> int:
-    """Writes a table between the two marked lines of a Markdown file.
-
-    Args:
-      path: Markdown file.
-      table: Markdown to write.
-      check: whether to compare only; the exit code is 1 if the file differs.
-
-    Raises:
-      InputError: the file is no text in UTF-8, or lacks the lines.
-    """
-    try:
-        old = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a text file in UTF-8") from None
-
-    new = tables.with_table(old, table, str(path))
-    if new == old:
-        return 0
-    if check:
-        print(
-            f"{path}: its table of results differs from what the runs give; run the "
-            "same command without --check",
-            file=sys.stderr,
-        )
-        return 1
-    write_text(path, new)
+    write_outputs(
+        groups,
+        summaries,
+        ReportOutputs(known.output, known.markdown, known.html, known.collect),
+        published=known.published,
+        short=known.short,
+    )
     return 0
 
 
