@@ -8,6 +8,7 @@ from typing import Any
 
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.utils.processes import run_in_subprocess
 from wsvad_jax.utils.text import aligned
 
@@ -67,6 +68,41 @@ def speed(
         section = "clip" if workload == "extraction" else name
         report["models"].setdefault(section, {})[workload] = measurements
     return report
+
+
+def speed_benchmark(
+    models: Sequence[str],
+    sizes: dict[str, int],
+    steps: int,
+    *,
+    output: pathlib.Path | None = None,
+    earlier_file: pathlib.Path | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], bool]:
+    """Times workloads, prints tables, and compares with earlier measurements.
+
+    Args:
+      models, sizes, steps: as `speed` takes them.
+      output: JSON file to write.
+      earlier_file: JSON file of an earlier call, to compare with.
+      **options: keyword arguments of `speed`.
+
+    Returns:
+      The measurements, and whether none is slower than the earlier one.
+    """
+    # The file is read first: one that is missing must not cost minutes.
+    earlier = read_json(earlier_file) if earlier_file else None
+
+    report = speed(models, sizes, steps, **options)
+    print(table(report))
+    if output:
+        write_json(output, report)
+    if earlier is None:
+        return report, True
+
+    slower = compare(report, earlier, str(earlier_file))
+    print("\n".join(slower) or "as fast as before")
+    return report, not slower
 
 
 def _measure(

@@ -12,11 +12,14 @@ collectives.
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import math
+import os
+import pathlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -35,6 +38,8 @@ from wsvad_jax.parallel import mesh as parallel_mesh
 from wsvad_jax.training import optim, state, train_step
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import write_json
+from wsvad_jax.utils.processes import run_in_subprocess
 from wsvad_jax.utils.text import aligned
 
 if TYPE_CHECKING:
@@ -82,6 +87,40 @@ class Case:
     model: str
     dataset: str
     work: str  # training or scoring
+
+
+def compile_for_topologies(
+    topologies: Sequence[str],
+    models: Sequence[str],
+    datasets: Sequence[str],
+    output: pathlib.Path | None = None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Compiles training and scoring for each topology, and prints tables.
+
+    Args:
+      topologies: names, as v5e:2x4.
+      models: recipes, by name.
+      datasets: `ucf` and `xd`, whose shapes are compiled.
+      output: JSON file to write.
+
+    Returns:
+      One report per topology, see `compile_all`, and whether every program fits.
+    """
+    grid = itertools.product(models, datasets, ("training", "scoring"))
+    cases = [Case(*names) for names in grid]
+
+    # The compiler stays loaded in a process, so each topology gets a fresh one.
+    os.environ.update(ENVIRONMENT)
+    reports = []
+    for topology in topologies:
+        reports.append(run_in_subprocess(compile_all, topology, cases))
+        print("\n".join(table(reports[-1])), flush=True)
+    if output:
+        write_json(output, reports)
+
+    fit = all(map(fits_in_memory, reports))
+    print("every program fits a chip" if fit else "not every program fits a chip")
+    return reports, fit
 
 
 def compile_all(topology: str, cases: list[Case]) -> dict[str, Any]:
