@@ -130,7 +130,7 @@ def test_features_that_cannot_be_scored(detectors):
 
 
 def test_long_videos_are_scored_in_parts(detectors, monkeypatch):
-    monkeypatch.setattr(windows, "LONGEST", 32)
+    monkeypatch.setattr(windows, "MAX_WHOLE_LENGTH", 32)
     x = np.random.RandomState(0).standard_normal((70, D)).astype(np.float16)
     one = detectors["mil_ranking"]
     found = one.score(x)["anomaly"]

@@ -16,8 +16,9 @@ from wsvad_jax.clip.prompts import tokenize
 from wsvad_jax.clip.towers import TextConfig
 from wsvad_jax.data import cards
 from wsvad_jax.data.dataset import open_dataset
-from wsvad_jax.evaluation.scorer import eval_videos
+from wsvad_jax.evaluation.scorer import with_ground_truth
 from wsvad_jax.metrics import frame_level
+from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.prepare import prepare
 from wsvad_jax.utils.files import read_json
 
@@ -49,9 +50,9 @@ def toy(request, tmp_path_factory):
 
 def second(dataset, entries, probabilities):
     """Metrics of the score 1 - P(normal), the release's AUC2 and AP2, and of `map`."""
-    scores = [{"anomaly": 1 - p[:, 0], "classes": p} for p in probabilities]
+    scores = [SnippetScores(anomaly=1 - p[:, 0], classes=p) for p in probabilities]
     return frame_level.evaluate(
-        eval_videos(entries, scores),
+        with_ground_truth(entries, scores),
         CARDS[dataset].class_names,
         # The toy set calls its normal videos by class 0's name, which counts as true.
         normal_truth="whole_video",

@@ -144,7 +144,7 @@ def measure_scoring(
     length = np.asarray(batch.length)
 
     def run() -> Any:
-        return scorer.batch(weights, features, length, shapes.batch_size)
+        return scorer.score_batch(weights, features, length, shapes.batch_size)
 
     start = time.perf_counter()
     run()

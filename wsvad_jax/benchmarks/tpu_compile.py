@@ -241,7 +241,7 @@ def _lower_scoring(
     # Whole videos are batched by length; this one stands for a long video.
     if network.config.eval.mode == "whole":
         shapes = dataclasses.replace(
-            shapes, batch_size=scorer.batch_of(WHOLE), length=WHOLE
+            shapes, batch_size=scorer.max_windows_per_batch(WHOLE), length=WHOLE
         )
 
     batch = batch_shapes(shapes)

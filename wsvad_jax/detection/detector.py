@@ -2,7 +2,7 @@
 
 The programs `detect` and `export` and the live mode use it, and so can other programs:
 
-  from wsvad_jax.detect import Detector
+  from wsvad_jax import Detector
   print(Detector("runs/dsanet-demo-0")("lobby.mp4").events)
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """A trained model that scores videos or features: loaded once, used often.
+    """Loads a trained model and scores videos or features.
 
     >>> detector = Detector(folder)  # WORKDIR of training, or a model folder
     >>> features = np.zeros((40, detector.width), np.float16)  # 40 snippets
@@ -57,12 +57,12 @@ class Detector:
 
         Args:
           checkpoint: model folder, or workdir of training with one in it.
-          clip: hub name or folder of the CLIP model of the features, where the model
-            folder doesn't name one that is here.
+          clip: hub name or folder of the CLIP model of the features; needed if the one
+            that the model folder names isn't available.
           resize: `stretch` or `clip`, how frames are cut to the image tower's size,
             where the model folder doesn't say.
-          force: whether another CLIP model and other features than the training's are
-            accepted; `forced` then says what differs.
+          force: whether to accept a CLIP model and features that differ from the
+            training's; `forced` lists the differences.
           progress: whether progress, and warnings about videos, are printed.
 
         Raises:
@@ -75,7 +75,6 @@ class Detector:
         from wsvad_jax.parallel.mesh import replicated_sharding
         from wsvad_jax.weights.trained_model import open_trained_model
 
-        # What the model folder says.
         self.clip = None if clip is None else os.fspath(clip)
         self.force, self.progress = force, progress
         trained = open_trained_model(checkpoint, clip=self.clip, force=force)
@@ -100,7 +99,7 @@ class Detector:
         if trained.forced:
             self.features.differences[trained.forced] = None
 
-        # Videos come one by one, so that few windows shouldn't fill a large batch.
+        # Videos come one by one, so small batches are used.
         self.scorer = Scorer(self.network, fit_batches=True)
         variables = {"params": trained.params, "batch_stats": trained.batch_stats}
         variables = jax.device_put(variables, replicated_sharding(self.network.mesh))
@@ -117,22 +116,23 @@ class Detector:
 
     @property
     def feature_protocol(self) -> "FeatureProtocol":
-        """The same as a `FeatureProtocol`; what isn't known is "unknown"."""
+        """`protocol` as a `FeatureProtocol`; missing values are "unknown"."""
         from wsvad_jax.data import feature_protocols
 
         return feature_protocols.protocol_from_json(self.protocol)
 
     @property
     def forced(self) -> dict[str, None]:
-        """Differences from the training that `force` let through, in order."""
+        """Differences from the training that `force` accepted, an ordered set."""
         return self.features.differences
 
     @property
     def random_note(self) -> str:
-        """Says in a sentence where towers of random weights are used, "" where not."""
+        """Warning if a tower has random weights, else ""."""
         from wsvad_jax.data import feature_protocols
 
-        # An extractor knows its own tower; the model folder of an older version may not.
+        # An extractor knows its tower; the model folder of an older version may not. The
+        # cached property is in `__dict__` once it has been used.
         protocol = self.feature_protocol
         if "extractor" in self.__dict__:
             protocol = self.extractor.protocol
@@ -165,8 +165,8 @@ class Detector:
         `wsvad_jax.evaluation.position_bias`.
 
         A model for windows scores the card's crop (the first where there are fewer) in
-        consecutive windows of T snippets. One for whole videos takes all crops; what
-        is longer than 8192 snippets is scored in parts of that length.
+        consecutive windows of T snippets. A model for whole videos uses all crops.
+        Videos over 8192 snippets are split.
 
         Args:
           features: [T, D], or [N, T, D] of N crops, whatever T and N are.
@@ -174,7 +174,7 @@ class Detector:
         Returns:
           `anomaly` [T]; `classes` [T, C], None without classes; `branches` with the
           curves of a model's branches; float32. Access by name (`scores["anomaly"]`),
-          the form of former releases, still works.
+          the form before 0.1.0, still works.
 
         Raises:
           InputError: another shape or width, no snippet, or values that are not finite.
@@ -219,7 +219,7 @@ class Detector:
 
         Args:
           features: as `score` takes them.
-          edges: seconds at which snippets begin, from 0, and the end; T + 1 of them.
+          edges: snippet boundaries in seconds, from 0; T + 1 values.
           name: name of the video, unique in a report.
           rules: what counts as an event; None takes `options`.
           path: path of the video file, if there is one.
@@ -244,7 +244,7 @@ class Detector:
                 f"{name}: {T} snippets need {T + 1} edges, found {edges.shape}"
             )
 
-        # Scores with positional bias are judged without it.
+        # If scores aren't corrected yet, events are found on corrected scores.
         baseline = None
         if rules.low is None and not self.network.remove_position_bias:
             static = baseline_scores(self.scorer, self.weights, windows, [scores])
@@ -274,7 +274,7 @@ class Detector:
     def answer(
         self, features, edges, name, path=None, *, truth=None, **options: Any
     ) -> DetectionResult:
-        """Calls `detect`, whose name this was in former releases."""
+        """Calls `detect`, whose name this was before 0.1.0."""
         warnings.warn("Detector.answer is now detect", FutureWarning, stacklevel=2)
         options |= {"path": path, "ground_truth": truth}
         return self.detect(features, edges, name, **options)
@@ -316,8 +316,8 @@ def detect_videos(
       rules: what counts as an event.
       fps: frames per second of features without a sidecar; None is 30, assumed.
       ground_truth: true events by video, see `datasets.ground_truth`.
-      errors: list that receives the errors of what can't be read, which is then left
-        out; None raises the first one.
+      errors: list that collects errors; unreadable inputs are skipped. None raises the
+        first error.
 
     Raises:
       InputError: features made in another way than the model's, no image tower, or true
@@ -326,12 +326,11 @@ def detect_videos(
     from wsvad_jax.detection import input_ground_truth
     from wsvad_jax.utils.progress import Progress
 
-    known, stride = ground_truth or {}, detector.card.stride
-    if known:
-        input_ground_truth.check_ground_truth(videos, known, stride, fps)
+    ground_truth, stride = ground_truth or {}, detector.card.stride
+    if ground_truth:
+        input_ground_truth.check_ground_truth(videos, ground_truth, stride, fps)
 
-    # Features come before videos here, whatever their order.
-    stream = _detect_each(detector, videos, rules, fps, known, errors)
+    stream = _detect_each(detector, videos, rules, fps, ground_truth, errors)
     if not detector.progress:
         results = {result.name: result for result in stream}
     else:
@@ -348,21 +347,26 @@ def detect_videos(
 
 
 def _detect_each(
-    detector, videos, rules, fps, ground_truth, errors
+    detector: Detector,
+    videos: Sequence["VideoInput"],
+    rules: EventRules,
+    fps: float | None,
+    ground_truth: Mapping[str, "GroundTruth"],
+    errors: list[InputError] | None,
 ) -> Iterator[DetectionResult]:
-    """Yields results: first of features, then of videos, as the extractor ends them."""
+    """Yields results: feature files first, then videos in the order of completion."""
     from wsvad_jax.detection import inputs
     from wsvad_jax.detection.input_ground_truth import events_of_video
 
-    sizes = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
-    read = inputs.read_all_features(
-        videos, fps, detector.card.stride, errors=errors, **sizes
+    expected = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
+    inputs_with_features = inputs.read_all_features(
+        videos, fps, detector.card.stride, errors=errors, **expected
     )
 
     # Times and damage of features are in their sidecars.
-    for video, features in read:
+    for video, features in inputs_with_features:
         detector.features.check_input(video, features)
-        side = features.sidecar
+        sidecar = features.sidecar
         stride = features.protocol.stride or detector.card.stride
         result = detector.detect(
             features.values,
@@ -372,9 +376,9 @@ def _detect_each(
             ground_truth=events_of_video(
                 video.name, ground_truth, features.edges, stride, features.num_frames
             ),
-            damage=side.damage if side else "",
+            damage=sidecar.damage if sidecar else "",
         )
-        yield dataclasses.replace(result, remark=side.remark if side else "")
+        yield dataclasses.replace(result, remark=sidecar.remark if sidecar else "")
 
     names = {video.files[0]: video.name for video in videos if video.is_video}
     if not names:  # the image tower isn't needed

@@ -1,8 +1,8 @@
-"""Scores videos: windows through the model, and positional bias removed.
+"""Scores videos window by window, and removes positional bias.
 
 `evaluate` scores the windows of a split, `detect` those of one video; both call
-`score_videos`. A compiled program sees one shape only. The last batch is padded, and
-the scores of the padding are dropped.
+`score_videos`. Batches are padded to one shape, so that one compiled program scores them
+all. The scores of the padding are dropped.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from wsvad_jax.parallel.mesh import batch_sharding, check_batch, replicated_shar
 from wsvad_jax.utils.progress import Progress
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.tfds_builder import Entry
+    from wsvad_jax.data.dataset import Entry
     from wsvad_jax.experiment.build import Experiment, ScoringModel
 
 
@@ -37,49 +37,47 @@ class ScoringWeights:
 
 
 class Scorer:
-    """Scores windows with a recipe's model; one compiled program for all weights."""
+    """Scores windows with a recipe's model; compiled once, weights are arguments."""
 
-    def __init__(self, experiment: "ScoringModel", *, fit_batches: bool = False):
+    def __init__(self, scoring_model: "ScoringModel", *, fit_batches: bool = False):
         """Checks the batch size; compiles when the first windows arrive.
 
         Args:
-          experiment: model and recipe.
+          scoring_model: model and recipe.
           fit_batches: whether few windows are scored in a smaller batch. This compiles
             one program per power of two, and suits single videos.
 
         Raises:
           InputError: a batch that the devices can't divide.
         """
-        self.experiment, self.fit_batches = experiment, fit_batches
-        self.batch_size = experiment.config.eval.batch_size
-        check_batch(self.batch_size, experiment.mesh, "config.eval.batch_size")
+        self.scoring_model, self.fit_batches = scoring_model, fit_batches
+        self.batch_size = scoring_model.config.eval.batch_size
+        mesh = scoring_model.mesh
+        check_batch(self.batch_size, mesh, "config.eval.batch_size")
 
-        everywhere, over_devices = (
-            replicated_sharding(experiment.mesh),
-            batch_sharding(experiment.mesh),
-        )
+        replicated, batch_sharded = replicated_sharding(mesh), batch_sharding(mesh)
 
         def score(variables, features, length, text):
             features = features.astype(jnp.float32)
-            outputs = experiment.model.apply(
+            outputs = scoring_model.model.apply(
                 variables, features, length, text, train=False
             )
-            scores = experiment.spec.scores(outputs)
+            scores = scoring_model.spec.scores(outputs)
             # Ties of half-precision scores move average precision by several points.
             return jax.tree.map(lambda v: v.astype(jnp.float32), scores)
 
         self.program: Callable = jax.jit(
             score,
-            # None: weights and text stay where training has put them.
-            in_shardings=(None, over_devices, over_devices, None),
-            out_shardings=everywhere,
+            # None keeps the sharding of weights and text.
+            in_shardings=(None, batch_sharded, batch_sharded, None),
+            out_shardings=replicated,
         )
 
         # Class texts don't depend on the videos, so a separate program encodes them
         # once.
         self._encode_text: Callable | None = None
-        if experiment.text is not None:
-            self._encode_text = jax.jit(experiment.model.encode_text)
+        if scoring_model.text is not None:
+            self._encode_text = jax.jit(scoring_model.model.encode_text)
 
     def weights(self, params: Any, batch_stats: Any) -> ScoringWeights:
         """Returns weights that are ready to score; encodes the class prompts.
@@ -90,26 +88,28 @@ class Scorer:
         """
         text = None
         if self._encode_text is not None:
-            text = self._encode_text(params, self.experiment.text)
+            text = self._encode_text(params, self.scoring_model.text)
         return ScoringWeights({"params": params, "batch_stats": batch_stats}, text)
 
-    def batch_of(self, L: int) -> int:
+    def max_windows_per_batch(self, L: int) -> int:
         """Returns the number of windows of L snippets that a full batch holds.
 
-        The recipe's batch size is for windows of T snippets; longer ones are fewer.
+        The recipe's batch size is for windows of T snippets. For longer windows, the
+        batch is smaller in proportion.
         """
-        devices = self.experiment.mesh.size
-        rows = self.batch_size * self.experiment.T // L
+        devices = self.scoring_model.mesh.size
+        rows = self.batch_size * self.scoring_model.T // L
         return max(rows // devices, 1) * devices
 
-    def _batch_for(self, W: int, L: int) -> int:
-        most = self.batch_of(L)
+    def _choose_batch_size(self, W: int, L: int) -> int:
+        largest = self.max_windows_per_batch(L)
         if not self.fit_batches:
-            return most
-        B = self.experiment.mesh.size
-        while B < min(W, most):
+            return largest
+
+        B = self.scoring_model.mesh.size
+        while B < min(W, largest):
             B *= 2
-        return min(B, most)
+        return min(B, largest)
 
     def __call__(
         self,
@@ -123,26 +123,27 @@ class Scorer:
 
         Args:
           weights: result of `weights`.
-          features: windows [W, N, L, D], in memory, memory-mapped or made when read.
+          features: windows [W, N, L, D]; array, memmap or lazy `WindowArray`.
           length: valid snippets of each window.
           label: progress-bar label; "" shows no progress.
         """
         W, L = len(length), features.shape[2]
-        B = self._batch_for(W, L)
+        B = self._choose_batch_size(W, L)
 
         # The last batch is padded to B, so one compiled program serves all.
         batches = []
-        shown = Progress(label, W, unit="window") if label else None
-        with shown or contextlib.nullcontext():
+        progress = Progress(label, W, unit="window") if label else None
+        with progress or contextlib.nullcontext():
             for start in range(0, W, B):
-                part = slice(start, min(start + B, W))
-                batches.append(self.batch(weights, features[part], length[part], B))
-                if shown:
-                    shown.update(part.stop - start)
+                rows = slice(start, min(start + B, W))
+                batch = self.score_batch(weights, features[rows], length[rows], B)
+                batches.append(batch)
+                if progress:
+                    progress.update(rows.stop - start)
 
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+        return jax.tree.map(lambda *scores: np.concatenate(scores), *batches)
 
-    def batch(
+    def score_batch(
         self,
         weights: ScoringWeights,
         features: Num[np.ndarray, "W N L D"],
@@ -157,16 +158,16 @@ class Scorer:
           length: valid snippets of each window.
           batch_size: batch size of the compiled program.
         """
-        # Every process has all windows; each puts its rows on its devices.
+        # Every process has all windows; each transfers its own rows.
         W = len(length)
-        x, n = _fill(features, length, batch_size)
-        x, n = multihost.shard_replicated_batch((x, n), self.experiment.mesh)
+        x, n = _pad_batch(features, length, batch_size)
+        x, n = multihost.shard_replicated_batch((x, n), self.scoring_model.mesh)
 
         scores = jax.device_get(self.program(weights.variables, x, n, weights.text))
         return jax.tree.map(lambda value: value[:W], scores)
 
 
-def _fill(features, length, B):
+def _pad_batch(features, length, B):
     # Padding rows have length 1, so no mean over their snippets divides by zero.
     missing = B - len(length)
     x = np.concatenate([features, np.zeros((missing, *features.shape[1:]), np.float16)])
@@ -188,24 +189,23 @@ def score_videos(
       windows: windows of the videos.
       label: progress-bar label; "" shows no progress.
     """
-    # The released test scripts end here.
-    of_windows = scorer(weights, windows.features, windows.length, label=label)
-    scores = join_windows(of_windows, windows.length, windows.num_snippets)
-    if not scorer.experiment.remove_position_bias:
-        return scores
+    window_scores = scorer(weights, windows.features, windows.length, label=label)
+    scores = join_windows(window_scores, windows.length, windows.num_snippets)
+    if not scorer.scoring_model.remove_position_bias:
+        return scores  # raw, as the released test scripts return them
 
     # Branches are curves of the same windows, with a bias of their own.
     baseline = baseline_scores(scorer, weights, windows, scores, label=label)
     return [
         dataclasses.replace(
             video,
-            anomaly=remove_position_bias(video.anomaly, still.anomaly),
+            anomaly=remove_position_bias(video.anomaly, static.anomaly),
             branches={
-                name: remove_position_bias(curve, still.branches[name])
+                name: remove_position_bias(curve, static.branches[name])
                 for name, curve in video.branches.items()
             },
         )
-        for video, still in zip(scores, baseline, strict=True)
+        for video, static in zip(scores, baseline, strict=True)
     ]
 
 
@@ -229,17 +229,16 @@ def baseline_scores(
       label: progress-bar label; "" shows no progress.
     """
     # Windows of a static video differ by length alone: each length is scored once.
-    kinds, which = np.unique(
+    unique_windows, inverse = np.unique(
         np.stack([windows.video, windows.length]), axis=1, return_inverse=True
     )
-    static = StaticWindows(windows, [video.anomaly for video in scores], kinds)
+    static = StaticWindows(windows, [video.anomaly for video in scores], unique_windows)
 
-    label = f"{label}, still" if label else ""
-    of_kinds = scorer(weights, static, kinds[1], label=label)
+    label = f"{label}, static video" if label else ""
+    unique_scores = scorer(weights, static, unique_windows[1], label=label)
 
-    # Back to one score per snippet, to be compared with the raw ones.
-    of_windows = jax.tree.map(lambda v: v[which.ravel()], of_kinds)
-    return join_windows(of_windows, windows.length, windows.num_snippets)
+    window_scores = jax.tree.map(lambda v: v[inverse.ravel()], unique_scores)
+    return join_windows(window_scores, windows.length, windows.num_snippets)
 
 
 def join_windows(
@@ -271,7 +270,9 @@ def score_split(
     batch_stats: Any,
     name: str = "test",
 ) -> list[EvalVideo]:
-    """Scores every video of split `name`; `config.eval.mode` says how (see `windows`).
+    """Scores every video of split `name`.
+
+    `config.eval.mode` is `windows` or `whole`, see `evaluation.windows`.
 
     Args:
       experiment: dataset, model and recipe.
@@ -283,7 +284,7 @@ def score_split(
     entries = experiment.dataset.split(name).entries
     weights = scorer.weights(params, batch_stats)
 
-    # Groups of one shape come in their own order.
+    # Groups are sorted by length, so scores are put back by index.
     videos: list[Any] = [None] * len(entries)
     for index, windows in windows_of_split(experiment, name):
         label = f"score {name}"
@@ -293,10 +294,10 @@ def score_split(
         for i, video in zip(index, scores, strict=True):
             videos[i] = video
 
-    return eval_videos(entries, videos)
+    return with_ground_truth(entries, videos)
 
 
-def eval_videos(
+def with_ground_truth(
     entries: Sequence["Entry"], scores: Sequence[SnippetScores]
 ) -> list[EvalVideo]:
     """Pairs the scores of each video with its ground truth."""

@@ -1,10 +1,13 @@
 """Cuts videos into windows for scoring: those of a split, or of one video.
 
-`config.eval.mode` says how:
+`config.eval.mode` chooses:
 
   'windows': consecutive windows of T snippets of one crop, scored independently. The
-    last one is padded. The dataset card names the crop.
+    last one is padded. `test_crop` of the dataset card is the crop's index.
   'whole': one window per video, padded, with all crops.
+
+T is the recipe's window length, L the length of the windows made here, padding included,
+and `length` the number of valid snippets in each.
 """
 
 import dataclasses
@@ -18,9 +21,9 @@ if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Split
     from wsvad_jax.experiment.build import Experiment, ScoringModel
 
-# Shorter videos would need further programs and save little time.
-SHORTEST = 32  # shortest length that whole videos are padded to, in snippets
-LONGEST = 8192  # snippets per window, at most, of one video that is scored whole
+# Padding short videos to this length avoids many compiled programs.
+MIN_PADDED_LENGTH = 32  # shortest length that whole videos are padded to, in snippets
+MAX_WHOLE_LENGTH = 8192  # snippets per window, at most, of one video scored whole
 
 
 @runtime_checkable
@@ -30,7 +33,7 @@ class WindowArray(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,30 +47,30 @@ class VideoWindows:
 
 
 def windows_of_video(
-    features: Num[np.ndarray, "N n D"], network: "ScoringModel", crop: int
+    features: Num[np.ndarray, "N T_video D"], scoring_model: "ScoringModel", crop: int
 ) -> VideoWindows:
-    """Cuts one video as the model's recipe says.
+    """Cuts one video into windows, by `config.eval.mode`.
 
     Args:
       features: snippet features of N crops.
-      network: model and recipe.
+      scoring_model: model and recipe.
       crop: crop that a model for windows scores; crop 0 where there are fewer.
     """
     from wsvad_jax.data.packing import split_windows
 
-    N, n, _ = features.shape
+    N, T_video, _ = features.shape
 
-    # Powers of two need few programs; very long videos are cut to fit into memory.
-    if network.config.eval.mode == "windows":
+    if scoring_model.config.eval.mode == "windows":
         crop = crop if crop < N else 0
-        windows = split_windows(features[crop : crop + 1], network.T)
+        windows = split_windows(features[crop : crop + 1], scoring_model.T)
+    # Powers of two need few programs; very long videos are cut to fit into memory.
     else:
-        L = int(bucket_lengths(np.array([min(n, LONGEST)]))[0])
-        windows = split_windows(features, L)
+        shortened = np.array([min(T_video, MAX_WHOLE_LENGTH)])
+        windows = split_windows(features, int(bucket_lengths(shortened)[0]))
 
     W, _, L, _ = windows.shape
-    length = np.minimum(n - np.arange(W) * L, L).astype(np.int32)
-    video, num_snippets = np.zeros(W, np.int32), np.array([n], np.int32)
+    length = np.minimum(T_video - np.arange(W) * L, L).astype(np.int32)
+    video, num_snippets = np.zeros(W, np.int32), np.array([T_video], np.int32)
     return VideoWindows(windows, video, length, num_snippets)
 
 
@@ -82,7 +85,7 @@ def windows_of_split(
       experiment: dataset, model and recipe.
       name: name of the split.
     """
-    # Windows have one shape, so that all videos are one group.
+    # Windows have one shape, so all videos form one group.
     if experiment.config.eval.mode == "windows":
         from wsvad_jax.data import packing
 
@@ -113,7 +116,7 @@ def bucket_lengths(num_snippets: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
 
     One program is compiled per length, so any split needs only a few.
     """
-    exponent = np.ceil(np.log2(np.maximum(num_snippets, SHORTEST)))
+    exponent = np.ceil(np.log2(np.maximum(num_snippets, MIN_PADDED_LENGTH)))
     return (2**exponent).astype(np.int64)
 
 
@@ -129,8 +132,8 @@ class PaddedVideos:
         N, _, D = self.split[int(self.index[0])].features.shape
         return len(self.index), N, self.L, D
 
-    def __getitem__(self, part: slice) -> Float16[np.ndarray, "V N L D"]:
-        features = [self.split[int(i)].features for i in self.index[part]]
+    def __getitem__(self, rows: slice) -> Float16[np.ndarray, "V N L D"]:
+        features = [self.split[int(i)].features for i in self.index[rows]]
         N, _, D = features[0].shape
         x = np.zeros((len(features), N, self.L, D), np.float16)
         for row, value in zip(x, features, strict=True):

@@ -1,12 +1,12 @@
-"""Features of video files: decode, choose frames, crop, image tower.
+"""Extracts CLIP features of video files.
 
-One feature stands for `stride` consecutive frames (16 in the literature). The released
+One feature per snippet of `stride` frames (16 in the literature). The released
 features don't state which frame they encode. Here it is a choice that is stored with
 the features: the `first` frame, the `middle` one, or the `mean` of all frames' features.
 Features are CLIP's projected image features without L2 normalisation.
 
-Threads decode ahead of the tower. Batches have one fixed size and are filled across
-videos, so the tower is compiled once. Only finished features of a video stay in memory,
+Decoder threads prefetch. Batches have one fixed size and mix pictures of several videos,
+so the tower is compiled once. Only finished features of a video stay in memory,
 in float16.
 """
 
@@ -43,7 +43,7 @@ class ExtractedFeatures:
     features: Float16[np.ndarray, "N T D"]
     num_frames: int  # decoded; T is num_frames / stride, rounded up
     seconds: Float[np.ndarray, "T"]  # presentation time of each snippet's first frame
-    duration: float  # when the last frame ends, seconds
+    duration: float  # end of the last frame, in seconds
     fps: float  # average rate that the container states, 0 unknown
     damage: str  # unreadable content, "" for none
     remark: str = ""  # reader's decision to report, such as counted time stamps
@@ -125,7 +125,7 @@ class Extractor:
         """Returns the features of cropped pictures, in batches of fixed size."""
         B = self.batch_size
         parts = [
-            np.asarray(self._send(pictures[i : i + B]))[: len(pictures) - i]
+            np.asarray(self._encode_async(pictures[i : i + B]))[: len(pictures) - i]
             for i in range(0, len(pictures), B)
         ]
         D = self.config.projection_dim
@@ -166,7 +166,7 @@ class Extractor:
         # One batch is on the device while the next is put together.
         in_flight: collections.deque[tuple[list[_Row], jax.Array]] = collections.deque()
 
-        # Decoders stop and are waited for whatever ends this loop.
+        # Decoder threads are joined when the loop ends or fails.
         decoded = prefetch_all(self._decoders(paths), 2 * self.batch_size, join=True)
         with contextlib.closing(decoded) as items:  # pyright: ignore
             for job, row in items:
@@ -180,15 +180,17 @@ class Extractor:
                     raise job.error
 
                 if len(rows) == self.batch_size:
-                    in_flight.append((rows, self._send([row.picture for row in rows])))
+                    in_flight.append(
+                        (rows, self._encode_async([row.picture for row in rows]))
+                    )
                     rows = []
                     if len(in_flight) > 1:
                         _collect(*in_flight.popleft())
                     yield from _finished(jobs, errors, tick)
 
-        # The last batch may be partial; `_send` pads it to the compiled size.
+        # The last batch may be partial; `_encode_async` pads it to the compiled size.
         if rows:
-            in_flight.append((rows, self._send([row.picture for row in rows])))
+            in_flight.append((rows, self._encode_async([row.picture for row in rows])))
         while in_flight:
             _collect(*in_flight.popleft())
         yield from _finished(jobs, errors, tick)
@@ -198,34 +200,41 @@ class Extractor:
     ) -> list[Iterator[tuple["_Job", "_Row | None"]]]:
         """Returns iterators, one per thread, that share the paths."""
         shared = _SharedIterator(paths)
-        return [self._rows(shared) for _ in range(self.decoders)]
+        return [self._pictures(shared) for _ in range(self.decoders)]
 
-    def _rows(
+    def _pictures(
         self, paths: Iterable[str | pathlib.Path]
     ) -> Iterator[tuple["_Job", "_Row | None"]]:
         """Yields each video's pictures, snippet by snippet, and None at its end."""
         for path in paths:
             job = _Job(videos.Video(path), self.crops, self.config.projection_dim)
+
             try:
-                for snippet in videos.snippets(
-                    job.video,
-                    frame=self.frame,
-                    stride=self.stride,
-                    preprocess=self.preprocess,
-                ):
-                    job.seconds.append(snippet.seconds)
-                    for pictures in snippet.pictures:
-                        for n, picture in enumerate(pictures):
-                            job.rows += 1
-                            yield job, _Row(job, snippet.index, n, picture)
+                for row in self._decode(job):
+                    yield job, row
             except InputError as e:
                 job.error = e
             # One odd file must not end the extraction of the others.
             except Exception as e:  # noqa: BLE001
                 job.error = unexpected_error(path, e)
+
             yield job, None
 
-    def _send(self, pictures: Any) -> jax.Array:
+    def _decode(self, job: "_Job") -> Iterator["_Row"]:
+        """Yields the pictures of one video, and counts them."""
+        for snippet in videos.snippets(
+            job.video,
+            frame=self.frame,
+            stride=self.stride,
+            preprocess=self.preprocess,
+        ):
+            job.seconds.append(snippet.seconds)
+            for pictures in snippet.pictures:
+                for crop, picture in enumerate(pictures):
+                    job.num_pictures += 1
+                    yield _Row(job, snippet.index, crop, picture)
+
+    def _encode_async(self, pictures: Any) -> jax.Array:
         """Starts the tower on up to one batch, padded; the result is padded, too."""
         S = self.config.image_size
         batch = np.zeros((self.batch_size, S, S, 3), np.uint8)
@@ -233,17 +242,19 @@ class Extractor:
         return self.encode(self.params, batch)
 
     def _encode(self, params: dict, pictures: UInt8[jax.Array, "B S S 3"]) -> jax.Array:
-        steps, pixels = self.preprocessing, pictures.astype(jnp.float32)
+        preprocessing, pixels = self.preprocessing, pictures.astype(jnp.float32)
         mean, std = (
-            np.array(x, np.float32).reshape(1, 1, 1, 3) for x in (steps.mean, steps.std)
+            np.array(x, np.float32).reshape(1, 1, 1, 3)
+            for x in (preprocessing.mean, preprocessing.std)
         )
 
         # Division, since a product with 1 / 255 rounds differently.
-        pixels = pixels / 255 if steps.scale == 1 / 255 else pixels * steps.scale
+        scale = preprocessing.scale
+        pixels = pixels / 255 if scale == 1 / 255 else pixels * scale
         pixels = (pixels - mean) / std
 
         # Features are stored and compared across machines. By default, accelerators
-        # round the factors of a product to ten bits or fewer.
+        # multiply in TF32 or bfloat16.
         with jax.default_matmul_precision("float32"):
             return encode_image(params, self.config, pixels)
 
@@ -255,41 +266,44 @@ class _Job:
         self.video = video
         self.seconds: list[float] = []
         self.snippets: list[Float16[np.ndarray, "N D"]] = []  # finished
-        self.total = np.zeros(
-            (crops, width), np.float32
-        )  # sum over the current snippet
-        self.count = 0  # pictures in that sum, of all crops
-        self.index = 0  # index of the current snippet
-        self.rows = self.done = 0  # pictures decoded, encoded
+        # Sum over the current snippet, its pictures of all crops, and its index.
+        self.snippet_sum = np.zeros((crops, width), np.float32)
+        self.snippet_pictures = 0
+        self.snippet_index = 0
+        self.num_pictures = self.num_encoded = 0  # num_pictures: decoded
         self.reported_frames = 0
         self.decoded = False
         self.error: InputError | None = None
 
     @property
     def complete(self) -> bool:
-        return self.decoded and self.done == self.rows
+        return self.decoded and self.num_encoded == self.num_pictures
 
     def add(self, index: int, crop: int, feature: Float32[np.ndarray, "D"]) -> None:
         """Adds a picture's feature; features arrive in the order of the pictures."""
-        if index != self.index:
-            self._close()
-        self.total[crop] += feature
-        self.index, self.count, self.done = index, self.count + 1, self.done + 1
+        if index != self.snippet_index:
+            self._finish_snippet()
+        self.snippet_sum[crop] += feature
+        self.snippet_index = index
+        self.snippet_pictures += 1
+        self.num_encoded += 1
 
-    def _close(self) -> None:
-        frames = self.count // len(self.total)
-        with np.errstate(over="ignore"):  # `_finished` reports it
-            self.snippets.append((self.total / frames).astype(np.float16))
-        self.total[:], self.count = 0, 0
+    def _finish_snippet(self) -> None:
+        frames = self.snippet_pictures // len(self.snippet_sum)
+        with np.errstate(over="ignore"):  # `_checked_result` reports it
+            self.snippets.append((self.snippet_sum / frames).astype(np.float16))
+        self.snippet_sum[:], self.snippet_pictures = 0, 0
 
     def result(self) -> ExtractedFeatures:
         """Returns the finished features; call it once."""
-        self._close()
-        (N, D), T = self.total.shape, len(self.snippets)
+        self._finish_snippet()
+        (N, D), T = self.snippet_sum.shape, len(self.snippets)
         features = np.empty((N, T, D), np.float16)
+
+        # Taken from the end of a reversed list, each copy is freed at once.
         self.snippets.reverse()
         for t in range(T):
-            features[:, t] = self.snippets.pop()  # frees each copy at once
+            features[:, t] = self.snippets.pop()
 
         return ExtractedFeatures(
             path=self.video.path,
@@ -331,20 +345,29 @@ def _finished(
 
     for job in [job for job in jobs if job.complete]:
         jobs.remove(job)
-        result = None if job.error else job.result()
-        # A model can't learn from such features, and readers would refuse them.
-        if result is not None and not np.isfinite(result.features).all():
-            job.error = InputError(
-                f"{job.video.path}: the image tower gives values that are NaN or past "
-                "float16's 65504; check the CLIP model's weights"
-            )
+        try:
+            result = _checked_result(job)
+        except InputError as e:
             if errors is None:
-                raise job.error
-
-        if result is not None and not job.error:
+                raise
+            errors.append(e)
+        else:
             yield result
-        elif job.error and errors is not None:
-            errors.append(job.error)
+
+
+def _checked_result(job: _Job) -> ExtractedFeatures:
+    """Returns the features of a complete job; raises its InputError."""
+    if job.error:
+        raise job.error
+    result = job.result()
+
+    # A model can't learn from such features, and readers would refuse them.
+    if not np.isfinite(result.features).all():
+        raise InputError(
+            f"{job.video.path}: the image tower gives values that are NaN or past "
+            "float16's 65504; check the CLIP model's weights"
+        )
+    return result
 
 
 class _SharedIterator:

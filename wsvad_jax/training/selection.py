@@ -112,4 +112,4 @@ def score_held_out(
 
     # Event segments count original frames, which the resampled snippets don't match.
     bare = [dataclasses.replace(e, segments=()) for e in entries]
-    return scoring.eval_videos(bare, videos)
+    return scoring.with_ground_truth(bare, videos)
