@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
         parser.error("pass --config and --checkpoint, the folder of a model, together")
+
+    # The first use of JAX: the other processes must be known before it.
     program.start_hosts(known.multihost)
     if known.config:
         config = load_config(
@@ -58,11 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     else:
         config = saved_config(known.workdir, rest)
+
     if known.config and (known.workdir / "config.json").is_file():
         raise InputError(
             f"{known.workdir} holds a training, whose results would be replaced; "
             "choose another --workdir"
         )
+
     checkpoint = known.checkpoint or known.workdir / "model"
     where = checkpoint, known.workdir, known.data_dir
     with program.output(quiet=known.quiet, json_only=known.json) as output:

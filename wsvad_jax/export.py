@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "it open (%(default)s)")  # fmt: skip
     add("--force", action="store_true", help="take another CLIP model's text tower")
     known = parser.parse_args(argv)
+
+    # Flags are checked before the model is read.
     if known.batch < 1:
         raise InputError(f"--batch is {known.batch}; expected 1 or more")
     kind = format_of(pathlib.Path(known.output), known.format)
@@ -71,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")
     if detector.random_note:
         print(f"note: {detector.random_note}", file=sys.stderr)
+
     path = export_model(
         detector,
         known.output,

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Dataset
     from wsvad_jax.models.spec import ModelSpec
 
-MAX_DEFAULT_WINDOW = 256  # snippets a window, at most, where the recipe leaves it open
+MAX_DEFAULT_WINDOW = 256  # snippets per window, if the recipe sets no length
 DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoringModel:
-    """A recipe's model with its prompts and devices, enough to score features."""
+    """Model, prompts and mesh of a recipe: all that scoring needs."""
 
     config: "ConfigDict"
     spec: "ModelSpec"
@@ -38,13 +38,13 @@ class ScoringModel:
     text_tower_id: (
         dict[str, Any] | None
     )  # whose text tower: clip (a name), hash, settings
-    T: int  # snippets a window
+    T: int  # snippets per window
     width: int  # of the features
     mesh: "Mesh"
 
     @property
     def protocol_config(self) -> "ConfigDict":
-        """Epochs, batch, optimisers and selection of the protocol in force."""
+        """Epochs, batch, optimisers and selection of the selected protocol."""
         return self.config[self.config.protocol]
 
     @property
@@ -56,7 +56,7 @@ class ScoringModel:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment(ScoringModel):
-    """What a config names, ready to train or to score a dataset."""
+    """A ScoringModel with its dataset, ready to train or to score."""
 
     dataset: "Dataset"
 
@@ -84,8 +84,11 @@ def open_experiment(
     spec = get_model_spec(config)
     model = build_model(config)
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
+
+    # Windows and prompts depend on the dataset's videos and classes.
     T = window_length(config, spec, model, dataset)
     text, tower = open_text(config, dataset) if spec.reads_text else (None, None)
+
     experiment = Experiment(
         config,
         spec,
@@ -97,6 +100,7 @@ def open_experiment(
         make_mesh(dict(config.mesh)),
         dataset,
     )
+
     if experiment.random_note:
         print(
             f"note: {experiment.random_note}{_clip_hint(experiment)}", file=sys.stderr
@@ -136,12 +140,15 @@ def build_model(config: "ConfigDict") -> Any:
       InputError: the model has no such field, or a value is outside its range.
     """
     spec: Any = get_model_spec(config)
+
+    # An unknown field would only fail in the constructor, with a traceback.
     fields = {f.name for f in dataclasses.fields(spec.Model)} - {"parent", "name"}
     if unknown := sorted(set(config.model) - fields):
         raise InputError(
             f"config.model.{unknown[0]}: {config.model_name} has no such field; its "
             f"fields are {', '.join(sorted(fields))}"
         )
+
     ranges = {"dtype": DTYPES, **spec.field_ranges}
     validation.check(config.model, ranges, "config.model.")
     return spec.Model(**config.model)
@@ -159,6 +166,8 @@ def window_length(
     if not T:
         longest = max(e.num_snippets for e in dataset.split("train").entries)
         T = -(-min(longest, MAX_DEFAULT_WINDOW) // window) * window
+
+    # Attention windows must tile a window of snippets.
     if T % window:
         raise InputError(
             f"config.model.{spec.window_field} {window} doesn't divide the {T} snippets of a "
@@ -175,10 +184,10 @@ def window_length(
 def open_text(
     config: "ConfigDict", dataset: "Dataset"
 ) -> tuple["TextInputs", dict[str, Any]]:
-    """Returns the card's prompts with the text tower that the recipe names, and whose.
+    """Returns the text inputs of the card's prompts, and the text tower's identity.
 
-    `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the snapshot
-    that the dataset's features came from, where its card names one, else 'random'.
+    `config.clip` is a hub name, a snapshot folder, 'random', or 'auto': the card's
+    `clip`, else 'random'.
 
     Raises:
       InputError: no name, or no CLIP snapshot there.
@@ -194,19 +203,21 @@ def open_text(
             "config.clip is empty; expected auto, random, a hub name or the folder of a "
             "CLIP snapshot"
         )
+
     place = name
     if name == "random":
         place = str(random_snapshot(dataset.width))
     elif dataset.card.clip == name and (dataset.path / name).is_dir():
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
+
     snapshot = load_snapshot(place)
     tower = text_tower_id_of(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower
 
 
 def text_tower_id_of(name: str, snapshot: "Snapshot") -> dict[str, Any]:
-    """Returns what a model folder notes of the text tower that prompts go through."""
+    """Returns the identity of the text tower, as stored in the model folder."""
     settings = snapshot.text_settings
     return {"clip": name, "hash": snapshot.text_hash, "settings": settings}
 
@@ -217,7 +228,7 @@ def random_snapshot(width: int) -> pathlib.Path:
     from wsvad_jax.clip.towers import TextConfig, VisionConfig
 
     directory = cache_dir() / "clip" / f"random-{width}"
-    if not (directory / "config.json").is_file():  # which is written last
+    if not (directory / "config.json").is_file():  # config.json is written last
         text = TextConfig(514, 128, 512, 4, 2, 77, width, eos_token_id=513)
         vision = VisionConfig(64, 16, 128, 512, 1, 2, width)
         write_random_snapshot(directory, text=text, vision=vision, seed=0)
@@ -269,7 +280,7 @@ def init_variables(model: Any, features: Any, length: Any, text: Any) -> Any:
 
 
 def check_params(experiment: ScoringModel, params: Any, source: str) -> None:
-    """Raises InputError unless `params` have the names and shapes of the recipe's."""
+    """Raises InputError unless `params` have the names and shapes of the model's."""
     import jax
     import jax.numpy as jnp
 
@@ -281,6 +292,7 @@ def check_params(experiment: ScoringModel, params: Any, source: str) -> None:
     # Shapes alone: nothing is computed.
     wanted = _shapes(jax.eval_shape(init, experiment.text))
     found = _shapes(params)
+
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise InputError(

@@ -25,17 +25,17 @@ def load_config(
     flags: Sequence[str] = (),
     other_data: bool = False,
 ) -> "ConfigDict":
-    """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as ml_collections.
+    """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as with ml_collections.
 
     FILE is a path, or the name of a recipe that comes with the package ('dsanet'). The
     recipe follows the dataset's card: the path of a prepared UCF-Crime gets the recipe
     of ucf. The config is locked: a key that the recipe doesn't have is an error.
 
     Args:
-      arguments: flags, or a recipe alone, as 'dsanet:ucf'.
+      arguments: list of flags, or one recipe name, as 'dsanet:ucf'.
       data_dir: folder of prepared datasets, in which DATASET may be a name; None is
         the cache's.
-      flags: other flags of the program, named where one is misspelt.
+      flags: other flags of the program, for suggestions.
       other_data: whether `--config.data.name` may name a dataset that the recipe isn't
         made for, which is then said on standard error.
 
@@ -56,6 +56,7 @@ def load_config(
     file, dataset, recipe = _recipe_of(recipe_flag, data_dir)
     arguments = [a for a in arguments if not a.startswith("--config=")]
     named = any(a.startswith("--config.data.name") for a in arguments)
+
     if recipe_flag:
         recipe_flag = f"{file}:{recipe}" if recipe else file
     config = _read(recipe_flag, warn=True)
@@ -87,7 +88,7 @@ def plain_recipe(name: str, dataset: str) -> "ConfigDict":
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """Writes `--config RECIPE` as one argument."""
+    """Joins `--config RECIPE` to `--config=RECIPE`."""
     joined = list(arguments)
     while "--config" in joined[:-1]:
         i = joined.index("--config")
@@ -96,7 +97,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _recipe_of(given: str, data_dir: str | os.PathLike | None) -> tuple[str, str, str]:
-    """Returns --config=FILE, DATASET, and the name that FILE knows the dataset by."""
+    """Returns --config=FILE, DATASET, and the dataset's name in the recipe file."""
     file, colon, dataset = given.partition(":")
     if not colon or not dataset:
         return file, dataset, dataset
@@ -111,7 +112,7 @@ def _check_fit(
     data_dir: str | os.PathLike | None,
     allowed: bool,
 ) -> None:
-    """Holds the dataset that `--config.data.name` names against the recipe's.
+    """Checks that the dataset of `--config.data.name` fits the recipe.
 
     Raises:
       InputError: one of them is a public set, and the other isn't the same.
@@ -121,10 +122,12 @@ def _check_fit(
     known = (registry.DEMO, *registry.PUBLIC_NAMES)
     found = registry.recipe_name(name, data_dir)
     if found != registry.DEMO and not registry.is_prepared(name, data_dir):
-        return  # opening it says so
+        return  # opening it reports that it is missing
+
     a, b = (x if x in known else "a folder of your own" for x in (made_for, found))
     if a == b:
         return
+
     text = f"--config.data.name={name} is {b}, but the recipe is that of {a}"
     if allowed or not {a, b} & set(registry.PUBLIC_NAMES):
         print(text, file=sys.stderr)
@@ -133,7 +136,7 @@ def _check_fit(
 
 
 def _recipe_flag(arguments: Sequence[str]) -> str:
-    """Returns the last `--config=FILE[:DATASET]`, which counts, or ""."""
+    """Returns the last `--config=FILE[:DATASET]`, "" if there is none."""
     return next((a for a in reversed(arguments) if a.startswith("--config=")), "")
 
 
@@ -150,7 +153,7 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
     def values(dataset: str) -> dict:
         found = _read(f"{file}:{dataset}").to_dict()
         found["data"]["name"] = recipe
-        # Which text tower and which truth follow from the files, not from the paper.
+        # These keys depend on the dataset's files, not on the paper.
         found.pop("clip", None)
         found["eval"]["normal_truth"] = ""
         return found
@@ -162,11 +165,11 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
 
 
 def _read(recipe_flag: str, *, warn: bool = False) -> "ConfigDict":
-    """Reads a recipe's file, with today's keys, unlocked.
+    """Reads a recipe's file, after renaming old keys, unlocked.
 
     Args:
       recipe_flag: `--config=FILE[:DATASET]`.
-      warn: whether keys with an old name are said on standard error.
+      warn: whether to warn about renamed keys.
     """
     import ml_collections
     from absl import flags
@@ -212,7 +215,8 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
 
     arguments, renamed = old_keys.upgrade_flags(arguments)
     _warn_of_old_names(renamed, "--config.")
-    # A key that is None takes whole numbers; ml_collections wants to know.
+
+    # ml_collections needs a placeholder type for keys that are None.
     for section, key, path in _keys(config):
         if old_keys.is_optional(path):
             flag = f"--config.{path}="
@@ -241,7 +245,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
 
-    # Whoever asks for epochs alone doesn't mean the recipe's steps.
+    # `epochs` without `steps` overrides the recipe's steps.
     keys = {a.removeprefix("--config.").partition("=")[0] for a in arguments}
     for protocol in old_keys.PROTOCOLS:
         if f"{protocol}.epochs" in keys and f"{protocol}.steps" not in keys:
@@ -269,26 +273,30 @@ def _warn_of_old_names(renamed: Sequence[tuple[str, str]], prefix: str) -> None:
 
 
 def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
-    """Raises InputError for a flag that isn't the recipe's, naming what may be meant."""
+    """Raises InputError for an unknown flag, with suggestions."""
     from wsvad_jax.utils.text import flatten
 
     strange = [a for a in arguments if a.startswith("-") and a[:8] != "--config"]
     strange += [a for a in arguments if a[:8] == "--config" and a[8:9] not in "=."]
     if not strange:
         return
+
     word = strange[0].partition("=")[0]
     recipe = _recipe_flag(arguments)
     keys = list(flatten(_read(recipe).to_dict())) if recipe else []
-    # The protocol in force comes first.
+
+    # Keys of the default protocol come first.
     meant = sorted(
         flags.keys_meant(word, keys), key=lambda k: not k.startswith("clean")
     )
     found = [f"--config.{key}" for key in meant]
+
     # `--seed` may be --seeds, a flag, or a key of the recipe.
     if near := flags.close(word, [*own, "--config"]):
         found = (
             [near, *found] if not found or near in (f"{word}s", word[:-1]) else found
         )
+
     hint = f"; did you mean {' or '.join(found)}?" if found else ""
     raise InputError(
         f"{word}: no flag of this program{hint or '; --help lists what there is'}"
@@ -305,12 +313,14 @@ def _with_path(argument: str) -> str:
     name, colon, dataset = value.partition(":")
     if flag != "--config" or pathlib.Path(name).is_file():
         return argument
+
     package = pathlib.Path(__file__).parent.parent
     # Beside the package in a checkout, within it where a wheel was installed.
     folders = [package / "configs", package.parent / "configs"]
     for folder in folders:
         if name.isidentifier() and (folder / f"{name}.py").is_file():
             return f"{flag}={folder / name}.py{colon}{dataset}"
+
     known = sorted({p.stem for folder in folders for p in folder.glob("*.py")})
     raise InputError(
         f"--config {name}: no such file; pass a recipe's path or one of the names "
@@ -319,11 +329,12 @@ def _with_path(argument: str) -> str:
 
 
 def _unknown_key(config: "ConfigDict", arguments: Sequence[str]) -> str:
-    """Says which `--config.KEY=VALUE` names a key that the recipe doesn't have."""
+    """Returns an error message for the first key that the recipe doesn't have."""
     for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
         if not argument.startswith("--config."):
             continue
+
         node, path = config, "config"
         for key in name.split(".")[1:]:
             keys = node.keys() if hasattr(node, "keys") else ()

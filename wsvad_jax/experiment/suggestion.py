@@ -26,12 +26,16 @@ def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
     """
     if name in OTHERS:
         return OTHERS[name], f"no other recipe is published for {name}"
+
+    # Attention heads split the features evenly.
     model = config.plain_recipe(FIRST, name or OWN).model
     for key in ("decoder_heads", "visual_heads"):
         if width % model[key]:
             return "mil_ranking", (
                 f"the {model[key]} heads of DSANet don't divide features {width} wide"
             )
+
+    # A card may name a CLIP folder of another machine.
     if os.path.isabs(clip) and not os.path.isdir(clip):
         return "mil_ranking", (
             f"DSANet takes its text tower from {clip}, which is not there "
@@ -55,6 +59,7 @@ def train_command(
     dataset = open_dataset(path)
     name = registry.recipe_name_of_card(dataset.card)
     recipe, why = recipe_for(name, dataset.width, dataset.card.clip)
+
     # Public sets go by name, which says what is trained; other folders by path.
     words = ["--config", f"{recipe}:{name or path}"]
     if name and data_dir is not None:
@@ -76,6 +81,7 @@ def advise(found: "ValidationReport") -> None:
             f"{len(normal)} normal and {len(abnormal)} abnormal training videos, training "
             f"uses batches of {2 * fewest}",
         )
+
     recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
     if why:
         found.add_remark(

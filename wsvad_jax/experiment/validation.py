@@ -61,12 +61,15 @@ def check(
     for key, value in _leaves(config):
         if value is None and old_keys.is_optional(key):
             continue
+
+        # Several patterns may match a key: all of them hold.
         for pattern, allowed in ranges.items():
             if fnmatch.fnmatchcase(key, pattern) and not _holds(allowed, value):
                 words = f"a number in {allowed}"
                 if isinstance(allowed, tuple):
                     words = " or ".join(allowed)
                 raise InputError(f"{prefix}{key} is {value!r}; expected {words}")
+
     if ranges is RANGES:
         _check_protocol(config, f"{prefix}{config.protocol}")
 

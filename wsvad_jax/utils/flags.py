@@ -111,9 +111,12 @@ def keys_meant(word: str, keys: Sequence[str]) -> list[str]:
     """
     name = word.lstrip("-").replace("-", "_").lower()
     name = SYNONYMS.get(name, name)
+
+    # Exact names come before similar ones.
     whole = [k for k in keys if k == name or k.endswith(f".{name}")]
     if whole:
         return whole
+
     last = dict.fromkeys(k.rpartition(".")[2] for k in keys)
     near = close(name, list(last))
     return [k for k in keys if k.rpartition(".")[2] == near] if near else []
@@ -127,10 +130,12 @@ def given(
     Flags left at their defaults are not among them. So a flag that a mode doesn't read
     differs from one that nobody passed.
     """
+    # A mark in place of each default shows which flags were passed.
     nothing = object()
     actions = [a for a in parser._actions if a.option_strings and a.dest != "help"]
     before = argparse.Namespace(**{a.dest: nothing for a in actions})
     found, _ = parser.parse_known_args(argv, before)
+
     return {
         a.dest: max(a.option_strings, key=len)
         for a in actions
@@ -150,6 +155,7 @@ def refuse(
       instead: what to do, where it isn't to leave the flag out.
     """
     unused = [passed[name] for name in names if name in passed]
+
     if unused:
         it = "it" if len(unused) == 1 else "them"
         verb = "has" if len(unused) == 1 else "have"
