@@ -81,16 +81,9 @@ def prepare(
         dataset = _custom_dataset(source, features, extraction, problems, slack)
         dataset = _renamed(dataset, rename)
 
-    path = write_dataset(
-        dataset.name,
-        dataset.card,
-        dataset.protocol,
-        dataset.splits,
-        base,
-        dataset.about,
-        source,
-        _writer(runner, options),
-    )
+    content = dataset.name, dataset.card, dataset.protocol, dataset.splits
+    writer = _writer(runner, options)
+    path = write_dataset(*content, base, dataset.about, source, writer)
     _write_report(path, dataset, problems)
     return path
 

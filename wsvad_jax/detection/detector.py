@@ -1,9 +1,7 @@
 """A trained model that scores videos and features, and finds events in them.
 
-The programs `detect` and `export` and the live mode use it, and so can other programs:
-
-  from wsvad_jax import Detector
-  print(Detector("runs/dsanet-demo-0")("lobby.mp4").events)
+from wsvad_jax import Detector
+print(Detector("runs/dsanet-demo-0")("lobby.mp4").events)
 """
 
 import dataclasses
