@@ -131,10 +131,10 @@ def test_an_old_recipe_file_is_read(tmp_path, capsys):
 def test_a_protocol_must_say_how_long_and_what_its_schedule_needs():
     config = load_config(["--config=dsanet:ucf", "--config.clean.epochs=none"])
     with pytest.raises(InputError, match="steps and config.clean.epochs are both None"):
-        validation.check(config)
+        validation.check_protocol(config)
     flag = "--config.clean.optim.default.schedule=warmup_cosine"
     with pytest.raises(InputError, match="requires the key warmup"):
-        validation.check(load_config(["--config=vadclip:ucf", flag]))
+        validation.check_protocol(load_config(["--config=vadclip:ucf", flag]))
 
 
 def old_names(config: dict) -> dict:

@@ -82,6 +82,7 @@ def open_experiment(
     from wsvad_jax.parallel.mesh import make_mesh
 
     spec = get_model_spec(config)
+    validation.check_protocol(config)
     model = build_model(config)
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
 

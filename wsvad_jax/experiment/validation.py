@@ -70,12 +70,10 @@ def check(
                     words = " or ".join(allowed)
                 raise InputError(f"{prefix}{key} is {value!r}; expected {words}")
 
-    if ranges is RANGES:
-        _check_protocol(config, f"{prefix}{config.protocol}")
 
-
-def _check_protocol(config: "ConfigDict", name: str) -> None:
-    """Raises InputError where the protocol in force lacks a key that others call for."""
+def check_protocol(config: "ConfigDict") -> None:
+    """Raises InputError if the protocol in force lacks a key that training requires."""
+    name = f"config.{config.protocol}"
     plan: Any = config.get(config.protocol)
     groups: Any = plan.get("optim") if hasattr(plan, "items") else None
     if not hasattr(groups, "items"):
