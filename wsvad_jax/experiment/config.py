@@ -151,12 +151,12 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
         return ""
 
     def values(dataset: str) -> dict:
-        found = _read(f"{file}:{dataset}").to_dict()
-        found["data"]["name"] = recipe
+        recipe_values = _read(f"{file}:{dataset}").to_dict()
+        recipe_values["data"]["name"] = recipe
         # These keys depend on the dataset's files, not on the paper.
-        found.pop("clip", None)
-        found["eval"]["normal_truth"] = ""
-        return found
+        recipe_values.pop("clip", None)
+        recipe_values.setdefault("eval", {})["normal_truth"] = ""
+        return recipe_values
 
     named = values(recipe)
     if named == values("folder"):
