@@ -228,7 +228,7 @@ def _cold_split(
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-        yield packed, batching.epoch_order(normal, B, "halves", 0, 0), drop
+        yield packed, batching.epoch_order(normal, B, "balanced", 0, 0), drop
 
 
 def measure_extraction(

@@ -107,7 +107,7 @@ def windows_of_split(
     for L in np.unique(buckets):
         index = np.flatnonzero(buckets == L)
         length = num_snippets[index]
-        features = PaddedVideos(split, index, int(L))
+        features = PaddedVideos(split, index, int(L), experiment.dataset.width)
         yield index, VideoWindows(features, np.arange(len(index)), length, length)
 
 
@@ -123,19 +123,22 @@ def bucket_lengths(num_snippets: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
 class PaddedVideos:
     """Videos of a split padded to L snippets, read slice by slice."""
 
-    def __init__(self, split: "Split", index: Int[np.ndarray, "V"], L: int):
-        """Reads nothing yet; `index` chooses the videos."""
-        self.split, self.index, self.L = split, index, L
+    def __init__(self, split: "Split", index: Int[np.ndarray, "V"], L: int, width: int):
+        """Reads no features yet.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        N, _, D = self.split[int(self.index[0])].features.shape
-        return len(self.index), N, self.L, D
+        Args:
+          split: split of the videos.
+          index: indices of the videos, which have the same number of crops.
+          L: snippets to which each video is padded.
+          width: width D of the features.
+        """
+        self.split, self.index = split, index
+        num_crops = split.entries[int(index[0])].num_crops
+        self.shape = (len(index), num_crops, L, width)
 
     def __getitem__(self, rows: slice) -> Float16[np.ndarray, "V N L D"]:
         features = [self.split[int(i)].features for i in self.index[rows]]
-        N, _, D = features[0].shape
-        x = np.zeros((len(features), N, self.L, D), np.float16)
+        x = np.zeros((len(features), *self.shape[1:]), np.float16)
         for row, value in zip(x, features, strict=True):
             row[:, : value.shape[1]] = value
         return x
