@@ -51,7 +51,8 @@ def numpy_pool(features, segments):
 
 def objective(segment_scores, pairing):
     weights = {"smooth": LAMBDA, "sparse": LAMBDA, "pairing": pairing}
-    batch = types.SimpleNamespace(label=jnp.zeros((len(segment_scores), 2)))
+    B = len(segment_scores)
+    batch = types.SimpleNamespace(label=jnp.zeros((B, 2)), length=jnp.full(B, 32))
     outputs = mil_ranking.Outputs(segment_scores, segment_scores)
     return mil_ranking.loss_fn(outputs, batch, weights)
 

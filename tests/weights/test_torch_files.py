@@ -112,7 +112,7 @@ def test_a_file_cut_anywhere_is_damaged(share, ending, whole_files):
     content = (whole_files / f"m.{ending}").read_bytes()
     path = whole_files / f"cut.{ending}"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"cut\..* (damaged|not a whole)"):
+    with pytest.raises(InputError, match=r"cut\..* (damaged|not a complete)"):
         read_state(path)
 
 

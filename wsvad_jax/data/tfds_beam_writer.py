@@ -155,7 +155,7 @@ def _gather(
             part = folder / PARTS / shard.part
             written = files.read_json(part.with_suffix(".json"))
             for error in written["errors"]:
-                records.problems(InputError(error))
+                records.collector(InputError(error))
             for row in written["rows"]:
                 checker.add(*row)
             if written["rows"]:
