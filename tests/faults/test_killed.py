@@ -24,8 +24,8 @@ ROUNDS = int(os.environ.get("WSVAD_JAX_FAULT_ROUNDS", "2"))
 SEED = int(os.environ.get("WSVAD_JAX_FAULT_SEED", random.randrange(10**6)))
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 DEMO = (
-    "import pathlib, sys; from wsvad_jax.data import demo; "
-    "demo.prepare(pathlib.Path(sys.argv[1]), (3, 3))"
+    "import pathlib, sys; from wsvad_jax.datasets.demo import dataset; "
+    "dataset.prepare_demo(pathlib.Path(sys.argv[1]), (3, 3))"
 )
 # What holds a date, or how far a run came: equal in what it means, not in its bytes.
 VARYING = ("tensorboard", "checkpoints", "model", "report.png", "packed", "run.json")
