@@ -120,7 +120,7 @@ def test_finished_seeds_are_skipped(tiny, alone, monkeypatch):
 
 
 def test_together_needs_seeds(tiny):
-    with pytest.raises(InputError, match="--together is of --seeds"):
+    with pytest.raises(InputError, match="--together requires --seeds"):
         train.main([*tiny.flags("mil_ranking"), "--together"])
 
 

@@ -24,12 +24,12 @@ def test_results_and_errors_come_back():
 
 
 def test_a_killed_process_is_told(capsys):
-    """As the kernel kills one for want of memory; nobody waits for it."""
+    """A process that the kernel kills for lack of memory: nobody waits for it."""
     with pytest.raises(SystemExit) as e:
         program.run(lambda: run_in_subprocess(signal.raise_signal, signal.SIGKILL))
     assert e.value.code == program.EXIT_INPUT
     err = capsys.readouterr().err
-    assert "was killed, by hand or for want of memory" in err and err.count("\n") == 1
+    assert "was killed, probably out of memory" in err and err.count("\n") == 1
 
 
 def test_an_interrupt_does_not_wait():
