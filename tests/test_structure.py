@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "wsvad_jax"
-# Programs, and what names the package: nothing else lies at its root.
+# Programs, and what names the package: nothing else is at its root.
 PROGRAMS = (
     "benchmark",
     "convert",

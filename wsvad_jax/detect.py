@@ -59,22 +59,30 @@ def parser() -> flags.Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         meant=MEANT,
     )
+
+    # What is scored, and with which model.
     add = made.add_argument
     add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
     add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
+
+    # How inputs are read where they don't say it themselves.
     add("--ground_truth", "--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
         "or in seconds where it says so")  # fmt: skip
-    add("--fps", type=float, help="of features without times (30)")
-    add("--resize", choices=("stretch", "clip"), help="how frames are cut, where the "
-        "model doesn't say (see extract)")  # fmt: skip
+    add("--fps", type=float, help="frames per second of features without times (30)")
+    add("--resize", choices=("stretch", "clip"), help="geometry of frames if the "
+        "model doesn't name it (see extract)")  # fmt: skip
     add("--force", action="store_true", help="take another CLIP model and features made "
         "in another way; the results say so")  # fmt: skip
+
+    # A live source has its own pace and no end.
     add("--live", metavar="SOURCE", help="a camera, address, file or -: scored as it "
         "comes, events as lines of JSON")  # fmt: skip
-    add("--pace", type=float, default=1.0, help="of a --live file: 1 is real time "
+    add("--pace", type=float, default=1.0, help="pace of a --live file: 1 is real time "
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
+
+    # The names and defaults are those of EventRules.
     rules = made.add_argument_group("what is an event")
     rule = functools.partial(rules.add_argument, type=float)
     rule("--high", default=EventRules.high, help="score of a peak (%(default)s)")
@@ -88,6 +96,7 @@ def parser() -> flags.Parser:
          "event (%(default)s)")  # fmt: skip
     rule("--max_gap", default=EventRules.max_gap, help="seconds between events that "
          "become one (%(default)s)")  # fmt: skip
+
     flags.add_output_flags(made)
     return made
 
@@ -122,12 +131,13 @@ def rules_of(known: argparse.Namespace, words: Sequence[str]) -> EventRules:
 
 
 def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
-    """Raises InputError for flags that what is asked for doesn't read.
+    """Raises InputError for flags that have no effect on the requested work.
 
     Args:
-      passed: flags that were passed, of `flags.given`.
+      passed: flags that were passed, from `flags.given`.
       known: the parsed arguments.
     """
+    # A live source is scored alone, and its scores are lines, not files.
     if known.live is not None:
         if known.inputs:
             raise InputError(
@@ -139,12 +149,15 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             ("output", "ground_truth", "fps", "quiet", "json"),
             "--live, which prints lines",
         )
+
+        # The usual level of a video is known at its end only.
         flags.refuse(
             passed,
             RELATIVE,
             "--live, which doesn't know a video's usual level yet",
             "use --high and --low",
         )
+
         if known.pace and not pathlib.Path(known.live).is_file():
             flags.refuse(
                 passed, ("pace",), "a source that isn't a file", "only 0 changes it"
@@ -154,6 +167,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(
             passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
         )
+
     if known.low is not None:
         flags.refuse(passed, RELATIVE, "--low, which fixes where events end")
 

@@ -46,32 +46,37 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+
     add("videos", nargs="+", metavar="VIDEO|FOLDER")
     add(
         "--clip", required=True, metavar="NAME|DIR", help="hub name or folder of a CLIP"
     )
     add("--output", required=True, metavar="DIR", help="where the features go")
-    add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures a frame")
+
+    # The feature protocol: a model scores only features with the protocol it knows.
+    add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures per frame")
     add(
         "--frame",
         default="middle",
         choices=("first", "middle", "mean"),
-        help="which frame of a snippet is seen; mean: all, and their features averaged",
+        help="frame of a snippet that is encoded; mean: the mean feature of all frames",
     )
     add(
         "--resize",
         default="stretch",
         choices=("stretch", "clip"),
-        help="stretch: 340 x 256 whatever the aspect, as released features; clip: "
+        help="stretch: to 340 x 256, as for the released features; clip: "
         "CLIP's own, bicubic shorter side and centre crop",
     )
-    add("--stride", type=int, default=16, help="frames a snippet (16)")
+    add("--stride", type=int, default=16, help="frames per snippet (16)")
     add(
         "--layout",
         default="one",
         choices=("one", "crops"),
-        help="one [crops, snippets, width] file a video, or a [snippets, width] a crop",
+        help="one file per video [crops, snippets, width], or one per crop",
     )
+
+    # How the work is divided.
     add(
         "--shard",
         type=parse_shard,
@@ -81,10 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--batch_size", type=int, help="pictures at once (64; 8 on a CPU)")
     add("--decoders", type=int, default=1, help="videos decoded at the same time (1)")
+
     add(
         "--compare",
         metavar="FILE|DIR",
-        help="existing features: prints how long both are, and their cosines",
+        help="existing features: print both lengths and the cosines",
     )
     add("--runner", metavar="NAME", help=program.RUNNER_HELP)
     flags.add_output_flags(parser)

@@ -44,6 +44,8 @@ def _parser() -> flags.Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+    # What is prepared, and where it goes.
     parser.add_argument(
         "folder", metavar="NAME|FOLDER", help="a folder, or ucf, xd, shanghaitech, demo"
     )
@@ -51,7 +53,7 @@ def _parser() -> flags.Parser:
         "--features", help="folder of the features (default: NAME/features)"
     )
     parser.add_argument(
-        "--annotations", help="folder of a public set's lists and truth"
+        "--annotations", help="folder of a public set's lists and ground truth"
     )
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
@@ -60,6 +62,8 @@ def _parser() -> flags.Parser:
         "--name",
         help="the dataset's name (default: the card's, else the folder's own)",
     )
+
+    # How faults of single videos are treated.
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave bad videos out and list them"
     )
@@ -67,13 +71,14 @@ def _parser() -> flags.Parser:
         "--slack",
         type=int,
         default=0,
-        help="snippets by which features and truth may differ in length (0 or 1)",
+        help="snippets by which features and ground truth may differ in length (0 or 1)",
     )
+
     _add_video_flags(parser)
     parser.add_argument(
         "--check",
         action="store_true",
-        help="look through a folder of your own and say what is wrong; exit code 0 if "
+        help="list what is wrong with your own folder and write nothing; exit code 0 if "
         "it can be used, else 2",
     )
     parser.add_argument(
@@ -88,9 +93,11 @@ def _add_video_flags(parser: flags.Parser) -> None:
     videos.add_argument(
         "--clip", help="CLIP model: name on the Hugging Face hub, or its folder"
     )
-    videos.add_argument("--crops", type=int, help="1 (default), 5 or 10 a frame")
     videos.add_argument(
-        "--frame", help="of a snippet: first, middle (default) or mean of all"
+        "--crops", type=int, help="pictures per frame: 1 (default), 5 or 10"
+    )
+    videos.add_argument(
+        "--frame", help="frame of a snippet: first, middle (default) or mean of all"
     )
     videos.add_argument(
         "--resize", help="stretch (default; the released geometry) or clip (CLIP's own)"

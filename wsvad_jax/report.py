@@ -43,7 +43,10 @@ def _parser() -> flags.Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+
     add("runs", nargs="+", metavar="RUN", help="a workdir, or a folder of them")
+
+    # One run of the program may write several of these.
     add("--output", metavar="DIR", type=pathlib.Path, help="for report.md, report.csv")
     add(
         "--markdown",
@@ -55,6 +58,7 @@ def _parser() -> flags.Parser:
     add("--short", action="store_true", help="write one row per model and dataset")
     add("--collect", metavar="DIR", type=pathlib.Path, help="for copies of the results")
     add("--html", metavar="FILE", type=pathlib.Path, help="gets a page with curves")
+
     add("--published", action="store_true", help="list benchmarks without a run, too")
     add(
         "--check",

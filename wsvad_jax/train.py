@@ -41,20 +41,24 @@ def _parser() -> flags.Parser:
         epilog="Other options: --config.KEY=VALUE changes a key of the recipe, as "
         "--config.seed=1.",
     )
+
     parser.add_argument("--config", required=True, help="a recipe, FILE[:DATASET]")
     parser.add_argument("--workdir", type=pathlib.Path, help="where results go")
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
+
+    # Several seeds of one recipe, one after the other or as one program.
     parser.add_argument(
         "--seeds",
         nargs="?",
         const="",
-        help="a run for each: 0,1,2 or 0..4; without a value, the recipe's list",
+        help="one run per seed: 0,1,2 or 0..4; without a value, the recipe's list",
     )
     parser.add_argument(
         "--together", action="store_true", help="the seeds of --seeds in one program"
     )
+
     parser.add_argument(
         "--restart",
         action="store_true",
