@@ -12,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from finished import saved_steps
 
 from wsvad_jax.data import cards
 from wsvad_jax.experiment.build import open_experiment
@@ -65,10 +66,6 @@ def assert_same(found: pathlib.Path, wanted: pathlib.Path):
     jax.tree.map(np.testing.assert_array_equal, a[:2], b[:2])
     for name in ("metrics.jsonl", "results.json", "config.json"):
         assert (found / name).read_text() == (wanted / name).read_text(), name
-
-
-def saved_steps(workdir):
-    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
 
 
 def test_a_run_leaves_numbers_and_pictures(tiny, finished):
@@ -181,10 +178,16 @@ def test_killed_at_any_moment(tiny, straight, tmp_path):
     draws, workdir = random.Random(seed), tmp_path / "run"
     wanted = straight("dsanet", clean__epochs=10)
     command = (*tiny.flags(clean__epochs=10), "--workdir", workdir)
-    for _ in range(3):
+    for kill in range(3):
         process = tiny.start(*command)
         lines = len(read_history(workdir)) + draws.randrange(1, 6)
-        while process.poll() is None and len(read_history(workdir)) < lines:
+
+        def reached(lines=lines, kill=kill):
+            # Checkpoints are saved in the background: the last kill leaves one to resume.
+            saved = kill < 2 or saved_steps(workdir)
+            return saved and len(read_history(workdir)) >= lines
+
+        while process.poll() is None and not reached():
             time.sleep(0.01)
         time.sleep(draws.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from finished import saved_steps
 from flax.traverse_util import flatten_dict
 from numpy.testing import assert_allclose as close
 
@@ -50,11 +51,6 @@ def ended(processes, seconds=400):
             out, errors = process.communicate(timeout=seconds)
             found.append((process.returncode, out, errors))
     return found
-
-
-def saved_steps(workdir):
-    names = (p.name for p in (workdir / "checkpoints").glob("[0-9]*"))
-    return sorted(int(name) for name in names if name.isdigit())
 
 
 def until(condition, process):

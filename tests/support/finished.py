@@ -19,6 +19,12 @@ CARD = cards.infer_card(["Normal", "Fire", "Fight"], name="small")
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 
 
+def saved_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps of a run's whole checkpoints; orbax names unfinished ones otherwise."""
+    names = (p.name for p in (workdir / "checkpoints").glob("[0-9]*"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
 def records(count: int, prefix: str, width: int = 8) -> Iterator[Record]:
     """Videos of 3 to 8 snippets, every other normal; anomalies shift the features."""
     for i in range(count):
