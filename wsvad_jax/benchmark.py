@@ -1,27 +1,27 @@
-"""Measures speed, and makes the tables of numbers that anyone can make again.
+"""Measures speed, reproduces the tables of results, and compiles for absent TPUs.
 
   python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
   python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 5 \\
       --protocol clean,paper --output results
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
-speed: times of each recipe, on synthetic features, training, scoring, the evaluation of
-a test set, the reading of batches from a cold file and training from that file, and of
-the image tower the way from a video file to features, beside a matrix product in the
-same run. Inputs: the recipes' models and sizes (--batch_size, --length, --width; by
-default those of UCF-Crime's recipe). Outputs: tables, and with --output one JSON file;
---profile DIR writes traces of training; --check FILE compares with an earlier file, by
-the ratio to the matrix product.
+speed: times each recipe on synthetic features. Its workloads are training, scoring, the
+evaluation of a test set, reading batches from a cold file, training from that file, and
+extracting features from a video. A matrix product is timed in the same run.
+  Inputs: models and sizes (--batch_size, --length, --width); sizes that are left out are
+  those of UCF-Crime's recipe.
+  Outputs: tables, and with --output a JSON file. --profile DIR writes traces of training.
+  --check FILE compares with an earlier file, by the ratio to the matrix product.
 
-repro: runs or resumes every model on every dataset, with every seed and protocol.
-Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary of
-the seeds beside them, which `python -m wsvad_jax.report DIR` turns into tables. With
---ablations, the rows of the papers' ablations too, in DIR/ROW/DATASET/….
+repro: trains or resumes every model on every dataset, with every seed and protocol.
+  Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary
+  of the seeds. `python -m wsvad_jax.report DIR` turns them into tables. --ablations adds
+  the rows of the papers' ablations, in DIR/ROW/DATASET/….
 
-aot: compiles training and scoring of each recipe, at the published batch, for TPUs that
-need not be there (package libtpu). Outputs: a table of memory, work and messages a chip
-for each topology, and with --output one JSON file; the exit code is 1 if a program does
-not fit a chip.
+aot: compiles training and scoring of each recipe at the published batch size. The TPUs
+need not be there; the package libtpu has their compiler.
+  Outputs: a table of memory, work and messages per chip, for each topology; with
+  --output a JSON file. The exit code is 1 if a program does not fit a chip.
 """
 
 import argparse
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_speed(commands: "argparse._SubParsersAction") -> None:
     parser = commands.add_parser("speed", help="time training and scoring")
     parser.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
+
+    # What is timed, and at which sizes.
     for size in ("batch_size", "length", "width"):
         parser.add_argument(
             f"--{size}", type=flags.count, help="the recipe's where left out"
@@ -72,10 +74,13 @@ def _add_speed(commands: "argparse._SubParsersAction") -> None:
         default="all",
         help=f"of {','.join(WORKLOADS)}, or all",
     )
+
+    # Inputs of single workloads.
     parser.add_argument("--videos", type=flags.count, help="of the test set (290)")
     parser.add_argument(
         "--video_file", "--film", default="", metavar="FILE", help="video to extract"
     )
+
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
     parser.add_argument("--profile", default="", metavar="DIR", help="for traces")
     parser.add_argument(
@@ -86,12 +91,16 @@ def _add_speed(commands: "argparse._SubParsersAction") -> None:
 
 def _add_repro(commands: "argparse._SubParsersAction") -> None:
     parser = commands.add_parser("repro", help="run a grid of recipes")
+
+    # The grid: every model on every dataset, with every seed and protocol.
     parser.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     parser.add_argument("--datasets", default="demo", help="names or prepared folders")
     parser.add_argument(
         "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
     )
     parser.add_argument("--protocol", default="clean", help="clean, paper or both")
+
+    # Where data is read and results go.
     parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
     parser.add_argument(
@@ -117,9 +126,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
     models = parse_names(known.models, MODELS, "--models")
+
+    # A grid shows its own progress and has no single value to print.
     if known.part == "repro":
         _repro(models, known, rest)
         return 0
+
+    # `speed` takes changes of the recipes; a compilation takes the published ones.
     if known.part == "aot" and rest:
         parser.error(f"unexpected argument {rest[0]!r}")
 
@@ -159,6 +172,8 @@ def _speed(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> tuple[dict, bool]:
     workloads = parse_names(known.workloads, WORKLOADS, "--workloads")
+
+    # A flag of a workload that isn't timed would have no effect.
     unread = {
         name: f"--{name}"
         for name, workload in WORKLOAD_OF_FLAG.items()
@@ -186,6 +201,7 @@ def _aot(models: Sequence[str], known: argparse.Namespace) -> tuple[list[dict], 
     topologies = [name.strip() for name in known.topology.split(",")]
     if not all(topologies):
         raise InputError("--topology has an empty name; expected a name like v5e:2x4")
+
     # Without the compiler, the error would be one about a topology.
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(f"aot needs the TPU compiler: {flags.install('aot')}")

@@ -1,4 +1,4 @@
-"""Program: converts released PyTorch checkpoints into model folders, and back.
+"""Converts released PyTorch checkpoints into model folders, and back.
 
 `import_file` and `export_file` are the two directions. In `wsvad_jax.weights`,
 torch_mapping.py maps parameter names, torch_architecture.py compares shapes with the
@@ -16,11 +16,12 @@ from wsvad_jax.weights.convert import TOKENIZER, export_file, import_file
 HELP = """\
 Converts checkpoints of the released PyTorch code into model folders, and back.
 
-inputs   --torch FILE: a state dict (.pth, .pt, .pkl, .safetensors), alone or inside a
-         training checkpoint; it is read as weights only, nothing in it is run
-outputs  --output DIR: params/ and meta.json, which `evaluate --checkpoint DIR` takes,
-         and clip/, the CLIP model that VadCLIP's and DSANet's files contain
-back     --checkpoint DIR to --to_torch FILE (.safetensors by its name)
+input    --torch FILE: a state dict (.pth, .pt, .pkl, .safetensors), alone or in a
+         training checkpoint. Only weights are read; no code in the file is run.
+output   --output DIR: params/ and meta.json, for `evaluate --checkpoint DIR`; and
+         clip/, the CLIP model that files of VadCLIP and DSANet contain
+back     --checkpoint DIR, a model folder or workdir, is written to --to_torch FILE
+         (.pth, or .safetensors by its ending)
 """
 EXAMPLES = """\
 examples

@@ -4,14 +4,17 @@
   python -m wsvad_jax.evaluate --config configs/dsanet.py:ucf --checkpoint DIR \\
       --workdir OUT
 
-Inputs: a workdir that training left, or a recipe and a model folder (WORKDIR/model, or
-what `python -m wsvad_jax.convert` wrote). The dataset's features must be made as those of
-the training were. A workdir whose dataset has changed since its training is refused:
-score its model into another. Outputs, in the workdir: results.json (every metric),
-scores.npz (VIDEO/anomaly [T], VIDEO/classes [T, C] for each test video),
-curves.json (ROC, precision-recall, calibration; `wsvad_jax.metrics.curves`) and report.png
-(score curves over the true anomalies). Where no training is: data.json, which data was
-scored.
+Inputs: the workdir of a finished training, or a recipe and a model folder (WORKDIR/model
+or the output of `python -m wsvad_jax.convert`). The test features must have the protocol
+of the training features. If the dataset has changed since the training, choose another
+--workdir.
+
+Outputs, in the workdir:
+  results.json   every metric
+  scores.npz     VIDEO/anomaly [T] and VIDEO/classes [T, C] of each test video
+  curves.json    ROC, precision-recall and calibration (`wsvad_jax.metrics.curves`)
+  report.png     score curves over the true anomalies
+  data.json      which data was scored, in a workdir without a training
 """
 
 import argparse

@@ -3,20 +3,21 @@
   python -m wsvad_jax.export --checkpoint runs/dsanet-demo-0 --output dsanet.stablehlo
   python -m wsvad_jax.export --checkpoint DIR --output dsanet.onnx --format onnx
 
-Inputs: a model that training or `convert` left; --clip, where its text tower is not
-beside it. Outputs: the program, and FILE.json with shapes, classes, thresholds and how
-to call it. The program takes `features` float32 [b, N, T, D] and `length` int32 [b]
-(valid snippets; what follows is zero) and returns `anomaly` [b, T] and, of a model with
-classes, `classes` [b, T, C], class 0 normal.
+Inputs: a model folder or workdir. --clip names the CLIP model of its text tower, where
+the model's own isn't there.
 
-Weights and the classes' text features are constants of the program: one file that is
-whole or absent, of which no part can be another version's. The text tower itself isn't
-needed any more, so that a file is about as large as the model's own weights.
+Outputs: the program, and FILE.json with its shapes, classes, thresholds and usage. The
+program takes `features` float32 [b, N, T, D] and `length` int32 [b], the number of valid
+snippets; the rest is zero. It returns `anomaly` [b, T]. A model with classes also
+returns `classes` [b, T, C], where class 0 is normal.
 
-The format is that of the file's ending, .onnx or .stablehlo, or --format's.
+Weights and text features of the classes are constants of the program. It doesn't need
+the text tower, so the file is about as large as the model's own weights.
+
+The ending of the file (.onnx or .stablehlo) or --format chooses the format.
 StableHLO (the default; `jax.export`) takes any batch and runs on cpu, cuda and tpu.
-ONNX (package jax2onnx) takes any batch for VadCLIP and DSANet; MIL ranking
-and CLIP-TSA have a fixed one, --batch, since the converter can't leave it open there.
+ONNX (package jax2onnx) takes any batch for VadCLIP and DSANet. MIL ranking and CLIP-TSA
+have the fixed batch --batch there, since the converter can't leave it open.
 """
 
 import argparse
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from wsvad_jax.detection.detector import Detector
 
+    # Which flags have an effect depends on the model.
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
     if detector.network.spec.onnx_any_batch:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")

@@ -1,19 +1,22 @@
-"""Makes features from videos: decoded, cut into snippets, seen by a CLIP image tower.
+"""Extracts features from videos with the image tower of a CLIP model.
 
   python -m wsvad_jax.extract videos --clip openai/clip-vit-base-patch16 --output features
   python -m wsvad_jax.extract a.mp4 --clip CLIP_DIR --output features --compare a.npy
 
-Input: video files, and folders that are searched for them. Output: OUTPUT/VIDEO.npy,
-float16 [crops, snippets, width], or with --layout crops VIDEO__0.npy ... as released
-features are; beside it VIDEO.json, which says how they were made and when each snippet
-is. Run again, the same command resumes. A damaged video gives what is
-readable, with a warning. One that can't be read at all, or whose features can't have its
-name, is named and left out, and the exit code is 3. Files in a folder that are no videos
-by their extension are counted; hidden ones are passed over.
+Inputs: video files, and folders, which are searched for videos. Files without a video's
+extension are counted and skipped; hidden files are skipped.
 
-An archive goes through Apache Beam, with the same files as result, OUTPUT/manifest.jsonl
-and, of what can't be read, OUTPUT/failed.jsonl. Flags that are not of this program are
-Beam's:
+Outputs: OUTPUT/VIDEO.npy, float16 [crops, snippets, width], and VIDEO.json with the
+feature protocol and the times of the snippets. --layout crops writes VIDEO__0.npy, …, one
+file per crop, as the released features are.
+
+The same command resumes an interrupted extraction. From a damaged video, the readable
+part is extracted, with a warning. Videos that can't be read are listed and left out; the
+exit code is then 3.
+
+With --runner, Apache Beam extracts a large archive. The feature files are the same. It
+also writes OUTPUT/manifest.jsonl, and OUTPUT/failed.jsonl for unreadable videos. Unknown
+flags are passed to Beam:
 
   python -m wsvad_jax.extract archive --clip CLIP_DIR --output features \\
       --runner=DirectRunner --direct_num_workers=8 --direct_running_mode=multi_processing

@@ -1,21 +1,25 @@
-"""Makes a dataset on disk from features, labels and truth.
+"""Prepares a dataset: features, labels and ground truth in one folder.
 
   python -m wsvad_jax.prepare my_videos --clip openai/clip-vit-base-patch16
-  python -m wsvad_jax.prepare my_videos --check     says what is wrong, writes nothing
+  python -m wsvad_jax.prepare my_videos --check     lists problems, writes nothing
   python -m wsvad_jax.prepare ucf --features DIR --annotations DIR --data_dir DIR
   python -m wsvad_jax.prepare my_videos --runner=DirectRunner \\
       --direct_num_workers=8 --direct_running_mode=multi_processing
 
-Input: a folder of your own (train.csv, test.csv, videos/ or features/, optionally
-test_segments.json and card.json), or the name of a public dataset with the folders of
-its released features and annotations (ucf, xd, shanghaitech), or demo. Features of
-videos/ are extracted with the CLIP model that --clip names, into features/; run again,
-only new and changed videos are. Output: DATA_DIR/NAME/1.0.0, a TFDS dataset; NAME is the
-card's name, else the folder's, or --name. The program prints its path and the command
-that trains on it. A file that is missing or bad is
-an error that names it; with --skip-bad its video is left out and named in report.txt
-beside the data. With --runner NAME the shards are written by a runner of Apache Beam
-(extra beam), which takes all other flags.
+Inputs, one of:
+  a folder of your own with train.csv, test.csv, and videos/ or features/; optionally
+    test_segments.json and card.json
+  ucf, xd or shanghaitech, with the folders of the released features and annotations
+  demo
+The CLIP model of --clip extracts the features of videos/ into features/. The same
+command again extracts only new and changed videos.
+
+Output: DATA_DIR/NAME/1.0.0, a TFDS dataset. NAME is --name, else the card's name, else
+the folder's. The program prints its path and the command that trains on it.
+
+A missing or unreadable file is an error. With --skip-bad, its video is left out and
+listed in report.txt beside the data. With --runner NAME, a runner of Apache Beam (extra
+beam) writes the shards and takes all unknown flags.
 """
 
 import argparse
@@ -108,9 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+
     # With --runner, unknown flags are Beam's.
     if rest and not known.runner:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+
+    # Flags without an effect on what was asked for are refused.
     passed = flags.given(parser, argv)
 
     if known.check:
@@ -125,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.folder == "demo":
         read = {"data_dir", "runner", "quiet", "json"}
         flags.refuse(passed, passed.keys() - read, "demo")
+
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         path = prepare(
             known.folder,
@@ -141,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             frame=known.frame,
             resize=known.resize,
         )
+
+        # The next step, as a command to copy.
         command, why = suggestion.train_command(path, known.data_dir)
         print(path)
         if why:

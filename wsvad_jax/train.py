@@ -1,4 +1,4 @@
-"""Trains a recipe, scores the test videos, leaves numbers and pictures.
+"""Trains a recipe and scores the test videos.
 
   python -m wsvad_jax.train --config configs/dsanet.py
   python -m wsvad_jax.train --config configs/dsanet.py:ucf --data_dir DIR \\
@@ -6,21 +6,27 @@
   python -m wsvad_jax.train --config configs/dsanet.py --seeds 0,1,2
   python -m wsvad_jax.train --config configs/clip_tsa.py --seeds 0..7 --together
 
-Input: a recipe, FILE[:DATASET], where DATASET is demo (made on the spot), ucf, xd,
-shanghaitech or the folder of a prepared dataset. Outputs, in the workdir (default
-runs/MODEL-DATASET-SEED, under protocol paper with -paper behind it): config.json,
-checkpoints/, metrics.jsonl, TensorBoard events, model/ (the selected weights),
-MODEL_CARD.md, run.json (commit, overrides, hashes of the data, time and memory),
-results.json, scores.npz, curves.json and report.png. The same command again resumes where
-the last checkpoint is, or shows the results of a finished run. Either is refused where the
-dataset has changed since (data.json). --restart moves the run to WORKDIR/previous-1 (or
-the next free number) and trains from step 0; leave it out to resume the new run.
+Input: a recipe, FILE[:DATASET]. DATASET is demo (made on the spot), ucf, xd, shanghaitech
+or the folder of a prepared dataset.
 
-With --seeds, a run for each seed (in WORKDIR/seed0 … where --workdir is given), then
-mean ± standard deviation and bootstrap intervals over test videos, printed and written
-to runs/MODEL-DATASET-PROTOCOL-seeds.json (WORKDIR/summary.json). Finished seeds are
-skipped. With --together the others train as one program, with the packed training split
-on the device; each leaves what it leaves alone.
+Outputs, in the workdir (default: runs/MODEL-DATASET-SEED; -paper is appended for protocol
+paper):
+  model/                         the selected weights, with MODEL_CARD.md beside it
+  results.json, report.png       metrics, and score curves of the test videos
+  scores.npz, curves.json        scores of each test video; ROC and other curves
+  metrics.jsonl, tensorboard/    metrics of the training
+  checkpoints/, config.json      for resuming
+  run.json, data.json            commit, overrides, time and memory; hashes of the data
+
+The same command resumes from the last checkpoint, or shows the results of a finished run.
+It refuses to if the dataset has changed since. --restart moves the run to
+WORKDIR/previous-N and trains from step 0; leave it out to resume the new run.
+
+With --seeds, each seed is a run of its own, in WORKDIR/seed0, … if --workdir is set. Mean,
+standard deviation and bootstrap intervals over test videos are printed and written to
+WORKDIR/summary.json (default: runs/MODEL-DATASET-PROTOCOL-seeds.json). Finished seeds are
+skipped. --together trains the others as one program, with the training split on the
+device; each seed leaves the files of a single run.
 """
 
 import argparse

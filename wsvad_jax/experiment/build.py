@@ -126,6 +126,7 @@ def get_model_spec(config: "ConfigDict") -> "ModelSpec":
     """
     from wsvad_jax.models import MODELS
 
+    # Both the model and its values are checked before anything is opened.
     if config.model_name not in MODELS:
         raise InputError(
             f"model_name is {config.model_name!r}; the models are {', '.join(MODELS)}"
@@ -164,6 +165,8 @@ def window_length(
       InputError: the model can't have such windows, or can't score whole videos.
     """
     window, T = spec.window(model), config.data.length
+
+    # The longest training video, up to a limit, and rounded up to whole attention windows.
     if not T:
         longest = max(e.num_snippets for e in dataset.split("train").entries)
         T = -(-min(longest, MAX_DEFAULT_WINDOW) // window) * window
@@ -196,6 +199,7 @@ def open_text(
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.clip.snapshot import load_snapshot
 
+    # The recipe decides; `auto` leaves it to the dataset.
     name = config.get("clip")
     if name == "auto":
         name = dataset.card.clip or "random"
@@ -212,6 +216,7 @@ def open_text(
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
 
+    # The identity keeps the name that was asked for, not the folder it led to.
     snapshot = load_snapshot(place)
     tower = text_tower_id_of(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower
@@ -294,6 +299,7 @@ def check_params(experiment: ScoringModel, params: Any, source: str) -> None:
     wanted = _shapes(jax.eval_shape(init, experiment.text))
     found = _shapes(params)
 
+    # One message names the first difference; the rest usually follows from it.
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise InputError(

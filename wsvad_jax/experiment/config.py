@@ -43,11 +43,13 @@ def load_config(
       InputError: no such file, an unknown key, a value of another type, or a recipe
         that isn't made for the dataset.
     """
+    # A path or a name alone counts as the flag.
     if isinstance(arguments, os.PathLike):
         arguments = f"--config={os.fspath(arguments)}"
     if isinstance(arguments, str):
         is_flag = arguments.startswith("--")
         arguments = [arguments if is_flag else f"--config={arguments}"]
+
     arguments = [_with_path(a) for a in _joined(arguments)]
     _check_flags(arguments, flags)
 
@@ -64,6 +66,7 @@ def load_config(
     if recipe != dataset:
         config.data.name = dataset
 
+    # The user's values come last, and may name another dataset.
     changed = _override(config, arguments)
     if named:
         _check_fit(made_for, str(changed.data.name), data_dir, other_data)
@@ -121,13 +124,16 @@ def _check_fit(
 
     known = (registry.DEMO, *registry.PUBLIC_NAMES)
     found = registry.recipe_name(name, data_dir)
+
     if found != registry.DEMO and not registry.is_prepared(name, data_dir):
         return  # opening it reports that it is missing
 
+    # All folders of a user count as one kind.
     a, b = (x if x in known else "a folder of your own" for x in (made_for, found))
     if a == b:
         return
 
+    # The values of a public set's recipe suit no other data.
     text = f"--config.data.name={name} is {b}, but the recipe is that of {a}"
     if allowed or not {a, b} & set(registry.PUBLIC_NAMES):
         print(text, file=sys.stderr)
@@ -147,6 +153,7 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
     """
     from wsvad_jax.datasets import registry
 
+    # The fallback's own values are borrowed from nobody.
     if recipe not in registry.PUBLIC_NAMES or recipe == FALLBACK_DATASET:
         return ""
 
@@ -182,6 +189,8 @@ def _read(recipe_flag: str, *, warn: bool = False) -> "ConfigDict":
     config_flags.DEFINE_config_file(
         "config", flag_values=values, lock_config=False, sys_argv=argv
     )
+
+    # The file is Python: it may fail in any way.
     try:
         values(argv)
         config = values.config if values["config"].present else None
@@ -196,6 +205,7 @@ def _read(recipe_flag: str, *, warn: bool = False) -> "ConfigDict":
             "--config is missing; pass a recipe and its dataset: --config dsanet:demo"
         )
 
+    # A recipe of a user may have keys of an older version.
     config.unlock()
     renamed = old_keys.upgrade(config)
     if warn:
@@ -229,6 +239,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
                 del section[key]
                 section[key] = config_dict.placeholder(int)
 
+    # Errors of ml_collections and absl name no key of the recipe.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]
     try:
         config_flags.DEFINE_config_dict(
@@ -250,6 +261,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
     for protocol in old_keys.PROTOCOLS:
         if f"{protocol}.epochs" in keys and f"{protocol}.steps" not in keys:
             changed[protocol].steps = None
+
     changed.unlock()  # another schedule may need other keys
     old_keys.upgrade(changed)
     changed.lock()
@@ -276,6 +288,7 @@ def _check_flags(arguments: Sequence[str], own: Sequence[str]) -> None:
     """Raises InputError for an unknown flag, with suggestions."""
     from wsvad_jax.utils.text import flatten
 
+    # Flags of the program itself have been taken out before.
     strange = [a for a in arguments if a.startswith("-") and a[:8] != "--config"]
     strange += [a for a in arguments if a[:8] == "--config" and a[8:9] not in "=."]
     if not strange:

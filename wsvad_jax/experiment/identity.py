@@ -46,6 +46,7 @@ def keys_in_force(
       config: recipe as nested dicts, with today's keys.
       ignored: dotted keys to leave out.
     """
+    # An unknown protocol hides nothing: no key begins with a zero byte.
     unused = UNUSED_PROTOCOL.get(str(config.get("protocol")), "\0")
     ignored = (*ignored, *NOT_OF_A_RUN)
     return {

@@ -41,6 +41,7 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
         protocol: Text
         data: DataSection
 
+    # Sections beyond these differ by model and version, and aren't checked here.
     check_shape(SavedConfig, config, source, ADVICE)
     if not _has_plain_keys(config, MAX_DEPTH):
         raise InputError(

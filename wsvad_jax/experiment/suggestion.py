@@ -24,6 +24,7 @@ def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
       width: number of values per snippet.
       clip: hub name or folder of the card's CLIP model, "" where it names none.
     """
+    # A published recipe comes first.
     if name in OTHERS:
         return OTHERS[name], f"no other recipe is published for {name}"
 
@@ -69,11 +70,13 @@ def train_command(
 
 def advise(found: "ValidationReport") -> None:
     """Adds what training on a custom folder will do otherwise than its recipe."""
+    # A balanced batch takes half of its samples from each side.
     known = [i for i in found.of_split("train") if i.label]
     normal = [i for i in known if i.label == (0,)]
     abnormal = [i for i in known if i.label != (0,)]
     batch = config.plain_recipe(FIRST, OWN).clean.batch_size
     fewest = min(sum(i.crops for i in side) for side in (normal, abnormal))
+
     if 0 < 2 * fewest < batch:
         found.add_remark(
             "training",
@@ -82,6 +85,7 @@ def advise(found: "ValidationReport") -> None:
             f"uses batches of {2 * fewest}",
         )
 
+    # The printed command may have to name another model.
     recipe, why = recipe_for("", found.width, found.card.clip if found.card else "")
     if why:
         found.add_remark(

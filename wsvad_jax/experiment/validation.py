@@ -73,6 +73,7 @@ def check(
 
 def check_protocol(config: "ConfigDict") -> None:
     """Raises InputError if the protocol in force lacks a key that training requires."""
+    # A recipe of a user may lack a section altogether.
     name = f"config.{config.protocol}"
     plan: Any = config.get(config.protocol)
     groups: Any = plan.get("optim") if hasattr(plan, "items") else None
@@ -81,6 +82,7 @@ def check_protocol(config: "ConfigDict") -> None:
     if plan.steps is None and plan.epochs is None:
         raise InputError(f"{name}.steps and {name}.epochs are both None; set one")
 
+    # Each schedule has keys of its own.
     for module, group in groups.items():
         missing = [
             k for k in SCHEDULE_KEYS.get(group.get("schedule"), ()) if k not in group
