@@ -110,6 +110,7 @@ def _add_repro(commands: "argparse._SubParsersAction") -> None:
         "--together", action="store_true", help="the seeds as one program"
     )
     parser.add_argument("--ablations", action="store_true", help="the papers' rows too")
+    flags.add_output_flags(parser)
 
 
 def _add_aot(commands: "argparse._SubParsersAction") -> None:
@@ -127,17 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     models = parse_names(known.models, MODELS, "--models")
 
-    # A grid shows its own progress and has no single value to print.
-    if known.part == "repro":
-        _repro(models, known, rest)
-        return 0
-
     # `speed` takes changes of the recipes; a compilation takes the published ones.
     if known.part == "aot" and rest:
         parser.error(f"unexpected argument {rest[0]!r}")
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
-        if known.part == "speed":
+        if known.part == "repro":
+            output.value, passed = _repro(models, known, rest), True
+        elif known.part == "speed":
             output.value, passed = _speed(models, known, rest)
         else:
             output.value, passed = _aot(models, known)
@@ -146,10 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _repro(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
-) -> None:
+) -> dict:
     from wsvad_jax.experiment.validation import PROTOCOLS
+    from wsvad_jax.results.runs import find_runs
+    from wsvad_jax.results.seed_groups import group_by_recipe
+    from wsvad_jax.results.tables import number_rows
 
-    repro(
+    written = repro(
         models,
         known.datasets.split(","),
         known.seeds,
@@ -166,6 +167,11 @@ def _repro(
     folder = known.output.absolute()
     command = flags.command("report", folder, "--output", folder / "report")
     print(f"tables: {command}")
+
+    # The rows that these runs give, as the report's --json has them.
+    folders = sorted({path.parent for path in written})
+    runs, summaries, _ = find_runs(folders)
+    return {"rows": number_rows(group_by_recipe(runs, summaries))}
 
 
 def _speed(

@@ -18,6 +18,7 @@ Outputs:
   --collect DIR    each run's results.json and config.json in one file,
                    DIR/DATASET/MODEL/PROTOCOL/seedN.json, without paths of this
                    machine, and its curves
+  --json           the rows of report.csv as one JSON object on standard output
 """
 
 import argparse
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 
 from wsvad_jax.results.runs import find_runs
 from wsvad_jax.results.seed_groups import group_by_recipe
+from wsvad_jax.results.tables import number_rows
 from wsvad_jax.results.write import (
     ReportOutputs,
     markdown_table,
@@ -65,6 +67,7 @@ def _parser() -> flags.Parser:
         action="store_true",
         help="write nothing; exit 1 if --markdown differs",
     )
+    flags.add_output_flags(parser)
     return parser
 
 
@@ -74,32 +77,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = parser.parse_args(argv)
 
     # Flags that leave nothing to write, or that nothing would read.
-    if not (known.output or known.markdown or known.collect or known.html):
-        parser.error("pass --output DIR, --markdown FILE, --html FILE or --collect DIR")
+    writes = known.output or known.markdown or known.collect or known.html
+    if not (writes or known.json):
+        parser.error(
+            "pass --output DIR, --markdown FILE, --html FILE, --collect DIR or --json"
+        )
     others = known.output or known.collect or known.html
     if known.check and (others or not known.markdown):
         parser.error("--check requires --markdown and no other output")
     if known.short and not known.markdown:
         parser.error("--short requires --markdown")
     if not (known.output or known.markdown or known.html):
-        flags.refuse(flags.given(parser, argv), ("published",), "--collect alone")
+        alone = "--collect alone" if known.collect else "--json alone"
+        flags.refuse(flags.given(parser, argv), ("published",), alone)
 
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
         print(f"{path} is not finished and left out", file=sys.stderr)
     groups = group_by_recipe(runs, summaries)
 
-    if known.check:
-        table = markdown_table(groups, published=known.published, short=known.short)
-        return 0 if update_markdown(known.markdown, table, check=True) else 1
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value = {"rows": number_rows(groups)}
+        if known.check:
+            table = markdown_table(groups, published=known.published, short=known.short)
+            return 0 if update_markdown(known.markdown, table, check=True) else 1
 
-    write_outputs(
-        groups,
-        summaries,
-        ReportOutputs(known.output, known.markdown, known.html, known.collect),
-        published=known.published,
-        short=known.short,
-    )
+        write_outputs(
+            groups,
+            summaries,
+            ReportOutputs(known.output, known.markdown, known.html, known.collect),
+            published=known.published,
+            short=known.short,
+        )
     return 0
 
 

@@ -1,5 +1,7 @@
 """Benchmarks: what is counted, what a grid leaves, what a comparison says."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,9 +171,16 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     for file in files:
         assert str(tmp_path) not in file.read_text()  # no path of this machine
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")}
-    assert benchmark.main(command) == 0
+    capsys.readouterr()
+    assert benchmark.main([*command, "--json"]) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
-    assert "is finished" in capsys.readouterr().out
+
+    # Standard output is the rows alone.
+    out, err = capsys.readouterr()
+    rows = json.loads(out)["rows"]
+    assert [row["protocol"] for row in rows] == ["clean", "paper"]
+    assert all(row["n"] == 2 and 0 <= row["auc"] <= 1 for row in rows)
+    assert "is finished" in err
     first = read_json(files[1])
     assert first["results"]["seed"] == 0
     about = first["run"]

@@ -78,6 +78,20 @@ def test_csv_has_every_metric_as_fraction(tmp_path):
     assert row["protocol"] == "clean" and row["auc_std"] == ""
 
 
+def test_json_prints_the_rows_of_the_csv_file(tmp_path, capsys):
+    runs = write_runs(tmp_path, seeds=(0,))
+    assert report.main([str(runs[0]), "--json"]) == 0
+    assert not (tmp_path / "report.csv").exists()  # nothing but standard output
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["auc"] == read_json(runs[0] / "results.json")["auc"]
+
+    report.main([str(runs[0]), "--json", "--output", str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"] == [row] and "report.md" in err
+    with pytest.raises(InputError, match="--published.*--json alone"):
+        report.main([str(runs[0]), "--json", "--published"])
+
+
 def test_protocols_and_models_never_share_a_row(tmp_path):
     write_runs(tmp_path)
     write_runs(tmp_path, "vadclip", (0, 1), "protocol=paper")

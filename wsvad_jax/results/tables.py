@@ -220,19 +220,8 @@ def _escape(text: str) -> str:
 
 
 def write_csv(path: pathlib.Path, groups: Sequence[SeedGroup]) -> None:
-    """Writes one line per group and per published row; metrics are fractions.
-
-    Columns KEY and KEY_std hold mean and standard deviation. KEY_low and KEY_high hold
-    the interval where the seeds have a summary.
-    """
-    rows = [_csv_row(group) for group in groups]
-    datasets = {g.first.dataset for g in groups}
-    for p in PUBLISHED:
-        if p.dataset in datasets:
-            names = {"dataset": p.dataset, "model": p.model}
-            values = {k: round(v / 100, 6) for k, v in p.values.items()}
-            weights = {"weights": p.weights_description}
-            rows.append(names | weights | values | {"source": p.source})
+    """Writes `number_rows` as a CSV file."""
+    rows = number_rows(groups)
 
     # Columns are the union of the rows' keys, in the order of their appearance.
     text = io.StringIO(newline="")
@@ -242,7 +231,24 @@ def write_csv(path: pathlib.Path, groups: Sequence[SeedGroup]) -> None:
     write_text(path, text.getvalue())
 
 
-def _csv_row(group: SeedGroup) -> dict[str, Any]:
+def number_rows(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
+    """Returns one row per group and per published result; metrics are fractions.
+
+    Keys KEY and KEY_std hold mean and standard deviation. KEY_low and KEY_high hold
+    the interval where the seeds have a summary.
+    """
+    rows = [_number_row(group) for group in groups]
+    datasets = {g.first.dataset for g in groups}
+    for p in PUBLISHED:
+        if p.dataset in datasets:
+            names = {"dataset": p.dataset, "model": p.model}
+            values = {k: round(v / 100, 6) for k, v in p.values.items()}
+            weights = {"weights": p.weights_description}
+            rows.append(names | weights | values | {"source": p.source})
+    return rows
+
+
+def _number_row(group: SeedGroup) -> dict[str, Any]:
     run = group.first
     row: dict[str, Any] = {
         "dataset": run.dataset,
