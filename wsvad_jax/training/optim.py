@@ -124,9 +124,9 @@ def constant(lr: float) -> optax.Schedule:
 
 def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
-    by_epoch = optax.cosine_decay_schedule(lr, epochs)
+    cosine = optax.cosine_decay_schedule(lr, 1)
     # PyTorch's schedulers step once per epoch in the releases.
-    return lambda count: by_epoch(jnp.floor_divide(count, steps_per_epoch))
+    return lambda count: cosine(jnp.floor_divide(count, steps_per_epoch) / epochs)
 
 
 def steps_epochs(
@@ -148,8 +148,16 @@ def warmup_cosine(
     # A run shorter than its warm-up still reaches the full rate.
     warmup = max(min(warmup, total - 1), 0)
 
-    rise = optax.linear_schedule(0.0, lr, max(warmup - 1, 1))
-    fall = optax.cosine_decay_schedule(lr, max(total - warmup, 1), final)
+    # The cosine takes the fraction of its steps: rates then equal those of recorded runs
+    # to the last bit, which optax's own steps and linear rise don't.
+    cosine = optax.cosine_decay_schedule(lr, 1, final)
+
+    def rise(count):
+        return lr * count / max(warmup - 1, 1)
+
+    def fall(count):
+        return cosine(count / max(total - warmup, 1))
+
     return optax.join_schedules([rise, fall], [warmup])
 
 
