@@ -14,15 +14,15 @@ from wsvad_jax.utils import flags
 from wsvad_jax.utils import program as cli
 
 PROGRAMS = {
-    "train": "trains a recipe, scores the test videos, leaves numbers and pictures",
+    "train": "trains a recipe and scores the test videos",
     "evaluate": "scores a test set with a trained or converted model",
     "detect": "finds events in videos, or in a live stream, with a trained model",
-    "extract": "makes features from videos with a CLIP image tower",
-    "prepare": "makes a dataset from features, labels and truth, or checks a folder",
+    "extract": "extracts features from videos with a CLIP image tower",
+    "prepare": "prepares a dataset from features or videos, or checks a folder",
     "export": "writes a trained model as StableHLO or ONNX",
-    "convert": "turns released PyTorch checkpoints into model folders, and back",
+    "convert": "converts released PyTorch checkpoints into model folders, and back",
     "report": "makes tables and a page from finished runs",
-    "benchmark": "measures speed, and runs grids of recipes",
+    "benchmark": "measures speed, and reproduces tables of results",
 }
 
 

@@ -19,7 +19,7 @@ paper):
   run.json, data.json            commit, overrides, time and memory; hashes of the data
 
 The same command resumes from the last checkpoint, or shows the results of a finished run.
-It refuses to if the dataset has changed since. --restart moves the run to
+Both are refused if the dataset has changed since. --restart moves the run to
 WORKDIR/previous-N and trains from step 0; leave it out to resume the new run.
 
 With --seeds, each seed is a run of its own, in WORKDIR/seed0, … if --workdir is set. Mean,
