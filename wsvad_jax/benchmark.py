@@ -1,26 +1,28 @@
-"""Measures speed, reproduces the tables of results, and compiles for absent TPUs.
+"""Measures speed, reproduces the tables of results, and compiles for TPUs.
 
   python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
   python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 5 \\
       --protocol clean,paper --output results
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
-speed: times each recipe on synthetic features. Its workloads are training, scoring, the
-evaluation of a test set, reading batches from a cold file, training from that file, and
-extracting features from a video. A matrix product is timed in the same run.
-  Inputs: models and sizes (--batch_size, --length, --width); sizes that are left out are
-  those of UCF-Crime's recipe.
+speed: times each recipe on synthetic features. Workloads: training, scoring, evaluating a
+test set, reading batches from an uncached file, training from such a file, and feature
+extraction.
+  Inputs: models and sizes (--batch_size, --length, --width). The default sizes are those
+  of UCF-Crime's recipe.
   Outputs: tables, and with --output a JSON file. --profile DIR writes traces of training.
-  --check FILE compares with an earlier file, by the ratio to the matrix product.
+  A matrix product, timed in the same run, is the unit of --check FILE: it compares each
+  time, divided by the product's, with an earlier file.
 
 repro: trains or resumes every model on every dataset, with every seed and protocol.
-  Outputs: workdirs in --runs, and DIR/DATASET/MODEL/PROTOCOL/seedN.json with a summary
-  of the seeds. `python -m wsvad_jax.report DIR` turns them into tables. --ablations adds
-  the rows of the papers' ablations, in DIR/ROW/DATASET/….
+  Outputs: workdirs in the folder --runs; in the folder --output, one file per run,
+  DATASET/MODEL/PROTOCOL/seedN.json, and a summary of the seeds beside them.
+  `python -m wsvad_jax.report DIR` makes tables of these files. --ablations also runs the
+  papers' ablations, in DIR/ROW/DATASET/….
 
-aot: compiles training and scoring of each recipe at the published batch size. The TPUs
-need not be there; the package libtpu has their compiler.
-  Outputs: a table of memory, work and messages per chip, for each topology; with
+aot: compiles training and scoring of each recipe at the published batch size. No TPU is
+needed: the package libtpu contains the compiler.
+  Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
   --output a JSON file. The exit code is 1 if a program does not fit a chip.
 """
 

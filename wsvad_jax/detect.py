@@ -5,20 +5,23 @@
       --output found
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
 
-Inputs: a model that training or `convert` left, and videos, folders of videos, or
-features that `python -m wsvad_jax.extract` wrote. Times of features are in the .json beside
-the .npy. Without it, they follow from --fps and the frames per snippet of protocol.json or
-of the model. Videos are encoded by the image tower that made the training's features: the
-one that the model names, or --clip. Features must be made as the training's were.
+Inputs: a model written by `train` or `convert`, and videos, folders of videos, or features
+written by `extract`. The times of features come from VIDEO.json beside VIDEO.npy. If it is
+missing, they are computed from --fps and the frames per snippet, which protocol.json or
+the model states. Videos are encoded with the image tower of the training features. The
+model names it; --clip names it where the model's isn't there. Feature files must have the
+settings of the training features.
 
 Outputs: report.html (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
-A peak of the scores is an event if it is at least --high, or --min_prominence above the
-video's usual level, after removing positional bias. With --low, an event lasts while the
-uncorrected score is at least that, and one of its scores is at least --high.
+Positional bias is removed first. Then a peak of the scores is an event if it is at least
+--high, or --min_prominence above the video's usual level. The event ends where the score
+has fallen by --rel_height of the peak's height above that level. With --low, scores are
+used as `evaluate` reports them: an event lasts while the score is at least --low, and its
+highest score must reach --high.
 
 Videos, folders and links that can't be read are reported and left out; the exit code is
-then 3. Entries of --ground_truth without a video are listed.
+then 3. Entries of --ground_truth that have no video are printed.
 """
 
 import argparse

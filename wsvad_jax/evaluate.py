@@ -5,16 +5,16 @@
       --workdir OUT
 
 Inputs: the workdir of a finished training, or a recipe and a model folder (WORKDIR/model
-or the output of `python -m wsvad_jax.convert`). The test features must have the protocol
-of the training features. If the dataset has changed since the training, choose another
---workdir.
+or the output of `python -m wsvad_jax.convert`). The test features must have
+been extracted with the same settings as the training features. If the dataset has changed
+since the training, another --workdir is required, so that the earlier results stay valid.
 
 Outputs, in the workdir:
   results.json   every metric
   scores.npz     VIDEO/anomaly [T] and VIDEO/classes [T, C] of each test video
   curves.json    ROC, precision-recall and calibration (`wsvad_jax.metrics.curves`)
   report.png     score curves over the true anomalies
-  data.json      which data was scored, in a workdir without a training
+  data.json      hashes of the scored data, if the workdir has no training run
 """
 
 import argparse

@@ -3,12 +3,13 @@
   python -m wsvad_jax.extract videos --clip openai/clip-vit-base-patch16 --output features
   python -m wsvad_jax.extract a.mp4 --clip CLIP_DIR --output features --compare a.npy
 
-Inputs: video files, and folders, which are searched for videos. Files without a video's
-extension are counted and skipped; hidden files are skipped.
+Inputs: video files, or folders to search for videos. Other files in a folder are skipped
+and counted; hidden files are skipped.
 
 Outputs: OUTPUT/VIDEO.npy, float16 [crops, snippets, width], and VIDEO.json with the
-feature protocol and the times of the snippets. --layout crops writes VIDEO__0.npy, …, one
-file per crop, as the released features are.
+feature protocol and the times of the snippets. --layout crops writes one file per crop,
+VIDEO__0.npy, …, like the released features. --compare prints how far the features are
+from existing ones of the same videos.
 
 The same command resumes an interrupted extraction. From a damaged video, the readable
 part is extracted, with a warning. Videos that can't be read are listed and left out; the

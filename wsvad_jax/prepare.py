@@ -11,15 +11,15 @@ Inputs, one of:
     test_segments.json and card.json
   ucf, xd or shanghaitech, with the folders of the released features and annotations
   demo
-The CLIP model of --clip extracts the features of videos/ into features/. The same
-command again extracts only new and changed videos.
+The CLIP model of --clip extracts the features of videos/ into features/. If you run the
+command again, it extracts only new and changed videos.
 
 Output: DATA_DIR/NAME/1.0.0, a TFDS dataset. NAME is --name, else the card's name, else
 the folder's. The program prints its path and the command that trains on it.
 
-A missing or unreadable file is an error. With --skip-bad, its video is left out and
-listed in report.txt beside the data. With --runner NAME, a runner of Apache Beam (extra
-beam) writes the shards and takes all unknown flags.
+A missing or unreadable file is an error. --skip-bad leaves out its video instead, and
+lists it in report.txt beside the data. With --runner NAME, Apache Beam writes the shards
+(extra beam). Unknown flags are then passed to Beam.
 """
 
 import argparse

@@ -9,24 +9,30 @@
 Input: a recipe, FILE[:DATASET]. DATASET is demo (made on the spot), ucf, xd, shanghaitech
 or the folder of a prepared dataset.
 
-Outputs, in the workdir (default: runs/MODEL-DATASET-SEED; -paper is appended for protocol
-paper):
-  model/                         the selected weights, with MODEL_CARD.md beside it
-  results.json, report.png       metrics, and score curves of the test videos
-  scores.npz, curves.json        scores of each test video; ROC and other curves
-  metrics.jsonl, tensorboard/    metrics of the training
-  checkpoints/, config.json      for resuming
-  run.json, data.json            commit, overrides, time and memory; hashes of the data
+Outputs, in the workdir. Its default is runs/MODEL-DATASET-SEED, with -paper at its end
+for protocol paper.
+  model/          the selected weights
+  MODEL_CARD.md   what the model is, its metrics and its limits
+  results.json    all metrics
+  scores.npz      scores of each test video
+  report.png      score curves of test videos, and loss curves
+  curves.json     ROC and other curves
+  metrics.jsonl   training metrics; also in tensorboard/
+  checkpoints/    training state, for resuming
+  config.json     the recipe with all its values
+  run.json        commit, overrides, time and memory
+  data.json       hashes of the data
 
 The same command resumes from the last checkpoint, or shows the results of a finished run.
-Both are refused if the dataset has changed since. --restart moves the run to
-WORKDIR/previous-N and trains from step 0; leave it out to resume the new run.
+If the dataset has changed since the run began, it does neither and says so. --restart
+moves the run to WORKDIR/previous-N and trains from step 0. To resume the new run, omit
+--restart.
 
-With --seeds, each seed is a run of its own, in WORKDIR/seed0, … if --workdir is set. Mean,
-standard deviation and bootstrap intervals over test videos are printed and written to
-WORKDIR/summary.json (default: runs/MODEL-DATASET-PROTOCOL-seeds.json). Finished seeds are
-skipped. --together trains the others as one program, with the training split on the
-device; each seed leaves the files of a single run.
+With --seeds, each seed is a separate run: in WORKDIR/seedN, or in its default workdir.
+Mean, standard deviation and bootstrap intervals over test videos are printed and written
+to WORKDIR/summary.json (default: runs/MODEL-DATASET-PROTOCOL-seeds.json). Finished seeds
+are skipped. --together trains all unfinished seeds in one compiled computation, with the
+training split on the device. Each seed has the files of a single run.
 """
 
 import argparse

@@ -219,9 +219,11 @@ def _lower_training(
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     spec = network.spec
-    parts = train_step.num_microbatches(config, spec, shapes.batch_size, network.mesh)
+    microbatches = train_step.num_microbatches(
+        config, spec, shapes.batch_size, network.mesh
+    )
     step = train_step.make_train_step(
-        network.model, spec, optimiser, dict(config.loss), parts
+        network.model, spec, optimiser, dict(config.loss), microbatches
     )
     program: Any = train_step.compile_host_step(step, network.mesh)
 

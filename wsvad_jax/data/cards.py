@@ -1,8 +1,8 @@
 """Dataset cards: classes and conventions that released code hard-codes, as data.
 
 A card holds the classes (normal first), their prompts for the text tower, the crop that
-tests score and the frames per snippet. A new dataset needs a card (`card.json`), never
-a change of the code.
+tests score and the frames per snippet. A dataset of your own needs a card
+(`card.json`), and no code.
 """
 
 import dataclasses

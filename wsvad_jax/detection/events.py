@@ -305,6 +305,7 @@ def peak_segments(
 
 
 def _expand(score, taken, k: int, end_level: float) -> tuple[int, int]:
+    """Returns the snippets [first, stop) around peak k at or above a level."""
     first, stop = k, k + 1
     while first > 0 and score[first - 1] >= end_level and not taken[first - 1]:
         first -= 1
@@ -314,6 +315,7 @@ def _expand(score, taken, k: int, end_level: float) -> tuple[int, int]:
 
 
 def _mark_slope(score, taken, t: int, step: int) -> None:
+    """Takes the falling slope beside an event, which is no peak of its own."""
     while 0 <= t + step < len(score) and not taken[t + step]:
         if score[t + step] > score[t]:
             return

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Sections that no run depends on: a study's list of seeds, and the devices.
 NOT_OF_A_RUN = ("seeds", "mesh")
-# Keys that change memory and speed, not the numbers: a run resumes with other values.
+# Keys that change memory and speed, not the numbers: they may differ on resume, like
+# NOT_OF_A_RUN and the section of the protocol that isn't in force.
 MUTABLE_ON_RESUME = ("data.microbatches", "data.placement", "model.remat")
 # Keys that don't change what the metrics mean: their runs share a table row.
 KEYS_NOT_AFFECTING_METRICS = (

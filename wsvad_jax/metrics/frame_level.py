@@ -12,9 +12,9 @@
 Every value is a fraction in [0, 1], or None where it is undefined: frames of one kind
 only, no class probabilities, or no true events.
 
-The score of a snippet counts for each of its `stride` frames. Scores are not repeated:
-each snippet enters once as anomalous and once as normal, weighted by its true frames.
-The values are the same. Frames of an abnormal video without true events are neither:
+The score of a snippet counts for each of its `stride` frames, but snippets are not
+expanded to frames. Each snippet enters twice, as anomalous and as normal, weighted by its
+number of such frames. The metrics equal those of expanded frames. Frames of an abnormal video without true events are neither:
 such a video counts in video_auc alone.
 
 Letters: V videos, T snippets of a video, S snippets of all videos, C classes,

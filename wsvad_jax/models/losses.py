@@ -135,9 +135,11 @@ def mil_align(
 
     VadCLIP (arXiv 2308.11681), Eq. 8 to 10: L_nce of the A-branch.
     """
-    # Logits are averaged, not probabilities: the softmax comes last.
+    # Eq. 8: a class's similarity to the video. Logits are averaged, not probabilities.
     k, k_max, where = _bag_top_k(length, align_logits.shape[1])
     logits = top_k_mean(align_logits, k, k_max, where=where)
+
+    # Eq. 9 and 10: softmax over the classes, then cross-entropy with the video's label.
     return soft_cross_entropy(logits, normalise_label(label))
 
 

@@ -1,9 +1,10 @@
 """Training checkpoints: saved in the background, verified when they are restored.
 
 A checkpoint is whole or absent, since orbax renames it into place. It carries a digest
-of its arrays and, in files.json, the hash of every file. One that differs from them is
-damaged: it is moved aside, and the one before is used. One that can't be read for
-another reason (memory, permission, a disk) ends the program and stays as it is.
+of its arrays and, in files.json, the hash of every file. A checkpoint
+that differs from its hashes is damaged: it is moved aside, and the previous one is used.
+A checkpoint that can't be read for another reason (memory, permission, a disk) ends the
+program and stays as it is.
 """
 
 import pathlib
