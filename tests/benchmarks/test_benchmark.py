@@ -172,6 +172,9 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
         assert str(tmp_path) not in file.read_text()  # no path of this machine
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")}
     capsys.readouterr()
+    # A result of another grid is in the same folder, and isn't one of these rows.
+    other = files[1].with_name("seed9.json")
+    other.write_text(files[1].read_text().replace('"seed": 0', '"seed": 9'))
     assert benchmark.main([*command, "--json"]) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
 

@@ -127,6 +127,29 @@ def test_cosine_epochs_equals_its_formula(epochs, steps):
     np.testing.assert_allclose(values, wanted, atol=3e-10)
 
 
+def test_rates_are_those_of_recorded_runs_to_the_last_bit():
+    """Recorded results, and the resuming of older runs, depend on each rate's rounding."""
+    count = jnp.arange(80)
+
+    def recorded(count):
+        rise = 5e-4 * count / 19
+        fraction = jnp.clip((count - 20) / 40, 0, 1)
+        fall = 5e-4 * (0.1 + (1 - 0.1) * (1 + jnp.cos(jnp.pi * fraction)) / 2)
+        return jnp.where(count < 20, rise, fall)
+
+    schedule = optim.warmup_cosine(5e-4, 60, 20)
+    rates = [jax.jit(jax.vmap(f))(count) for f in (schedule, recorded)]
+    np.testing.assert_array_equal(*rates)
+
+    def per_epoch(count):
+        fraction = jnp.minimum(jnp.floor_divide(count, 7) / 10, 1)
+        return 7e-5 * (1 + jnp.cos(jnp.pi * fraction)) / 2
+
+    schedule = optim.cosine_epochs(7e-5, 10, 7)
+    rates = [jax.jit(jax.vmap(f))(count) for f in (schedule, per_epoch)]
+    np.testing.assert_array_equal(*rates)
+
+
 def test_a_warm_up_longer_than_the_training_still_ends_finite():
     warm = optim.warmup_cosine(1.0, 3, 100)
     values = [float(warm(s)) for s in range(6)]

@@ -2,10 +2,14 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.results.seed_groups import SeedGroup
 
 
 def parse_names(text: str, known: Sequence[str], flag: str) -> list[str]:
@@ -35,8 +39,8 @@ def repro(
     changes: Sequence[str] = (),
     together: bool = False,
     ablations: bool = False,
-) -> list[pathlib.Path]:
-    """Trains or resumes the runs of a grid; returns the files of the finished runs.
+) -> "list[SeedGroup]":
+    """Trains or resumes the runs of a grid; returns its finished runs by recipe.
 
     Args:
       models: recipes, by name.
@@ -53,6 +57,7 @@ def repro(
     """
     from wsvad_jax.benchmarks.ablations import rows
     from wsvad_jax.results.runs import collect, find_runs
+    from wsvad_jax.results.seed_groups import group_by_recipe
     from wsvad_jax.training.run import run_name, train_seeds
 
     grid = [
@@ -65,7 +70,7 @@ def repro(
     # All recipes are read before the first run, so that a mistake costs no training.
     configs = [(row, load_config(flags, data_dir)) for row, flags in grid]
 
-    written = []
+    groups = []
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
         progress.status(f"{name}, {i} of {len(grid)}")
@@ -75,9 +80,10 @@ def repro(
 
         # After every recipe, so that an interrupted grid leaves its finished results.
         finished, summaries, _ = find_runs([runs / name])
-        written += collect(finished, output / row, summaries)
+        collect(finished, output / row, summaries)
+        groups += group_by_recipe(finished, summaries)
 
-    return written
+    return groups
 
 
 def parse_seed_flag(seeds):

@@ -216,7 +216,7 @@ def open_text(
         # A card may name a folder in its dataset.
         name = place = str((dataset.path / name).resolve())
 
-    # The identity keeps the name that was asked for, not the folder it led to.
+    # The identity says `random`, not the cache folder of those weights.
     snapshot = load_snapshot(place)
     tower = text_tower_id_of(name, snapshot)
     return text_inputs(snapshot, dataset.card.prompts), tower

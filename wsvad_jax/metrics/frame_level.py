@@ -14,8 +14,8 @@ only, no class probabilities, or no true events.
 
 The score of a snippet counts for each of its `stride` frames, but snippets are not
 expanded to frames. Each snippet enters twice, as anomalous and as normal, weighted by its
-number of such frames. The metrics equal those of expanded frames. Frames of an abnormal video without true events are neither:
-such a video counts in video_auc alone.
+number of such frames. The metrics equal those of expanded frames. Frames of an abnormal
+video without true events are neither: such a video counts in video_auc alone.
 
 Letters: V videos, T snippets of a video, S snippets of all videos, C classes,
 R bootstrap resamples, U distinct scores.

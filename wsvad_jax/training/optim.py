@@ -124,8 +124,9 @@ def constant(lr: float) -> optax.Schedule:
 
 def cosine_epochs(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Cosine decay from lr to 0 that changes once per epoch, as in the releases."""
+    # PyTorch's schedulers step once per epoch in the releases. A decay of one step takes
+    # the fraction epoch / epochs, see `warmup_cosine`.
     cosine = optax.cosine_decay_schedule(lr, 1)
-    # PyTorch's schedulers step once per epoch in the releases.
     return lambda count: cosine(jnp.floor_divide(count, steps_per_epoch) / epochs)
 
 
@@ -148,8 +149,8 @@ def warmup_cosine(
     # A run shorter than its warm-up still reaches the full rate.
     warmup = max(min(warmup, total - 1), 0)
 
-    # The cosine takes the fraction of its steps: rates then equal those of recorded runs
-    # to the last bit, which optax's own steps and linear rise don't.
+    # The cosine takes the fraction of its steps, and the rise is a plain product. Both
+    # round as in the recorded runs; optax's own steps and rise differ in the last bit.
     cosine = optax.cosine_decay_schedule(lr, 1, final)
 
     def rise(count):
@@ -175,8 +176,8 @@ def learning_rate(
         and the keys of that schedule.
       epochs: number of epochs of the whole training.
       steps_per_epoch: optimiser steps per epoch.
-      loader_batches_per_epoch: batches of all loaders per epoch. The release counts these for
-        SG-NM's cosine, which therefore stops half-way with two loaders.
+      loader_batches_per_epoch: batches of all loaders per epoch. The release counts
+        these for SG-NM's cosine, which therefore stops half-way with two loaders.
     """
     name, lr = config["schedule"], config["lr"]
     # A literal list: no lookup of a function by its name in a config.
