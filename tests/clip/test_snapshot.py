@@ -234,7 +234,7 @@ def write_second(folder, snapshot, flat, name) -> None:
         k: np.array(x, order="C") for k, x in weight_names.flax_to_torch(flat).items()
     }
     if name.endswith(".bin"):
-        import torch
+        torch = pytest.importorskip("torch", reason="PyTorch writes this file")
 
         torch.save({k: torch.tensor(x) for k, x in state.items()}, folder / name)
     else:
