@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
     if detector.weights.text is None:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")
-    if detector.random_note:
-        print(f"note: {detector.random_note}", file=sys.stderr)
+    if detector.clip_note:
+        print(f"note: {detector.clip_note}", file=sys.stderr)
 
     path = export_model(
         detector,

@@ -84,7 +84,7 @@ def test_wide_heads_of_published_models_are_theirs(snapshot):
 def test_a_tower_that_was_never_trained_is_known(tmp_path, snapshot):
     assert snapshot.image_settings[identity.RANDOM]
     assert snapshot.text_settings[identity.RANDOM]
-    assert "random weights" in snapshot.remarks[0]
+    assert "random weights" in snapshot.clip_note
     flat = {
         path: x + 0.01 if "vision_model/encoder/layers/1/layer_norm1" in path else x
         for path, x in weight_names.flatten(snapshot.params).items()
@@ -93,7 +93,7 @@ def test_a_tower_that_was_never_trained_is_known(tmp_path, snapshot):
         tmp_path, snapshot.text, snapshot.vision, weight_names.unflatten(flat)
     )
     trained = load_snapshot(tmp_path)
-    assert identity.RANDOM not in trained.image_settings and not trained.remarks
+    assert identity.RANDOM not in trained.image_settings and not trained.training_note
     assert trained.text_settings[identity.RANDOM]
     # The mark is no part of the identity.
     assert encoder_hash(trained) == trained.weights_hash

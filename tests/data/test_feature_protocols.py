@@ -84,16 +84,16 @@ def test_what_json_leaves_out_is_unknown():
 
 def test_random_towers_are_said():
     random = OPENAI | {"random": True}
-    note = feature_protocols.random_note(changed(encoder_settings=random))
-    assert "features (clip@aaaaaaaaaaaa) has random weights" in note
-    both = feature_protocols.random_note(
+    note = feature_protocols.clip_note(changed(encoder_settings=random))
+    assert "CLIP model of the features (clip@aaaaaaaaaaaa): random weights" in note
+    both = feature_protocols.clip_note(
         changed(encoder_settings=random), {"clip": "x", "settings": random}
     )
     assert "features and prompts" in both
-    text = feature_protocols.random_note(PLAIN, {"clip": "random"})
-    assert "text tower of the prompts has random weights" in text
-    assert not feature_protocols.random_note(PLAIN, {"clip": "x", "settings": OPENAI})
-    assert not feature_protocols.random_note(PLAIN, None)
+    text = feature_protocols.clip_note(PLAIN, {"clip": "random"})
+    assert "text tower of the prompts: random weights" in text
+    assert not feature_protocols.clip_note(PLAIN, {"clip": "x", "settings": OPENAI})
+    assert not feature_protocols.clip_note(PLAIN, None)
     # The demo's, and a cached one, as older versions noted them.
     for encoder in ("clip@9a76bf077ca9", "random-32@0123456789ab"):
-        assert feature_protocols.random_note(FeatureProtocol(encoder))
+        assert feature_protocols.clip_note(FeatureProtocol(encoder))

@@ -200,11 +200,11 @@ def test_random_towers_are_said_wherever_they_matter(
     out = tmp_path / "out"
     assert run(features(), "--checkpoint", models["vadclip"], "--output", out) == 0
     assert "features and prompts" in capsys.readouterr().err
-    note = read_json(out / "events.json")["settings"]["note"]
-    assert "random weights" in note and "nothing about real video" in note
-    assert "has random weights" in (out / "report.html").read_text(encoding="utf-8")
+    note = read_json(out / "events.json")["settings"]["clip_note"]
+    assert "random weights" in note and "no meaning" in note
+    assert note in (out / "report.html").read_text(encoding="utf-8")
     detector = Detector(models["vadclip"])
-    assert export.feature_description(detector)["note"] == note
+    assert export.feature_description(detector)["clip_note"] == note
 
 
 def test_an_export_states_the_whole_protocol(models, tmp_path):
@@ -287,4 +287,4 @@ def test_a_dataset_made_in_another_way_is_not_scored(
     assert evaluate.main([*flags, "--force"]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["forced"] == "frame mean instead of middle"
-    assert "random weights" in results["random_weights"]
+    assert "random weights" in results["clip_note"]

@@ -22,8 +22,9 @@ HEAD_WIDTH = 64
 HEADS = {1280: 16, 1408: 16, 1664: 16}
 UNLIKE = "unlike_openai"  # names of the settings that are not OpenAI's
 RANDOM = "random"  # set where the tower was never trained
+TRAINING_NOTE = "training_note"  # what it was trained on, see `training_notes`
 GEOMETRY = ("size", "crop", "interpolation")
-NOT_COMPARED = (UNLIKE, RANDOM)
+NOT_COMPARED = (UNLIKE, RANDOM, TRAINING_NOTE)
 # The layer norms of the blocks, which training changes in every model.
 NORMS = re.compile(r"encoder/layers/\d+/layer_norm\d/(scale|bias)")
 

@@ -21,6 +21,7 @@ import numpy as np
 from wsvad_jax.clip import weight_names
 from wsvad_jax.clip.snapshot import save_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
+from wsvad_jax.clip.training_notes import RANDOM_WEIGHTS
 from wsvad_jax.utils.errors import InputError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -62,6 +63,7 @@ def write_random_snapshot(
         vision,
         random_params(text, vision, seed),
         tokenizer=tokenizer_files(text.max_position_embeddings),
+        training_note=RANDOM_WEIGHTS,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from flax import serialization
 
-from wsvad_jax.clip import hub, identity, weight_names
+from wsvad_jax.clip import hub, identity, training_notes, weight_names
 from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.clip.hub import WEIGHT_FILES
 from wsvad_jax.clip.preprocessing import (
@@ -58,6 +58,7 @@ class Snapshot:
     path: pathlib.Path
     name: str  # hub name, or the folder's name
     weights_hash: str  # hash of the tensors, equal for all file formats
+    training_note: str = ""  # what it was trained on, see `training_notes`
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
@@ -75,17 +76,29 @@ class Snapshot:
         settings = identity.image_settings(
             self.weights_hash, self.vision, self.preprocessing
         )
-        return settings | self._random("vision_model")
+        return settings | self._training("vision_model")
 
     @functools.cached_property
     def text_settings(self) -> dict[str, Any]:
         """Settings of the text features, by name."""
         settings = identity.text_settings(self.weights_hash, self.text)
-        return settings | self._random("text_model")
+        return settings | self._training("text_model")
 
-    def _random(self, tower: str) -> dict[str, bool]:
+    def _training(self, tower: str) -> dict[str, Any]:
+        """Returns the settings that say what a tower was trained on."""
+        # The weights decide: a config.json may be a copy.
         flat = weight_names.flatten(self.params.get(tower, {}))
-        return {identity.RANDOM: True} if identity.untrained(flat) else {}
+        if identity.untrained(flat):
+            return {identity.RANDOM: True}
+        note = self.training_note
+        return {identity.TRAINING_NOTE: note} if note else {}
+
+    @property
+    def clip_note(self) -> str | None:
+        """The line about both towers' training, None without a training note."""
+        return training_notes.clip_note(
+            (self.name, self.image_settings), (self.name, self.text_settings)
+        )
 
     def encoder(self, resize: str) -> tuple[str, str, dict[str, Any]]:
         """Returns the image tower's NAME@HASH, whole hash, and hashed settings.
@@ -105,14 +118,8 @@ class Snapshot:
     @property
     def remarks(self) -> list[str]:
         """Sentences of advice for extracting features with this model."""
-        remarks = []
-        if self.image_settings.get(identity.RANDOM):
-            remarks.append(
-                f"{self.path}: the image tower has random weights: its features show "
-                "that the programs work, and say nothing about real video"
-            )
-
         # A copied folder often lacks the file, and no other file has these numbers.
+        remarks = []
         if not self.preprocessing.source:
             remarks.append(
                 f"{self.path}: no preprocessor_config.json there: size, mean and "
@@ -155,6 +162,7 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
         path=path,
         name=path.resolve().name if local else str(name_or_dir),
         weights_hash=weights_hash(flat),
+        training_note=training_notes.read_training_note(path),
     )
 
 
@@ -166,6 +174,7 @@ def save_snapshot(
     *,
     tokenizer: Mapping[str, str] | None = None,
     weights: Literal["msgpack", "safetensors"] = "msgpack",
+    training_note: str = "",
 ) -> pathlib.Path:
     """Writes a snapshot that `load` and `transformers` read; returns its folder.
 
@@ -176,6 +185,8 @@ def save_snapshot(
       params: whole parameter tree.
       tokenizer: contents of the tokenizer's files, by file name.
       weights: format: flax_model.msgpack, or model.safetensors with PyTorch's names.
+      training_note: fragment of a sentence on what the model was trained on, such as
+        "trained on rendered streets only"; see `training_notes`.
     """
     directory = pathlib.Path(directory)
     for name, content in (tokenizer or {}).items():
@@ -199,7 +210,10 @@ def save_snapshot(
             safetensors.numpy.save_file(state, temporary, {"format": "pt"})
 
     # Written last: a snapshot with a config.json is complete.
-    files.write_json(directory / "config.json", _config(text, vision))
+    config = _config(text, vision)
+    if training_note:
+        config[identity.TRAINING_NOTE] = training_note
+    files.write_json(directory / "config.json", config)
     return directory
 
 

@@ -13,23 +13,19 @@ must exist; the others don't matter.
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from wsvad_jax.clip.identity import NOT_COMPARED, RANDOM, UNLIKE
+from wsvad_jax.clip import training_notes
+from wsvad_jax.clip.identity import NOT_COMPARED, UNLIKE
 from wsvad_jax.clip.preprocessing import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.json_shapes import PositiveCount, Shape, Text, check_shape
 
 UNKNOWN = ("", "unknown")
-# Encoders with random weights that older versions stored without a mark: the CLIP of the
-# demo dataset, and those of the package's cache.
-RANDOM_HASHES = ("9a76bf077ca9",)
-RANDOM_NAMES = re.compile(r"random-\d+@[0-9a-f]+")
 
 
 def protocol_from_json(value: Mapping[str, Any] | None) -> FeatureProtocol:
@@ -251,37 +247,15 @@ def _plain(value: Any) -> str:
     return " ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in values)
 
 
-def is_random(protocol: FeatureProtocol) -> bool:
-    """Returns whether features come from an untrained, random tower."""
-    if protocol.encoder_settings:
-        return bool(_object(protocol.encoder_settings).get(RANDOM))
-    known = hash_of(protocol.encoder).startswith(RANDOM_HASHES)
-    return known or bool(RANDOM_NAMES.fullmatch(protocol.encoder))
-
-
-def random_note(
+def clip_note(
     protocol: FeatureProtocol, tower: Mapping[str, Any] | None = None
-) -> str:
-    """Returns a warning about towers with random weights, "" if there are none.
+) -> str | None:
+    """Returns `training_notes.clip_note` of features and prompts.
 
     Args:
       protocol: protocol of the features.
-      tower: `settings` and name `clip` of the text tower; None without prompts.
+      tower: text tower, with `clip` (a name) and `settings`; None without prompts.
     """
-    # Without settings, the name alone marks a random tower.
-    settings = _object((tower or {}).get("settings"))
-    text = bool(settings.get(RANDOM)) or (tower or {}).get("clip") == "random"
-
-    if is_random(protocol):
-        subject = "features and prompts" if text else "features"
-        return (
-            f"the CLIP model of the {subject} ({protocol.encoder}) has random weights: "
-            "scores show that the programs work, and say nothing about real video"
-        )
-
-    if text:
-        return (
-            "the text tower of the prompts has random weights: the names of classes "
-            "carry no meaning"
-        )
-    return ""
+    prompts = (str(tower.get("clip", "")), tower.get("settings")) if tower else None
+    features = protocol.encoder, protocol.encoder_settings
+    return training_notes.clip_note(features, prompts)

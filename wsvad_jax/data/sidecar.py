@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
@@ -65,10 +66,14 @@ class Sidecar:
         )
 
     def write(self, path: str | os.PathLike) -> None:
-        """Writes the sidecar, one line per field, atomically."""
+        """Writes the sidecar, one line per field, atomically.
+
+        `clip_note` is added where the CLIP model has one, see `clip.training_notes`.
+        """
+        note = feature_protocols.clip_note(self.protocol)
+        fields = dataclasses.asdict(self) | ({"clip_note": note} if note else {})
         lines = [
-            f" {json.dumps(key)}: {json.dumps(value)}"
-            for key, value in dataclasses.asdict(self).items()
+            f" {json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items()
         ]
         files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 

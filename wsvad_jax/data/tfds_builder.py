@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.dataset import INDEX, VERSION, Dataset, Entry, open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
@@ -86,6 +87,8 @@ def write_dataset(
     with build_folder(data_dir) as temporary:
         metadata: dict[str, Any] = {"card": card.to_json(), "source": source}
         metadata["protocol"] = dataclasses.asdict(protocol)
+        if note := feature_protocols.clip_note(protocol):
+            metadata["clip_note"] = note
         builder = builder_class()(
             name, metadata, splits, about or DatasetInfo(), temporary
         )

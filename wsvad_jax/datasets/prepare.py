@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from wsvad_jax.utils import files, program
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from wsvad_jax.data.dataset import Dataset
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import SourceDataset
@@ -53,6 +55,7 @@ def prepare(
     Raises:
       InputError: arguments that don't fit together, or the first bad file.
     """
+    from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import write_dataset
     from wsvad_jax.datasets import registry
@@ -69,7 +72,9 @@ def prepare(
         runner=runner,
     )
     if name == registry.DEMO:
-        return registry.resolve(name, data_dir)
+        path = registry.resolve(name, data_dir)
+        _print_clip_note(open_dataset(path))
+        return path
 
     problems = ErrorCollector(skip_bad)
     if built_in:
@@ -303,7 +308,19 @@ def _write_report(
     by_split = [remark for split in source.splits.values() for remark in split.remarks]
     lines += [f"remark: {remark}" for remark in [*source.remarks, *by_split]]
 
-    files.write_text(path / REPORT, "\n".join(lines) + "\n")
+    note = _print_clip_note(dataset)
+    in_file = [*lines, *([f"note: {note}"] if note else [])]
+    files.write_text(path / REPORT, "\n".join(in_file) + "\n")
     print("\n".join(lines[:PRINTED_LINES]))
     if len(lines) > PRINTED_LINES:
         print(f"... {len(lines) - PRINTED_LINES} lines more in {path / REPORT}")
+
+
+def _print_clip_note(dataset: "Dataset") -> str | None:
+    """Prints what the features' CLIP model was trained on; returns the line."""
+    from wsvad_jax.data import feature_protocols
+
+    note = feature_protocols.clip_note(dataset.protocol)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return note

@@ -125,8 +125,8 @@ class Detector:
         return self.features.differences
 
     @property
-    def random_note(self) -> str:
-        """Warning if a tower has random weights, else ""."""
+    def clip_note(self) -> str | None:
+        """What the CLIP models were trained on, see `clip.training_notes`."""
         from wsvad_jax.data import feature_protocols
 
         # An extractor knows its tower; the model folder of an older version may not. The
@@ -134,7 +134,7 @@ class Detector:
         protocol = self.feature_protocol
         if "extractor" in self.__dict__:
             protocol = self.extractor.protocol
-        return feature_protocols.random_note(protocol, self.network.text_tower_id)
+        return feature_protocols.clip_note(protocol, self.network.text_tower_id)
 
     @functools.cached_property
     def snapshot(self) -> "Snapshot":

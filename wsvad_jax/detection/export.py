@@ -312,7 +312,7 @@ def feature_description(detector: "Detector") -> dict[str, Any]:
         "frame": protocol.frame,
         "resize": protocol.resize,
         "encoder_settings": feature_protocols.settings_noted(protocol) or None,
-        "note": detector.random_note,
+        "clip_note": detector.clip_note,
         "force": "; ".join(detector.forced),
     }
     return {k: None if v in feature_protocols.UNKNOWN else v for k, v in known.items()}

@@ -77,10 +77,13 @@ class FeatureCheck:
             stride=self.protocol.stride or self.stride,
         )
 
-        for remark in snapshot.remarks:
-            # Random weights have been reported with the model.
-            if not feature_protocols.is_random(self.protocol):
-                print(f"note: {remark}", file=sys.stderr)
+        # A note on the training's features has been printed with the model.
+        note = feature_protocols.clip_note(extractor.protocol)
+        remarks = snapshot.remarks
+        if note and note != feature_protocols.clip_note(self.protocol):
+            remarks = [note, *remarks]
+        for remark in remarks:
+            print(f"note: {remark}", file=sys.stderr)
         self.compare(extractor.protocol, snapshot.name)
         return extractor
 

@@ -244,7 +244,7 @@ class Live:
     def start(self, source: str) -> dict[str, Any]:
         """Returns the first line."""
         detector, rules = self.detector, self.events
-        notes = {"force": "; ".join(detector.forced), "note": detector.random_note}
+        notes = {"force": "; ".join(detector.forced), "clip_note": detector.clip_note}
         return {
             "type": "start",
             "source": source,

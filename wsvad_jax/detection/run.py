@@ -30,15 +30,15 @@ class DetectorOptions:
 
 
 def open_detector(options: DetectorOptions) -> Detector:
-    """Loads a model, and prints a note if its towers have random weights."""
+    """Loads a model, and prints what its CLIP models were trained on."""
     detector = Detector(
         options.checkpoint,
         clip=options.clip,
         resize=options.resize,
         force=options.force,
     )
-    if detector.random_note:
-        print(f"note: {detector.random_note}", file=sys.stderr)
+    if detector.clip_note:
+        print(f"note: {detector.clip_note}", file=sys.stderr)
     return detector
 
 
@@ -180,8 +180,8 @@ def settings_shown(
             settings["force"] = (
                 f"another way of making features was let in: {differences}"
             )
-    if detector.random_note:
-        settings["note"] = detector.random_note
+    if detector.clip_note:
+        settings["clip_note"] = detector.clip_note
     return {**settings, **rules.as_dict()}
 
 

@@ -78,7 +78,7 @@ def _settings(made: "FeatureProtocol") -> str:
 def _notes(results: Mapping[str, Any]) -> str:
     """Returns the warnings that stand before the numbers, one paragraph per warning."""
     warnings = []
-    if note := results.get("random_weights"):
+    if note := results.get("clip_note"):
         warnings.append(f"**{note[:1].upper()}{note[1:]}.**\n\n")
     if differs := results.get("forced"):
         warnings.append(

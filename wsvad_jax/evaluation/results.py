@@ -195,7 +195,7 @@ def results_of(
 
     config, card = experiment.config, experiment.dataset.card
 
-    notes = {"forced": meta.get("forced"), "random_weights": experiment.random_note}
+    notes = {"forced": meta.get("forced"), "clip_note": experiment.clip_note}
     results = frame_level.evaluate(
         videos,
         card.class_names,

@@ -61,11 +61,11 @@ class Experiment(ScoringModel):
     dataset: "Dataset"
 
     @property
-    def random_note(self) -> str:
-        """Says in a sentence where towers of random weights are used, "" where not."""
+    def clip_note(self) -> str | None:
+        """The line about what the CLIP models were trained on, see `training_notes`."""
         from wsvad_jax.data import feature_protocols
 
-        return feature_protocols.random_note(self.dataset.protocol, self.text_tower_id)
+        return feature_protocols.clip_note(self.dataset.protocol, self.text_tower_id)
 
 
 def open_experiment(
@@ -102,10 +102,8 @@ def open_experiment(
         dataset,
     )
 
-    if experiment.random_note:
-        print(
-            f"note: {experiment.random_note}{_clip_hint(experiment)}", file=sys.stderr
-        )
+    if experiment.clip_note:
+        print(f"note: {experiment.clip_note}{_clip_hint(experiment)}", file=sys.stderr)
     return experiment
 
 

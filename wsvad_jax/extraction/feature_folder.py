@@ -52,6 +52,7 @@ class FeatureFolder:
             "image_size": extractor.config.image_size,
             "encoder_settings": extractor.encoder_settings,
         }
+        self.clip_note = feature_protocols.clip_note(extractor.protocol)
         self.width = extractor.config.projection_dim
 
     def claim(self, names: Iterable[str]) -> None:
@@ -81,6 +82,8 @@ class FeatureFolder:
                     )
 
         protocol = self.settings | {"layout": self.layout, "clip": self.clip}
+        if self.clip_note:
+            protocol["clip_note"] = self.clip_note
         files.write_json(path, protocol)
 
     def _compare(

@@ -110,13 +110,18 @@ def _find(
 def _load(clip: str, options: ExtractorOptions) -> tuple["Extractor", str]:
     """Returns the extractor, and a name of the snapshot that holds in any folder."""
     from wsvad_jax.clip.snapshot import load_snapshot
+    from wsvad_jax.data import feature_protocols
     from wsvad_jax.extraction.extractor import Extractor
 
     name = os.path.realpath(clip) if os.path.isdir(clip) else clip
     snapshot = load_snapshot(clip)
+    extractor = Extractor(snapshot, **dataclasses.asdict(options))
+
+    if note := feature_protocols.clip_note(extractor.protocol):
+        print(f"note: {note}", file=sys.stderr)
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
-    return Extractor(snapshot, **dataclasses.asdict(options)), name
+    return extractor, name
 
 
 def _check_options(

@@ -140,8 +140,17 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _is_same(key: str, old: Any, new: Any) -> bool:
     """Whether two values of a key agree, or one of them is unknown."""
-    if key == "encoder_settings" and not (old and new):
-        return True  # older versions wrote none
+    if key == "encoder_settings":
+        from wsvad_jax.clip.identity import NOT_COMPARED  # with numpy, as below
+
+        # Older versions wrote none, and notes are no part of a model's identity.
+        if not (old and new):
+            return True
+        old, new = (
+            {k: v for k, v in dict(x).items() if k not in NOT_COMPARED}
+            for x in (old, new)
+        )
+        return old == new
     if key != "encoder" or "unknown" in (old, new):
         return "unknown" in (old, new) or old == new
     from wsvad_jax.weights.trained_model import (

@@ -160,6 +160,7 @@ def write_run(
         "length": experiment.T,
         "width": experiment.width,
         "tower": experiment.text_tower_id,
+        "clip_note": experiment.clip_note,
     }
     save_params(workdir / "model", best.params, best.batch_stats, meta)
 

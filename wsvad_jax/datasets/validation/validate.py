@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wsvad_jax.data import feature_files
+from wsvad_jax.data import feature_files, feature_protocols
 from wsvad_jax.data.crops import FeatureIndex, crop_files, video_of
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
@@ -264,10 +264,11 @@ def _headers(
         path = report.root / "protocol.json"
         protocol, _ = custom.read_protocol(path)
         videos = custom.drop_other_crop_counts(path, videos, collector)
-        videos, remarks, _ = custom.add_sidecars(
+        videos, remarks, protocol = custom.add_sidecars(
             videos, report.card, collector, protocol
         )
-        for remark in remarks:
+        note = feature_protocols.clip_note(protocol)
+        for remark in [*remarks, *([note] if note else [])]:
             report.add_remark("features", remark)
     return videos
 
