@@ -3,11 +3,16 @@
   python -m wsvad_jax.evaluate --workdir runs/dsanet-demo-0
   python -m wsvad_jax.evaluate --config configs/dsanet.py:ucf --checkpoint DIR \\
       --workdir OUT
+  python -m wsvad_jax.evaluate --config dsanet:demo --checkpoint runs/dsanet-demo-0 \\
+      --card other_words.json --workdir OUT
 
 Inputs: the workdir of a finished training, or a recipe and a model folder (WORKDIR/model
 or the output of `python -m wsvad_jax.convert`). The test features must have
 been extracted with the same settings as the training features. If the dataset has changed
 since the training, another --workdir is required, so that the earlier results stay valid.
+
+--card scores VadCLIP or DSANet with other class words: the prompts of a card.json, which
+the model's text tower reads in place of the training's. The weights stay as they are.
 
 Outputs, in the workdir:
   results.json   every metric
@@ -38,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
     parser.add_argument(
+        "--card",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="card.json with other prompts or classes for the model",
+    )
+    parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
     parser.add_argument(
@@ -51,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
         parser.error("pass --config and --checkpoint, the folder of a model, together")
+    if known.card and not known.config:
+        parser.error("--card requires --config, --checkpoint and another --workdir")
 
     # The first use of JAX: the other processes must be known before it.
     program.start_hosts(known.multihost)
@@ -73,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = known.checkpoint or known.workdir / "model"
     where = checkpoint, known.workdir, known.data_dir
     with program.output(quiet=known.quiet, json_only=known.json) as output:
-        output.value = evaluate_model(config, *where, force=known.force)
+        output.value = evaluate_model(
+            config, *where, force=known.force, card=known.card
+        )
     return 0
 
 

@@ -33,10 +33,19 @@ class Entry:
 
 
 class Split(Sequence):
-    """Records of one split, read on request; picklable, but not safe to fork."""
+    """Records of one split, read on request; picklable, but not safe to fork.
 
-    def __init__(self, path: pathlib.Path, name: str, entries: tuple[Entry, ...]):
-        self.path, self.name, self.entries = path, name, entries
+    `rows` are the positions of the entries in the split's files; None for all of them.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        name: str,
+        entries: tuple[Entry, ...],
+        rows: tuple[int, ...] | None = None,
+    ):
+        self.path, self.name, self.entries, self.rows = path, name, entries, rows
         self._source: Any = None  # its threads don't survive a fork: use spawn
 
     def __len__(self) -> int:
@@ -52,14 +61,15 @@ class Split(Sequence):
 
         index = range(len(self))[index]  # negative indices, and IndexError past the end
         entry = self.entries[index]
+        row = index if self.rows is None else self.rows[index]
 
         try:
-            features = self._open()[index]["features"]
+            features = self._open()[row]["features"]
         except Exception as e:  # noqa: BLE001 the reader has no error type of its own
             raise_if_unreadable(self.path, e)
             self._check_files(e)
             raise InputError(
-                f"{self.path}: record {index} of {self.name} ({entry.video}) cannot be "
+                f"{self.path}: record {row} of {self.name} ({entry.video}) cannot be "
                 f"read, since its bytes are damaged ({one_line(e)}); prepare the "
                 "dataset again"
             ) from None

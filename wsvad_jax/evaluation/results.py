@@ -27,6 +27,7 @@ def evaluate_model(
     data_dir: str | None = None,
     *,
     force: bool = False,
+    card: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores the recipe's test set with the model in `checkpoint`.
 
@@ -39,12 +40,15 @@ def evaluate_model(
       data_dir: folder of prepared datasets.
       force: whether other features or prompts than the training's are accepted; the
         results then name the difference under `forced`.
+      card: card.json whose prompts replace the training's; the results then say so
+        under `other_words`.
 
     Raises:
       InputError: a model of another recipe, shapes that don't fit, or features made in
-        another way than those of the training.
+        another way than those of the training, or a card that doesn't fit the dataset.
     """
     from wsvad_jax.evaluation.scorer import Scorer, score_split
+    from wsvad_jax.experiment import other_words
     from wsvad_jax.experiment.build import check_params, open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
@@ -62,7 +66,12 @@ def evaluate_model(
     if "clip" in config and (own_clip / "vocab.json").is_file():
         config = config.copy_and_resolve_references()  # the caller's stays as it is
         config.clip = str(own_clip)
-    experiment = open_experiment(config, data_dir)
+    experiment, unnamed = open_experiment(config, data_dir), ()
+    if card is not None:
+        other_words.check_reads_text(experiment.spec, f"--card {card}")
+        words = other_words.read_words(card, experiment.dataset.card)
+        experiment, unnamed = other_words.with_other_words(experiment, words)
+        meta |= _notes_on_words(meta, unnamed)
 
     # All checks come before the scoring, which may take hours.
     data = run_data.describe(experiment.dataset, experiment.text_tower_id)
@@ -73,9 +82,23 @@ def evaluate_model(
     forced = _check_protocol(experiment, meta, checkpoint, force)
 
     videos = score_split(experiment, Scorer(experiment), params, batch_stats)
+    videos = other_words.with_unnamed(videos, len(unnamed))
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
     return write_results(experiment, videos, workdir, meta | {"forced": forced}, [])
+
+
+def _notes_on_words(meta: dict[str, Any], unnamed: Sequence[str]) -> dict[str, Any]:
+    """Returns the notes of results.json on other class words; prints them."""
+    from wsvad_jax.experiment.other_words import WARNING, unnamed_note
+
+    notes = [note for note in (WARNING, unnamed_note(unnamed)) if note]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+    # Tables show the selection, so these numbers are not taken for the training's.
+    selection = ", ".join(filter(None, (meta.get("selection"), "other class words")))
+    return {"other_words": "; ".join(notes), "selection": selection}
 
 
 def _check_protocol(
@@ -195,7 +218,8 @@ def results_of(
 
     config, card = experiment.config, experiment.dataset.card
 
-    notes = {"forced": meta.get("forced"), "clip_note": experiment.clip_note}
+    notes = {key: meta.get(key) for key in ("forced", "other_words")}
+    notes["clip_note"] = experiment.clip_note
     results = frame_level.evaluate(
         videos,
         card.class_names,

@@ -1,0 +1,151 @@
+"""Gives a trained model other class words: its prompts go through its text tower again.
+
+The trained weights stay as they are, learned prompt vectors and text adapters included.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsvad_jax.data.cards import Card, ClassCard
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json
+
+if TYPE_CHECKING:
+    from wsvad_jax.experiment.build import Experiment
+    from wsvad_jax.models.spec import ModelSpec
+
+WARNING = (
+    "the class words are not those of the training; after training, other words may "
+    "change the scores little, or name the wrong class (docs/text.md)"
+)
+
+
+def check_reads_text(spec: "ModelSpec", flag: str) -> None:
+    """Raises InputError for a model that has no text tower to read other words.
+
+    Args:
+      spec: spec of the model.
+      flag: the flag that asks for other words.
+    """
+    if not spec.reads_text:
+        raise InputError(
+            f"{flag}: {spec.name} reads no class words; only models with a text tower "
+            "(vadclip, dsanet) take others"
+        )
+
+
+def read_words(path: pathlib.Path, trained: Card) -> Card:
+    """Reads a card.json whose classes and prompts replace those of `trained`.
+
+    Its other keys are optional, and must equal the dataset's.
+
+    Args:
+      path: the file.
+      trained: card of the dataset.
+
+    Raises:
+      InputError: no card, another normal class, or another value of a key that
+        describes features.
+    """
+    known = trained.to_json()
+    del known["classes"]
+    card = Card.from_json(read_json(path), str(path), defaults=known)
+
+    # Class 0 is the normal one in all scores.
+    if card.class_names[0] != trained.class_names[0]:
+        raise InputError(
+            f"{path}: the normal class is {card.class_names[0]!r}, but the dataset's is "
+            f"{trained.class_names[0]!r}; keep its name and change its prompts"
+        )
+    for key in ("stride", "test_crop", "clip"):
+        value, wanted = getattr(card, key), getattr(trained, key)
+        if value != wanted:
+            raise InputError(
+                f"{path}: {key} is {value!r}, but the dataset's is {wanted!r}; a card of "
+                f"other words changes classes and prompts alone, so leave {key} out"
+            )
+    return dataclasses.replace(card, name=trained.name)
+
+
+def card_of_words(
+    classes: Sequence[str], trained: Card, normal: str | None = None
+) -> Card:
+    """Returns a card whose classes are named by the words that describe them.
+
+    Args:
+      classes: words of each anomaly class, such as "people fighting".
+      trained: card of the model; it keeps all other keys.
+      normal: words of the normal class; None keeps its prompts.
+
+    Raises:
+      InputError: a class is empty, a duplicate, or named like the normal class.
+    """
+    first = trained.classes[0]
+    if normal is not None:
+        first = ClassCard(first.name, (normal,))
+
+    # from_json has the rules for names and prompts.
+    named = [{"name": words, "prompts": [words]} for words in classes]
+    named.insert(0, {"name": first.name, "prompts": list(first.prompts)})
+    return Card.from_json({**trained.to_json(), "classes": named}, "--classes")
+
+
+def with_other_words(
+    experiment: "Experiment", card: Card
+) -> "tuple[Experiment, tuple[str, ...]]":
+    """Returns an experiment that reads the prompts of `card`, and the unnamed classes.
+
+    Unnamed classes are shown by test videos, but are missing in `card`. They stay in the
+    new dataset's card, behind the others; `with_unnamed` gives them probability 0.
+
+    Args:
+      experiment: opened recipe.
+      card: other prompts; classes may be added, left out, or in another order.
+
+    Raises:
+      InputError: the model reads no text, or a prompt doesn't fit the text tower.
+    """
+    from wsvad_jax.data.class_changes import classes_shown, with_card
+    from wsvad_jax.experiment.build import open_text
+
+    check_reads_text(experiment.spec, "--card")
+    dataset = experiment.dataset
+    words = dataclasses.replace(dataset, card=card)
+    text, tower = open_text(experiment.config, words)
+
+    # Training videos play no part here, so classes that only they show are left out.
+    test = dataclasses.replace(dataset, splits={"test": dataset.split("test")})
+    unnamed = tuple(c for c in classes_shown(test) if c not in card.class_names)
+    rest = tuple(c for c in dataset.card.classes if c.name in unnamed)
+    whole = dataclasses.replace(card, classes=(*card.classes, *rest))
+
+    changed = dataclasses.replace(
+        experiment, text=text, text_tower_id=tower, dataset=with_card(test, whole)
+    )
+    return changed, unnamed
+
+
+def with_unnamed(videos: Sequence[Any], count: int) -> list[Any]:
+    """Appends `count` classes of probability 0 to the scores of `EvalVideo`s."""
+    import numpy as np
+
+    # A model without the branch for classes has no class probabilities.
+    if not count or any(v.classes is None for v in videos):
+        return list(videos)
+
+    def padded(classes: np.ndarray) -> np.ndarray:
+        return np.pad(classes, ((0, 0), (0, count)))
+
+    return [dataclasses.replace(v, classes=padded(v.classes)) for v in videos]
+
+
+def unnamed_note(unnamed: Sequence[str]) -> str:
+    """Returns a sentence about true classes that the words leave out, "" for none."""
+    if not unnamed:
+        return ""
+    return (
+        f"the card leaves out {', '.join(unnamed)}, which test videos show: no event is "
+        "named so, and mAP counts them as missed"
+    )
