@@ -32,7 +32,7 @@ from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _parser() -> flags.Parser:
     parser = flags.Parser(
         prog="python -m wsvad_jax.evaluate",
         description=__doc__,
@@ -59,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    parser = _parser()
     known, rest = parser.parse_known_args(argv)
     if bool(known.config) != bool(known.checkpoint):
         parser.error("pass --config and --checkpoint, the folder of a model, together")
