@@ -1,8 +1,10 @@
-"""Measures speed, reproduces the tables of results, and compiles for TPUs.
+"""Measures speed and text, reproduces the tables of results, and compiles for TPUs.
 
   python -m wsvad_jax.benchmark speed --models dsanet,vadclip --output speed.json
   python -m wsvad_jax.benchmark repro --models all --datasets demo --seeds 5 \\
       --protocol clean,paper --output results
+  python -m wsvad_jax.benchmark text --models vadclip,dsanet --datasets demo --seeds 5 \\
+      --together --output results/text
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times each recipe on synthetic features. Workloads: training, scoring, evaluating a
@@ -20,6 +22,15 @@ repro: trains or resumes every model on every dataset, with every seed and proto
   `python -m wsvad_jax.report DIR` makes tables of these files. --ablations also runs the
   papers' ablations, in DIR/ROW/DATASET/….
 
+text: measures what the class words contribute to VadCLIP and DSANet. It trains each
+seed with its prompts, with permuted prompts, with a random text tower, and without each
+class. It tests with paraphrased and permuted prompts, and adds the left-out class by its
+words.
+  Outputs: workdirs in the folder --runs; in the folder --output, one file per model,
+  DATASET/MODEL.json, with paired intervals of the differences. --markdown FILE writes the
+  tables between two marked lines of FILE. With --check, nothing is trained, and the exit
+  code is 1 if FILE differs from the files in --output.
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -31,12 +42,13 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
-from wsvad_jax.benchmarks.grid import parse_names, repro
+from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
+TEXT_MODELS = ("vadclip", "dsanet")
 SIZES = ("batch_size", "length", "width")
 # Flags of one workload alone.
 WORKLOAD_OF_FLAG = {
@@ -56,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_speed(commands)
     _add_repro(commands)
+    _add_text(commands)
     _add_aot(commands)
     return parser
 
@@ -94,24 +107,58 @@ def _add_speed(commands: "argparse._SubParsersAction") -> None:
 def _add_repro(commands: "argparse._SubParsersAction") -> None:
     parser = commands.add_parser("repro", help="run a grid of recipes")
 
-    # The grid: every model on every dataset, with every seed and protocol.
+    parser.add_argument("--protocol", default="clean", help="clean, paper or both")
+    _add_grid(parser, runs="runs/repro")
+    parser.add_argument("--ablations", action="store_true", help="the papers' rows too")
+    flags.add_output_flags(parser)
+
+
+def _add_grid(parser: argparse.ArgumentParser, runs: str) -> None:
+    """Adds the flags of a grid: every model on every dataset, with every seed."""
     parser.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     parser.add_argument("--datasets", default="demo", help="names or prepared folders")
     parser.add_argument(
         "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
     )
-    parser.add_argument("--protocol", default="clean", help="clean, paper or both")
 
     # Where data is read and results go.
     parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/repro"))
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path(runs))
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
     parser.add_argument(
         "--together", action="store_true", help="the seeds as one program"
     )
-    parser.add_argument("--ablations", action="store_true", help="the papers' rows too")
+
+
+def _add_text(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser("text", help="measure what the class words contribute")
+    _add_grid(parser, runs="runs/text")
+
+    # What is compared with the trained models.
+    parser.add_argument(
+        "--conditions",
+        default="all",
+        help="as permuted,paraphrased, or all: permuted, permuted_at_test, "
+        "paraphrased, random_tower, held_out",
+    )
+    parser.add_argument(
+        "--held_out", default="all", help="classes to leave out: all, none, or names"
+    )
+    parser.add_argument(
+        "--paraphrases",
+        type=pathlib.Path,
+        metavar="CARD",
+        help="card.json with paraphrased prompts (default: the demo's)",
+    )
+
+    parser.add_argument(
+        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="train nothing; compare --markdown"
+    )
     flags.add_output_flags(parser)
 
 
@@ -128,7 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    models = parse_names(known.models, MODELS, "--models")
+    choices = TEXT_MODELS if known.part == "text" else MODELS
+    models = parse_names(known.models, choices, "--models")
 
     # `speed` takes changes of the recipes; a compilation takes the published ones.
     if known.part == "aot" and rest:
@@ -137,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         if known.part == "repro":
             output.value, passed = _repro(models, known, rest), True
+        elif known.part == "text":
+            output.value, passed = _text(models, known, rest)
         elif known.part == "speed":
             output.value, passed = _speed(models, known, rest)
         else:
@@ -170,6 +220,41 @@ def _repro(
 
     # This grid alone: the output folder may hold results of others.
     return {"rows": number_rows(groups)}
+
+
+def _text(
+    models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
+) -> tuple[dict, bool]:
+    from wsvad_jax.benchmarks import text_benchmark, text_conditions, text_table
+    from wsvad_jax.results.write import update_markdown
+
+    if known.check and not known.markdown:
+        raise InputError("--check requires --markdown FILE")
+    if not known.check:
+        options = text_benchmark.TextBenchmarkOptions(
+            seeds=parse_seed_flag(known.seeds),
+            output=known.output,
+            runs=known.runs,
+            conditions=parse_names(
+                known.conditions, text_conditions.NAMES, "--conditions"
+            ),
+            held_out=known.held_out.split(","),
+            paraphrases=known.paraphrases,
+            data_dir=known.data_dir,
+            changes=changes,
+            together=known.together,
+        )
+        text_benchmark.text_benchmark(models, known.datasets.split(","), options)
+
+    # The tables show all results in the folder, like those of `report`.
+    results = text_table.read_results(known.output)
+    for result in results:
+        print(f"{text_table.plain(result)}\n")
+    passed = True
+    if known.markdown:
+        table = text_table.markdown(results)
+        passed = update_markdown(known.markdown, table, check=known.check)
+    return {"results": [result.model_dump() for result in results]}, passed
 
 
 def _speed(

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2308.11681) and DSANet, on snippet-level class probabiliti
 
   detections           runs of a class's curve above max - 0.6 (max - min)
   _scores              a run's score, max(run) + 0.7 x mean of the curve's top 1/16
-  _matches             greedy matching to truth of the best IoU
+  match_detections     greedy matching to truth of the best IoU
   average_precision    AP of every class at every IoU threshold
   released_map         mean over all classes, normal included
   anomaly_map          mean over the anomaly classes that have truth
@@ -22,7 +22,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 # Constants of the published procedure.
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -134,7 +134,7 @@ def average_precision(
       num_classes: number of classes C.
       ious: thresholds of the overlap with a true event.
     """
-    hits = _matches(detected, truth, ious)  # [I, N]
+    hits = match_detections(detected, truth, ious)  # [I, N]
 
     ap = np.zeros((len(ious), num_classes))
     for c in range(num_classes):
@@ -147,11 +147,18 @@ def average_precision(
     return ap
 
 
-def _matches(found, truth, ious):
-    """Returns the mask [I, N] of detections that match a true event of their class.
+def match_detections(
+    found: Detections, truth: Int[np.ndarray, "G 4"], ious: Sequence[float]
+) -> Bool[np.ndarray, "I N"]:
+    """Returns the mask of detections that match a true event of their class.
 
     Greedy matching: in order of score, a detection takes the free event of its video
     with the largest overlap, if that reaches the threshold.
+
+    Args:
+      found: detections of all videos.
+      truth: true events, as rows (video, class, start, end) in frames.
+      ious: thresholds of the overlap with a true event.
     """
     rank, event, overlap = _overlaps(found, truth)
     hits = np.zeros((len(ious), len(found.video)), bool)

@@ -257,23 +257,23 @@ def _walk(top: pathlib.Path) -> Iterator[pathlib.Path]:
 def strip_local_paths(run: Run) -> dict[str, Any]:
     """Returns {'results', 'config', 'run'} of a run without paths of this machine."""
     content = {
-        "results": _without_folders(run.results),
-        "config": _without_folders(run.config) if run.config else None,
+        "results": without_folders(run.results),
+        "config": without_folders(run.config) if run.config else None,
     }
     if config := content["config"]:
         config.pop("seeds", None)
         config["data"] = {**config["data"], "name": run.dataset}
     if run.about:
-        content["run"] = _without_folders(run.about)
+        content["run"] = without_folders(run.about)
     return content
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Returns a JSON value with paths reduced to their last component."""
     if isinstance(value, Mapping):
-        return {k: _without_folders(v) for k, v in value.items()}
+        return {k: without_folders(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_folders(v) for v in value]
+        return [without_folders(v) for v in value]
     if isinstance(value, str) and (
         value.startswith(("/", "~", "./", "../"))
         or pathlib.PureWindowsPath(value).is_absolute()

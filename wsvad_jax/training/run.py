@@ -55,11 +55,8 @@ def train_and_evaluate(
       InputError: recipe, dataset or workdir is invalid, the workdir holds a run of other
         data, or a loss isn't finite.
     """
-    from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.parallel import multihost
-    from wsvad_jax.results import run_data
-    from wsvad_jax.training.loop import train_one_seed
 
     if isinstance(config, str | os.PathLike):
         config = load_config(config, data_dir)
@@ -67,13 +64,34 @@ def train_and_evaluate(
 
     # Cheap checks come before the dataset is opened or built.
     check_workdir(workdir, config, restart)
-    if (workdir / "results.json").is_file() and not restart:
+    if is_finished(workdir) and not restart:
         return show_finished_run(config, workdir, data_dir)
 
     # Barrier: all processes check the workdir before one of them changes it.
     multihost.sync_processes("workdir")
     with multihost.process_zero_first("data"):
         experiment = open_experiment(config, data_dir)
+    return train_experiment(experiment, workdir, restart=restart)
+
+
+def train_experiment(
+    experiment: "Experiment", workdir: pathlib.Path, *, restart: bool = False
+) -> dict[str, Any]:
+    """Trains an opened experiment; the work of `train_and_evaluate`.
+
+    Args:
+      experiment: opened recipe; its dataset and prompts may be changed.
+      workdir: folder of the run, which `check_workdir` has accepted.
+      restart: whether an earlier run is moved aside first.
+
+    Raises:
+      InputError: the workdir holds a run of other data, or a loss isn't finite.
+    """
+    from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.parallel import multihost
+    from wsvad_jax.results import run_data
+    from wsvad_jax.training.loop import train_one_seed
+
     if not restart:
         check_same_data(
             workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
@@ -266,44 +284,84 @@ def train_unfinished_together(
     """
     import jax
 
-    from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import open_experiment
-    from wsvad_jax.results import run_data
-    from wsvad_jax.training.vmapped_seeds import train_vmapped_seeds
 
     if jax.process_count() > 1:
         raise InputError("--together requires a single process; leave --multihost out")
     unfinished = {
         workdir: config
         for workdir, config in configs.items()
-        if restart or not (workdir / "results.json").is_file()
+        if restart or not is_finished(workdir)
     }
     if len(unfinished) < 2:
         return []
 
+    # All seeds share one dataset, text tower and scoring program.
     experiment = open_experiment(next(iter(unfinished.values())), data_dir)
-    data = run_data.describe(experiment.dataset, experiment.text_tower_id)
-    for workdir in () if restart else unfinished:
+    _train_together(
+        {
+            workdir: dataclasses.replace(experiment, config=config)
+            for workdir, config in unfinished.items()
+        },
+        restart,
+    )
+    return list(unfinished)
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+    """Whether a workdir holds a finished run."""
+    return (workdir / "results.json").is_file()
+
+
+def train_experiments(
+    experiments: "dict[pathlib.Path, Experiment]", *, together: bool = False
+) -> None:
+    """Trains the unfinished ones of opened experiments that differ by seed alone.
+
+    Args:
+      experiments: experiments by workdir, which `check_workdir` has accepted.
+      together: whether several unfinished seeds are trained as one program.
+
+    Raises:
+      InputError: as in `train_experiment`.
+    """
+    unfinished = {w: e for w, e in experiments.items() if not is_finished(w)}
+    if together and len(unfinished) > 1:
+        _train_together(unfinished)
+        return
+    for i, (workdir, experiment) in enumerate(unfinished.items(), 1):
+        seed = experiment.config.seed
+        progress.status(f"seed {seed}, {i} of {len(unfinished)}: {workdir}")
+        train_experiment(experiment, workdir)
+
+
+def _train_together(
+    experiments: "dict[pathlib.Path, Experiment]", restart: bool = False
+) -> None:
+    """Trains opened experiments, which differ by seed alone, as one program."""
+    from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.results import run_data
+    from wsvad_jax.training.vmapped_seeds import train_vmapped_seeds
+
+    workdirs, opened = list(experiments), list(experiments.values())
+    first = opened[0]
+    data = run_data.describe(first.dataset, first.text_tower_id)
+    for workdir in () if restart else workdirs:
         check_same_data(workdir, data)
 
-    # All seeds share one dataset, text tower and scoring program.
-    experiments = [
-        dataclasses.replace(experiment, config=config) for config in unfinished.values()
-    ]
-    scorer, workdirs = Scorer(experiment), list(unfinished)
-    seeds = ", ".join(str(config.seed) for config in unfinished.values())
+    scorer = Scorer(first)
+    seeds = ", ".join(str(e.config.seed) for e in opened)
     progress.status(f"seeds {seeds} together")
 
     with contextlib.ExitStack() as stack:
         for workdir in workdirs:
             stack.enter_context(locked(workdir))
         start = time.perf_counter()
-        results = train_vmapped_seeds(experiments, scorer, workdirs, restart)
+        results = train_vmapped_seeds(opened, scorer, workdirs, restart)
         seconds = time.perf_counter() - start  # of all seeds
 
         # Each seed leaves the files of a single run.
-        for seed_experiment, workdir, (best, history) in zip(
-            experiments, workdirs, results, strict=True
+        for experiment, workdir, (best, history) in zip(
+            opened, workdirs, results, strict=True
         ):
-            write_run(seed_experiment, scorer, workdir, best, history, seconds)
-    return workdirs
+            write_run(experiment, scorer, workdir, best, history, seconds)
