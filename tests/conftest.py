@@ -145,7 +145,8 @@ def tiny_text():
     tokens[np.arange(6), eos] = 63
     owner = np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 4]].T.copy()
     owner[4] /= 2
-    frozen = {k: params[k] for k in ("text_model", "text_projection")}
+    names = ("text_model", "text_projection", "logit_scale")
+    frozen = {k: params[k] for k in names}
     return TextInputs(
         tokens=jnp.asarray(tokens, jnp.int32),
         eos=jnp.asarray(eos, jnp.int32),

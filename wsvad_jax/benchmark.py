@@ -17,6 +17,7 @@ extraction.
   time, divided by the product's, with an earlier file.
 
 repro: trains or resumes every model on every dataset, with every seed and protocol.
+  --models all,zero_shot adds the floor: zero-shot CLIP, scored once without a seed.
   Outputs: workdirs in the folder --runs; in the folder --output, one file per run,
   DATASET/MODEL/PROTOCOL/seedN.json, and a summary of the seeds beside them.
   `python -m wsvad_jax.report DIR` makes tables of these files. --ablations also runs the
@@ -44,6 +45,7 @@ from collections.abc import Sequence
 
 from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
+from wsvad_jax.results.seed_groups import UNTRAINED
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -176,7 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
     choices = TEXT_MODELS if known.part == "text" else MODELS
-    models = parse_names(known.models, choices, "--models")
+    # zero_shot has nothing to time or to compile.
+    others = UNTRAINED if known.part == "repro" else ()
+    models = parse_names(known.models, choices, "--models", others)
 
     # `speed` takes changes of the recipes; a compilation takes the published ones.
     if known.part == "aot" and rest:

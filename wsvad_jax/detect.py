@@ -1,9 +1,11 @@
-"""Finds events in videos with a trained model: class, time and score of each.
+"""Finds events in videos with a trained model or in words: class, time, score of each.
 
   python -m wsvad_jax.detect VIDEO FOLDER --checkpoint runs/dsanet-demo-0 --output found
   python -m wsvad_jax.detect features/ --checkpoint DIR --ground_truth test_segments.json \\
       --output found
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
+  python -m wsvad_jax.detect VIDEO --clip NAME|DIR --classes "people fighting,a fire" \\
+      --normal "an ordinary street" --output found
 
 Inputs: a model written by `train` or `convert`, and videos, folders of videos, or features
 written by `extract`. The times of features come from VIDEO.json beside VIDEO.npy. If it is
@@ -11,6 +13,10 @@ missing, they are computed from --fps and the frames per snippet, which protocol
 the model states. Videos are encoded with the image tower of the training features. The
 model names it; --clip names it where the model's isn't there. Feature files must have the
 settings of the training features.
+
+Without --checkpoint, nothing is trained: the CLIP model of --clip compares each snippet
+with the words of --classes and --normal. A comma separates classes, and | the prompts of
+a class: "people fighting|a brawl,a fire". NAME=PROMPT|PROMPT names a class.
 
 Outputs: report.html (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
@@ -66,8 +72,10 @@ def parser() -> flags.Parser:
     # What is scored, and with which model.
     add = made.add_argument
     add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
-    add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
+    add("--checkpoint", metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
+    add("--classes", metavar="WORDS", help="what to find, without --checkpoint")
+    add("--normal", metavar="WORDS", help="what videos show otherwise, of --classes")
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
 
     # How inputs are read where they don't say it themselves.
@@ -182,8 +190,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rules = rules_of(known, arguments.seen)
     check_modes(flags.given(arguments, argv), known)
     options = run.DetectorOptions(
-        known.checkpoint, clip=known.clip, resize=known.resize, force=known.force
+        known.checkpoint,
+        clip=known.clip,
+        resize=known.resize,
+        force=known.force,
+        classes=known.classes,
+        normal=known.normal,
     )
+    run.check_options(options)
 
     if known.live is not None:
         from wsvad_jax.detection import live

@@ -1,15 +1,17 @@
-"""Scores a test set with a trained or converted model.
+"""Scores a test set with a trained or converted model, or zero-shot.
 
   python -m wsvad_jax.evaluate --workdir runs/dsanet-demo-0
   python -m wsvad_jax.evaluate --config configs/dsanet.py:ucf --checkpoint DIR \\
       --workdir OUT
   python -m wsvad_jax.evaluate --config dsanet:demo --checkpoint runs/dsanet-demo-0 \\
       --card other_words.json --workdir OUT
+  python -m wsvad_jax.evaluate --config configs/zero_shot.py:demo --workdir OUT
 
 Inputs: the workdir of a finished training, or a recipe and a model folder (WORKDIR/model
 or the output of `python -m wsvad_jax.convert`). The test features must have
 been extracted with the same settings as the training features. If the dataset has changed
 since the training, another --workdir is required, so that the earlier results stay valid.
+The recipe zero_shot needs no model folder: CLIP compares features with the class prompts.
 
 --card scores VadCLIP or DSANet with other class words: the prompts of a card.json, which
 the model's text tower reads in place of the training's. The weights stay as they are.
@@ -20,6 +22,7 @@ Outputs, in the workdir:
   curves.json    ROC, precision-recall and calibration (`wsvad_jax.metrics.curves`)
   report.png     score curves over the true anomalies
   data.json      hashes of the scored data, if the workdir has no training run
+  config.json    the recipe, of zero_shot
 """
 
 import argparse
@@ -27,9 +30,12 @@ import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.evaluation.results import evaluate_model, saved_config
+from wsvad_jax.experiment.build import get_model_spec
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
+
+TOGETHER = "pass --config and --checkpoint, the folder of a model, together"
 
 
 def _parser() -> flags.Parser:
@@ -66,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    if bool(known.config) != bool(known.checkpoint):
-        parser.error("pass --config and --checkpoint, the folder of a model, together")
+    if known.checkpoint and not known.config:
+        parser.error(TOGETHER)
     if known.card and not known.config:
         parser.error("--card requires --config, --checkpoint and another --workdir")
 
@@ -83,13 +89,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         config = saved_config(known.workdir, rest)
 
-    if known.config and (known.workdir / "config.json").is_file():
+    checkpoint = known.checkpoint
+    if get_model_spec(config).is_trained:
+        if known.config and not checkpoint:
+            parser.error(TOGETHER)
+        if known.config and (known.workdir / "config.json").is_file():
+            raise InputError(
+                f"{known.workdir} holds a training, whose results would be replaced; "
+                "choose another --workdir"
+            )
+        checkpoint = checkpoint or known.workdir / "model"
+    elif checkpoint:
         raise InputError(
-            f"{known.workdir} holds a training, whose results would be replaced; "
-            "choose another --workdir"
+            f"--checkpoint {checkpoint}: {config.model_name} has no weights; leave the "
+            "flag out"
         )
 
-    checkpoint = known.checkpoint or known.workdir / "model"
     where = checkpoint, known.workdir, known.data_dir
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         output.value = evaluate_model(

@@ -129,6 +129,7 @@ def test_a_comparison_is_by_the_ratio_to_the_product():
 def test_names_are_checked():
     assert grid.parse_names("all", ("a", "b"), "--models") == ["a", "b"]
     assert grid.parse_names("b, a,b", ("a", "b"), "--models") == ["b", "a"]
+    assert grid.parse_names("all,c", ("a", "b"), "--models", ("c",)) == [*"abc"]
     with pytest.raises(InputError, match="--models c: 'c' must be one of a, b"):
         grid.parse_names("c", ("a", "b"), "--models")
 

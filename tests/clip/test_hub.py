@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -137,3 +138,18 @@ def test_the_user_s_own_setting_stays(monkeypatch):
     monkeypatch.setenv(hub.QUIET, "")
     hub.transformers()
     assert os.environ[hub.QUIET] == ""
+
+
+def test_a_hub_that_never_answers(monkeypatch, tmp_path):
+    """The sentence comes although the server keeps the connection open."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "HUB_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        with pytest.raises(
+            InputError, match="the Hugging Face hub did not give a model"
+        ):
+            hub.download("nobody/nothing")

@@ -39,6 +39,10 @@ COVERED = (
         "detection/test_live.py::test_a_lost_connection_is_opened_again",
     ),
     (r"detect .*--live", "detection/test_live.py::test_a_file_is_played_at_its_pace"),
+    (
+        r"detect .*--classes",
+        "detection/test_zero_shot_detection.py::test_a_video_gets_a_report",
+    ),
     (r"wsvad_jax\.detect ", "test_detect.py::test_videos_of_any_name_and_state"),
     (r"extract .*--compare", "test_extract.py::test_comparison_with_other_features"),
     (
@@ -55,6 +59,10 @@ COVERED = (
     (r"prepare .*--clip", "datasets/test_custom_videos.py::*"),
     (r"wsvad_jax\.prepare ", "test_prepare.py::test_real_features"),
     (r"wsvad_jax\.convert ", "test_convert.py::test_there_and_back"),
+    (
+        r"evaluate .*zero_shot",
+        "test_evaluate_zero_shot.py::test_evaluate_finds_what_the_words_name",
+    ),
     (r"wsvad_jax\.evaluate ", "test_evaluate.py::test_a_model_folder_is_scored_*"),
     (
         r"benchmark repro",

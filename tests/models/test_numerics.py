@@ -123,7 +123,7 @@ KINDS = (
 )
 
 
-@pytest.fixture(scope="module", params=list(models.MODELS))
+@pytest.fixture(scope="module", params=list(SMALL))
 def case(request, tiny_text):
     found = Case(request.param, tiny_text)
     return found, found.variables()

@@ -9,20 +9,31 @@ from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from wsvad_jax.results.seed_groups import SeedGroup
 
 
-def parse_names(text: str, known: Sequence[str], flag: str) -> list[str]:
-    """Returns the names in 'a,b', or all of them for 'all'.
+def parse_names(
+    text: str, known: Sequence[str], flag: str, others: Sequence[str] = ()
+) -> list[str]:
+    """Returns the names in 'a,b'; 'all' stands for all of them.
+
+    Args:
+      text: value of the flag.
+      known: names that 'all' stands for.
+      flag: flag, for the message.
+      others: further names, which 'all' doesn't include.
 
     Raises:
-      InputError: a name is not among `known`.
+      InputError: a name is in neither list.
     """
-    names = list(known) if text == "all" else [n.strip() for n in text.split(",")]
+    words = [word.strip() for word in text.split(",")]
+    names = [n for word in words for n in (known if word == "all" else [word])]
     for name in names:
-        if name not in known:
+        if name not in (*known, *others):
             raise InputError(
-                f"{flag} {text}: {name!r} must be one of {', '.join(known)}"
+                f"{flag} {text}: {name!r} must be one of {', '.join((*known, *others))}"
             )
     return list(dict.fromkeys(names))
 
@@ -42,6 +53,8 @@ def repro(
 ) -> "list[SeedGroup]":
     """Trains or resumes the runs of a grid; returns its finished runs by recipe.
 
+    A model without weights is scored once, whatever the seeds and protocols are.
+
     Args:
       models: recipes, by name.
       datasets: names, or paths of prepared datasets.
@@ -57,15 +70,17 @@ def repro(
     """
     from wsvad_jax.benchmarks.ablations import rows
     from wsvad_jax.results.runs import collect, find_runs
-    from wsvad_jax.results.seed_groups import group_by_recipe
+    from wsvad_jax.results.seed_groups import UNTRAINED, group_by_recipe
     from wsvad_jax.training.run import run_name, train_seeds
 
     grid = [
         (row, [f"--config={m}:{d}", f"--config.protocol={p}", *flags, *changes])
         for d in datasets
         for m in models
-        for row, flags in (rows(m) if ablations else {"": ()}).items()
-        for p in protocols
+        for row, flags in (
+            rows(m) if ablations and m not in UNTRAINED else {"": ()}
+        ).items()
+        for p in (["clean"] if m in UNTRAINED else protocols)
     ]
     # All recipes are read before the first run, so that a mistake costs no training.
     configs = [(row, load_config(flags, data_dir)) for row, flags in grid]
@@ -74,9 +89,12 @@ def repro(
     for i, (row, config) in enumerate(configs, 1):
         name = "-".join(filter(None, (run_name(config), row, config.protocol)))
         progress.status(f"{name}, {i} of {len(grid)}")
-        train_seeds(
-            config, parse_seed_flag(seeds), runs / name, data_dir, together=together
-        )
+        if config.model_name in UNTRAINED:
+            score_untrained(config, runs / name, data_dir)
+        else:
+            train_seeds(
+                config, parse_seed_flag(seeds), runs / name, data_dir, together=together
+            )
 
         # After every recipe, so that an interrupted grid leaves its finished results.
         finished, summaries, _ = find_runs([runs / name])
@@ -84,6 +102,23 @@ def repro(
         groups += group_by_recipe(finished, summaries)
 
     return groups
+
+
+def score_untrained(
+    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None
+) -> None:
+    """Scores a model without weights, and writes a summary with its intervals.
+
+    Args:
+      config: recipe.
+      workdir: folder for seed0 and summary.json, as of trained models.
+      data_dir: folder of prepared datasets.
+    """
+    from wsvad_jax.evaluation.results import evaluate_model
+    from wsvad_jax.results.seeds import write_summary
+
+    evaluate_model(config, None, workdir / "seed0", data_dir)
+    write_summary(workdir / "summary.json", [workdir / "seed0"], data_dir)
 
 
 def parse_seed_flag(seeds):

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,7 @@ OTHER_KINDS = {  # by files that only they have
     "a pipeline of diffusers": ("model_index.json",),
 }
 QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+HUB_TIMEOUT = 15.0  # seconds in which the hub must answer, before its cache is used
 
 
 def transformers() -> Any:
@@ -66,7 +68,13 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def download(name: str) -> pathlib.Path:
-    """Returns the hub's local copy of a model, downloading what is missing."""
+    """Returns the hub's local copy of a model, downloading what is missing.
+
+    If the hub doesn't answer in `HUB_TIMEOUT`, an earlier download is used.
+
+    Raises:
+      InputError: the hub has no such model, or gives no answer and there is no copy.
+    """
     from huggingface_hub import snapshot_download
 
     advice = (
@@ -76,13 +84,23 @@ def download(name: str) -> pathlib.Path:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"{name}: no such folder; {advice}")
 
+    # Without an answer, each request would be repeated, for minutes.
+    failure = _ask_hub(name)
+
     def get(*patterns: str) -> pathlib.Path:
         try:
-            return pathlib.Path(snapshot_download(name, allow_patterns=list(patterns)))
+            return pathlib.Path(
+                snapshot_download(
+                    name,
+                    allow_patterns=list(patterns),
+                    local_files_only=failure is not None,
+                )
+            )
         except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
+            reason = type(failure or e).__name__
             raise InputError(
                 f"{name}: not a folder here, and the Hugging Face hub did not give a "
-                f"model of that name ({type(e).__name__}); {advice}"
+                f"model of that name ({reason}); {advice}"
             ) from None
 
     # Kinds of weights are tried in turn: a hub model often has several, and one is
@@ -96,6 +114,27 @@ def download(name: str) -> pathlib.Path:
             get(*set(_shards(path / f"{weights}{INDEX}").values()))
             break
     return path
+
+
+def _ask_hub(name: str) -> Exception | None:
+    """Asks the hub whether it has a model; returns the error if it gives no answer."""
+    from huggingface_hub import HfApi
+
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, timeout=HUB_TIMEOUT)
+        except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
+            outcome.append(e)
+        else:
+            outcome.append(None)
+
+    # A thread that may be left behind: looking up an address can't be interrupted.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT)
+    return outcome[0] if outcome else TimeoutError()
 
 
 def check_adapter(folder: pathlib.Path) -> None:

@@ -31,7 +31,7 @@ class TextInputs:
     tokens: Int[Array | np.ndarray, "K L"] | Any
     eos: Int[Array | np.ndarray, "K"] | Any  # index of each prompt's end token
     class_from_prompt: Float[Array | np.ndarray, "C K"] | Any  # rows sum to 1
-    params: dict[str, Any]  # 'text_model' and 'text_projection', float32
+    params: dict[str, Any]  # 'text_model', 'text_projection', 'logit_scale', float32
     config: TextConfig = struct.field(pytree_node=False)
 
 
@@ -46,7 +46,9 @@ def text_inputs(snapshot: Snapshot, prompts: Sequence[Sequence[str]]) -> TextInp
       InputError: the prompts can't be tokenized, see `tokenize`.
     """
     tokens, eos, class_from_prompt = tokenize(prompts, snapshot.path, snapshot.text)
-    params = {k: snapshot.params[k] for k in ("text_model", "text_projection")}
+    # Only zero-shot scoring reads the scale; a jitted step drops what it doesn't read.
+    names = ("text_model", "text_projection", "logit_scale")
+    params = {k: snapshot.params[k] for k in names}
     return TextInputs(tokens, eos, class_from_prompt, params, snapshot.text)
 
 

@@ -1,36 +1,34 @@
-"""A trained model that scores videos and features, and finds events in them.
+"""A model that scores videos and features, and finds events in them.
 
 from wsvad_jax import Detector
 print(Detector("runs/dsanet-demo-0")("lobby.mp4").events)
+
+names = {"classes": "people fighting,a fire", "normal": "an ordinary street"}
+print(Detector.zero_shot("openai/clip-vit-base-patch16", **names)("lobby.mp4").events)
 """
 
 import dataclasses
-import functools
 import os
-import pathlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 
-from wsvad_jax.detection.events import DEFAULT_RULES, Event, EventRules, find_events
-from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.detection.events import DEFAULT_RULES, Event, EventRules
+from wsvad_jax.detection.result import DetectionResult, find_result
+from wsvad_jax.detection.video_scorer import VideoScorer
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.clip.snapshot import Snapshot
-    from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.inputs import VideoInput
-    from wsvad_jax.evaluation.windows import VideoWindows
-    from wsvad_jax.extraction.extractor import Extractor
-    from wsvad_jax.models.scores import SnippetScores
+    from wsvad_jax.experiment.class_words import Words
 
 
-class Detector:
-    """Loads a trained model and scores videos or features.
+class Detector(VideoScorer):
+    """Loads a trained model, or zero-shot CLIP, and scores videos or features.
 
     >>> detector = Detector(folder)  # WORKDIR of training, or a model folder
     >>> features = np.zeros((40, detector.width), np.float16)  # 40 snippets
@@ -42,164 +40,39 @@ class Detector:
     ('lobby', ())
     """
 
-    def __init__(
-        self,
-        checkpoint: str | os.PathLike,
+    @classmethod
+    def zero_shot(
+        cls,
+        clip: str | os.PathLike,
         *,
-        clip: str | os.PathLike | None = None,
+        classes: "Words",
+        normal: str | Sequence[str],
         resize: str | None = None,
-        force: bool = False,
         progress: bool = True,
-    ):
-        """Loads the model and puts it on the devices.
+        **fields: Any,
+    ) -> "Detector":
+        """Returns a detector without a trained model: CLIP reads the classes' words.
 
         Args:
-          checkpoint: model folder, or workdir of training with one in it.
-          clip: hub name or folder of the CLIP model of the features; needed if the one
-            that the model folder names isn't available.
-          resize: `stretch` or `clip`, how frames are cut to the image tower's size,
-            where the model folder doesn't say.
-          force: whether to accept a CLIP model and features that differ from the
-            training's; `forced` lists the differences.
+          clip: hub name or folder of the CLIP model, whose both towers are used.
+          classes: what is to be found, as `"people fighting|a brawl,a fire"` (`|`
+            between prompts of a class), a list, or prompts by name.
+          normal: prompts of what the videos show otherwise, as "an ordinary street".
+          resize: `stretch` (default) or `clip`, how frames are cut.
           progress: whether progress, and warnings about videos, are printed.
+          **fields: fields of `models.zero_shot.Model`.
 
         Raises:
-          InputError: no model there, or not the CLIP model that it was trained with.
+          InputError: see `zero_shot_model.open_zero_shot`.
         """
-        import jax
+        from wsvad_jax.weights.zero_shot_model import open_zero_shot
 
-        from wsvad_jax.detection.feature_check import FeatureCheck
-        from wsvad_jax.evaluation.scorer import Scorer
-        from wsvad_jax.parallel.mesh import replicated_sharding
-        from wsvad_jax.weights.trained_model import open_trained_model
-
-        self.clip = None if clip is None else os.fspath(clip)
-        self.force, self.progress = force, progress
-        trained = open_trained_model(checkpoint, clip=self.clip, force=force)
-        self.folder, self.meta, self.card = trained.folder, trained.meta, trained.card
-        self.network = trained.network
-        self.config, self.T = self.network.config, self.network.T
-        self.width = self.network.width
-        self.class_names = self.card.class_names
-        self.mode = self.config.eval.mode
-
-        # Features are compared with those of the training before they are scored.
-        self.features = FeatureCheck(
-            self.folder,
-            self.feature_protocol,
-            self.width,
-            stride=self.card.stride,
-            test_crop=self.card.test_crop,
-            mode=self.mode,
-            resize=resize,
-            force=force,
-        )
-        if trained.forced:
-            self.features.differences[trained.forced] = None
-
-        # Videos come one by one, so small batches are used.
-        self.scorer = Scorer(self.network, fit_batches=True)
-        variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-        variables = jax.device_put(variables, replicated_sharding(self.network.mesh))
-        self.weights = self.scorer.weights(**variables)
-
-    def __repr__(self) -> str:
-        trained = f"{self.meta['model']} trained on {self.card.name}"
-        return f"Detector({str(self.folder)!r}: {trained})"
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """How the features of the training were made, as far as the model says."""
-        return dict(self.meta.get("features") or {})
-
-    @property
-    def feature_protocol(self) -> "FeatureProtocol":
-        """`protocol` as a `FeatureProtocol`; missing values are "unknown"."""
-        from wsvad_jax.data import feature_protocols
-
-        return feature_protocols.protocol_from_json(self.protocol)
-
-    @property
-    def forced(self) -> dict[str, None]:
-        """Differences from the training that `force` accepted, an ordered set."""
-        return self.features.differences
-
-    @property
-    def clip_note(self) -> str | None:
-        """What the CLIP models were trained on, see `clip.training_notes`."""
-        from wsvad_jax.data import feature_protocols
-
-        # An extractor knows its tower; the model folder of an older version may not. The
-        # cached property is in `__dict__` once it has been used.
-        protocol = self.feature_protocol
-        if "extractor" in self.__dict__:
-            protocol = self.extractor.protocol
-        return feature_protocols.clip_note(protocol, self.network.text_tower_id)
-
-    @functools.cached_property
-    def snapshot(self) -> "Snapshot":
-        """The CLIP model whose image tower encodes videos; loaded when needed.
-
-        Raises:
-          InputError: see `trained_model.image_snapshot`.
-        """
-        from wsvad_jax.weights.trained_model import image_snapshot
-
-        return image_snapshot(self.folder, self.meta, self.clip, self.force)
-
-    @functools.cached_property
-    def extractor(self) -> "Extractor":
-        """The extractor of features like the training's.
-
-        Raises:
-          InputError: as `snapshot`, or features of another width come out.
-        """
-        return self.features.extractor(self.snapshot)
-
-    def score(self, features: Num[np.ndarray, "..."]) -> "SnippetScores":
-        """Scores the snippets of one video as `evaluate` does.
-
-        Positional bias is removed where the recipe says so, see
-        `wsvad_jax.evaluation.position_bias`.
-
-        A model for windows scores the card's crop (the first where there are fewer) in
-        consecutive windows of T snippets. A model for whole videos uses all crops.
-        Videos over 8192 snippets are split.
-
-        Args:
-          features: [T, D], or [N, T, D] of N crops, whatever T and N are.
-
-        Returns:
-          `anomaly` [T]; `classes` [T, C], None without classes; `branches` with the
-          curves of a model's branches; float32. Access by name (`scores["anomaly"]`),
-          the form before 0.1.0, still works.
-
-        Raises:
-          InputError: another shape or width, no snippet, or values that are not finite.
-        """
-        from wsvad_jax.evaluation.scorer import score_videos
-
-        return score_videos(self.scorer, self.weights, self._windows(features))[0]
-
-    def _windows(self, features: np.ndarray) -> "VideoWindows":
-        from wsvad_jax.detection.inputs import check_features
-        from wsvad_jax.evaluation.windows import windows_of_video
-
-        x = check_features(features, self.width)
-        return windows_of_video(x, self.network, self.card.test_crop)
-
-    def score_windows(
-        self, features: Num[np.ndarray, "W N L D"], length: Int[np.ndarray, "W"]
-    ) -> "SnippetScores":
-        """Scores windows independently; returns arrays [W, L] and [W, L, C], float32.
-
-        Args:
-          features: windows; for a model for windows, L is T and N is 1.
-          length: valid snippets of each window; what follows is padding.
-        """
-        return self.scorer(
-            self.weights, features.astype(np.float16), length.astype(np.int32)
-        )
+        model = open_zero_shot(clip, classes, normal, resize, **fields)
+        detector = cls.__new__(cls)
+        detector.clip, detector.force = os.fspath(clip), False
+        detector.progress = progress
+        detector._prepare(model, resize)
+        return detector
 
     def detect(
         self,
@@ -248,24 +121,15 @@ class Detector:
             static = baseline_scores(self.scorer, self.weights, windows, [scores])
             baseline = static[0].anomaly
 
-        events = find_events(
-            scores.anomaly,
-            scores.classes,
+        return find_result(
+            name,
+            scores,
+            baseline,
             edges,
             self.class_names,
             rules,
-            baseline=baseline,
-        )
-
-        return DetectionResult(
-            name=name,
-            path=None if path is None else pathlib.Path(path),
-            edges=edges,
-            anomaly=scores.anomaly,
-            classes=scores.classes,
-            class_names=self.class_names,
-            events=tuple(events),
-            ground_truth=None if ground_truth is None else tuple(ground_truth),
+            path=path,
+            ground_truth=ground_truth,
             damage=damage,
         )
 

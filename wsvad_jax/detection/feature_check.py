@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.detection.inputs import TimedFeatures, VideoInput
     from wsvad_jax.extraction.extractor import Extractor
+    from wsvad_jax.weights.trained_model import TrainedModel
 
 
 @dataclasses.dataclass
 class FeatureCheck:
     """Compares features with those that a model was trained on.
 
+    A model without weights only needs features of its CLIP model, made in any way.
+
     Args:
-      folder: model folder, for messages.
+      folder: model folder, for messages; the CLIP's, of a model without weights.
       protocol: protocol of the training's features.
       width: width of these features.
       stride: frames per snippet of the dataset card.
@@ -33,6 +36,7 @@ class FeatureCheck:
       mode: `windows` scores this crop alone, `whole` all crops.
       resize: geometry that the user asks for; None asks for none.
       force: whether differences are noted instead of raised.
+      is_trained: whether the model has weights.
       differences: differences let through, in order.
     """
 
@@ -44,7 +48,34 @@ class FeatureCheck:
     mode: str
     resize: str | None = None
     force: bool = False
+    is_trained: bool = True
     differences: dict[str, None] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of_model(
+        cls, model: "TrainedModel", resize: str | None, force: bool
+    ) -> "FeatureCheck":
+        """Returns the check for an opened model.
+
+        Args:
+          model: model that scores.
+          resize: geometry that the user asks for; None asks for none.
+          force: whether differences are noted instead of raised.
+        """
+        check = cls(
+            model.folder,
+            feature_protocols.protocol_from_json(model.meta.get("features")),
+            model.network.width,
+            stride=model.card.stride,
+            test_crop=model.card.test_crop,
+            mode=model.network.config.eval.mode,
+            resize=resize,
+            force=force,
+            is_trained=model.network.spec.is_trained,
+        )
+        if model.forced:
+            check.differences[model.forced] = None
+        return check
 
     def extractor(self, snapshot: "Snapshot") -> "Extractor":
         """Returns an extractor whose features fit the model.
@@ -154,6 +185,16 @@ class FeatureCheck:
           InputError: there is a difference, and `force` is not set.
         """
         crop = self.test_crop if self.mode == "windows" else None
+        if not self.is_trained:
+            differs = feature_protocols.encoder_difference(protocol, self.protocol)
+            if differs:
+                raise InputError(
+                    f"{name}: features of {protocol.encoder}, but the classes are read "
+                    f"by {self.protocol.encoder}: {differs}; pass the CLIP model of the "
+                    "features as --clip"
+                )
+            return
+
         differs = feature_protocols.difference(protocol, self.protocol, crop=crop)
         differs = "; ".join(text for text in (differs, other) if text)
         if differs and not self.force:

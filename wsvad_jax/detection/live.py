@@ -42,11 +42,6 @@ from wsvad_jax.extraction.live_stream import (
 if TYPE_CHECKING:
     from wsvad_jax.detection.detector import Detector
 
-CAUSAL = (
-    "a score is that of the newest snippet in a window of the last {T}: it knows no later "
-    "snippet. The model was trained on windows in which every snippet sees those before "
-    "and after it; `detect` on the recorded video scores that way and may differ."
-)
 POLL = 0.2  # seconds between looks at whether to stop
 
 
@@ -249,8 +244,7 @@ class Live:
             "type": "start",
             "source": source,
             "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "checkpoint": str(detector.folder),
-            "model": detector.meta["model"],
+            **detector.description(),
             "classes": list(detector.class_names),
             "window": detector.T,
             "stride": self.encoder.stride,
@@ -258,7 +252,7 @@ class Live:
             "low": rules.low,
             "min_length": rules.min_length,
             "max_gap": rules.max_gap,
-            "causal": CAUSAL.format(T=detector.T),
+            "causal": detector.causality(),
             "features": self.encoder.extractor.encoder,
             **{name: text for name, text in notes.items() if text},
         }

@@ -1,17 +1,27 @@
-"""Detection result of one video, and its JSON and CSV writers."""
+"""Detection result of one video, found in its scores, and its JSON and CSV writers."""
 
 import csv
 import dataclasses
 import io
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.detection.events import Event, with_old_names
+from wsvad_jax.detection.events import (
+    Event,
+    EventRules,
+    find_events,
+    with_old_names,
+)
 from wsvad_jax.utils.files import write_text
+
+if TYPE_CHECKING:
+    from wsvad_jax.models.scores import SnippetScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +44,48 @@ class DetectionResult:
         """Sentences about how the video was read, for the user."""
         damage = self.damage and f"damaged, {self.damage}"
         return [text for text in (damage, self.remark) if text]
+
+
+def find_result(
+    name: str,
+    scores: "SnippetScores",
+    baseline: Float[np.ndarray, "T"] | None,
+    edges: Float[np.ndarray, "T1"],
+    class_names: tuple[str, ...],
+    rules: EventRules,
+    *,
+    path: str | os.PathLike | None = None,
+    ground_truth: Sequence[Event] | None = None,
+    damage: str = "",
+) -> DetectionResult:
+    """Finds the events in the scores of a video.
+
+    Args:
+      name: name of the video, unique in a report.
+      scores: scores of its snippets.
+      baseline: scores of a static video, see `evaluation.position_bias`; None where
+        positional bias is removed or plays no part.
+      edges: snippet boundaries in seconds, from 0.
+      class_names: names of the classes, normal first.
+      rules: what counts as an event.
+      path: path of the video file, if there is one.
+      ground_truth: true events, if they are known.
+      damage: part of the video that could not be read.
+    """
+    events = find_events(
+        scores.anomaly, scores.classes, edges, class_names, rules, baseline=baseline
+    )
+    return DetectionResult(
+        name=name,
+        path=None if path is None else pathlib.Path(path),
+        edges=edges,
+        anomaly=scores.anomaly,
+        classes=scores.classes,
+        class_names=class_names,
+        events=tuple(events),
+        ground_truth=None if ground_truth is None else tuple(ground_truth),
+        damage=damage,
+    )
 
 
 def write_events_json(

@@ -21,22 +21,75 @@ DEFAULT_FPS = 30.0  # frames per second, where features say nothing of time
 
 @dataclasses.dataclass(frozen=True)
 class DetectorOptions:
-    """Which model scores, and which features it accepts."""
+    """Which model scores, and which features it accepts.
 
-    checkpoint: str  # model folder, or workdir of training
+    Without a checkpoint, CLIP scores by the words of the classes alone.
+    """
+
+    checkpoint: str | None  # model folder, or workdir of training
     clip: str | None = None  # hub name or folder of a CLIP model; None: the model's
     resize: str | None = None  # stretch or clip; None: as the model says
     force: bool = False  # accepts features made in another way
+    classes: str | None = None  # in words, see `experiment.class_words`
+    normal: str | None = None  # words of what isn't to be found
+
+
+def check_options(options: DetectorOptions) -> None:
+    """Raises InputError for options that don't name one model, or have no effect.
+
+    Args:
+      options: options of the user, as flags of `detect`.
+    """
+    named = {"--classes": options.classes, "--normal": options.normal}
+    passed = [flag for flag, words in named.items() if words is not None]
+    if options.checkpoint is not None:
+        if passed:
+            raise InputError(
+                f"{passed[0]}: the model in {options.checkpoint} has classes of its own; "
+                "leave the flag out, or leave --checkpoint out to detect by words alone"
+            )
+        return
+
+    # Without a model, words and a CLIP model that reads them take its place.
+    if options.classes is None:
+        raise InputError(
+            "pass --checkpoint DIR, a trained model; or, without one, --classes "
+            '"people fighting,a fire" --normal "an ordinary street" --clip NAME|DIR'
+        )
+    if options.normal is None:
+        raise InputError(
+            "--classes requires --normal, the words for what the videos show otherwise, "
+            'such as --normal "an ordinary street"; scores depend on it'
+        )
+    if options.clip is None:
+        raise InputError(
+            "--classes requires --clip NAME|DIR, the CLIP model that reads them, such as "
+            "--clip openai/clip-vit-base-patch16"
+        )
+    if options.force:
+        raise InputError(
+            "--force accepts features unlike those of a training; without --checkpoint "
+            "there is none, so leave it out"
+        )
 
 
 def open_detector(options: DetectorOptions) -> Detector:
     """Loads a model, and prints what its CLIP models were trained on."""
-    detector = Detector(
-        options.checkpoint,
-        clip=options.clip,
-        resize=options.resize,
-        force=options.force,
-    )
+    if options.checkpoint is not None:
+        detector = Detector(
+            options.checkpoint,
+            clip=options.clip,
+            resize=options.resize,
+            force=options.force,
+        )
+    else:
+        check_options(options)
+        detector = Detector.zero_shot(
+            options.clip or "",
+            classes=options.classes or "",
+            normal=options.normal or "",
+            resize=options.resize,
+        )
     if detector.clip_note:
         print(f"note: {detector.clip_note}", file=sys.stderr)
     return detector
@@ -127,7 +180,9 @@ def _write(
 
     # Writing appends the errors of pictures; those before it are printed already.
     num_printed = len(errors)
-    title = f"Detected by {settings['model']}, trained on {settings['trained on']}"
+    title = f"Detected by {settings['model']}"
+    if trained_on := settings.get("trained on"):
+        title += f", trained on {trained_on}"
     report = write(output, results, title, dict(settings), errors)[0]
     for error in errors[num_printed:]:
         print(f"skipped: {error}", file=sys.stderr)
@@ -167,12 +222,8 @@ def settings_shown(
       rules: what counts as an event.
       force: whether features made in another way were accepted.
     """
-    settings = {
-        "checkpoint": str(detector.folder),
-        "model": detector.meta["model"],
-        "trained on": detector.card.name,
-        "features": detector.protocol.get("encoder", "unknown"),
-    }
+    settings = detector.description()
+    settings["features"] = detector.protocol.get("encoder", "unknown")
     if force:
         differences = "; ".join(detector.forced)
         settings["force"] = "nothing differed from the training's features"

@@ -1,4 +1,4 @@
-"""Scores a test set with given weights and writes results.json, scores.npz and pictures."""
+"""Scores a test set and writes results.json, scores.npz and pictures."""
 
 import pathlib
 import platform
@@ -6,7 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.experiment.identity import (
+    comparable_config,
+    first_difference,
+    keys_in_force,
+)
 from wsvad_jax.experiment.saved_config import read_config
+from wsvad_jax.results.runs import NOT_TRAINED
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import atomic_path, write_json
 
@@ -22,7 +28,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def evaluate_model(
     config: "ConfigDict",
-    checkpoint: pathlib.Path,
+    checkpoint: pathlib.Path | None,
     workdir: pathlib.Path,
     data_dir: str | None = None,
     *,
@@ -35,7 +41,7 @@ def evaluate_model(
 
     Args:
       config: recipe.
-      checkpoint: model folder.
+      checkpoint: model folder; None for a model without weights.
       workdir: folder for the results.
       data_dir: folder of prepared datasets.
       force: whether other features or prompts than the training's are accepted; the
@@ -54,6 +60,13 @@ def evaluate_model(
     from wsvad_jax.results import run_data
     from wsvad_jax.weights.model_folder import load_params
 
+    if checkpoint is None:
+        if card is not None:
+            raise InputError(
+                f"--card {card} gives a trained model other words; {config.model_name} "
+                "reads those of the dataset's card, in the recipe's templates"
+            )
+        return _evaluate_untrained(config, workdir, data_dir, force)
     params, batch_stats, meta = load_params(checkpoint)
     if meta["model"] != config.model_name:
         raise InputError(
@@ -99,6 +112,52 @@ def _notes_on_words(meta: dict[str, Any], unnamed: Sequence[str]) -> dict[str, A
     # Tables show the selection, so these numbers are not taken for the training's.
     selection = ", ".join(filter(None, (meta.get("selection"), "other class words")))
     return {"other_words": "; ".join(notes), "selection": selection}
+
+
+def _evaluate_untrained(
+    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None, force: bool
+) -> dict[str, Any]:
+    """Scores the test set with a model without weights; see `evaluate_model`.
+
+    The workdir also gets the recipe, by which tables tell such runs from each other.
+    """
+    from wsvad_jax.evaluation.scorer import Scorer, score_split
+    from wsvad_jax.experiment.build import get_model_spec, open_experiment
+    from wsvad_jax.parallel import multihost
+    from wsvad_jax.results import run_data
+
+    # All checks come before the scoring.
+    if get_model_spec(config).is_trained:
+        raise InputError(
+            f"{config.model_name} is trained; pass --checkpoint with its model folder"
+        )
+    if force:
+        raise InputError(
+            f"--force accepts features unlike those of a training, but "
+            f"{config.model_name} has none; leave it out"
+        )
+    _check_same_recipe(workdir, config)
+    experiment = open_experiment(config, data_dir)
+
+    videos = score_split(experiment, Scorer(experiment), {}, {})
+    if multihost.is_process_zero():
+        data = run_data.describe(experiment.dataset, experiment.text_tower_id)
+        write_json(workdir / run_data.FILE, data)
+        write_json(workdir / "config.json", comparable_config(config))
+    return write_results(experiment, videos, workdir, {"selection": NOT_TRAINED}, [])
+
+
+def _check_same_recipe(workdir: pathlib.Path, config: "ConfigDict") -> None:
+    """Raises InputError if the workdir holds a run of another recipe."""
+    if not (workdir / "config.json").is_file():
+        return
+    saved = keys_in_force(read_config(workdir / "config.json"))
+    if difference := first_difference(saved, keys_in_force(comparable_config(config))):
+        key, old, new = difference
+        raise InputError(
+            f"{workdir} holds another run: its {key} is {old!r}, yours {new!r}; choose "
+            "another --workdir"
+        )
 
 
 def _check_protocol(

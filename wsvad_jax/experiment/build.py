@@ -10,7 +10,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment import validation
+from wsvad_jax.experiment import validation, zero_shot
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir
 
@@ -51,7 +51,9 @@ class ScoringModel:
     def remove_position_bias(self) -> bool:
         """Whether positional bias within a window is removed from scores."""
         windows = self.config.eval.mode == "windows"
-        return windows and self.protocol_config.remove_position_bias
+        if not (windows and self.spec.is_trained):
+            return False
+        return self.protocol_config.remove_position_bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +84,18 @@ def open_experiment(
     from wsvad_jax.parallel.mesh import make_mesh
 
     spec = get_model_spec(config)
-    validation.check_protocol(config)
+    if spec.is_trained:
+        validation.check_protocol(config)
+    else:
+        zero_shot.check_recipe(config)
     model = build_model(config)
     dataset = open_dataset(registry.resolve(config.data.name, data_dir))
 
     # Windows and prompts depend on the dataset's videos and classes.
     T = window_length(config, spec, model, dataset)
     text, tower = open_text(config, dataset) if spec.reads_text else (None, None)
+    if not spec.is_trained and text is not None and tower is not None:
+        zero_shot.check_features(dataset, text, tower)
 
     experiment = Experiment(
         config,
@@ -217,7 +224,8 @@ def open_text(
     # The identity says `random`, not the cache folder of those weights.
     snapshot = load_snapshot(place)
     tower = text_tower_id_of(name, snapshot)
-    return text_inputs(snapshot, dataset.card.prompts), tower
+    prompts = zero_shot.fill_templates(config, dataset.card.prompts)
+    return text_inputs(snapshot, prompts), tower
 
 
 def text_tower_id_of(name: str, snapshot: "Snapshot") -> dict[str, Any]:

@@ -165,7 +165,10 @@ def _borrowed_from(file: str, recipe: str, config: "ConfigDict") -> str:
         recipe_values.setdefault("eval", {})["normal_truth"] = ""
         return recipe_values
 
+    # A recipe that is the same for every dataset suits this one, too.
     named = values(recipe)
+    if named == values("folder") == values(FALLBACK_DATASET):
+        return ""
     if named == values("folder"):
         return "the one for small folders"
     return f"that of {FALLBACK_DATASET}" if named == values(FALLBACK_DATASET) else ""
@@ -228,7 +231,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
 
     # ml_collections needs a placeholder type for keys that are None.
     for section, key, path in _keys(config):
-        if old_keys.is_optional(path):
+        if old_keys.may_be_none(path):
             flag = f"--config.{path}="
             given = [a for a in arguments if a.startswith(flag)]
             if given and given[-1] == f"{flag}none":
@@ -237,7 +240,8 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
             arguments = [a for a in arguments if a != f"{flag}none"]
             if section[key] is None:
                 del section[key]
-                section[key] = config_dict.placeholder(int)
+                kind = int if old_keys.is_optional(path) else float
+                section[key] = config_dict.placeholder(kind)
 
     # Errors of ml_collections and absl name no key of the recipe.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]

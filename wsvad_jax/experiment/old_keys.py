@@ -33,6 +33,8 @@ OPTIONAL = (
     "*.steps",
     "*.eval_every_steps",
 )
+# Other numbers that may be None; 0 never stood for that.
+OPTIONAL_NUMBERS = ("model.temperature",)
 PROTOCOLS = ("clean", "paper")
 # What keys were before recipes stated them, by section.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -70,6 +72,11 @@ def new_value(key: str, value: Any) -> Any:
 def is_optional(key: str) -> bool:
     """Whether a key is a whole number that may be None."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in OPTIONAL)
+
+
+def may_be_none(key: str) -> bool:
+    """Whether a key is a number, whole or not, that may be None."""
+    return is_optional(key) or key in OPTIONAL_NUMBERS
 
 
 def upgrade(config: Config) -> list[tuple[str, str]]:
@@ -153,9 +160,10 @@ def upgrade_flags(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
         if (new := new_key(key)) != key:
             renamed.append((key, new))
         # `--config.KEY VALUE` is `--config.KEY=VALUE`, except for switches.
-        if not equals and left and (is_optional(new) or new in RENAMED_VALUES):
+        if not equals and left and (may_be_none(new) or new in RENAMED_VALUES):
             equals, text = "=", left.pop(0)
-        if is_optional(new) and text.strip().lower() in ("none", "0"):
+        unset = ("none", "0") if is_optional(new) else ("none",)
+        if may_be_none(new) and text.strip().lower() in unset:
             text = "none"
         changed.append(f"--config.{new}{equals}{new_value(new, text)}")
     return changed, renamed

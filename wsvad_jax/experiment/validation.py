@@ -59,7 +59,8 @@ def check(
       prefix: what stands before its keys.
     """
     for key, value in _leaves(config):
-        if value is None and old_keys.is_optional(key):
+        name = f"{prefix}{key}".removeprefix("config.")
+        if value is None and old_keys.may_be_none(name):
             continue
 
         # Several patterns may match a key: all of them hold.

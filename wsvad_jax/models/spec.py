@@ -21,7 +21,8 @@ class ModelSpec:
       title: name in tables and messages.
       citation: authors, venue and address of the paper.
       Model: linen module. Its fields are the keys of `config.model`.
-      loss_fn: objective (outputs, batch, weights) → (scalar, terms).
+      loss_fn: objective (outputs, batch, weights) → (scalar, terms); None for a model
+        without weights, which isn't trained.
       scores: inference, outputs → SnippetScores.
       field_ranges: valid values of the module's fields.
       microbatch_term_weights: function (model, microbatch, batch) → weight of a
@@ -44,7 +45,7 @@ class ModelSpec:
     title: str
     citation: str
     Model: Callable[..., Any]
-    loss_fn: Callable[..., tuple[Array, dict[str, Array]]]
+    loss_fn: Callable[..., tuple[Array, dict[str, Array]]] | None
     scores: Callable[[Any], SnippetScores]
     field_ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     microbatch_term_weights: Callable[[Any, Any, Any], dict[str, Any]] | None = None
@@ -55,6 +56,11 @@ class ModelSpec:
     fixed_noise: Callable[[Any, int, int], Array] | None = None
     onnx_any_batch: bool = False
     released: ReleasedCheckpoint | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model has weights that training learns."""
+        return self.loss_fn is not None
 
     def window(self, model: Any) -> int:
         """Returns the number that must divide the window length T of `model`."""

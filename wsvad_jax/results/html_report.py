@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from wsvad_jax.results import svg_charts
 from wsvad_jax.results.mean_curves import GRID, MeanCurves, mean_curves
+from wsvad_jax.results.runs import NOT_TRAINED
 from wsvad_jax.results.seed_groups import SeedGroup
 from wsvad_jax.results.svg_charts import Chart, LegendEntry
 from wsvad_jax.results.tables import Row
@@ -28,6 +29,7 @@ KINDS = {  # words in a row's description → CSS class
     "scored here": "imported",
     "selected on test": "selected",
     "trained here": "trained",
+    NOT_TRAINED: "imported",
 }
 LINK = re.compile(r"\[(.+)\]\((https://[^)]+)\)")  # as Markdown
 

@@ -81,7 +81,7 @@ def _curves(results: Mapping[str, Any]) -> list[str]:
 
 def _title(results):
     keys = ("model", "dataset", "seed", "protocol", "step")
-    parts = [f"{k} {results[k]}" for k in keys if k in results]
+    parts = [f"{k} {results[k]}" for k in keys if results.get(k) is not None]
     # The choice of weights is part of the title: selection on the test set must show.
     parts += filter(None, [results.get("selection")])
     return [", ".join(parts)] if parts else []

@@ -3,7 +3,8 @@
 A run is a workdir with results.json, config.json and run.json. A collected run has all
 three in one file, FOLDER/DATASET/MODEL/PROTOCOL/seedN.json, without paths of the machine
 that it ran on; its curves are in seedN.curves.json beside it. `evaluate --checkpoint`
-writes no config.json, since the weights were trained elsewhere.
+writes no config.json, since the weights were trained elsewhere. A model without weights
+has a single run, seed0, with a config.json.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from wsvad_jax.utils.files import read_json, write_json
 SCORED = re.compile(r".+(?<!\.curves)\.json")
 COLLECTED = re.compile(r"seed\d+\.json")
 SUMMARY = re.compile(r"summary\.json|.+-seeds\.json")
+NOT_TRAINED = "not trained"  # selection in results.json of a model without weights
 # Key of results.json; the second is the name that older files have.
 POSITION_BIAS_KEYS = ("position_bias_removed", "without_place")
 
@@ -62,6 +64,11 @@ class Run:
         return self.results["protocol"] if self.config else ""
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the model has weights; one without has a single run, and no seeds."""
+        return self.results.get("selection") != NOT_TRAINED
+
+    @property
     def content(self) -> str:
         """Hash of the dataset's records; "" if unknown."""
         return (self.about or {}).get("dataset") or ""
@@ -70,6 +77,8 @@ class Run:
     def weights_description(self) -> str:
         """Origin of the weights and how they were selected, in words."""
         selection = self.results.get("selection") or "selection unknown"
+        if not self.is_trained:
+            return selection
         if not self.config:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
 

@@ -9,7 +9,9 @@ from wsvad_jax.results.runs import Run
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.text import mean_and_std
 
-MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")  # the order of rows
+# The order of rows; the floor stands first.
+MODELS = ("zero_shot", "mil_ranking", "clip_tsa", "vadclip", "dsanet")
+UNTRAINED = ("zero_shot",)  # models without weights: a single run, and no seeds
 BENCHMARKS = ("ucf", "xd", "shanghaitech")
 
 

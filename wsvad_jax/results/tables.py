@@ -8,7 +8,13 @@ from typing import Any
 
 from wsvad_jax.results.published import PUBLISHED, Published
 from wsvad_jax.results.results_table import without_truth
-from wsvad_jax.results.seed_groups import BENCHMARKS, SeedGroup, row_order
+from wsvad_jax.results.runs import NOT_TRAINED
+from wsvad_jax.results.seed_groups import (
+    BENCHMARKS,
+    UNTRAINED,
+    SeedGroup,
+    row_order,
+)
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import write_text
 from wsvad_jax.utils.text import percent
@@ -36,9 +42,10 @@ NOTE = (
     "95 % bootstrap interval over test videos, of the mean frame AUC (xd: AP). *clean*: "
     "the test set is scored once, after training. *selected on test*: the test set "
     "picked the weights, as for the published numbers; such rows don't compare with "
-    "clean ones. *position bias removed*: scores are corrected for a snippet's position "
-    "in its window, which is our addition (`wsvad_jax.evaluation.position_bias`). *mAP "
-    "AVG* follows the released procedure; *anomaly classes* is the mean over these alone."
+    "clean ones. *not trained*: zero-shot CLIP, the floor; it has one run and no seed. "
+    "*position bias removed*: scores are corrected for a snippet's position in its "
+    "window, which is our addition (`wsvad_jax.evaluation.position_bias`). *mAP AVG* "
+    "follows the released procedure; *anomaly classes* is the mean over these alone."
 )
 
 # Columns of the short table, by protocol of the runs.
@@ -46,12 +53,13 @@ SHORT_COLUMNS = {
     "clean": "trained here, clean",
     "paper": "trained here, selected on test",
     "": "released weights, scored here",
+    NOT_TRAINED: "zero-shot, not trained",
 }
 SHORT_HEADS = ("model", "dataset", "metric", *SHORT_COLUMNS.values(), "published")
 SHORT_NOTE = (
     "In %, mean ± sample standard deviation over the seeds. *clean*: the test set is "
     "scored once, after training. *selected on test*: the test set picked the weights, "
-    "as for the published numbers."
+    "as for the published numbers. *not trained*: one run, without a seed."
 )
 
 Row = dict[str, str]  # column → text
@@ -87,7 +95,8 @@ def tables(
             own = [g for g in trained if g.first.model == model]
             rows += [trained_row(g, keys) for g in own]
             if not own:
-                rows.append({"model": model, "weights": "trained here: not run"})
+                words = "not run" if model in UNTRAINED else "trained here: not run"
+                rows.append({"model": model, "weights": words})
     return result
 
 
@@ -109,7 +118,7 @@ def trained_row(group: SeedGroup, keys: Sequence[str]) -> Row:
     row = {
         "model": first.model + (f" ({group.variant})" if group.variant else ""),
         "weights": first.weights_description,
-        "seeds": str(len(group.runs)),
+        "seeds": str(len(group.runs)) if first.is_trained else "–",
     }
 
     # Without ground truth, an empty cell would look like a missing run.
@@ -152,7 +161,8 @@ def short_table(groups: Sequence[SeedGroup], published: bool = False) -> list[Ro
             names = {"dataset": dataset, "metric": COLUMNS[key]}
             number = {"published": _short_published(papers, model, key)}
             if not own:
-                cells = {SHORT_COLUMNS["clean"]: "not run"}
+                column = NOT_TRAINED if model in UNTRAINED else "clean"
+                cells = {SHORT_COLUMNS[column]: "not run"}
                 rows.append({"model": model, **names, **cells, **number})
 
             # Recipes that differ by more than the protocol have rows of their own.
@@ -169,7 +179,8 @@ def _short_cells(groups: Iterable[SeedGroup], key: str) -> Row:
     cells: dict[str, list[str]] = {}
     for group in groups:
         text = percent(*group.mean_and_std(key))
-        cells.setdefault(SHORT_COLUMNS[group.first.protocol], []).append(text)
+        column = group.first.protocol if group.first.is_trained else NOT_TRAINED
+        cells.setdefault(SHORT_COLUMNS[column], []).append(text)
     return {column: "; ".join(filter(None, texts)) for column, texts in cells.items()}
 
 
@@ -257,7 +268,7 @@ def _number_row(group: SeedGroup) -> dict[str, Any]:
         "weights": run.weights_description,
         "protocol": run.protocol,
         "n": len(group.runs),
-        "seeds": " ".join(map(str, group.seeds)),
+        "seeds": " ".join(map(str, group.seeds)) if run.is_trained else "",
         "step": group.steps(),
         "device": group.devices(),
     }

@@ -79,8 +79,8 @@ def accumulate_gradients(
     the activations of one are in memory. The result is equal up to rounding. The
     model's spec must have `microbatch_term_weights`.
     """
-    assert spec.microbatch_term_weights is not None
-    microbatch_term_weights = spec.microbatch_term_weights
+    assert spec.loss_fn is not None and spec.microbatch_term_weights is not None
+    loss_fn, microbatch_term_weights = spec.loss_fn, spec.microbatch_term_weights
 
     def gradient(params, batch_stats, batch, text, rngs):
         del rngs
@@ -94,7 +94,7 @@ def accumulate_gradients(
                 variables, x, microbatch.length, class_features, train=True
             )
             term_weights = microbatch_term_weights(model, microbatch, batch)
-            return spec.loss_fn(outputs, microbatch, weights, term_weights)
+            return loss_fn(outputs, microbatch, weights, term_weights)
 
         value_and_grad = jax.value_and_grad(microbatch_loss, (0, 1), has_aux=True)
 
@@ -141,6 +141,7 @@ def make_train_step(
       weights: weight of each loss term.
       microbatches: number of gradient-accumulation microbatches.
     """
+    assert spec.loss_fn is not None
     if microbatches == 1:
         loss = make_loss(model, spec.loss_fn, weights)
         gradient = jax.value_and_grad(loss, has_aux=True)

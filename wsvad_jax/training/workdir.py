@@ -12,6 +12,7 @@ from wsvad_jax.experiment.identity import (
     keys_in_force,
 )
 from wsvad_jax.experiment.saved_config import read_config
+from wsvad_jax.experiment.zero_shot import refuse_training
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def check_workdir(
       restart: whether a run of another recipe may be moved aside.
 
     Raises:
-      InputError: the workdir belongs to another run, or holds other files.
+      InputError: the workdir belongs to another run, or holds other files, or the
+        model has nothing to train.
     """
+    refuse_training(config)
     path = workdir / "config.json"
     if path.is_file():
         if restart:

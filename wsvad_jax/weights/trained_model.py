@@ -34,15 +34,16 @@ TOKENIZERS = ("vocab.json", "tokenizer.json")
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A model folder that is opened for scoring."""
+    """A model that is opened for scoring: a model folder, or zero-shot CLIP."""
 
-    folder: pathlib.Path
+    folder: pathlib.Path  # of zero-shot CLIP, the snapshot's
     network: "ScoringModel"
     params: Any
     batch_stats: Any
     meta: dict[str, Any]
     card: Card
     forced: str = ""  # difference of the text tower from training, under `force`
+    snapshot: "Snapshot | None" = None  # CLIP model of the features, if it is open
 
 
 def open_trained_model(
