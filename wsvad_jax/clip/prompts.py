@@ -77,18 +77,36 @@ def tokenize(
             "give every class at least one description"
         )
 
-    rows = _tokenizer(pathlib.Path(snapshot_dir))(flat)["input_ids"]
-    for prompt, row in zip(flat, rows, strict=True):
+    tokens, eos = token_ids(flat, snapshot_dir, config)
+    return tokens, eos, _class_from_prompt([len(p) for p in prompts])
+
+
+def token_ids(
+    texts: Sequence[str], snapshot_dir: str | os.PathLike, config: TextConfig
+) -> tuple[Int[np.ndarray, "K L"], Int[np.ndarray, "K"]]:
+    """Returns the token ids of K texts and the index of each end token.
+
+    Args:
+      texts: prompts or captions.
+      snapshot_dir: folder with the tokenizer's files.
+      config: sizes of the text tower.
+
+    Raises:
+      InputError: a text is too long, or tokenizer files are missing, damaged or from
+        another model.
+    """
+    rows = _tokenizer(pathlib.Path(snapshot_dir))(list(texts))["input_ids"]
+    for text, row in zip(texts, rows, strict=True):
         if len(row) > config.max_position_embeddings:
             raise InputError(
-                f"the prompt {prompt!r} has {len(row)} tokens, but the CLIP text "
+                f"the prompt {text!r} has {len(row)} tokens, but the CLIP text "
                 f"tower reads {config.max_position_embeddings}; shorten it"
             )
 
         # An embedding table is indexed without a bounds check on the device.
         if max(row) >= config.vocab_size:
             raise InputError(
-                f"{snapshot_dir}: token {max(row)} of the prompt {prompt!r} is outside "
+                f"{snapshot_dir}: token {max(row)} of the prompt {text!r} is outside "
                 f"config.json's vocabulary of {config.vocab_size}; config.json and the "
                 "tokenizer files are not from the same model"
             )
@@ -99,11 +117,7 @@ def tokenize(
 
     # The text tower is causal: tokens after the last end token have no effect.
     eos = eos_positions(tokens, config.eos_token_id).astype(np.int32)
-    return (
-        tokens[:, : eos.max() + 1],
-        eos,
-        _class_from_prompt([len(p) for p in prompts]),
-    )
+    return tokens[:, : eos.max() + 1], eos
 
 
 def _class_from_prompt(counts: Sequence[int]) -> Float[np.ndarray, "C K"]:

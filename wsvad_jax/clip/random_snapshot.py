@@ -15,6 +15,7 @@ outputs of any two images are parallel to four digits. These weights differ from
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,11 +106,20 @@ def _leaf(
     return (std * state.standard_normal(shape)).astype(np.float32)
 
 
-def tokenizer_files(context: int) -> dict[str, str]:
-    """Returns the tokenizer's files by name: CLIP's byte-level BPE without merges."""
+def tokenizer_files(
+    context: int, merges: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """Returns the files of CLIP's byte-level BPE tokenizer, by name.
+
+    Args:
+      context: largest number of tokens of a text.
+      merges: pairs of symbols that become one token, most frequent first. Without any,
+        every byte is a token.
+    """
     # A word's last byte has an entry with "</w>", as in CLIP's vocabulary.
     characters = byte_characters()
-    words = [*characters, *(c + "</w>" for c in characters), START, END]
+    words = [*characters, *(c + "</w>" for c in characters)]
+    words += [*(a + b for a, b in merges), START, END]
 
     special = {
         "bos_token": START,
@@ -125,10 +135,9 @@ def tokenizer_files(context: int) -> dict[str, str]:
         "tokenizer_class": "CLIPTokenizer",
     }
 
-    # Without merges every byte stays a token.
     return {
         "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
-        "merges.txt": "#version: 0.2\n",
+        "merges.txt": "".join(["#version: 0.2\n", *(f"{a} {b}\n" for a, b in merges)]),
         "special_tokens_map.json": json.dumps(special),
         "tokenizer_config.json": json.dumps(config),
     }

@@ -175,6 +175,7 @@ def save_snapshot(
     tokenizer: Mapping[str, str] | None = None,
     weights: Literal["msgpack", "safetensors"] = "msgpack",
     training_note: str = "",
+    dtype: Any = np.float32,
 ) -> pathlib.Path:
     """Writes a snapshot that `load` and `transformers` read; returns its folder.
 
@@ -187,6 +188,7 @@ def save_snapshot(
       weights: format: flax_model.msgpack, or model.safetensors with PyTorch's names.
       training_note: fragment of a sentence on what the model was trained on, such as
         "trained on rendered streets only"; see `training_notes`.
+      dtype: type of the stored weights; loading converts them to float32.
     """
     directory = pathlib.Path(directory)
     for name, content in (tokenizer or {}).items():
@@ -195,7 +197,7 @@ def save_snapshot(
 
     # Sorted, so that equal weights give equal bytes.
     flat = weight_names.flatten(params)
-    flat = {path: np.asarray(flat[path], np.float32) for path in sorted(flat)}
+    flat = {path: np.asarray(flat[path], dtype) for path in sorted(flat)}
     if weights == "msgpack":
         with files.atomic_path(directory / "flax_model.msgpack") as temporary:
             content = serialization.msgpack_serialize(weight_names.unflatten(flat))

@@ -94,9 +94,8 @@ class Canvas:
 GLASS, WALL_LINE = (112, 134, 152), 0.88
 
 
-def _draw_facade(
-    sheet: Canvas, x0: int, y0: int, x1: int, y1: int, wall: tuple
-) -> None:
+def draw_facade(sheet: Canvas, x0: int, y0: int, x1: int, y1: int, wall: tuple) -> None:
+    """Draws the front of a house, with its roof line and its foot."""
     sheet.box(x0, y0, x1, y1, wall)
     sheet.box(x0, y0, x1, y0 + 2, darken(wall, WALL_LINE))
     sheet.box(x0, y1 - 1, x1, y1, darken(wall, 0.7))
@@ -105,9 +104,9 @@ def _draw_facade(
 def _draw_street(sheet: Canvas) -> None:
     # Sky and houses
     sheet.slope(0, 30, (142, 182, 222), (205, 220, 232))
-    _draw_facade(sheet, 0, 8, 40, 54, (172, 128, 104))
-    _draw_facade(sheet, 40, 14, 84, 54, (196, 184, 160))
-    _draw_facade(sheet, 84, 5, 128, 54, (140, 146, 156))
+    draw_facade(sheet, 0, 8, 40, 54, (172, 128, 104))
+    draw_facade(sheet, 40, 14, 84, 54, (196, 184, 160))
+    draw_facade(sheet, 84, 5, 128, 54, (140, 146, 156))
 
     for x0, y0, x1, y1 in STREET_WINDOWS:
         sheet.box(x0 - 1, y0 - 1, x1 + 1, y1 + 1, (225, 220, 210))
@@ -140,9 +139,9 @@ def _draw_street(sheet: Canvas) -> None:
 def _draw_plaza(sheet: Canvas) -> None:
     # Sky, and a town hall with pillars between two houses
     sheet.slope(0, 34, (160, 196, 228), (222, 226, 226))
-    _draw_facade(sheet, 0, 20, 26, 42, (186, 160, 128))
-    _draw_facade(sheet, 104, 16, 128, 42, (158, 120, 112))
-    _draw_facade(sheet, 28, 14, 102, 42, (206, 198, 180))
+    draw_facade(sheet, 0, 20, 26, 42, (186, 160, 128))
+    draw_facade(sheet, 104, 16, 128, 42, (158, 120, 112))
+    draw_facade(sheet, 28, 14, 102, 42, (206, 198, 180))
     sheet.shape((176, 164, 144), (26, 14), (65, 4), (104, 14))
     sheet.disc(65, 10.5, 3, 3, (240, 238, 230))
 
@@ -181,7 +180,7 @@ def _draw_plaza(sheet: Canvas) -> None:
 def _draw_car_park(sheet: Canvas) -> None:
     # Sky, and a supermarket with its sign
     sheet.slope(0, 20, (174, 190, 206), (214, 218, 220))
-    _draw_facade(sheet, 0, 18, 128, 46, (178, 180, 176))
+    draw_facade(sheet, 0, 18, 128, 46, (178, 180, 176))
     sheet.box(0, 18, 128, 27, (52, 92, 128))
     sheet.box(44, 20, 84, 25.5, (236, 236, 226))
     for x in range(47, 82, 5):

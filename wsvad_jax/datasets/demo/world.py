@@ -111,8 +111,15 @@ def _plan_event(category: str, frames: int, earliest: int, rng) -> SceneEvent:
 class Scene:
     """A view with the people, cars and effects of one video, drawn frame by frame."""
 
-    def __init__(self, plan: VideoPlan, seed: int):
-        self.camera: Camera = CAMERAS[plan.camera]
+    def __init__(self, plan: VideoPlan, seed: int, camera: Camera | None = None):
+        """Adds normal life and the plan's events to a view.
+
+        Args:
+          plan: the video's content.
+          seed: seed of all random choices.
+          camera: the view; None is the plan's own of `CAMERAS`.
+        """
+        self.camera: Camera = CAMERAS[plan.camera] if camera is None else camera
         self.frames, self.night = plan.frames, plan.hour == "night"
 
         key = zlib.crc32(plan.video.encode())

@@ -1,0 +1,1 @@
+"""A small CLIP of things: frames of random streets, captions, contrastive training."""
