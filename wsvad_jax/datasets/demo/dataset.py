@@ -1,8 +1,8 @@
 """Builds the demo dataset, the offline default: rendered videos and their features.
 
-The demo takes the path of real data. Videos are rendered to mp4 files (demo_world.py).
-A small CLIP snapshot with seeded weights is written in the hub's format, and extracts
-their features. The folder has the layout of a user's dataset and is prepared like one.
+The demo takes the path of real data. Videos are rendered to mp4 files (`world`). The
+small CLIP snapshot of the package, in the hub's format, extracts their features. The
+folder has the layout of a user's dataset and is prepared like one.
 It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
 only these are built again.
 """
@@ -18,26 +18,24 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from wsvad_jax.datasets.demo.events import EVENTS
-from wsvad_jax.datasets.demo.figures import FPS
-from wsvad_jax.datasets.demo.scenes import HEIGHT, WIDTH
 from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.utils.progress import Progress
 
 BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
-VERSION = 2  # version of the demo world; an older folder is built again
+VERSION = 3  # version of the demo world; an older folder is built again
 SEED = 0
 VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_FRACTION = 0.5  # share of normal videos
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
-CALIBRATION_VIDEOS = 10  # number of normal videos that calibrate the image tower
+# Trained by `wsvad_jax.pretrain` on other streets; its MODEL_CARD.md says how.
+CLIP_ASSET = pathlib.Path(__file__).parents[2] / "assets" / "demo_clip"
+FRAME = "middle"  # frame of each snippet that is encoded
 # The order is that of the class indices: normal first.
 PROMPTS = {
     NORMAL: ["people and cars on an ordinary day"],
@@ -105,12 +103,12 @@ def build_world(
     if expected <= good and good == set(manifest):
         return False
 
-    # New CLIP weights make all features stale, so the snapshot comes before them.
+    # Another CLIP makes all features stale, so the snapshot comes before them.
     directory.mkdir(parents=True, exist_ok=True)
     _render_videos(
         [p for p in everything if _video_path(p) not in good], directory, seed
     )
-    fresh = _write_snapshot(plans["train"], directory, good, seed)
+    fresh = _copy_snapshot(directory)
     stale = [
         p
         for p in everything
@@ -215,84 +213,20 @@ def _render_videos(plans: list[VideoPlan], directory: pathlib.Path, seed: int) -
             raise
 
 
-def _write_snapshot(
-    plans: Iterable[VideoPlan], directory: pathlib.Path, good: Iterable[str], seed: int
-) -> bool:
-    """Writes the CLIP snapshot unless it is complete; returns whether it did."""
-    from wsvad_jax.clip.random_snapshot import (
-        EOS_TOKEN_ID,
-        VOCAB_SIZE,
-        random_params,
-        tokenizer_files,
-    )
-    from wsvad_jax.clip.snapshot import save_snapshot
-    from wsvad_jax.clip.towers import TextConfig, VisionConfig
-
-    clip = directory / "clip"
-    if clip.is_dir() and {f"clip/{p.name}" for p in clip.iterdir()} <= set(good):
+def _copy_snapshot(directory: pathlib.Path) -> bool:
+    """Copies the package's CLIP snapshot unless it is there; returns whether it did."""
+    folder = directory / "clip"
+    wanted = {p.name: _hash(p) for p in CLIP_ASSET.iterdir()}
+    if folder.is_dir() and {p.name: _hash(p) for p in folder.iterdir()} == wanted:
         return False
 
-    shutil.rmtree(clip, ignore_errors=True)
-
-    # Small enough for a CPU; images of the pictures' height need no resizing.
-    text = TextConfig(VOCAB_SIZE, 128, 512, 4, 2, 77, 256, eos_token_id=EOS_TOKEN_ID)
-    vision = VisionConfig(96, 16, 256, 1024, 1, 4, 256)
-
-    params = random_params(text, vision, seed)
-    params = calibrate_image_tower(params, vision, _normal_pictures(plans, directory))
-    tokenizer = tokenizer_files(text.max_position_embeddings)
-    save_snapshot(clip, text, vision, params, tokenizer=tokenizer)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # config.json comes last: a snapshot with it is complete.
+    for name in sorted(wanted, key=lambda name: name == "config.json"):
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(CLIP_ASSET / name, temporary)
     return True
-
-
-def calibrate_image_tower(
-    params: dict, vision: Any, pictures: UInt8[np.ndarray, "B S S 3"]
-) -> dict:
-    """Normalises the image tower's output to mean 0 and deviation 1 on `pictures`.
-
-    With random weights, the outputs of all pictures are almost equal; people and fire
-    change them little. Trained towers don't need this.
-    """
-    import jax.numpy as jnp
-
-    from wsvad_jax.clip.snapshot import IMAGE_MEAN, IMAGE_STD
-    from wsvad_jax.clip.towers import CLIPVision
-
-    pixels = (pictures.astype(np.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
-    tower: Any = CLIPVision(vision)
-    model, kernel = params["vision_model"], params["visual_projection"]["kernel"]
-    pooled = tower.apply({"params": model}, jnp.asarray(pixels, jnp.float32))
-    pooled = np.asarray(pooled)
-
-    # The shift goes into the last LayerNorm's bias, the scale into the projection, so
-    # the tower keeps its form.
-    mean = pooled.mean(0)
-    deviation = ((pooled - mean) @ kernel).std(0)
-    norm = model["post_layernorm"]
-    norm = {**norm, "bias": norm["bias"] - mean}
-
-    return {
-        **params,
-        "vision_model": {**model, "post_layernorm": norm},
-        "visual_projection": {"kernel": (kernel / deviation).astype(np.float32)},
-    }
-
-
-def _normal_pictures(plans: Iterable[VideoPlan], directory: pathlib.Path) -> np.ndarray:
-    """One picture per second of the first normal videos, cropped to a square."""
-    from wsvad_jax.extraction.video import Video, to_rgb
-
-    # Normal videos alone: anomalies stay outside of the normalised range.
-    normal = [p for p in plans if p.label == NORMAL][:CALIBRATION_VIDEOS]
-    side = (WIDTH - HEIGHT) // 2
-    return np.stack(
-        [
-            to_rgb(frame)[:, side : side + HEIGHT]
-            for plan in normal
-            for i, frame in enumerate(Video(directory / _video_path(plan)).frames())
-            if i % FPS == FPS // 2
-        ]
-    )
 
 
 def _extract_features(plans: list[VideoPlan], directory: pathlib.Path) -> None:
@@ -302,9 +236,7 @@ def _extract_features(plans: list[VideoPlan], directory: pathlib.Path) -> None:
     if not plans:
         return
 
-    extractor = Extractor(
-        load_snapshot(directory / "clip"), frame="mean", resize="clip"
-    )
+    extractor = Extractor(load_snapshot(directory / "clip"), frame=FRAME, resize="clip")
     paths = [directory / _video_path(p) for p in plans]
     with Progress("extracting features", len(plans), unit="video") as progress:
         for plan, found in zip(plans, extractor.stream(paths), strict=True):
