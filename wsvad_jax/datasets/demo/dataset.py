@@ -36,13 +36,33 @@ CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 # Trained by `wsvad_jax.pretrain` on other streets; its MODEL_CARD.md says how.
 CLIP_ASSET = pathlib.Path(__file__).parents[2] / "assets" / "demo_clip"
 FRAME = "middle"  # frame of each snippet that is encoded
-# The order is that of the class indices: normal first.
+# They say what can be seen, since the demo's CLIP knows things and no events. They were
+# chosen on a demo world of another seed. The order is that of the class indices.
 PROMPTS = {
-    NORMAL: ["people and cars on an ordinary day"],
-    "Arson": ["a fire set on purpose"],
-    "Explosion": ["an explosion"],
-    "Fighting": ["people fighting"],
-    "RoadAccidents": ["a road accident"],
+    NORMAL: [
+        "a person walking",
+        "a car driving by",
+        "nobody and no cars",
+        "clear air and no flames",
+    ],
+    "Arson": ["a fire and black smoke", "small flames and smoke"],
+    "Explosion": [
+        "a bright flash",
+        "a ball of fire and pieces in the air",
+        "large flames and thick smoke",
+    ],
+    "Fighting": [
+        "people with raised arms",
+        "a person lying on the ground",
+        "a crowd of people close together with raised arms",
+        "a cloud of dust and people with their arms up",
+    ],
+    "RoadAccidents": [
+        "two cars touching",
+        "a tilted car",
+        "a car on its roof",
+        "grey smoke over the road and two cars",
+    ],
 }
 
 
