@@ -130,6 +130,7 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
         tokenizer=tokenizer_files(text.max_position_embeddings, merges),
         weights="safetensors",
         dtype=np.float16,
+        training_note=TRAINING_NOTE,
     )
     (directory / STATE).unlink(missing_ok=True)
     return directory
