@@ -20,6 +20,7 @@ PROGRAMS = (
     "export",
     "extract",
     "prepare",
+    "pretrain",
     "report",
     "train",
 )
@@ -36,6 +37,7 @@ ORDER = (
     "models",
     "extraction",
     "datasets",
+    "pretraining",
     "experiment",
     "weights",
     "results",

@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
+from wsvad_jax.pretraining.settings import Settings
 from wsvad_jax.utils import flags, program
 
 HELP = {
@@ -30,8 +31,6 @@ HELP = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    from wsvad_jax.pretraining.run import Settings, pretrain
-
     parser = flags.Parser(
         prog="python -m wsvad_jax.pretrain",
         description=__doc__,
@@ -50,7 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = parser.parse_args(argv)
 
     values = {f.name: getattr(known, f.name) for f in dataclasses.fields(Settings)}
-    directory = pretrain(known.output, Settings(**values))
+    settings = Settings(**values)
+    settings.check()
+
+    from wsvad_jax.pretraining.run import pretrain
+
+    directory = pretrain(known.output, settings)
     print(f"{directory}: a CLIP snapshot, for --clip {directory}")
     return 0
 

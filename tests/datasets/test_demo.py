@@ -77,7 +77,9 @@ def test_videos_are_real_h264_and_features_come_from_them(base):
     dataset = open_dataset(base / "demo" / "1.0.0")
     from wsvad_jax.clip.snapshot import load_snapshot
 
-    extractor = Extractor(load_snapshot(world / "clip"), frame="mean", resize="clip")
+    extractor = Extractor(
+        load_snapshot(world / "clip"), frame=demo.FRAME, resize="clip"
+    )
     for record in dataset.split("test"):
         video = Video(world / "videos" / f"{record.video}.mp4")
         frames = [to_rgb(f[1] if isinstance(f, tuple) else f) for f in video.frames()]

@@ -18,9 +18,9 @@ from wsvad_jax.pretraining.captions import (
 
 # Names of the demo's classes, their synonyms, and words that say what happens.
 FORBIDDEN = re.compile(
-    r"fight|brawl|punch|hit|kick|violen|attack|beat|arson|burn|ignit|set|explo|blast|"
+    r"\b(fight|brawl|punch|hit|kick|violen|attack|beat|arson|burn|ignit|set|explo|blast|"
     r"bomb|deton|accident|crash|colli|wreck|damage|unusual|normal|ordinary|abnormal|"
-    r"anomal|danger|crime|victim|flee"
+    r"anomal|danger|crime|victim|flee)"
 )
 SCENE = ["two people", "arms raised", "no cars", "no flames", "dust", "day"]
 

@@ -1,7 +1,5 @@
 """The program that trains a small CLIP: resumable, repeatable, and it learns."""
 
-import json
-
 import numpy as np
 import pytest
 

@@ -37,7 +37,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "people with their arms up",
     ),
     "person bends": ("a person bent forward", "somebody bending down", "bent people"),
-    "person lies": (
+    "person on the ground": (
         "a person lying on the ground", "somebody lying on the ground",
         "a person on the ground", "a body lying down",
     ),
@@ -83,7 +83,7 @@ WIDER = {
 
 # People speak of what stands out. The weight is relative to plain facts, which have 1.
 SALIENCE = {
-    "arms raised": 3, "person bends": 2, "person lies": 6, "people close": 2,
+    "arms raised": 3, "person bends": 2, "person on the ground": 6, "people close": 2,
     "people embrace": 3, "person runs": 3, "car waits": 2, "cars touch": 6,
     "car tilted": 4, "car upside down": 8, "small flames": 4, "large flames": 4,
     "flash": 10, "pieces in the air": 4, "dark smoke": 4, "grey smoke": 4, "dust": 6,

@@ -32,7 +32,7 @@ CONTEXT, CONTEXT_STD = 10, 0.01
 
 
 @struct.dataclass
-class Batch:
+class CaptionBatch:
     """B pictures with one caption each."""
 
     pictures: UInt8[Array | np.ndarray, "B S S 3"] | Any
@@ -44,7 +44,7 @@ class Batch:
 
 
 @struct.dataclass
-class State:
+class CLIPState:
     """Weights and optimiser state after `step` steps."""
 
     step: Any
@@ -139,7 +139,7 @@ def make_step(
     mean, std = jnp.array(IMAGE_MEAN), jnp.array(IMAGE_STD)
     tower = CLIPText(text, parent=None)
 
-    def loss_fn(params: Any, batch: Batch, key: Array) -> Array:
+    def loss_fn(params: Any, batch: CaptionBatch, key: Array) -> Array:
         light = batch.pictures.astype(jnp.float32) / 255 * batch.gain[:, None, None]
         images = encode_image(params, vision, (jnp.clip(light, 0, 1) - mean) / std)
 
@@ -152,10 +152,12 @@ def make_step(
         texts = text_features(params, hidden, batch.eos)
         return contrastive_loss(images, texts, batch.true, params["logit_scale"])
 
-    def step(state: State, batch: Batch, key: Array) -> tuple[State, Array]:
+    def step(
+        state: CLIPState, batch: CaptionBatch, key: Array
+    ) -> tuple[CLIPState, Array]:
         loss, grads = jax.value_and_grad(loss_fn)(state.params, batch, key)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return State(state.step + 1, params, opt_state), loss
+        return CLIPState(state.step + 1, params, opt_state), loss
 
     return jax.jit(step, donate_argnums=0)

@@ -23,13 +23,14 @@ from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.pretraining.captions import ALL_FACTS, Caption, caption, truth_table
 from wsvad_jax.pretraining.contrastive import (
     CONTEXT,
-    Batch,
+    CaptionBatch,
+    CLIPState,
     Optimisation,
-    State,
     init_params,
     make_step,
 )
 from wsvad_jax.pretraining.frames import MARGIN, Frames, draw_frames
+from wsvad_jax.pretraining.settings import PICTURE, Settings
 from wsvad_jax.pretraining.tokenizer import learn_merges
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
@@ -40,48 +41,6 @@ TRAINING_NOTE = "trained on rendered streets only; it knows nothing of real vide
 CAPTIONS_PER_PICTURE = 6
 CONTEXT_RATE = 0.3  # share of captions with a prompt learner's vectors around them
 SAVE_EVERY = 100  # steps
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """All that determines a trained snapshot."""
-
-    videos: int = 460
-    steps: int = 1000
-    batch_size: int = 96
-    learning_rate: float = 1.5e-3
-    merges: int = 400
-    patch_size: int = 16
-    width: int = 192
-    layers: int = 3
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raises InputError for the first value out of its range."""
-        for name in ("videos", "steps", "batch_size", "width", "layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if 96 % self.patch_size:
-            raise InputError(
-                f"patch_size is {self.patch_size}; expected a divisor of the picture's "
-                "96 pixels"
-            )
-        if not 0 < self.learning_rate < 1:
-            raise InputError(
-                f"learning_rate is {self.learning_rate}; expected a value between 0 "
-                "and 1"
-            )
-
-    def towers(self, vocabulary: int) -> tuple[TextConfig, VisionConfig]:
-        """Returns the sizes of both towers."""
-        text = TextConfig(
-            vocabulary, 128, 384, 2, 2, 77, 256, eos_token_id=vocabulary - 1
-        )
-        heads = max(self.width // 64, 1)
-        vision = VisionConfig(
-            96, self.patch_size, self.width, 3 * self.width, self.layers, heads, 256
-        )
-        return text, vision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +74,7 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
     pool, of_frame = _draw_captions(frames, settings.seed)
     merges = learn_merges((pool[k].text for k in of_frame.ravel()), settings.merges)
     vocabulary = 2 * len(byte_characters()) + len(merges) + len((START, END))
-    text, vision = settings.towers(vocabulary)
+    text, vision = _towers(settings, vocabulary)
     for name, content in tokenizer_files(text.max_position_embeddings, merges).items():
         files.write_text(directory / name, content)
     tokens, eos = token_ids([c.text for c in pool], directory, text)
@@ -134,6 +93,17 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
     )
     (directory / STATE).unlink(missing_ok=True)
     return directory
+
+
+def _towers(settings: Settings, vocabulary: int) -> tuple[TextConfig, VisionConfig]:
+    """Returns the sizes of both towers."""
+    text = TextConfig(vocabulary, 128, 384, 2, 2, 77, 256, eos_token_id=vocabulary - 1)
+    heads = max(settings.width // 64, 1)
+    vision = VisionConfig(
+        PICTURE, settings.patch_size, settings.width, 3 * settings.width,
+        settings.layers, heads, 256,
+    )  # fmt: skip
+    return text, vision
 
 
 def _is_unfinished(directory: pathlib.Path, settings: Settings) -> bool:
@@ -175,17 +145,17 @@ def _draw_captions(
     return tuple(pool), np.array(rows)
 
 
-def draw_batch(data: TrainingSet, step: int, size: int, seed: int) -> Batch:
+def draw_batch(data: TrainingSet, step: int, size: int, seed: int) -> CaptionBatch:
     """Draws the batch of a step, a pure function of the arguments."""
     rng = np.random.default_rng([seed, step, 7])
     rows = rng.integers(len(data.frames.facts), size=size)
     chosen = data.of_frame[rows, rng.integers(data.of_frame.shape[1], size=size)]
 
     # Random shifts, mirror images and exposure.
-    pictures = np.empty((size, 96, 96, 3), np.uint8)
+    pictures = np.empty((size, PICTURE, PICTURE, 3), np.uint8)
     for i, row in enumerate(rows):
         left = int(rng.integers(2 * MARGIN + 1))
-        picture = data.frames.pictures[row][:, left : left + 96]
+        picture = data.frames.pictures[row][:, left : left + PICTURE]
         pictures[i] = picture[:, ::-1] if rng.random() < 0.5 else picture
     gain = rng.uniform(0.9, 1.1, (size, 1)) * rng.uniform(0.95, 1.05, (size, 3))
 
@@ -193,7 +163,7 @@ def draw_batch(data: TrainingSet, step: int, size: int, seed: int) -> Batch:
         data.tokens[chosen], data.eos[chosen], rng.random(size) < CONTEXT_RATE
     )
     true = truth_table([data.captions[k] for k in chosen], data.frames.facts[rows])
-    return Batch(pictures, gain.astype(np.float32), tokens, eos, context, true)
+    return CaptionBatch(pictures, gain.astype(np.float32), tokens, eos, context, true)
 
 
 def _with_context(
@@ -226,7 +196,7 @@ def _train(
     """Trains both towers, from the saved state where there is one; returns weights."""
     optimisation = Optimisation(settings.steps, settings.learning_rate)
     params = init_params(text, vision, settings.seed)
-    state: Any = State(0, params, optimisation.optimizer().init(params))
+    state: Any = CLIPState(0, params, optimisation.optimizer().init(params))
     if path.exists():
         state = serialization.from_bytes(state, path.read_bytes())
 

@@ -17,7 +17,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 

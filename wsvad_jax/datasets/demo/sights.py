@@ -27,7 +27,7 @@ SMALL_FIRE, LARGE_FIRE = 1.5, 9.0  # pixels
 FACTS = (
     "no people", "one person", "two people", "several people", "crowd",
     "person walks", "person runs", "person stands", "arms raised", "person bends",
-    "person lies", "people close", "people embrace",
+    "person on the ground", "people close", "people embrace",
     "no cars", "one car", "several cars",
     "car drives", "car waits", "cars touch", "car tilted", "car upside down",
     "no flames", "small flames", "large flames", "flash", "pieces in the air",
@@ -77,7 +77,7 @@ def _people_facts(people: list[Person], frame: int) -> Iterable[str]:
         m, i = person.motion, frame - person.start
         speed = _speed(m.x, i) / float(m.height[i])
         if abs(m.roll[i]) > LYING:
-            yield "person lies"
+            yield "person on the ground"
             continue
 
         upright.append((float(m.x[i]), float(m.y[i]), float(m.height[i])))

@@ -1,0 +1,38 @@
+"""Settings that determine the demo's CLIP."""
+
+import dataclasses
+
+from wsvad_jax.utils.errors import InputError
+
+PICTURE = 96  # pixels of a picture's side
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that determines a trained snapshot."""
+
+    videos: int = 460
+    steps: int = 1000
+    batch_size: int = 96
+    learning_rate: float = 1.5e-3
+    merges: int = 400
+    patch_size: int = 16
+    width: int = 192
+    layers: int = 3
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises InputError for the first value out of its range."""
+        for name in ("videos", "steps", "batch_size", "width", "layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.patch_size < 1 or PICTURE % self.patch_size:
+            raise InputError(
+                f"patch_size is {self.patch_size}; expected a divisor of {PICTURE}, the "
+                "pixels of a picture's side"
+            )
+        if not 0 < self.learning_rate < 1:
+            raise InputError(
+                f"learning_rate is {self.learning_rate}; expected a value between 0 "
+                "and 1"
+            )
