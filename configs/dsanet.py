@@ -48,6 +48,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.model = ConfigDict(values["model"])
     config.model.visual_heads = 1
+    config.model.use_graph = values["use_graph"]
     config.model.prototypes = 16
     config.model.normality_ratio = 0.8
     config.model.decoder_layers = 8
@@ -198,6 +199,7 @@ XD_PAPER = paper(batch_size=96, lr=1e-5, metric="ap", eval_every_steps=None)
 UCF = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
+    "use_graph": True,
     "model": UCF_MODEL,
     "align": 1.1,
     "length": 256,
@@ -209,6 +211,7 @@ UCF = {
 XD = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
+    "use_graph": True,
     "model": XD_MODEL,
     "align": 5.0,
     "length": 256,
@@ -222,6 +225,7 @@ SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
 DEMO = {
     "checkpoint_every_steps": 20,
     "clip": "auto",
+    "use_graph": False,  # on videos of a few dozen snippets it blurs the events
     "model": UCF_MODEL,
     "align": 1.1,
     "length": 32,
@@ -234,6 +238,7 @@ DEMO = {
 OTHER = {
     "checkpoint_every_steps": None,
     "clip": "auto",
+    "use_graph": True,
     "model": UCF_MODEL,
     "align": 1.1,
     "length": None,

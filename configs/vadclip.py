@@ -52,7 +52,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.visual_heads = 1
     config.model.attn_window = values["attn_window"]  # snippets
     config.model.use_local = True
-    config.model.use_graph = True
+    config.model.use_graph = values["use_graph"]
     config.model.classify = True
     config.model.align = True
     config.model.learn_prompt = True
@@ -170,6 +170,7 @@ XD_PAPER = paper(
 UCF = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
+    "use_graph": True,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
@@ -182,6 +183,7 @@ UCF = {
 XD = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
+    "use_graph": True,
     "visual_layers": 1,
     "attn_window": 64,
     "text": 1e-4,
@@ -196,6 +198,7 @@ SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
 DEMO = {
     "checkpoint_every_steps": 30,
     "clip": "auto",
+    "use_graph": False,  # on videos of a few dozen snippets it blurs the events
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
@@ -209,6 +212,7 @@ DEMO = {
 OTHER = {
     "checkpoint_every_steps": None,
     "clip": "auto",
+    "use_graph": True,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,

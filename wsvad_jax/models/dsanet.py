@@ -82,6 +82,7 @@ class Model(nn.Module):
       visual_layers: number of transformer blocks of the encoder.
       visual_heads: number of attention heads of the encoder.
       attn_window: snippets W per window of local attention.
+      use_graph: False drops the graph convolutions.
       text_adapt_until: number of adapted blocks of the text tower.
       text_adapt_weight: weight ω of the adapted features.
       prototypes: number P of normality prototypes.
@@ -101,6 +102,7 @@ class Model(nn.Module):
     visual_layers: int = 2
     visual_heads: int = 1
     attn_window: int = 8
+    use_graph: bool = True
     text_adapt_until: int = 3
     text_adapt_weight: float = 0.1
     prototypes: int = 16
@@ -143,6 +145,7 @@ class Model(nn.Module):
             self.visual_layers,
             self.attn_window,
             self.visual_heads,
+            use_graph=self.use_graph,
             dtype=dtype,
             remat=self.remat,
             name="encoder",

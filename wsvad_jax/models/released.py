@@ -218,6 +218,7 @@ DSANET = ReleasedCheckpoint(
     ),
     clip_prefixes=("clipmodel.", "clip_adapter.clipmodel."),
     switches=[
+        ("graph convolution", "use_graph", "gc1."),
         ("text adapter", "adapter", "clip_adapter.text_adapter."),
         ("SG-NM", "sgnm", f"{_REFINER}."),
     ],

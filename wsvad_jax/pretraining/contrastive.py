@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from wsvad_jax.clip.snapshot import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.clip.towers import (
     CLIP,
+    AnyArray,
     CLIPText,
     TextConfig,
     VisionConfig,
@@ -100,10 +101,10 @@ def init_params(text: TextConfig, vision: VisionConfig, seed: int) -> dict[str, 
 
 
 def contrastive_loss(
-    images: Float[Array, "B P"],
-    texts: Float[Array, "B P"],
-    true: Bool[Array | np.ndarray, "B B"] | Any,
-    logit_scale: Float[Array, ""],
+    images: Float[AnyArray, "B P"],
+    texts: Float[AnyArray, "B P"],
+    true: Bool[AnyArray, "B B"] | Any,
+    logit_scale: Any,
 ) -> Float[Array, ""]:
     """Mean cross-entropy from pictures to captions and back.
 
@@ -136,7 +137,7 @@ def make_step(
     The state's memory is donated.
     """
     optimizer = optimisation.optimizer()
-    mean, std = jnp.array(IMAGE_MEAN), jnp.array(IMAGE_STD)
+    mean, std = jnp.array([[[IMAGE_MEAN]]]), jnp.array([[[IMAGE_STD]]])
     tower = CLIPText(text, parent=None)
 
     def loss_fn(params: Any, batch: CaptionBatch, key: Array) -> Array:
@@ -145,7 +146,7 @@ def make_step(
 
         def embed(x: Array) -> Array:
             noise = CONTEXT_STD * jax.random.normal(key, x.shape[1:])
-            return jnp.where(batch.context[..., None], noise, x)
+            return jnp.where(batch.context[..., None], noise[None], x)
 
         variables = {"params": params["text_model"]}
         hidden: Any = tower.apply(variables, batch.tokens, embed=embed)

@@ -51,12 +51,14 @@ def visible_facts(scene: Scene, frame: int) -> frozenset[str]:
 
 
 def _person_in_view(person: Person, frame: int) -> bool:
-    return LEFT + 1 <= person.motion.x[frame - person.start] <= RIGHT - 1
+    x = float(person.motion.x[frame - person.start])
+    return LEFT + 1 <= x <= RIGHT - 1
 
 
 def _car_in_view(car: Car, frame: int) -> bool:
     margin = 0.2 * car.length
-    return LEFT - margin <= car.drive.x[frame - car.start] <= RIGHT + margin
+    x = float(car.drive.x[frame - car.start])
+    return bool(LEFT - margin <= x <= RIGHT + margin)
 
 
 def _speed(x: np.ndarray, i: int) -> float:

@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from wsvad_jax.datasets.demo.figures import Number
 from wsvad_jax.datasets.demo.scenes import (
     GLASS,
     HEIGHT,
@@ -151,7 +152,9 @@ def _windows(house: tuple, wall: int, rng: np.random.Generator) -> list[Box]:
     ]
 
 
-def _colour(rng: np.random.Generator, low: float, high: float, spread: float) -> Colour:
+def _colour(
+    rng: np.random.Generator, low: Number, high: Number, spread: Number
+) -> Colour:
     """Returns a grey between `low` and `high` with a random tint."""
     r, g, b = (rng.uniform(low, high) + rng.normal(0, spread, 3)).clip(40, 235)
     return int(r), int(g), int(b)
