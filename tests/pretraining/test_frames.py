@@ -47,9 +47,9 @@ def test_facts_that_exclude_each_other(number):
     ("category", "fact", "least"),
     [
         ("Arson", "dark smoke", 0.5),
-        ("Explosion", "large flames", 0.5),
+        ("Explosion", "dark smoke", 0.5),
         ("Fighting", "arms raised", 0.9),
-        ("RoadAccidents", "cars touch", 0.5),
+        ("RoadAccidents", "grey smoke", 0.5),
     ],
 )
 def test_what_an_event_shows(category, fact, least):
