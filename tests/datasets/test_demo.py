@@ -1,8 +1,10 @@
 """The demo world: what it shows, that it is made once, and made whole again."""
 
+import jax
 import numpy as np
 import pytest
 
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data.tfds_builder import open_dataset
 from wsvad_jax.datasets.demo import dataset as demo
 from wsvad_jax.datasets.demo import world as demo_world
@@ -75,8 +77,6 @@ def test_events_are_seen_at_their_times_only(category):
 def test_videos_are_real_h264_and_features_come_from_them(base):
     world = base / "demo" / "world"
     dataset = open_dataset(base / "demo" / "1.0.0")
-    from wsvad_jax.clip.snapshot import load_snapshot
-
     extractor = Extractor(
         load_snapshot(world / "clip"), frame=demo.FRAME, resize="clip"
     )
@@ -139,3 +139,35 @@ def test_an_interrupted_rendering_goes_on(tmp_path):
     assert demo.build_world(world, VIDEOS)
     assert (world / "videos" / f"{first.video}.mp4").stat().st_mtime_ns == stamp
     assert not demo.build_world(world, VIDEOS)
+
+
+# The asset's hash changes only on purpose: with it, `demo.VERSION`, the model card and all
+# results of the demo.
+CLIP_HASH = "3ed3183e8d31fff9"
+
+
+def test_the_packages_clip_is_the_one_that_results_were_made_with(base):
+    asset = load_snapshot(demo.CLIP_ASSET)
+    assert asset.weights_hash == CLIP_HASH
+    copy = load_snapshot(base / "demo" / "world" / "clip")
+    assert copy.weights_hash == CLIP_HASH
+    assert "rendered streets only" in copy.training_note
+
+
+def test_the_packages_clip_is_small():
+    asset = load_snapshot(demo.CLIP_ASSET)
+    parameters = sum(x.size for x in jax.tree.leaves(asset.params))
+    assert parameters <= 1.81e6
+    size = sum(p.stat().st_size for p in demo.CLIP_ASSET.iterdir())
+    assert size <= 4e6
+
+
+def test_another_clip_in_the_folder_is_replaced(base):
+    world = base / "demo" / "world"
+    weights = world / "clip" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-4] + bytes(4))
+    videos = {p: t for p, t in times(world).items() if p.suffix == ".mp4"}
+    demo.prepare_demo(base, VIDEOS)
+    assert weights.read_bytes() == good
+    assert {p: times(world)[p] for p in videos} == videos
