@@ -232,7 +232,7 @@ DEMO = {
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",
     "paper": UCF_PAPER,
-    "clean": clean_small(steps=60, eval_every_steps=20),
+    "clean": clean_small(steps=100, eval_every_steps=20),
 }
 # A folder of few videos.
 OTHER = {
