@@ -22,7 +22,6 @@ have the fixed batch --batch there, since the converter can't leave it open.
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from wsvad_jax.detection.export import (
@@ -65,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kind != "onnx":
         flags.refuse(passed, ("batch",), "StableHLO, which takes any batch")
 
+    from wsvad_jax.clip import training_notes
     from wsvad_jax.detection.detector import Detector
 
     # Which flags have an effect depends on the model.
@@ -73,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.refuse(passed, ("batch",), "this model, which takes any batch")
     if detector.weights.text is None:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")
-    if detector.clip_note:
-        print(f"note: {detector.clip_note}", file=sys.stderr)
+    training_notes.show(detector.clip_note)
 
     path = export_model(
         detector,

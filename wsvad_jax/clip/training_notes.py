@@ -9,9 +9,12 @@ whatever its config.json says. Models of the hub have no note.
 `clip_note`.
 """
 
+import contextlib
+import contextvars
 import pathlib
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 
 from wsvad_jax.clip.identity import RANDOM, TRAINING_NOTE
 from wsvad_jax.utils import files
@@ -25,6 +28,11 @@ NO_MEANING = ", so names of classes carry no meaning"
 # of the demo dataset, and those of the package's cache.
 RANDOM_HASHES = ("9a76bf077ca9",)
 RANDOM_NAMES = re.compile(r"random-\d+@[0-9a-f]+")
+
+# Lines that the running command has shown; None outside of `shown_once`.
+_shown: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
+    "shown", default=None
+)
 
 
 class _Config(Shape):
@@ -91,3 +99,28 @@ def clip_note(
     if text:
         notes.append(f"text tower of the prompts: {text}{meaning}")
     return "; ".join(notes) or None
+
+
+def show(note: str | None, hint: str = "") -> None:
+    """Prints a `clip_note` on standard error; None prints nothing.
+
+    Args:
+      note: the line.
+      hint: what the user can do about it, which follows the line.
+    """
+    shown = _shown.get()
+    if not note or (shown is not None and note in shown):
+        return
+    print(f"note: {note}{hint}", file=sys.stderr)
+    if shown is not None:
+        shown.add(note)
+
+
+@contextlib.contextmanager
+def shown_once() -> Iterator[None]:
+    """Has `show` print each line once, where one command opens a model repeatedly."""
+    token = _shown.set(set())
+    try:
+        yield
+    finally:
+        _shown.reset(token)

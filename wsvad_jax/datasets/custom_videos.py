@@ -301,6 +301,7 @@ def _extractor(
     previous_clip: str,
 ) -> tuple[Any, str]:
     """Returns the extractor, and the name by which training loads the CLIP model."""
+    from wsvad_jax.clip import training_notes
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.extraction.extractor import Extractor
 
@@ -338,6 +339,7 @@ def _extractor(
         resize=options.resize or (made.resize if made else "stretch"),
         stride=stride,
     )
+    training_notes.show(feature_protocols.clip_note(extractor.protocol))
     return extractor, clip
 
 

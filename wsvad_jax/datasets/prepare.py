@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from wsvad_jax.utils import files, program
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from wsvad_jax.data.dataset import Dataset
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import SourceDataset
@@ -55,6 +53,8 @@ def prepare(
     Raises:
       InputError: arguments that don't fit together, or the first bad file.
     """
+    from wsvad_jax.clip import training_notes
+    from wsvad_jax.data import feature_protocols
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.data.tfds_builder import write_dataset
@@ -73,23 +73,27 @@ def prepare(
     )
     if name == registry.DEMO:
         path = registry.resolve(name, data_dir)
-        _print_clip_note(open_dataset(path))
+        training_notes.show(feature_protocols.clip_note(open_dataset(path).protocol))
         return path
 
     problems = ErrorCollector(skip_bad)
-    if built_in:
-        dataset, source = _public_dataset(name, features, annotations, problems, slack)
-    else:
-        source = custom_folder(name, annotations)
-        # The name is checked before the extraction, which may take hours.
-        check_name(base, source, rename)
-        dataset = _custom_dataset(source, features, extraction, problems, slack)
-        dataset = _renamed(dataset, rename)
+    # An extraction shows the CLIP model's note before its work.
+    with training_notes.shown_once():
+        if built_in:
+            dataset, source = _public_dataset(
+                name, features, annotations, problems, slack
+            )
+        else:
+            source = custom_folder(name, annotations)
+            # The name is checked before the extraction, which may take hours.
+            check_name(base, source, rename)
+            dataset = _custom_dataset(source, features, extraction, problems, slack)
+            dataset = _renamed(dataset, rename)
 
-    content = dataset.name, dataset.card, dataset.protocol, dataset.splits
-    writer = _writer(runner, options)
-    path = write_dataset(*content, base, dataset.about, source, writer)
-    _write_report(path, dataset, problems)
+        content = dataset.name, dataset.card, dataset.protocol, dataset.splits
+        writer = _writer(runner, options)
+        path = write_dataset(*content, base, dataset.about, source, writer)
+        _write_report(path, dataset, problems)
     return path
 
 
@@ -288,6 +292,8 @@ def _write_report(
     path: pathlib.Path, source: "SourceDataset", problems: "ErrorCollector"
 ) -> None:
     """Writes report.txt beside the data, and prints its first lines."""
+    from wsvad_jax.clip import training_notes
+    from wsvad_jax.data import feature_protocols
     from wsvad_jax.data.dataset import open_dataset
 
     # The numbers are those of the written dataset: opening it also checks it.
@@ -308,19 +314,10 @@ def _write_report(
     by_split = [remark for split in source.splits.values() for remark in split.remarks]
     lines += [f"remark: {remark}" for remark in [*source.remarks, *by_split]]
 
-    note = _print_clip_note(dataset)
+    note = feature_protocols.clip_note(dataset.protocol)
+    training_notes.show(note)
     in_file = [*lines, *([f"note: {note}"] if note else [])]
     files.write_text(path / REPORT, "\n".join(in_file) + "\n")
     print("\n".join(lines[:PRINTED_LINES]))
     if len(lines) > PRINTED_LINES:
         print(f"... {len(lines) - PRINTED_LINES} lines more in {path / REPORT}")
-
-
-def _print_clip_note(dataset: "Dataset") -> str | None:
-    """Prints what the features' CLIP model was trained on; returns the line."""
-    from wsvad_jax.data import feature_protocols
-
-    note = feature_protocols.clip_note(dataset.protocol)
-    if note:
-        print(f"note: {note}", file=sys.stderr)
-    return note

@@ -9,6 +9,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from wsvad_jax.clip import training_notes
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.detection import inputs
@@ -110,10 +111,9 @@ class FeatureCheck:
 
         # A note on the training's features has been printed with the model.
         note = feature_protocols.clip_note(extractor.protocol)
-        remarks = snapshot.remarks
-        if note and note != feature_protocols.clip_note(self.protocol):
-            remarks = [note, *remarks]
-        for remark in remarks:
+        if note != feature_protocols.clip_note(self.protocol):
+            training_notes.show(note)
+        for remark in snapshot.remarks:
             print(f"note: {remark}", file=sys.stderr)
         self.compare(extractor.protocol, snapshot.name)
         return extractor

@@ -75,6 +75,8 @@ def check_options(options: DetectorOptions) -> None:
 
 def open_detector(options: DetectorOptions) -> Detector:
     """Loads a model, and prints what its CLIP models were trained on."""
+    from wsvad_jax.clip import training_notes
+
     if options.checkpoint is not None:
         detector = Detector(
             options.checkpoint,
@@ -90,8 +92,7 @@ def open_detector(options: DetectorOptions) -> Detector:
             normal=options.normal or "",
             resize=options.resize,
         )
-    if detector.clip_note:
-        print(f"note: {detector.clip_note}", file=sys.stderr)
+    training_notes.show(detector.clip_note)
     return detector
 
 

@@ -7,7 +7,6 @@ the text tower and the classes.
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment import validation, zero_shot
@@ -79,6 +78,7 @@ def open_experiment(
       InputError: an unknown model, protocol or dataset, a config key that the model
         doesn't have, or sizes that don't fit each other.
     """
+    from wsvad_jax.clip import training_notes
     from wsvad_jax.data.tfds_builder import open_dataset
     from wsvad_jax.datasets import registry
     from wsvad_jax.parallel.mesh import make_mesh
@@ -109,8 +109,7 @@ def open_experiment(
         dataset,
     )
 
-    if experiment.clip_note:
-        print(f"note: {experiment.clip_note}{_clip_hint(experiment)}", file=sys.stderr)
+    training_notes.show(experiment.clip_note, _clip_hint(experiment))
     return experiment
 
 

@@ -109,6 +109,7 @@ def _find(
 
 def _load(clip: str, options: ExtractorOptions) -> tuple["Extractor", str]:
     """Returns the extractor, and a name of the snapshot that holds in any folder."""
+    from wsvad_jax.clip import training_notes
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.data import feature_protocols
     from wsvad_jax.extraction.extractor import Extractor
@@ -117,8 +118,7 @@ def _load(clip: str, options: ExtractorOptions) -> tuple["Extractor", str]:
     snapshot = load_snapshot(clip)
     extractor = Extractor(snapshot, **dataclasses.asdict(options))
 
-    if note := feature_protocols.clip_note(extractor.protocol):
-        print(f"note: {note}", file=sys.stderr)
+    training_notes.show(feature_protocols.clip_note(extractor.protocol))
     for remark in snapshot.remarks:
         print(remark, file=sys.stderr)
     return extractor, name

@@ -75,6 +75,7 @@ class DatasetSection:
 
     name: str
     table: ResultTable
+    notes: list[str]  # on what the CLIP models were trained
     comparisons: PlainTable
     models: list[LegendEntry]
     without_ground_truth: list[str]  # models whose curves aren't known
@@ -136,6 +137,7 @@ def _dataset_section(
     return DatasetSection(
         name=name,
         table=_result_table(rows, columns),
+        notes=_clip_notes(groups),
         comparisons=PlainTable(COMPARED, _compare_models(groups)),
         models=svg_charts.legend(list(means)),
         without_ground_truth=[n for n in means if n not in known],
@@ -146,6 +148,12 @@ def _dataset_section(
         kinds=svg_charts.legend(("normal", "anomalous"), "b"),
         histograms=[(n, _score_histogram(n, m)) for n, m in known.items()],
     )
+
+
+def _clip_notes(groups: Sequence[SeedGroup]) -> list[str]:
+    """Returns the runs' different lines on the training of their CLIP models."""
+    notes = (run.results.get("clip_note") for group in groups for run in group.runs)
+    return sorted({note for note in notes if isinstance(note, str) and note})
 
 
 def _result_table(rows: Sequence[Row], columns: Sequence[str]) -> ResultTable:

@@ -55,6 +55,7 @@ class Results(Shape, extra="allow"):
     selection: PrintableText = ""
     checkpoint: PrintableText = ""
     device: PrintableText = ""
+    clip_note: PrintableText = ""  # what the CLIP models were trained on
     remarks: list[PrintableText] = Field(default_factory=list)
 
 

@@ -228,6 +228,7 @@ def train_seeds(
     Raises:
       InputError: seeds or workdir are invalid, or as in `train_and_evaluate`.
     """
+    from wsvad_jax.clip import training_notes
     from wsvad_jax.results import seeds as seed_summary
 
     if workdir is not None and (workdir / "config.json").is_file():
@@ -256,11 +257,11 @@ def train_seeds(
         trained = train_unfinished_together(configs, data_dir, restart=restart)
 
     # Trained seeds only show their results; the others are trained one by one.
-    for i, (folder, seed_config) in enumerate(configs.items(), 1):
-        progress.status(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}")
-        train_and_evaluate(
-            seed_config, folder, data_dir, restart=restart and folder not in trained
-        )
+    with training_notes.shown_once():
+        for i, (folder, seed_config) in enumerate(configs.items(), 1):
+            progress.status(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}")
+            again = restart and folder not in trained
+            train_and_evaluate(seed_config, folder, data_dir, restart=again)
     return seed_summary.write_summary(summary, list(configs), data_dir)
 
 

@@ -174,6 +174,7 @@ def _page_values(
     listed = [
         (str(name).replace("_", " "), text.format_setting(value))
         for name, value in settings.items()
+        if name != "clip_note"  # shown at the top
     ]
 
     return {
@@ -181,6 +182,7 @@ def _page_values(
         "report_title": title,
         "headline": text.headline(results),
         "facts": [fact for fact in facts if fact],
+        "note": settings.get("clip_note", ""),
         "settings": listed,
         "threshold": "high" in settings,
         "rows": [],
