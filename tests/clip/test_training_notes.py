@@ -60,3 +60,5 @@ def test_settings_of_a_file_are_not_trusted():
         assert training_notes.training_note("x@1", {"training_note": note}) == ""
     assert training_notes.training_note("x@1", "settings") == ""
     assert training_notes.clip_note() is None
+    note = training_notes.clip_note(("a\nb\udcff@1", {"random": True})) or ""
+    assert note.isprintable() and "a\\nb" in note

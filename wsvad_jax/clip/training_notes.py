@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 
 from wsvad_jax.clip.identity import RANDOM, TRAINING_NOTE
 from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import printable
 from wsvad_jax.utils.json_shapes import PrintableText, Shape, check_shape
 
 RANDOM_WEIGHTS = "random weights; it knows no pictures and no words"
@@ -87,7 +88,8 @@ def clip_note(
     """
     image, text = (training_note(*t) if t else "" for t in (features, prompts))
     meaning = NO_MEANING if text == RANDOM_WEIGHTS else ""
-    name = f" ({features[0]})" if features and features[0] else ""
+    # A folder's name may hold anything.
+    name = f" ({printable(features[0])})" if features and features[0] else ""
 
     # One sentence if both towers have the same note, as those of one snapshot.
     if image and image == text:
