@@ -13,6 +13,8 @@ from wsvad_jax import detect, extract, prepare, report, train
 from wsvad_jax.clip import weight_names
 from wsvad_jax.clip.random_snapshot import random_params, tokenizer_files
 from wsvad_jax.clip.snapshot import save_snapshot
+from wsvad_jax.experiment.build import open_experiment
+from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.files import read_json
 
 STREETS = "trained on rendered streets only; it knows nothing of real video"
@@ -93,35 +95,44 @@ def test_extract_says_random_weights_once(own, clip, tmp_path, capsys):
 
 def test_a_trained_model_carries_the_note(own, streets, tmp_path, capsys):
     path, _ = prepared(own, streets, tmp_path / "data", capsys)
-    recipe = [f"--config=configs/vadclip.py:{path}", "--config.clean.steps=2"]
-    recipe += ["--config.clean.batch_size=2", "--config.model.visual_layers=1"]
+    recipe = [f"--config=configs/mil_ranking.py:{path}", "--config.clean.steps=1"]
+    recipe += ["--config.clean.batch_size=2"]
     run(train, *recipe, "--seeds", "0,1", "--workdir", tmp_path / "runs")
     assert capsys.readouterr().err.count(STREETS) == 1
 
     seed = tmp_path / "runs/seed0"
     note = read_json(seed / "results.json")["clip_note"]
-    assert note.startswith("CLIP model of the features and prompts (streets@")
-    assert note in (seed / "MODEL_CARD.md").read_text().replace("&lt;", "<")
+    assert note.startswith("CLIP model of the features (streets@")
+    assert note in (seed / "MODEL_CARD.md").read_text()
     assert read_json(seed / "model/meta.json")["clip_note"] == note
 
     videos, out = own / "videos", tmp_path / "out"
-    run(detect, videos, "--checkpoint", seed, "--output", out)
+    run(detect, videos, "--checkpoint", seed, "--clip", streets, "--output", out)
     assert capsys.readouterr().err.count(STREETS) == 1
     assert read_json(out / "events.json")["settings"]["clip_note"] == note
     assert (out / "report.html").read_text(encoding="utf-8").count(STREETS) == 1
 
-    one = videos / "test_Fire.mp4"
-    run(detect, "--live", one, "--checkpoint", seed, "--pace", 0)
+    live = ["--live", videos / "test_Fire.mp4", "--pace", 0, "--clip", streets]
+    run(detect, *live, "--checkpoint", seed)
     first = json.loads(capsys.readouterr().out.splitlines()[0])
     assert first["clip_note"] == note
 
     run(report, tmp_path / "runs", "--html", tmp_path / "results.html")
     assert (tmp_path / "results.html").read_text().count(STREETS) == 1
 
+
+def test_prompts_carry_the_note(own, streets, tmp_path, capsys):
+    path, _ = prepared(own, streets, tmp_path / "data", capsys)
+    recipe = f"--config=configs/vadclip.py:{path}"
+    note = open_experiment(load_config([recipe])).clip_note or ""
+    assert note.startswith("CLIP model of the features and prompts (streets@")
+    assert f"note: {note}\n" in capsys.readouterr().err
+
     # A text tower of random weights is said, whatever made the features.
-    run(train, *recipe, "--config.clip=random", "--workdir", tmp_path / "random")
-    assert f"prompts: {RANDOM}" in capsys.readouterr().err
-    assert "no meaning" in read_json(tmp_path / "random/results.json")["clip_note"]
+    random = load_config([recipe, "--config.clip=random"])
+    note = open_experiment(random).clip_note or ""
+    assert f"prompts: {RANDOM}, so names of classes carry no meaning" in note
+    assert STREETS in note and f"note: {note}" in capsys.readouterr().err
 
 
 def test_no_program_advises_to_install_pytorch(own, clip, tmp_path):

@@ -57,7 +57,6 @@ def prepare(
     from wsvad_jax.data import feature_protocols
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.data.feature_files import ErrorCollector
-    from wsvad_jax.data.tfds_builder import write_dataset
     from wsvad_jax.datasets import registry
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
 
@@ -77,7 +76,7 @@ def prepare(
         return path
 
     problems = ErrorCollector(skip_bad)
-    # An extraction shows the CLIP model's note before its work.
+    # An extraction has shown the CLIP model's note before its work.
     with training_notes.shown_once():
         if built_in:
             dataset, source = _public_dataset(
@@ -89,11 +88,22 @@ def prepare(
             check_name(base, source, rename)
             dataset = _custom_dataset(source, features, extraction, problems, slack)
             dataset = _renamed(dataset, rename)
+        return _write(dataset, source, base, _writer(runner, options), problems)
 
-        content = dataset.name, dataset.card, dataset.protocol, dataset.splits
-        writer = _writer(runner, options)
-        path = write_dataset(*content, base, dataset.about, source, writer)
-        _write_report(path, dataset, problems)
+
+def _write(
+    dataset: "SourceDataset",
+    source: str,
+    base: pathlib.Path,
+    writer: "Writer | None",
+    problems: "ErrorCollector",
+) -> pathlib.Path:
+    """Writes a dataset and its report; returns its version folder."""
+    from wsvad_jax.data.tfds_builder import write_dataset
+
+    content = dataset.name, dataset.card, dataset.protocol, dataset.splits
+    path = write_dataset(*content, base, dataset.about, source, writer)
+    _write_report(path, dataset, problems)
     return path
 
 
