@@ -60,7 +60,7 @@ def test_probabilities_are_a_softmax_of_cosines(tiny_text, classes):
         wanted = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         anomaly, probabilities = score(tiny_text, x, **fields)
         np.testing.assert_allclose(probabilities, wanted, rtol=1e-4)
-        np.testing.assert_allclose(anomaly, wanted[:, 1:].max(-1), rtol=1e-4)
+        np.testing.assert_allclose(anomaly, 1 - wanted[:, 0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_class_is_the_normalised_mean_of_its_normalised_prompts(tiny_text, classes):
@@ -73,11 +73,12 @@ def test_a_class_is_the_normalised_mean_of_its_normalised_prompts(tiny_text, cla
     np.testing.assert_allclose(np.linalg.norm(classes, axis=-1), 1, rtol=1e-5)
 
 
-def test_not_normal_is_what_normal_leaves(tiny_text):
+def test_score_rules_read_the_probabilities(tiny_text):
     x = np.random.RandomState(1).standard_normal((1, T, D)).astype(np.float32)
-    anomaly, probabilities = score(tiny_text, x, score="not_normal")
-    np.testing.assert_allclose(anomaly, 1 - probabilities[:, 0], atol=1e-6)
-    assert (anomaly >= score(tiny_text, x)[0] - 1e-6).all()
+    rest, probabilities = score(tiny_text, x)
+    np.testing.assert_allclose(rest, 1 - probabilities[:, 0], atol=1e-6)
+    largest, _ = score(tiny_text, x, score="max_anomaly")
+    np.testing.assert_allclose(largest, probabilities[:, 1:].max(-1), atol=1e-6)
 
 
 def test_the_own_mean_takes_out_what_all_snippets_share(tiny_text, classes):
@@ -85,8 +86,9 @@ def test_the_own_mean_takes_out_what_all_snippets_share(tiny_text, classes):
     labels = np.zeros(T, int)
     labels[4:6] = 3
     x = 0.3 * classes[labels] + classes[2]
-    wrong, _ = score(tiny_text, x[None], temperature=0.05)
-    right, found = score(tiny_text, x[None], temperature=0.05, subtract_mean=True)
+    largest = {"temperature": 0.05, "score": "max_anomaly"}
+    wrong, _ = score(tiny_text, x[None], **largest)
+    right, found = score(tiny_text, x[None], subtract_mean=True, **largest)
     assert (found[4:6].argmax(-1) == 3).all()
     assert right[4:6].min() > 2 * right[labels == 0].max()
     assert wrong[labels == 0].min() > 0.5

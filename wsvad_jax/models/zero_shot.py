@@ -40,15 +40,15 @@ class Model(nn.Module):
     """Softmax over the cosines of snippet features and class texts; no parameters.
 
     Args:
-      score: `max_anomaly`, the probability of the likeliest anomaly class, or
-        `not_normal`, 1 − p(normal).
+      score: `not_normal`, 1 − p(normal), or `max_anomaly`, the probability of the
+        likeliest anomaly class.
       temperature: divides the cosines; None takes the CLIP model's, which is
         1/exp(logit_scale).
       subtract_mean: True compares each snippet's difference from the video's own mean
         with the class texts. It removes what all snippets share, such as the place.
     """
 
-    score: str = "max_anomaly"
+    score: str = "not_normal"
     temperature: float | None = None
     subtract_mean: bool = False
 
