@@ -22,6 +22,7 @@ PROGRAMS = (
     "prepare",
     "pretrain",
     "report",
+    "search",
     "train",
 )
 NAMES = ("__init__", "__main__")
@@ -44,6 +45,7 @@ ORDER = (
     "evaluation",
     "training",
     "detection",
+    "retrieval",
     "benchmarks",
 )
 HEAVY = {

@@ -227,15 +227,30 @@ def read_features(
     Raises:
       InputError: a damaged file, crops of different shapes, or another video's sidecar.
     """
-    first, values = source.files[0], _values(source, axes)
-    T = values.shape[1]
+    values = _values(source, axes)
+    N, T = values.shape[:2]
+    return TimedFeatures(values, *read_times(source, T, N, fps, stride))
+
+
+def read_times(
+    source: VideoInput, T: int, crops: int, fps: float, stride: int
+) -> tuple[Float[np.ndarray, "T1"], int, sidecar.Sidecar | None, FeatureProtocol]:
+    """Reads the times and the protocol of features; the last fields of `TimedFeatures`.
+
+    Args:
+      source, fps, stride: as for `read_features`.
+      T, crops: numbers of snippets and of crops in the files.
+
+    Raises:
+      InputError: a damaged file, or another video's sidecar.
+    """
+    first = source.files[0]
 
     # Without a sidecar, time follows from the rates.
     path = sidecar.sidecar_path(first)
     if not os.path.isfile(path):
-        protocol = stated_of(source, len(values))
-        edges = np.arange(T + 1) * (protocol.stride or stride) / fps
-        return TimedFeatures(values, edges, 0, None, protocol)
+        protocol = stated_of(source, crops)
+        return frame_edges(T, protocol.stride or stride, fps), 0, None, protocol
 
     side = sidecar.read(path)
     if len(side.seconds) != T:
@@ -244,7 +259,7 @@ def read_features(
             "the video again"
         )
     edges = snippet_edges(np.array(side.seconds), side.duration)
-    return TimedFeatures(values, edges, side.num_frames, side, side.protocol)
+    return edges, side.num_frames, side, side.protocol
 
 
 def stated_of(source: VideoInput, crops: int = 0) -> FeatureProtocol:
@@ -367,6 +382,11 @@ def _check_width(source: VideoInput, features: TimedFeatures, width: int) -> Non
 def timed(source: VideoInput) -> bool:
     """Whether features have their times beside them."""
     return os.path.isfile(sidecar.sidecar_path(source.files[0]))
+
+
+def frame_edges(T: int, stride: int, fps: float) -> Float[np.ndarray, "T1"]:
+    """Returns the snippets' edges in seconds, where only the frame rate is known."""
+    return np.arange(T + 1) * stride / fps
 
 
 def snippet_edges(

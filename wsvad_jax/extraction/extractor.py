@@ -135,8 +135,12 @@ class Extractor:
         """Returns the crops of an `av.VideoFrame` that the tower encodes."""
         # The released geometry ignores the aspect ratio of frames and of pixels.
         to_picture = videos.to_display_rgb if self.resize == "clip" else videos.to_rgb
+        return self.crop(to_picture(frame))
+
+    def crop(self, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "N S S 3"]:
+        """Returns the crops of an RGB picture that the tower encodes."""
         return videos.crop(
-            to_picture(frame),
+            picture,
             self.config.image_size,
             crops=self.crops,
             resize=self.resize,

@@ -18,6 +18,7 @@ from wsvad_jax.utils.errors import InputError
 
 __all__ = [
     "TrainedModel",
+    "can_load",
     "image_snapshot",
     "open_trained_model",
     "same_encoder",
@@ -165,14 +166,14 @@ def text_snapshot(
             differs = tower_difference(snapshot, meta)
             if force or not differs:
                 return snapshot
-            if not _can_load(name):
+            if not can_load(name):
                 raise InputError(
                     f"--clip {clip} holds the weights {snapshot.text_hash[:12]}, but the "
                     f"model's text tower was of {wanted[:12]} ({name or 'unknown'}): "
                     f"{differs}; pass that one, or --force"
                 )
 
-        if not _can_load(name):
+        if not can_load(name):
             raise InputError(
                 f"{folder}: its text tower was that of {name or 'a CLIP model'}, which "
                 "is not here; pass --clip NAME|DIR"
@@ -235,7 +236,7 @@ def image_snapshot(
 
     # Training and its features nearly always share one CLIP model.
     names = [own, tower_of(meta)[0]]
-    name = clip or next((n for n in names if _can_load(n)), "")
+    name = clip or next((n for n in names if can_load(n)), "")
     if not name:
         raise InputError(
             f"{folder}: videos need the image tower that made the model's features "
@@ -269,7 +270,7 @@ def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
     return name, encoder.partition("@")[2] if name != "random" else ""
 
 
-def _can_load(name: str) -> bool:
+def can_load(name: str) -> bool:
     """Whether `name` is a folder, or could be a name of the hub."""
     hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     return bool(name) and (os.path.isdir(name) or hub)

@@ -69,7 +69,7 @@ def key_frames(
         for i in np.argsort(seconds, kind="stable").tolist():
             frame = reader.at(float(seconds[i]))
             if frame is not None:
-                jpegs[i] = _jpeg(to_display_rgb(frame), width)
+                jpegs[i] = to_jpeg(to_display_rgb(frame), width)
     except Exception:  # noqa: BLE001 a page with fewer pictures is better than none
         return jpegs
     finally:
@@ -179,10 +179,11 @@ def shrink(jpeg: bytes, width: int) -> bytes:
     """Returns a JPEG that is at most `width` pixels wide."""
     from PIL import Image
 
-    return _jpeg(np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")), width)
+    return to_jpeg(np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")), width)
 
 
-def _jpeg(picture: np.ndarray, width: int) -> bytes:
+def to_jpeg(picture: np.ndarray, width: int) -> bytes:
+    """Returns an RGB picture as a JPEG that is at most `width` pixels wide."""
     from PIL import Image
 
     image = Image.fromarray(picture)

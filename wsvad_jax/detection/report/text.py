@@ -11,8 +11,12 @@ SHORT = 2.0  # seconds; times of shorter events need tenths
 
 def time_span(event: Event) -> str:
     """Formats the times of an event, as 0:12–0:19."""
-    tenths = needs_tenths(event)
-    return "–".join(clock(t, tenths=tenths) for t in (event.start, event.end))
+    return format_span(event.start, event.end)
+
+
+def format_span(start: float, end: float) -> str:
+    """Formats a span of time in seconds, as 0:12–0:19; a short one with tenths."""
+    return "–".join(clock(t, tenths=end - start < SHORT) for t in (start, end))
 
 
 def needs_tenths(event: Event) -> bool:

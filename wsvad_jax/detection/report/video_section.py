@@ -217,7 +217,7 @@ def _player(
         return Player(reason=f"The video file doesn't exist any more: {path}")
 
     picture = data_uri(cover, JPEG) if cover else ""
-    player = Player(link=_link(path, folder), file=path.name, cover=picture)
+    player = Player(link=file_link(path, folder), file=path.name, cover=picture)
 
     # An AVI with a reason is better than a player that stays black.
     if kind := unplayable_format(path):
@@ -234,7 +234,7 @@ def _player(
     return dataclasses.replace(player, source=player.link)
 
 
-def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
+def file_link(path: pathlib.Path, folder: pathlib.Path) -> str:
     """Returns a relative address where page and video are likely to move together."""
     path, folder = path.absolute(), folder.absolute()
     if path.is_relative_to(folder.parent):

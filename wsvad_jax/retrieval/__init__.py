@@ -1,0 +1,1 @@
+"""Search in snippet features: by words or by an example picture, with a CLIP model."""
