@@ -59,7 +59,7 @@ def split_query(
         if not there[0]:
             missing = "what is searched, after the words: features, videos or found/"
         raise InputError(f"{words[0]!r} is alone; pass {missing}")
-    if there[0] and not any(there[1:]):
+    if there[0] and not any(there[1:]) and " " in words[1]:
         raise InputError(
             f"{words[0]} is a file or folder, and {words[1]!r} is none; the words to "
             "search for come first"
