@@ -242,7 +242,8 @@ def open_videos(
             folder.claim(writable)
             missing = folder.missing(writable)
             progress.update(len(writable) - len(missing))
-            extract_missing(missing, folder, extractor, summary, progress.update)
+            if missing:
+                extract_missing(missing, folder, extractor, summary, progress.update)
             named |= {
                 name: (folder.feature_files(name)[0], video)
                 for name, video in writable.items()

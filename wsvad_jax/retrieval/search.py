@@ -49,12 +49,15 @@ class Moment:
 
     def as_dict(self) -> dict[str, object]:
         """Returns the moment as JSON holds it, numbers rounded."""
-        numbers = {
-            key: round(getattr(self, key), 3) for key in ("start", "end", "peak")
+        return {
+            "rank": self.rank,
+            "video": self.video,
+            "path": None if self.path is None else str(self.path),
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "peak": round(self.peak, 3),
+            "score": round(self.score, 4),
         }
-        path = None if self.path is None else str(self.path)
-        fixed = {"rank": self.rank, "video": self.video, "path": path}
-        return fixed | numbers | {"score": round(self.score, 4)}
 
 
 class VideoSearch:
