@@ -16,7 +16,9 @@ settings of the training features.
 
 Without --checkpoint, nothing is trained: the CLIP model of --clip compares each snippet
 with the words of --classes and --normal. A comma separates classes, and | the prompts of
-a class: "people fighting|a brawl,a fire". NAME=PROMPT|PROMPT names a class.
+a class: "people fighting|a brawl,a fire". NAME=PROMPT|PROMPT names a class. With
+--checkpoint, --classes gives a trained VadCLIP or DSANet these words in place of its own;
+--normal may then be left out.
 
 Outputs: report.html (open it in a browser), events.json, events.csv, pictures/VIDEO.png.
 
@@ -74,7 +76,7 @@ def parser() -> flags.Parser:
     add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
     add("--checkpoint", metavar="DIR", help="a model folder or workdir")
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
-    add("--classes", metavar="WORDS", help="what to find, without --checkpoint")
+    add("--classes", metavar="WORDS", help="what to find, in words")
     add("--normal", metavar="WORDS", help="what videos show otherwise, of --classes")
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
 

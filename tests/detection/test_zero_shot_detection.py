@@ -110,8 +110,7 @@ def test_live_scores_are_those_of_the_recorded_video(detector, video):
         (FLAGS, "--classes requires --clip NAME|DIR"),
         (("--clip", "x", *FLAGS[:2]), "--classes requires --normal"),
         (("--clip", "x", *FLAGS[2:]), "pass --checkpoint DIR, a trained model; or"),
-        (("--checkpoint", "m", *FLAGS[2:]), "--normal: the model in m has classes"),
-        (("--checkpoint", "m", *FLAGS), "--classes: the model in m has classes"),
+        (("--checkpoint", "m", *FLAGS[2:]), "--normal requires --classes"),
         (("--clip", "x", *FLAGS, "--force"), "without --checkpoint there is none"),
         (("--clip", "a/b/c", *FLAGS), "a/b/c: no such folder"),
         (

@@ -123,12 +123,15 @@ def test_models_without_a_text_tower_are_refused(tiny, tmp_path):
 
 def test_words_as_classes(tiny):
     card = open_dataset(tiny.path).card
-    made = other_words.card_of_words(["people fighting", "a fire"], card, "a street")
+    made = other_words.card_of_words("people fighting|a brawl,a fire", card, "a street")
     assert made.class_names == ("Normal", "people fighting", "a fire")
-    assert made.prompts == (("a street",), ("people fighting",), ("a fire",))
+    assert made.prompts == (
+        *(("a street",), ("people fighting", "a brawl")),
+        ("a fire",),
+    )
     kept = other_words.card_of_words(["a fire"], card)
     assert kept.prompts == (card.prompts[0], ("a fire",)) and kept.clip == card.clip
-    for bad in (["a", "a"], ["Normal"], [" "], []):
+    for bad in ("a,a", "Normal", " ", []):
         with pytest.raises(InputError, match="--classes"):
             other_words.card_of_words(bad, card)
 

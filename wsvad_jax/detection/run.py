@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.events import EventRules
+from wsvad_jax.experiment.other_words import WARNING
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
@@ -43,10 +44,10 @@ def check_options(options: DetectorOptions) -> None:
     named = {"--classes": options.classes, "--normal": options.normal}
     passed = [flag for flag, words in named.items() if words is not None]
     if options.checkpoint is not None:
-        if passed:
+        if passed == ["--normal"]:
             raise InputError(
-                f"{passed[0]}: the model in {options.checkpoint} has classes of its own; "
-                "leave the flag out, or leave --checkpoint out to detect by words alone"
+                "--normal requires --classes: words for the normal class alone would "
+                "leave open which classes the model is to find"
             )
         return
 
@@ -83,6 +84,8 @@ def open_detector(options: DetectorOptions) -> Detector:
             clip=options.clip,
             resize=options.resize,
             force=options.force,
+            classes=options.classes,
+            normal=options.normal,
         )
     else:
         check_options(options)
@@ -93,6 +96,8 @@ def open_detector(options: DetectorOptions) -> Detector:
             resize=options.resize,
         )
     training_notes.show(detector.clip_note)
+    if detector.has_other_words:
+        print(f"note: {WARNING}", file=sys.stderr)
     return detector
 
 

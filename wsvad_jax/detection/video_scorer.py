@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import Int, Num
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.evaluation.windows import VideoWindows
+    from wsvad_jax.experiment.class_words import Words
     from wsvad_jax.extraction.extractor import Extractor
     from wsvad_jax.models.scores import SnippetScores
     from wsvad_jax.weights.trained_model import TrainedModel
@@ -39,6 +42,8 @@ class VideoScorer:
     `Detector` adds events.
     """
 
+    has_other_words = False  # whether a trained model reads other words than its own
+
     def __init__(
         self,
         checkpoint: str | os.PathLike,
@@ -47,6 +52,8 @@ class VideoScorer:
         resize: str | None = None,
         force: bool = False,
         progress: bool = True,
+        classes: "Words | None" = None,
+        normal: "str | Sequence[str] | None" = None,
     ):
         """Loads the model and puts it on the devices.
 
@@ -59,15 +66,21 @@ class VideoScorer:
           force: whether to accept a CLIP model and features that differ from the
             training's; `forced` lists the differences.
           progress: whether progress, and warnings about videos, are printed.
+          classes: other words for the anomaly classes, as in `Detector.zero_shot`. The
+            trained weights stay; they may follow other words little.
+          normal: other words for the normal class, with `classes`.
 
         Raises:
-          InputError: no model there, or not the CLIP model that it was trained with.
+          InputError: no model there, not the CLIP model that it was trained with, or
+            `classes` for a model that reads no words.
         """
         from wsvad_jax.weights.trained_model import open_trained_model
 
         self.clip = None if clip is None else os.fspath(clip)
         self.force, self.progress = force, progress
-        model = open_trained_model(checkpoint, clip=self.clip, force=force)
+        words = {"classes": classes, "normal": normal}
+        model = open_trained_model(checkpoint, clip=self.clip, force=force, **words)
+        self.has_other_words = classes is not None
         self._prepare(model, resize)
 
     def _prepare(self, model: "TrainedModel", resize: str | None) -> None:
@@ -107,27 +120,24 @@ class VideoScorer:
         """Returns where the model comes from and what it knows, for results."""
         model = self.meta["model"]
         if self.is_trained:
-            return {
-                "checkpoint": str(self.folder),
-                "model": model,
-                "trained on": self.card.name,
-            }
+            source = {"checkpoint": str(self.folder), "model": model}
+            source["trained on"] = self.card.name
+            return source | (self._words() if self.has_other_words else {})
 
         # None is the CLIP model's temperature; results show the value.
-        from wsvad_jax.experiment.class_words import in_words
-
         fields, text = dict(self.config.model), self.network.text
         if fields["temperature"] is None and text is not None:
             scale = float(text.params["logit_scale"])
             fields["temperature"] = float(f"{np.exp(-scale):.4g}")
+        return {"model": model, "clip": self.clip, **self._words(), **fields}
+
+    def _words(self) -> dict[str, str]:
+        """Returns the words of the classes as the flags write them."""
+        from wsvad_jax.experiment.class_words import in_words
+
         normal, *anomalies = self.card.classes
-        return {
-            "model": model,
-            "clip": self.clip,
-            "words": ",".join(map(in_words, anomalies)),
-            "normal": "|".join(normal.prompts),
-            **fields,
-        }
+        words = ",".join(map(in_words, anomalies))
+        return {"words": words, "normal": "|".join(normal.prompts)}
 
     def causality(self) -> str:
         """Returns a sentence on which snippets a live score depends."""

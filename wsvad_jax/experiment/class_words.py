@@ -66,9 +66,7 @@ def card_from_words(classes: Words, normal: str | Sequence[str], clip: str) -> C
       InputError: a class has no words, or two classes share a name or a prompt.
     """
     anomalies = class_cards(classes, "--classes")
-    if isinstance(normal, str):
-        normal = normal.split("|")
-    first = class_cards({NORMAL: list(normal)}, "--normal")[0]
+    first = ClassCard(NORMAL, normal_prompts(normal))
 
     # One prompt in two classes would halve the probability of both.
     seen: dict[str, str] = {}
@@ -83,6 +81,19 @@ def card_from_words(classes: Words, normal: str | Sequence[str], clip: str) -> C
     named = [{"name": c.name, "prompts": list(c.prompts)} for c in (first, *anomalies)]
     content = {"name": "zero-shot", "classes": named, "normal": NORMAL, "clip": clip}
     return Card.from_json(content, "--classes")
+
+
+def normal_prompts(normal: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the prompts of the normal class.
+
+    Args:
+      normal: a text as in the flag, or a list.
+
+    Raises:
+      InputError: there is none, or one without words.
+    """
+    prompts = normal.split("|") if isinstance(normal, str) else list(normal)
+    return class_cards({NORMAL: prompts}, "--normal")[0].prompts
 
 
 def in_words(card: ClassCard) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.data.cards import Card, ClassCard
+from wsvad_jax.experiment.class_words import card_from_words, normal_prompts
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
 if TYPE_CHECKING:
     from wsvad_jax.experiment.build import Experiment
+    from wsvad_jax.experiment.class_words import Words
     from wsvad_jax.models.spec import ModelSpec
 
 WARNING = (
@@ -70,26 +72,30 @@ def read_words(path: pathlib.Path, trained: Card) -> Card:
 
 
 def card_of_words(
-    classes: Sequence[str], trained: Card, normal: str | None = None
+    classes: "Words", trained: Card, normal: str | Sequence[str] | None = None
 ) -> Card:
-    """Returns a card whose classes are named by the words that describe them.
+    """Returns a card whose classes are described by a user's words.
 
     Args:
-      classes: words of each anomaly class, such as "people fighting".
+      classes: the anomaly classes, see `class_words.class_cards`.
       trained: card of the model; it keeps all other keys.
-      normal: words of the normal class; None keeps its prompts.
+      normal: prompts of the normal class, see `class_words.card_from_words`; None keeps
+        those of the training.
 
     Raises:
-      InputError: a class is empty, a duplicate, or named like the normal class.
+      InputError: a class has no words, or two classes share a name or a prompt.
     """
     first = trained.classes[0]
+    prompts = list(first.prompts) if normal is None else normal
+    named = card_from_words(classes, prompts, trained.clip).classes[1:]
     if normal is not None:
-        first = ClassCard(first.name, (normal,))
-
-    # from_json has the rules for names and prompts.
-    named = [{"name": words, "prompts": [words]} for words in classes]
-    named.insert(0, {"name": first.name, "prompts": list(first.prompts)})
-    return Card.from_json({**trained.to_json(), "classes": named}, "--classes")
+        first = ClassCard(first.name, normal_prompts(normal))
+    if first.name in [c.name for c in named]:
+        raise InputError(
+            f"--classes: {first.name!r} is the normal class of the training; give it "
+            "words by --normal"
+        )
+    return dataclasses.replace(trained, classes=(first, *named))
 
 
 def with_other_words(

@@ -8,7 +8,7 @@ older versions is read off the weights.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.data import feature_protocols
@@ -28,6 +28,7 @@ __all__ = [
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
     from wsvad_jax.experiment.build import ScoringModel
+    from wsvad_jax.experiment.class_words import Words
     from wsvad_jax.models.spec import ModelSpec
 
 TOKENIZERS = ("vocab.json", "tokenizer.json")
@@ -48,7 +49,12 @@ class TrainedModel:
 
 
 def open_trained_model(
-    checkpoint: str | os.PathLike, *, clip: str | None = None, force: bool = False
+    checkpoint: str | os.PathLike,
+    *,
+    clip: str | None = None,
+    force: bool = False,
+    classes: "Words | None" = None,
+    normal: "str | Sequence[str] | None" = None,
 ) -> TrainedModel:
     """Opens a model for scoring.
 
@@ -57,14 +63,17 @@ def open_trained_model(
       clip: hub name or folder of a CLIP snapshot, used if its text tower is that of the
         training.
       force: whether to accept the text tower of another CLIP model.
+      classes: other words for the anomaly classes, see `other_words.card_of_words`.
+      normal: other words for the normal class, with `classes`.
 
     Raises:
-      InputError: the model, its card or its text tower is not found.
+      InputError: the model, its card or its text tower is not found, or the model reads
+        no words.
     """
     from ml_collections import ConfigDict
 
     from wsvad_jax.clip.prompts import text_inputs
-    from wsvad_jax.experiment import build
+    from wsvad_jax.experiment import build, other_words
     from wsvad_jax.weights.model_folder import find_model_folder, load_params
 
     folder = find_model_folder(checkpoint)
@@ -79,6 +88,9 @@ def open_trained_model(
     except InputError as e:
         raise InputError(f"{folder}/meta.json: {e}") from None
     T, width = window_and_feature_size(spec, meta, params, folder)
+    if classes is not None or normal is not None:
+        other_words.check_reads_text(spec, "--classes")
+        card = other_words.card_of_words(classes or (), card, normal)
 
     # Prompts need the text tower of the training.
     text, tower, forced = None, None, ""
