@@ -120,9 +120,9 @@ class VideoScorer:
         """Returns where the model comes from and what it knows, for results."""
         model = self.meta["model"]
         if self.is_trained:
+            words = self._words() if self.has_other_words else {}
             source = {"checkpoint": str(self.folder), "model": model}
-            source["trained on"] = self.card.name
-            return source | (self._words() if self.has_other_words else {})
+            return {**source, "trained on": self.card.name, **words}
 
         # None is the CLIP model's temperature; results show the value.
         fields, text = dict(self.config.model), self.network.text
