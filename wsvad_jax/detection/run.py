@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.events import EventRules
-from wsvad_jax.experiment.other_words import WARNING
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
@@ -77,6 +76,7 @@ def check_options(options: DetectorOptions) -> None:
 def open_detector(options: DetectorOptions) -> Detector:
     """Loads a model, and prints what its CLIP models were trained on."""
     from wsvad_jax.clip import training_notes
+    from wsvad_jax.experiment.other_words import WARNING
 
     if options.checkpoint is not None:
         detector = Detector(
