@@ -184,5 +184,5 @@ def test_paraphrases_are_the_demos_or_a_cards(tiny, card, tmp_path):
     )
     found = text_benchmark.read_paraphrases(None, demo)
     assert found is not None and found.class_names == demo.class_names
-    with pytest.raises(InputError, match="no paraphrase of Fire"):
+    with pytest.raises(InputError, match="no paraphrase of Fi"):
         text_benchmark.read_paraphrases(None, dataclasses.replace(card, name="demo"))
