@@ -12,12 +12,15 @@ from wsvad_jax.utils.files import cache_dir
 
 
 @pytest.mark.slow
-def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys, seed):
     import jax
     from tiny import REPOSITORY
 
     jax.config.update("jax_disable_most_optimizations", False)  # of a long training
-    config = load_config([f"--config={REPOSITORY}/configs/dsanet.py"])
+    config = load_config(
+        [f"--config={REPOSITORY}/configs/dsanet.py", f"--config.seed={seed}"]
+    )
     train_and_evaluate(config, tmp_path / "run")
     demo = cache_dir() / "data" / "demo" / "world"
     truth = ground_truth.read_json(demo / "test_segments.json")
