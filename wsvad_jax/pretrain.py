@@ -26,6 +26,7 @@ HELP = {
     "width": "width of the image tower",
     "layers": "layers of the image tower",
     "seed": "seed of the streets, captions and weights",
+    "without": "class of events that no street shows, for `benchmark text`",
 }
 
 

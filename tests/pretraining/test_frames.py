@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from wsvad_jax.datasets.demo import scenes, sights, world
+from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.datasets.demo.streets import random_street
 from wsvad_jax.pretraining.captions import ALL_FACTS
 from wsvad_jax.pretraining.frames import MARGIN, draw_video
+from wsvad_jax.pretraining.settings import KINDS
 
 
 def test_a_street_is_a_function_of_its_number_and_unlike_the_demos():
@@ -24,6 +26,24 @@ def test_a_video_is_a_function_of_its_number():
     assert first.pictures.shape[1:] == (96, 96 + 2 * MARGIN, 3)
     assert first.facts.shape == (len(first.pictures), len(ALL_FACTS))
     assert not np.array_equal(first.pictures[0], other.pictures[0])
+
+
+def test_a_class_can_be_left_out():
+    """The street and its normal life stay as they are."""
+    whole = next(
+        (k, video)
+        for k in range(20)
+        if (video := draw_video(k, 0)).facts[:, ALL_FACTS.index("dust")].mean() > 0.1
+        and k % 4 == 2
+    )
+    left = draw_video(whole[0], 0, without="Fighting")
+    assert left.pictures.shape == whole[1].pictures.shape
+    dust = ALL_FACTS.index("dust")
+    assert left.facts[:, dust].sum() < whole[1].facts[:, dust].sum()
+
+
+def test_the_kinds_are_those_of_the_demo():
+    assert set(KINDS) == set(EVENTS)
 
 
 @pytest.mark.parametrize("number", range(3))

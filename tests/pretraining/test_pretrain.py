@@ -81,6 +81,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
     [
         ("--patch_size=7", "patch_size is 7; expected a divisor"),
         ("--videos=0", "videos is 0; expected 1 or more"),
+        ("--without=Fight", "without is 'Fight'; expected one of Arson, Explosion"),
         ("--learning_rate=0", "learning_rate is 0.0; expected a value between"),
     ],
 )

@@ -37,15 +37,23 @@ class Frames:
     facts: Bool[np.ndarray, "N F"]  # in the order of ALL_FACTS
 
 
-def draw_frames(videos: int, seed: int) -> Frames:
-    """Draws the frames of `videos` videos, two per second of each."""
+def draw_frames(videos: int, seed: int, without: str = "") -> Frames:
+    """Draws the frames of `videos` videos, two per second of each.
+
+    Args:
+      videos: number of videos.
+      seed: seed of all random choices.
+      without: class of events that is left out; "" for none.
+    """
     context = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, videos, 16)
     with (
         concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
         Progress("drawing streets", videos, unit="video") as progress,
     ):
-        jobs = [pool.submit(draw_video, number, seed) for number in range(videos)]
+        jobs = [
+            pool.submit(draw_video, number, seed, without) for number in range(videos)
+        ]
         try:
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
@@ -61,7 +69,7 @@ def draw_frames(videos: int, seed: int) -> Frames:
     )
 
 
-def draw_video(number: int, seed: int) -> Frames:
+def draw_video(number: int, seed: int, without: str = "") -> Frames:
     """Draws the frames of one video, a pure function of the arguments."""
     rng = np.random.default_rng([seed, number, 5])
 
@@ -69,7 +77,11 @@ def draw_video(number: int, seed: int) -> Frames:
     kinds = sorted(EVENTS)
     category = NORMAL if rng.random() < NORMAL_RATE else kinds[number % len(kinds)]
     plan = plan_video("street", number, category, seed)
-    plan = dataclasses.replace(plan, hour=HOURS[rng.choice(3, p=HOUR_RATES)])
+    plan = dataclasses.replace(
+        plan,
+        hour=HOURS[rng.choice(3, p=HOUR_RATES)],
+        events=tuple(e for e in plan.events if e.category != without),
+    )
     scene = Scene(plan, seed, random_street(seed, int(rng.integers(STREETS))))
     rainy = rng.random() < RAIN_RATE
 

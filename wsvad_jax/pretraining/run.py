@@ -70,7 +70,7 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
         print(f"{directory}: already trained with these settings")
         return directory
 
-    frames = draw_frames(settings.videos, settings.seed)
+    frames = draw_frames(settings.videos, settings.seed, settings.without)
     pool, of_frame = _draw_captions(frames, settings.seed)
     merges = learn_merges((pool[k].text for k in of_frame.ravel()), settings.merges)
     vocabulary = 2 * len(byte_characters()) + len(merges) + len((START, END))

@@ -5,6 +5,7 @@ import dataclasses
 from wsvad_jax.utils.errors import InputError
 
 PICTURE = 96  # pixels of a picture's side
+KINDS = ("Arson", "Explosion", "Fighting", "RoadAccidents")  # of the demo's events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Settings:
     width: int = 192
     layers: int = 3
     seed: int = 0
+    without: str = ""  # class of events that no street shows
 
     def check(self) -> None:
         """Raises InputError for the first value out of its range."""
@@ -30,6 +32,10 @@ class Settings:
             raise InputError(
                 f"patch_size is {self.patch_size}; expected a divisor of {PICTURE}, the "
                 "pixels of a picture's side"
+            )
+        if self.without not in ("", *KINDS):
+            raise InputError(
+                f"without is {self.without!r}; expected one of {', '.join(KINDS)}"
             )
         if not 0 < self.learning_rate < 1:
             raise InputError(
