@@ -39,7 +39,7 @@ def test_other_words_change_the_classes_alone(model):
 
 def test_the_program_says_that_the_words_are_others(model, tmp_path, capsys):
     np.save(tmp_path / "v.npy", np.zeros((20, 32), np.float16))
-    command = [str(tmp_path / "v.npy"), "--checkpoint", str(model), "--high", "0"]
+    command = [str(tmp_path / "v.npy"), "--checkpoint", str(model), "--high", "1e-6"]
     words = ["--classes", "thick smoke,a brawl", "--output", str(tmp_path / "out")]
     assert detect.main([*command, *words]) == 0
     assert f"note: {WARNING}" in capsys.readouterr().err
