@@ -155,7 +155,7 @@ def test_a_program_ends_with_one_sentence():
     assert run.returncode == 2 and run.stdout == ""
     assert run.stderr == (
         "error: --config none.py: no such file; pass a recipe's path or one of the "
-        "names clip_tsa, dsanet, mil_ranking, vadclip\n"
+        "names clip_tsa, dsanet, mil_ranking, vadclip, zero_shot\n"
     )
 
 

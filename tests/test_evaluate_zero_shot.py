@@ -41,12 +41,12 @@ def records(classes, count, prefix):
         yield Record(f"{prefix}{i}", features, (label,), 16 * T, segments)
 
 
-def write(folder, encoder, name, **changes):
+def write(folder, model, name, **changes):
     """A prepared dataset of such videos; `changes` are of the card or the protocol."""
-    snapshot = load_snapshot(encoder)
+    snapshot = load_snapshot(model)
     text = text_inputs(snapshot, [c.prompts for c in CLASSES])
     classes = np.asarray(zero_shot.Model(temperature=1.0).encode_text({}, text))
-    card = Card(name, CLASSES, clip=changes.pop("clip", str(encoder)))
+    card = Card(name, CLASSES, clip=changes.pop("clip", str(model)))
     protocol = feature_protocols.snapshot_protocol(snapshot, "stretch")
     protocol = dataclasses.replace(protocol, stride=16, crops=1, **changes)
     splits = {"train": records(classes, 4, "a"), "test": records(classes, 12, "b")}

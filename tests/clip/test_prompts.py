@@ -51,7 +51,7 @@ def test_bytes_and_descriptions(snapshot, snapshot_dir):
 
 def test_text_inputs_are_an_argument_of_a_jitted_function(snapshot):
     text = text_inputs(snapshot, [["normal"], ["arson", "fire"]])
-    assert sorted(text.params) == ["text_model", "text_projection"]
+    assert sorted(text.params) == ["logit_scale", "text_model", "text_projection"]
     assert (text.tokens.dtype, text.eos.dtype) == (np.int32, np.int32)
 
     @jax.jit

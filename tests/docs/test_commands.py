@@ -49,6 +49,11 @@ COVERED = (
         r"wsvad_jax\.extract ",
         "test_extract.py::test_a_folder_gives_features_and_sidecars",
     ),
+    (r"wsvad_jax\.search ", "test_search.py::test_a_table_by_words"),
+    (
+        r"wsvad_jax\.pretrain ",
+        "pretraining/test_pretrain.py::test_a_snapshot_in_the_hubs_format_comes_out",
+    ),
     (r"--format onnx", "test_export.py::test_onnx_scores_as_the_model_does"),
     (
         r"wsvad_jax\.export ",

@@ -123,7 +123,7 @@ def test_a_recipe_of_another_dataset_is_refused(prepared, capsys, recipe, datase
 
 def test_the_demo_s_recipe_on_other_data_is_said(prepared, capsys):
     flags = ["--config=dsanet", f"--config.data.name={prepared['own']}"]
-    assert load_config(flags).clean.steps == 60
+    assert load_config(flags).clean.steps == 100
     assert "is a folder of your own, but the recipe is that of demo" in (
         capsys.readouterr().err
     )
