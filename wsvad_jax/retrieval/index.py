@@ -144,7 +144,9 @@ class SnippetIndex:
                 # Values that overflow are found by the norms.
                 with np.errstate(over="ignore", invalid="ignore"):
                     wide = self._widened(block)
-                    products[at] = wide @ query
+                    # Not `wide @ query`: BLAS has threads of its own, which wait for
+                    # each other where other programs have the cores.
+                    products[at] = np.einsum("td,d->t", wide, query)
                     if norms is not None:
                         norms[at] = self._norms_of(wide, block, v)
 
