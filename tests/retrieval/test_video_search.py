@@ -66,6 +66,18 @@ def test_videos_and_their_features_give_the_same_moments(search, videos, clip):
     assert "random weights" in (found.clip_note(words=True) or "")
 
 
+def test_words_are_encoded_as_prompts(search):
+    from wsvad_jax.clip import prompts, towers
+    from wsvad_jax.retrieval.queries import encode_words
+
+    snapshot = search.snapshot
+    for words in ("a car", "a car on fire beside two people"):
+        tokens, eos, _ = prompts.tokenize([[words]], snapshot.path, snapshot.text)
+        wanted = towers.encode_text(snapshot.params, snapshot.text, tokens, eos)[0]
+        found = encode_words(snapshot, f" {words} ")
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_videos_are_extracted_once(videos, clip, monkeypatch):
     first = VideoSearch([videos], clip)("a fire")
 

@@ -1,8 +1,9 @@
 """Encodes queries with a CLIP model: words by its text tower, pictures by the other."""
 
+import functools
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -29,13 +30,29 @@ def encode_words(snapshot: Snapshot, text: str) -> Float32[np.ndarray, "D"]:
     Raises:
       InputError: no words, or more than the text tower reads.
     """
-    from wsvad_jax.clip import prompts, towers
+    from wsvad_jax.clip import prompts
 
-    tokens, eos, _ = prompts.tokenize(
-        [[check_text(text)]], snapshot.path, snapshot.text
-    )
+    words = check_text(text)
+    tokens, eos, _ = prompts.tokenize([[words]], snapshot.path, snapshot.text)
+
+    # One length for all queries, so that the tower is compiled once. What follows the
+    # end token has no effect, since the tower is causal.
+    L = snapshot.text.max_position_embeddings
+    padded = np.full((1, L), prompts.PADDING, tokens.dtype)
+    padded[:, : tokens.shape[1]] = tokens
+
     params = {name: snapshot.params[name] for name in ("text_model", "text_projection")}
-    return np.asarray(towers.encode_text(params, snapshot.text, tokens, eos))[0]
+    return np.asarray(_text_encoder()(params, snapshot.text, padded, eos))[0]
+
+
+@functools.cache
+def _text_encoder() -> Any:
+    """Returns the compiled text tower; its sizes are the second argument."""
+    import jax
+
+    from wsvad_jax.clip.towers import encode_text
+
+    return jax.jit(encode_text, static_argnums=1)
 
 
 def encode_picture(
