@@ -45,6 +45,8 @@ def _parser() -> flags.Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Other options: --config.KEY=VALUE changes a key of the recipe.",
     )
+
+    # The run, or a model and the data that it scores.
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
@@ -57,6 +59,7 @@ def _parser() -> flags.Parser:
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
+
     parser.add_argument(
         "--force",
         action="store_true",

@@ -234,7 +234,7 @@ class VideoScorer:
 
         Args:
           features: windows; for a model for windows, L is T and N is 1.
-          length: valid snippets of each window; what follows is padding.
+          length: valid snippets of each window; the rest is padding.
         """
         return self.scorer(
             self.weights, features.astype(np.float16), length.astype(np.int32)
