@@ -74,7 +74,8 @@ def assert_close(found, wanted, tolerance=1e-5):
     for x, y in zip(a, b, strict=True):
         assert x.keys() == y.keys()
         for name in x.keys() - SHIFTED:
-            close(x[name], y[name], rtol=0, atol=tolerance, err_msg=name)
+            # Sums in another order: single weights move by a little more than losses.
+            close(x[name], y[name], rtol=0, atol=5 * tolerance, err_msg=name)
     a, b = (read_json(workdir / "results.json") for workdir in (found, wanted))
     for name, value in a.items():
         if isinstance(value, float):
