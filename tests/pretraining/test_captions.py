@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from wsvad_jax.datasets.demo import dataset as demo
 from wsvad_jax.datasets.demo.sights import FACTS
 from wsvad_jax.pretraining.captions import (
     ALL_FACTS,
@@ -81,9 +80,3 @@ def test_smoke_is_true_of_both_kinds():
     drawn = [caption(["grey smoke", "no people"], rng) for _ in range(200)]
     either = next(c for c in drawn if c.text == "smoke")
     assert either.true_of(["dark smoke"]) and not either.true_of(["steam"])
-
-
-def test_the_demo_has_no_prompt_among_the_captions_of_one_fact():
-    """Prompts of the classes are not copied from the captions."""
-    names = [name for name in demo.PROMPTS if name != demo.NORMAL]
-    assert len(names) == 4
