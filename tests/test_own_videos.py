@@ -2,8 +2,8 @@
 
 Clips of ice hockey, 41 frames each, fights or not, are joined to untrimmed videos with
 known times; no clip is in both training and test. The CLIP model has random weights;
-its image tower's output is shifted and scaled on pictures of normal training videos
-(`data.demo.calibrated`), as no training has done it.
+its image tower's output is shifted and scaled on pictures of normal training videos, as
+no training has done it.
 """
 
 import csv
@@ -16,11 +16,11 @@ import sys
 import av
 import numpy as np
 import pytest
+from calibrated_clip import calibrate_image_tower
 
 from wsvad_jax.clip.random_snapshot import random_params, tokenizer_files
 from wsvad_jax.clip.snapshot import save_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
-from wsvad_jax.datasets.demo import dataset
 from wsvad_jax.extraction import video
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -100,7 +100,7 @@ class Hockey:
             )
             if n % 16 == 8
         ]
-        params = dataset.calibrate_image_tower(params, vision, np.stack(pictures))
+        params = calibrate_image_tower(params, vision, np.stack(pictures))
         path = self.folder.parent / "clip"
         save_snapshot(path, text, vision, params, tokenizer=tokenizer_files(77))
         return path
