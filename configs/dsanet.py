@@ -56,6 +56,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.adapter = True  # ablation switches: adapter, dcsa, sgnm
     config.model.dcsa = True
     config.model.sgnm = True
+    config.model.classifier_init_scale = values["classifier_init_scale"]
     config.model.mask_padding = False  # the release attends to padding, too
     config.model.dtype = "float32"
     config.model.remat = False  # True: less memory, slower backward pass
@@ -200,6 +201,7 @@ UCF = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
     "use_graph": True,
+    "classifier_init_scale": 1.0,
     "model": UCF_MODEL,
     "align": 1.1,
     "length": 256,
@@ -212,6 +214,7 @@ XD = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
     "use_graph": True,
+    "classifier_init_scale": 1.0,
     "model": XD_MODEL,
     "align": 5.0,
     "length": 256,
@@ -226,7 +229,9 @@ DEMO = {
     "checkpoint_every_steps": 20,
     "clip": "auto",
     "use_graph": False,  # on videos of a few dozen snippets it blurs the events
-    "model": UCF_MODEL,
+    "classifier_init_scale": 0.01,  # 1 turns the scores of some seeds upside down
+    # Attention windows of 8 snippets spread an event over its neighbours.
+    "model": {**UCF_MODEL, "attn_window": 2},
     "align": 1.1,
     "length": 32,
     "batch_sampling": "balanced",
@@ -239,6 +244,7 @@ OTHER = {
     "checkpoint_every_steps": None,
     "clip": "auto",
     "use_graph": True,
+    "classifier_init_scale": 1.0,
     "model": UCF_MODEL,
     "align": 1.1,
     "length": None,

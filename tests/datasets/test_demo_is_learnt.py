@@ -7,26 +7,33 @@ from wsvad_jax import detect
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.detection import inputs
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.training.run import train_and_evaluate
+from wsvad_jax.training.run import train_seeds
 from wsvad_jax.utils.files import cache_dir
 
+SEEDS = (0, 1, 2)
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_true_events_of_unseen_demo_videos_are_found(own_cache, tmp_path, capsys, seed):
+
+@pytest.fixture(scope="module")
+def trained(own_cache, tmp_path_factory):
+    """The folder with a run of DSANet per seed, trained as the recipe says."""
     import jax
     from tiny import REPOSITORY
 
+    folder = tmp_path_factory.mktemp("runs")
     jax.config.update("jax_disable_most_optimizations", False)  # of a long training
-    config = load_config(
-        [f"--config={REPOSITORY}/configs/dsanet.py", f"--config.seed={seed}"]
-    )
-    train_and_evaluate(config, tmp_path / "run")
+    config = load_config([f"--config={REPOSITORY}/configs/dsanet.py"])
+    train_seeds(config, ",".join(map(str, SEEDS)), folder, together=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_true_events_of_unseen_demo_videos_are_found(trained, capsys, seed):
     demo = cache_dir() / "data" / "demo" / "world"
     truth = ground_truth.read_json(demo / "test_segments.json")
     videos = inputs.find_inputs([demo / "videos" / f"{name}.mp4" for name in truth])
     made = detect.detect_videos(
-        detect.Detector(tmp_path / "run"), videos, ground_truth=truth
+        detect.Detector(trained / f"seed{seed}"), videos, ground_truth=truth
     )
     pairs = [p for a in made for p in matches(a.events, a.ground_truth or ())]
     true = sum(len(a.ground_truth or ()) for a in made)

@@ -193,3 +193,12 @@ def test_every_optional_key_is_a_number_or_none():
             for key, value in values.items():
                 assert value is not None or old_keys.is_optional(key), key
                 assert value != 0 or not old_keys.is_optional(key), key
+
+
+def test_switches_that_came_later_have_the_value_of_before():
+    config = load_config(["--config=dsanet:demo"]).to_dict()
+    for key in ("use_graph", "classifier_init_scale"):
+        del config["model"][key]
+    old_keys.upgrade(config)
+    assert config["model"]["use_graph"] is True
+    assert config["model"]["classifier_init_scale"] == 1.0

@@ -64,6 +64,26 @@ def test_switches_of_the_ablation(videos, tiny_text, off, terms, scored):
         assert set(vadclip.scores(outputs)) == scored
 
 
+def test_init_scale_makes_the_first_anomaly_logits_small(videos, tiny_text):
+    """They must not rank the snippets before anything is learnt."""
+    x, length, _ = videos
+
+    def first_logits(**changes):
+        model, params, _ = build(videos, tiny_text, **changes)
+        text = model.encode_text(params, tiny_text)
+        outputs = model.apply({"params": params}, x, length, text, train=False)
+        return params, np.asarray(outputs.anomaly_logits)
+
+    params, logits = first_logits()
+    smaller, small = first_logits(classifier_init_scale=0.01)
+    assert 0 < small.std() < 0.02 * logits.std()
+
+    # Nothing but the classifier's kernel differs.
+    differ = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), params, smaller)
+    assert differ["classifier_branch"]["classifier"].pop("kernel")
+    assert not any(jax.tree.leaves(differ))
+
+
 def test_order_of_the_batch_does_not_matter(videos, tiny_text):
     _, params, objective = build(videos, tiny_text)
     (loss, _), _ = objective(params, *videos)

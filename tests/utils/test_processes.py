@@ -10,7 +10,7 @@ import pytest
 
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.processes import run_in_subprocess
+from wsvad_jax.utils.processes import run_in_pool, run_in_subprocess
 
 
 def refuse(words):
@@ -21,6 +21,14 @@ def test_results_and_errors_come_back():
     assert run_in_subprocess(os.getppid) == os.getpid()
     with pytest.raises(InputError, match="no such thing"):
         run_in_subprocess(refuse, "no such thing")
+
+
+def test_a_pool_keeps_the_order_of_its_calls():
+    calls = [(base, 2) for base in range(5)]
+    assert run_in_pool(pow, calls, "squares", "square") == [0, 1, 4, 9, 16]
+    assert run_in_pool(pow, [], "squares", "square") == []
+    with pytest.raises(InputError, match="no such thing"):
+        run_in_pool(refuse, [("no such thing",)], "refusals", "refusal")
 
 
 def test_a_killed_process_is_told(capsys):
@@ -39,7 +47,7 @@ def test_an_interrupt_does_not_wait():
         # A shell's background jobs start with interrupts ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from wsvad_jax.utils import program\n"
-        "from wsvad_jax.utils.processes import run_in_subprocess\n"
+        "from wsvad_jax.utils.processes import run_in_pool, run_in_subprocess\n"
         "if __name__ == '__main__':\n"
         "    print('started', flush=True)\n"
         "    program.run(lambda: run_in_subprocess(time.sleep, 600))\n"

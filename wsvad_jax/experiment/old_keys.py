@@ -42,6 +42,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "data": {"microbatches": 1},
     "mesh": {"data": None, "fsdp": None},
 }
+# Switches of models that came later, by model.
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "vadclip": {"classifier_init_scale": 1.0},
+    "dsanet": {"classifier_init_scale": 1.0, "use_graph": True},
+}
 PROTOCOL_DEFAULTS = {
     "epochs": None,
     "steps": None,
@@ -120,6 +125,7 @@ def _complete(config: Config) -> None:
         if section and section not in config:
             config[section] = {}
         _add(config[section] if section else config, defaults)
+    _add(config.get("model"), MODEL_DEFAULTS.get(config.get("model_name"), {}))
 
     for protocol in PROTOCOLS:
         plan: Any = config.get(protocol)

@@ -18,9 +18,9 @@ from wsvad_jax.models.losses import normalise
 from wsvad_jax.utils.errors import InputError
 
 
-def uniform(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default initialiser of dense and convolution layers: U(±1/√fan_in)."""
-    bound = fan_in**-0.5
+def uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:
+    """U(±scale/√fan_in); 1 is PyTorch's default of dense and convolution layers."""
+    bound = scale * fan_in**-0.5
 
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -bound, bound)

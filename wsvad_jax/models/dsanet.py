@@ -94,6 +94,8 @@ class Model(nn.Module):
       adapter: False learns prompts as in VadCLIP instead of the text adapter.
       dcsa: False drops DCSA.
       sgnm: False drops SG-NM.
+      classifier_init_scale: factor of the C-branch's initial kernel; the released
+        code has 1.
       mask_padding: True hides padding from attention, distance graph and pooling.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
@@ -113,6 +115,7 @@ class Model(nn.Module):
     adapter: bool = True
     dcsa: bool = True
     sgnm: bool = True
+    classifier_init_scale: float = 1.0
     mask_padding: bool = False
     dtype: Any = "float32"
     remat: bool = False
@@ -150,7 +153,9 @@ class Model(nn.Module):
             remat=self.remat,
             name="encoder",
         )(x, length, where)
-        a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
+        a = lgt_adapter.ClassifierBranch(
+            dtype, self.classifier_init_scale, name="classifier_branch"
+        )(v)
 
         # `text` may hold class features already; see `encode_text`.
         text_encoder = self._text_encoder(v.shape[-1], name="clip_adapter")

@@ -37,6 +37,7 @@ FIELD_RANGES = {  # valid values of the encoder's fields
     "visual_layers": "[0, inf)",
     "visual_heads": "[1, inf)",
     "attn_window": "[1, inf)",
+    "classifier_init_scale": "(0, inf)",
 }
 xavier = nn.initializers.xavier_uniform()
 
@@ -246,15 +247,25 @@ class LGTAdapter(nn.Module):
 
 
 class ClassifierBranch(nn.Module):
-    """C-branch: anomaly logit Linear(v + mlp2(v)) of every snippet (VadCLIP Eq. 5)."""
+    """C-branch: anomaly logit Linear(v + mlp2(v)) of every snippet (VadCLIP Eq. 5).
+
+    Args:
+      dtype: type of the activations.
+      init_scale: factor of the classifier's initial kernel. A kernel of full size
+        ranks the snippets at random before anything is learnt. Top-k MIL trains only
+        what ranks high, so it may never look at an event that starts low.
+    """
 
     dtype: Any = jnp.float32
+    init_scale: float = 1.0
 
     @nn.compact
     def __call__(self, v: Float[Array, "B T D"]) -> Float[Array, "B T"]:
         # The classifier is one column, by which v and mlp2(v) are multiplied separately.
         # So the second layer of mlp2 shrinks to a column too.
-        kernel, bias = common.DenseParams(1, name="classifier")(v.shape[-1])
+        init = common.uniform(v.shape[-1], self.init_scale)
+        classifier = common.DenseParams(1, init, name="classifier")
+        kernel, bias = classifier(v.shape[-1])
         logit = common.einsum_f32("btd,de->bte", v, kernel.astype(v.dtype))
         logit = logit + common.Mlp(self.dtype, name="mlp2")(v, output_projection=kernel)
         return logit[..., 0] + bias[None]

@@ -60,6 +60,8 @@ class Model(nn.Module):
       align: False drops the A-branch.
       learn_prompt: False uses the plain class prompts.
       visual_prompt: False drops the visual prompt.
+      classifier_init_scale: factor of the C-branch's initial kernel; the released
+        code has 1.
       mask_padding: True hides padding from attention, distance graph and pooling.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
@@ -74,6 +76,7 @@ class Model(nn.Module):
     align: bool = True
     learn_prompt: bool = True
     visual_prompt: bool = True
+    classifier_init_scale: float = 1.0
     mask_padding: bool = False
     dtype: Any = "float32"
     remat: bool = False
@@ -116,7 +119,9 @@ class Model(nn.Module):
         # by the C-branch's logits, so it is zero without them.
         a = M = None
         if self.classify:
-            a = lgt_adapter.ClassifierBranch(dtype, name="classifier_branch")(v)
+            a = lgt_adapter.ClassifierBranch(
+                dtype, self.classifier_init_scale, name="classifier_branch"
+            )(v)
 
         # `text` may hold class features already; see `encode_text`.
         if isinstance(text, TextInputs):

@@ -4,10 +4,7 @@ Pictures are drawn directly, without a video file. All are pure functions of a s
 video's number, so a set can be drawn by any number of processes.
 """
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
-import os
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -19,7 +16,7 @@ from wsvad_jax.datasets.demo.sights import LEFT, visible_facts
 from wsvad_jax.datasets.demo.streets import random_street
 from wsvad_jax.datasets.demo.world import NORMAL, Scene, plan_video
 from wsvad_jax.pretraining.captions import ALL_FACTS, RAIN
-from wsvad_jax.utils.progress import Progress
+from wsvad_jax.utils.processes import run_in_pool
 
 STREETS = 80
 EVERY = FPS // 2  # frames between two pictures of a video
@@ -45,24 +42,8 @@ def draw_frames(videos: int, seed: int, without: str = "") -> Frames:
       seed: seed of all random choices.
       without: class of events that is left out; "" for none.
     """
-    context = multiprocessing.get_context("spawn")
-    workers = min(os.cpu_count() or 1, videos, 16)
-    with (
-        concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
-        Progress("drawing streets", videos, unit="video") as progress,
-    ):
-        jobs = [
-            pool.submit(draw_video, number, seed, without) for number in range(videos)
-        ]
-        try:
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                progress.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-    parts = [job.result() for job in jobs]
+    calls = [(number, seed, without) for number in range(videos)]
+    parts = run_in_pool(draw_video, calls, "drawing streets", "video")
     return Frames(
         np.concatenate([p.pictures for p in parts]),
         np.concatenate([p.facts for p in parts]),

@@ -1,15 +1,22 @@
-"""Runs a function in a fresh process, so its memory is released afterwards."""
+"""Runs functions in fresh processes: one, or as many as there are processors."""
 
 import multiprocessing
+import os
 import resource
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
+
+from wsvad_jax.utils.progress import Progress
+
+MAX_WORKERS = 16
 
 
 def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
     """Returns the result of `function(*arguments)` in a new process.
+
+    The memory that it took is free afterwards.
 
     Raises:
       concurrent.futures.process.BrokenProcessPool: the process was killed.
@@ -23,6 +30,41 @@ def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
             for process in multiprocessing.active_children():
                 process.kill()
             raise
+
+
+def run_in_pool(
+    function: Callable[..., Any], calls: Sequence[tuple], label: str, unit: str
+) -> list[Any]:
+    """Returns the results of `function(*call)` for all calls, in their order.
+
+    Args:
+      function: function of a module, which new processes can import.
+      calls: arguments of each call.
+      label: progress-bar label.
+      unit: name of a call's work on the progress bar.
+
+    Raises:
+      concurrent.futures.process.BrokenProcessPool: a process was killed.
+    """
+    if not calls:
+        return []
+
+    # Spawned, not forked: a fork copies JAX's locks without the threads that hold them.
+    context = multiprocessing.get_context("spawn")
+    workers = min(os.cpu_count() or 1, len(calls), MAX_WORKERS)
+    with (
+        ProcessPoolExecutor(workers, context) as pool,
+        Progress(label, len(calls), unit=unit) as progress,
+    ):
+        jobs = [pool.submit(function, *call) for call in calls]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                progress.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [job.result() for job in jobs]
 
 
 def peak_memory_bytes() -> int:

@@ -7,13 +7,10 @@ It is built once. On reuse, a manifest of hashes finds missing or damaged files,
 only these are built again.
 """
 
-import concurrent.futures
 import csv
 import hashlib
 import io
 import json
-import multiprocessing
-import os
 import pathlib
 import shutil
 import sys
@@ -25,6 +22,7 @@ from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
+from wsvad_jax.utils.processes import run_in_pool
 from wsvad_jax.utils.progress import Progress
 
 BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
@@ -210,27 +208,9 @@ def _hash(path: pathlib.Path) -> str:
 
 
 def _render_videos(plans: list[VideoPlan], directory: pathlib.Path, seed: int) -> None:
-    if not plans:
-        return
-
-    # Spawned, not forked: a fork copies JAX's locks without the threads that hold them.
-    context = multiprocessing.get_context("spawn")
-    workers = min(os.cpu_count() or 1, len(plans), 16)
     (directory / "videos").mkdir(exist_ok=True)
-    with (
-        concurrent.futures.ProcessPoolExecutor(workers, context) as pool,
-        Progress("rendering the demo world", len(plans), unit="video") as progress,
-    ):
-        jobs = [
-            pool.submit(write_video, p, directory / _video_path(p), seed) for p in plans
-        ]
-        try:
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                progress.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    calls = [(p, directory / _video_path(p), seed) for p in plans]
+    run_in_pool(write_video, calls, "rendering the demo world", "video")
 
 
 def _copy_snapshot(directory: pathlib.Path) -> bool:
