@@ -10,7 +10,7 @@ Inputs, one of:
   a folder of your own with train.csv, test.csv, and videos/ or features/; optionally
     test_segments.json and card.json
   ucf, xd or shanghaitech, with the folders of the released features and annotations
-  demo
+  demo; --clip NAME makes its features with another CLIP model than the package's
 The CLIP model of --clip extracts the features of videos/ into features/. If you run the
 command again, it extracts only new and changed videos.
 
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if usable else program.EXIT_INPUT
 
     if known.folder == "demo":
-        read = {"data_dir", "runner", "quiet", "json"}
+        read = {"data_dir", "clip", "runner", "quiet", "json"}
         flags.refuse(passed, passed.keys() - read, "demo")
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:

@@ -1,5 +1,7 @@
 """The demo world: what it shows, that it is made once, and made whole again."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from wsvad_jax.datasets.demo import world as demo_world
 from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.extraction.video import Video, to_rgb
+from wsvad_jax.utils.errors import InputError
 
 VIDEOS = (2, 2)
 
@@ -171,3 +174,30 @@ def test_another_clip_in_the_folder_is_replaced(base):
     demo.prepare_demo(base, VIDEOS)
     assert weights.read_bytes() == good
     assert {p: times(world)[p] for p in videos} == videos
+
+
+def test_another_clip_makes_the_features_and_stays(base, clip, tmp_path):
+    own = tmp_path / "data"
+    shutil.copytree(base, own)
+    world = own / "demo" / "world"
+    path = world / "features" / "Normal_test_000.npy"
+    before, videos = np.load(path), times(world / "videos")
+
+    # Its features replace the package's; the videos stay.
+    dataset = open_dataset(demo.prepare_demo(own, VIDEOS, clip))
+    assert np.load(path).shape[1] != before.shape[1]
+    assert times(world / "videos") == videos
+    used = load_snapshot(dataset.path / dataset.card.clip).weights_hash
+    assert used == load_snapshot(clip).weights_hash
+
+    # A training asks for no CLIP; it takes the demo as it is.
+    after = times(world)
+    demo.prepare_demo(own, VIDEOS)
+    assert times(world) == after
+
+    # Nobody but the user has the model, so damage is not mended with another one.
+    (world / "clip" / "config.json").unlink()
+    with pytest.raises(InputError, match="clip/config.json is missing or has changed"):
+        demo.prepare_demo(own, VIDEOS)
+    demo.prepare_demo(own, VIDEOS, clip)
+    assert load_snapshot(world / "clip").weights_hash == used

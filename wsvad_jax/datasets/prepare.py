@@ -48,7 +48,8 @@ def prepare(
       runner: runner of Apache Beam, with flags `options`; '' uses this process.
       options: flags of the runner.
       rename: name of the dataset; None is the card's, else the folder's.
-      clip, crops, frame, resize: fields of `custom_videos.ExtractionOptions`.
+      clip, crops, frame, resize: fields of `custom_videos.ExtractionOptions`; the demo
+        takes `clip` alone.
 
     Raises:
       InputError: arguments that don't fit together, or the first bad file.
@@ -63,15 +64,19 @@ def prepare(
     base = registry.prepared_data_dir(data_dir)
     extraction = ExtractionOptions(clip, crops, frame, resize)
     built_in = is_built_in(name)
+    # The demo's videos are at hand, so another CLIP model can make its features.
+    settings = (crops, frame, resize)
+    other_clip = name == registry.DEMO and clip is not None and not any(settings)
     check_arguments(
         name,
-        extracts_built_in=built_in and extraction.is_set,
+        extracts_built_in=built_in and extraction.is_set and not other_clip,
         renames_built_in=rename if built_in else None,
         slack=slack,
         runner=runner,
     )
     if name == registry.DEMO:
-        path = registry.resolve(name, data_dir)
+        given = clip is not None
+        path = _demo(base, clip) if given else registry.resolve(name, data_dir)
         training_notes.show(feature_protocols.clip_note(open_dataset(path).protocol))
         return path
 
@@ -89,6 +94,15 @@ def prepare(
             dataset = _custom_dataset(source, features, extraction, problems, slack)
             dataset = _renamed(dataset, rename)
         return _write(dataset, source, base, _writer(runner, options), problems)
+
+
+def _demo(base: pathlib.Path, clip: str) -> pathlib.Path:
+    """Prepares the demo with features of a CLIP model; returns its version folder."""
+    from wsvad_jax.clip.snapshot import load_snapshot
+    from wsvad_jax.datasets.demo import dataset
+
+    # Loading checks the model and finds a hub's one.
+    return dataset.prepare_demo(base, clip=load_snapshot(clip).path)
 
 
 def _write(

@@ -30,6 +30,7 @@ VERSION = 3  # version of the demo world; an older folder is built again
 SEED = 0
 VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_FRACTION = 0.5  # share of normal videos
+OWN_CLIP = "own_clip"  # in the manifest: whether the user gave the CLIP snapshot
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 # Trained by `wsvad_jax.pretrain` on other streets; its MODEL_CARD.md says how.
 CLIP_ASSET = pathlib.Path(__file__).parents[2] / "assets" / "demo_clip"
@@ -64,12 +65,20 @@ PROMPTS = {
 }
 
 
-def prepare_demo(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathlib.Path:
+def prepare_demo(
+    base: pathlib.Path,
+    videos: tuple[int, int] = VIDEOS,
+    clip: pathlib.Path | None = None,
+) -> pathlib.Path:
     """Returns the version folder of the demo dataset; builds it if it is missing.
 
     Args:
       base: folder of prepared datasets; the videos are in its demo/world.
       videos: number of training and test videos.
+      clip: folder of a CLIP snapshot, see `build_world`.
+
+    Raises:
+      InputError: as in `build_world`.
     """
     from wsvad_jax.data.dataset import VERSION as DATASET_VERSION
     from wsvad_jax.data.dataset import open_dataset
@@ -78,7 +87,7 @@ def prepare_demo(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathli
 
     world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
     # A prepared dataset is reused only if the videos and features are unchanged.
-    changed = build_world(world, videos)
+    changed = build_world(world, videos, clip=clip)
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
@@ -92,7 +101,10 @@ def prepare_demo(base: pathlib.Path, videos: tuple[int, int] = VIDEOS) -> pathli
 
 
 def build_world(
-    directory: pathlib.Path, videos: tuple[int, int] = VIDEOS, seed: int = SEED
+    directory: pathlib.Path,
+    videos: tuple[int, int] = VIDEOS,
+    seed: int = SEED,
+    clip: pathlib.Path | None = None,
 ) -> bool:
     """Builds the folder of the demo world, or its missing and damaged files.
 
@@ -103,9 +115,15 @@ def build_world(
         test_segments.json, card.json and manifest.json.
       videos: number of training and test videos.
       seed: seed of all random choices.
+      clip: folder of a CLIP snapshot. It is copied, makes the features, and stays until
+        another is given. None keeps it; a new folder gets the package's.
+
+    Raises:
+      InputError: the snapshot that was given for this folder is damaged.
     """
     plans = plan_videos(videos, seed)
     made = {"version": VERSION, "videos": list(videos), "seed": seed}
+    own_clip = clip is not None or _has_own_clip(directory)
     manifest = _manifest(directory, made)
     everything = [p for split in plans.values() for p in split]
 
@@ -118,15 +136,27 @@ def build_world(
     }
     expected |= set(_list_files(plans)) | {"features/protocol.json", "clip/config.json"}
 
-    if expected <= good and good == set(manifest):
+    unchanged = clip is None or _snapshot_hashes(clip) == _snapshot_hashes(
+        directory / "clip"
+    )
+    if unchanged and expected <= good and good == set(manifest):
         return False
 
-    # Another CLIP makes all features stale, so the snapshot comes before them.
+    if clip is None and own_clip:
+        _check_own_clip(directory, manifest, good)
+
     directory.mkdir(parents=True, exist_ok=True)
+    if own_clip:
+        write_json(directory / BUILD_SETTINGS, {**made, OWN_CLIP: True})
     _render_videos(
         [p for p in everything if _video_path(p) not in good], directory, seed
     )
-    fresh = _copy_snapshot(directory)
+
+    # Another CLIP makes all features stale, so the snapshot comes before them. The
+    # user's is in the folder already, unless another one is given.
+    fresh = False
+    if clip or not own_clip:
+        fresh = _copy_snapshot(clip or CLIP_ASSET, directory / "clip")
     stale = [
         p
         for p in everything
@@ -139,7 +169,8 @@ def build_world(
     # The manifest is written last: an interrupted build is found to be incomplete.
     expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
     found = {name: _hash(directory / name) for name in sorted(expected)}
-    write_json(directory / "manifest.json", {**made, "files": found})
+    settings = {**made, OWN_CLIP: own_clip}
+    write_json(directory / "manifest.json", {**settings, "files": found})
     (directory / BUILD_SETTINGS).unlink(missing_ok=True)
     return True
 
@@ -170,17 +201,13 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     After an interrupted build there is no manifest, and only the videos are kept: their
     names determine their content.
     """
-    try:
-        found = read_json(directory / "manifest.json")
-    except UnreadableError:
-        raise
-    except InputError:
-        found = {}
+    found = _read_manifest(directory)
     if {k: found.get(k) for k in made} == made:
         return found["files"]
 
     # A folder of other settings holds other videos under the same names.
-    if directory.is_dir() and _read_build_settings(directory) != made:
+    begun = _read_build_settings(directory)
+    if directory.is_dir() and {k: begun.get(k) for k in made} != made:
         shutil.rmtree(directory)
     write_json(directory / BUILD_SETTINGS, made)
 
@@ -191,13 +218,41 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     }
 
 
-def _read_build_settings(directory: pathlib.Path) -> dict | None:
+def _has_own_clip(directory: pathlib.Path) -> bool:
+    """Whether the user gave the CLIP snapshot of a folder, even of an unfinished one."""
+    begun, built = _read_build_settings(directory), _read_manifest(directory)
+    return OWN_CLIP in begun or bool(built.get(OWN_CLIP))
+
+
+def _check_own_clip(
+    directory: pathlib.Path, manifest: Mapping[str, str], good: set[str]
+) -> None:
+    """Raises InputError if the snapshot that was given is no longer as it was."""
+    files = {name for name in manifest if name.startswith("clip/")}
+    if bad := sorted(files - good):
+        raise InputError(
+            f"{directory / bad[0]} is missing or has changed since the demo was made "
+            "with it; run `python -m wsvad_jax.prepare demo --clip DIR` with that CLIP "
+            "model again"
+        )
+
+
+def _read_build_settings(directory: pathlib.Path) -> dict:
+    return _read_or_empty(directory / BUILD_SETTINGS)
+
+
+def _read_manifest(directory: pathlib.Path) -> dict:
+    return _read_or_empty(directory / "manifest.json")
+
+
+def _read_or_empty(path: pathlib.Path) -> dict:
+    """Returns the content of a JSON file; {} if it is missing or damaged."""
     try:
-        return read_json(directory / BUILD_SETTINGS)
+        return read_json(path)
     except UnreadableError:
         raise
     except InputError:
-        return None
+        return {}
 
 
 def _hash(path: pathlib.Path) -> str:
@@ -213,11 +268,18 @@ def _render_videos(plans: list[VideoPlan], directory: pathlib.Path, seed: int) -
     run_in_pool(write_video, calls, "rendering the demo world", "video")
 
 
-def _copy_snapshot(directory: pathlib.Path) -> bool:
-    """Copies the package's CLIP snapshot unless it is there; returns whether it did."""
-    folder = directory / "clip"
-    wanted = {p.name: _hash(p) for p in CLIP_ASSET.iterdir()}
-    if folder.is_dir() and {p.name: _hash(p) for p in folder.iterdir()} == wanted:
+def _snapshot_hashes(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the hash of each file of a snapshot, {} without the folder."""
+    if not folder.is_dir():
+        return {}
+    files = (p for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    return {p.name: _hash(p) for p in files}
+
+
+def _copy_snapshot(source: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Copies a CLIP snapshot unless it is there; returns whether it did."""
+    wanted = _snapshot_hashes(source)
+    if _snapshot_hashes(folder) == wanted:
         return False
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -225,7 +287,7 @@ def _copy_snapshot(directory: pathlib.Path) -> bool:
     # config.json comes last: a snapshot with it is complete.
     for name in sorted(wanted, key=lambda name: name == "config.json"):
         with atomic_path(folder / name) as temporary:
-            shutil.copyfile(CLIP_ASSET / name, temporary)
+            shutil.copyfile(source / name, temporary)
     return True
 
 
