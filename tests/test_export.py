@@ -63,7 +63,7 @@ def test_a_reloaded_program_scores_as_the_model_does(detectors, tmp_path, model)
         assert np.ptp(wanted["anomaly"][0]) > 1e-4  # the scores do say something
     assert described["inputs"]["features"][1] == ["b", *features.shape[1:]]
     assert described["class_names"] == ["Normal", "Fight", "Fire"]
-    assert set(described["thresholds"]) >= {"high", "low", "min_length"}
+    assert set(described["thresholds"]) >= {"high", "low", "min_length", "max_gap"}
 
 
 def test_a_program_runs_without_this_package(detectors, tmp_path):

@@ -85,7 +85,8 @@ def test_a_valley_parts_two_peaks_unless_levels_are_fixed():
     )
     assert found(scores, rel_height=0.3) == [(5, 8), (12, 15)]
     assert found(scores, low=0.4) == [(5, 15)]
-    assert found(scores, low=0.5) == [(5, 9), (11, 15)]
+    assert found(scores, low=0.5, max_gap=0.0) == [(5, 9), (11, 15)]
+    assert found(scores, low=0.5) == [(5, 15)]
     assert found(scores, low=0.5, max_gap=2.0) == [(5, 15)]
     assert found(scores, low=0.5, max_gap=1.9) == [(5, 9), (11, 15)]
 

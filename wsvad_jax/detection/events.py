@@ -54,7 +54,7 @@ class EventRules:
     min_prominence: float = 0.12
     rel_height: float = 0.4
     min_length: float = 1.5
-    max_gap: float = 0.0
+    max_gap: float = 3.0
 
     def __post_init__(self):
         _check_rules(vars(self))

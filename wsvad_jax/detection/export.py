@@ -292,7 +292,6 @@ def default_thresholds() -> dict[str, float]:
     The former names `rise` and `share` = 1 - `rel_height` stand beside the new ones.
     """
     rules = dataclasses.asdict(events.EventRules(low=events.LOW))
-    del rules["max_gap"]
     return events.with_old_names(rules)
 
 
