@@ -202,7 +202,7 @@ DEMO = {
     "checkpoint_every_steps": 30,
     "clip": "auto",
     "use_graph": False,  # on videos of a few dozen snippets it blurs the events
-    "classifier_init_scale": 0.01,  # 1 turns the scores of some seeds upside down
+    "classifier_init_scale": 1.0,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
