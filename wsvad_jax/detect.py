@@ -39,9 +39,10 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from wsvad_jax.detection import events, run
+from wsvad_jax.detection import run
 from wsvad_jax.detection.detector import Detector, detect_videos
-from wsvad_jax.detection.events import EventRules
+from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.events import EventRules
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 

@@ -13,8 +13,8 @@ import pytest
 from chromium import HEAD, NOW
 from report_samples import detection_result, write_video
 
-from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import page
+from wsvad_jax.evaluation.events import Event
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>\"'.mp4"
 TRUTH = (Event(2.5, 6.0, "Fighting", math.nan, 4.0),)

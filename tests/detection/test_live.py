@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from sample_videos import write_video
 from untrained import write_model
 
-from wsvad_jax.detection import events, live
+from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
-from wsvad_jax.detection.events import EventRules
+from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.events import EventRules
 from wsvad_jax.extraction.live_stream import SnippetStream, StreamSnippet, StreamStatus
 from wsvad_jax.utils.errors import InputError
 

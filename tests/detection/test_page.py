@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import detection_result, write_video
 
-from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import page, svg_timeline, text
+from wsvad_jax.evaluation.events import Event
 
 EVIL = "<script>alert('x')</script>\"'&</title><img src=x onerror=alert(1)> ü.mp4"
 NAN = math.nan

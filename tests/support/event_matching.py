@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wsvad_jax.detection.events import Event
+from wsvad_jax.evaluation.events import Event
 
 
 def overlap(a: Event, b: Event) -> float:

@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.evaluation.events import Event
 
 FPS = 16
 CLASSES = ("Normal", "Fighting", "Arson")

@@ -20,6 +20,7 @@ from wsvad_jax.data.video_names import normalize_label
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.json_shapes import (
     Count,
+    Number,
     PositiveCount,
     Shape,
     Text,
@@ -29,8 +30,8 @@ from wsvad_jax.utils.json_shapes import (
 
 FORM = (
     'a card is {"name": ..., "classes": [{"name": ..., "prompts": [...]}, ...], '
-    '"normal": ..., "stride": ..., "test_crop": ..., "clip": ...} with at least two '
-    "classes, one of them normal"
+    '"normal": ..., "stride": ..., "test_crop": ..., "clip": ..., "fps": ...} with at '
+    "least two classes, one of them normal"
 )
 
 
@@ -51,6 +52,7 @@ class Card:
     stride: int = FRAMES_PER_SNIPPET  # frames per snippet
     test_crop: int = 0  # index of the crop that tests score
     clip: str = ""  # hub name or folder of the features' CLIP snapshot; "" unknown
+    fps: float | None = None  # frames per second of all videos; None unknown
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -87,6 +89,8 @@ class Card:
             "stride": self.stride,
             "test_crop": self.test_crop,
             "clip": self.clip,
+            # Older versions refuse the key, so it is written only where it is known.
+            **({"fps": self.fps} if self.fps else {}),
         }
 
     @classmethod
@@ -100,8 +104,8 @@ class Card:
     ) -> "Card":
         """Reads the content of a `card.json`.
 
-        `prompts`, `stride`, `test_crop` and `clip` are optional. The class that `normal`
-        names (default "Normal") becomes class 0; the others keep their order.
+        `prompts`, `stride`, `test_crop`, `clip` and `fps` are optional. The class that
+        `normal` names (default "Normal") becomes class 0; the others keep their order.
 
         Args:
           value: JSON value of the file.
@@ -142,6 +146,7 @@ class Card:
             stride=shape.stride,
             test_crop=shape.test_crop,
             clip=shape.clip,
+            fps=shape.fps,
         )
 
 
@@ -225,6 +230,12 @@ def _class_name(text: str) -> str:
     return name
 
 
+def _frame_rate(value: float) -> float:
+    if value <= 0:
+        raise expected("frames per second, more than 0")
+    return value
+
+
 FilledText = Annotated[Text, AfterValidator(_filled)]
 
 
@@ -240,6 +251,7 @@ class _CardShape(Shape, extra="forbid"):
     stride: PositiveCount = FRAMES_PER_SNIPPET
     test_crop: Count = 0
     clip: Text = ""
+    fps: Annotated[Number, AfterValidator(_frame_rate)] | None = None
 
 
 def _class_card(shape: _ClassShape) -> ClassCard:

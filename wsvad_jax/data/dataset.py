@@ -5,6 +5,7 @@ all of a record except its features.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ class Entry:
     num_snippets: int
     num_frames: int
     segments: tuple[tuple[int, int, int], ...]  # (start, end, class), frames
+    fps: float = 0.0  # frames per second of the video itself, 0 unknown
 
 
 class Split(Sequence):
@@ -165,8 +167,9 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
                     "dataset again"
                 )
 
+        rates = index.get("fps", {})  # older versions wrote none
         splits = {
-            name: Split(path, name, tuple(_entry(row) for row in rows))
+            name: Split(path, name, tuple(_entry(row, rates) for row in rows))
             for name, rows in index["splits"].items()
         }
         return Dataset(
@@ -189,10 +192,14 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
         ) from None
 
 
-def _entry(row: list) -> Entry:
+def _entry(row: list, rates: Mapping[str, float]) -> Entry:
     video, label, N, T, num_frames, segments = row
     segments = tuple((s, e, c) for s, e, c in segments)
     numbers = (*label, N, T, num_frames, *(n for s in segments for n in s))
     if not all(type(n) is int and 0 <= n < 2**53 for n in numbers) or not N * T:
         raise ValueError(f"video {video!r:.60} has {row[1:]!r:.200}")
-    return Entry(str(video), tuple(label), N, T, num_frames, segments)
+
+    fps = rates.get(video, 0.0)
+    if not (isinstance(fps, int | float) and 0 <= fps < math.inf):
+        raise ValueError(f"video {video!r:.60} has {fps!r:.60} frames per second")
+    return Entry(str(video), tuple(label), N, T, num_frames, segments, float(fps))

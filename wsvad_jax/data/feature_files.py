@@ -37,8 +37,7 @@ FORMATS = (
     (b"<", "a web page or XML; get the file again"),
     (b"{", "a JSON text; write its array with np.save"),
 )
-# Endings of the files that extraction writes beside features.
-COMPANION_SUFFIXES = (".json", ".jsonl")
+COMPANION_SUFFIXES = (".json", ".jsonl")  # of files beside extracted features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +53,7 @@ class FeatureFiles:
     width: int = 0
     num_frames: int = 0  # 0: unknown; num_snippets · stride is assumed
     segments: tuple[tuple[int, int, int], ...] = ()
+    fps: float = 0.0  # mean frames per second, 0 unknown
 
 
 def find_npy_files(

@@ -65,6 +65,11 @@ class Sidecar:
             self.encoder_settings,
         )
 
+    @property
+    def mean_fps(self) -> float:
+        """Frames per second over the whole video, 0 unknown."""
+        return self.num_frames / self.duration if self.duration > 0 else 0.0
+
     def write(self, path: str | os.PathLike) -> None:
         """Writes the sidecar, one line per field, atomically.
 

@@ -54,6 +54,7 @@ def write_dataset(
     about: DatasetInfo | None = None,
     source: str = "",
     write: "Writer | None" = None,
+    fps: Mapping[str, float] | None = None,
 ) -> pathlib.Path:
     """Writes a dataset and returns its version folder, DATA_DIR/NAME/1.0.0.
 
@@ -70,6 +71,7 @@ def write_dataset(
       source: origin of the dataset, for the metadata.
       write: function that writes the files and fills the checker; None writes in this
         process (`tfds_beam_writer` writes with workers).
+      fps: frames per second by video, as far as they are known.
 
     Raises:
       InputError: a record doesn't fit the others or the card, or a split is empty.
@@ -100,7 +102,8 @@ def write_dataset(
         sizes = {
             p.name: p.stat().st_size for p in sorted(folder.glob("*array_record*"))
         }
-        files.write_json(folder / INDEX, {"files": sizes, "splits": checker.rows})
+        index = {"files": sizes, "splits": checker.rows, "fps": dict(fps or {})}
+        files.write_json(folder / INDEX, index)
 
         # Readers see the old folder or the new one, never a half-written one.
         final.parent.mkdir(exist_ok=True)

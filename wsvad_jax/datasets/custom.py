@@ -159,8 +159,7 @@ def add_sidecars(
     kept, first, num_missing = [], None, 0
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
-        # Not Path.is_file, which raises if the name is too long.
-        if not os.path.isfile(path):
+        if not os.path.isfile(path):  # Path.is_file raises if the name is too long
             kept.append(video)
             num_missing += 1
             continue
@@ -175,7 +174,8 @@ def add_sidecars(
             continue
 
         # The sidecar has the exact length; features only have whole snippets.
-        kept.append(dataclasses.replace(video, num_frames=side.num_frames))
+        known = {"num_frames": side.num_frames, "fps": side.mean_fps}
+        kept.append(dataclasses.replace(video, **known))
 
         if side.damage:
             remarks.append(f"video {video.video} is damaged: {side.damage}")

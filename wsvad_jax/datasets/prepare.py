@@ -116,7 +116,9 @@ def _write(
     from wsvad_jax.data.tfds_builder import write_dataset
 
     content = dataset.name, dataset.card, dataset.protocol, dataset.splits
-    path = write_dataset(*content, base, dataset.about, source, writer)
+    videos = (v for records in dataset.splits.values() for v in records.videos)
+    fps = {v.video: v.fps for v in videos if v.fps}
+    path = write_dataset(*content, base, dataset.about, source, writer, fps)
     _write_report(path, dataset, problems)
     return path
 

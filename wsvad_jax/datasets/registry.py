@@ -5,7 +5,7 @@ import pathlib
 
 from wsvad_jax.data import cards
 from wsvad_jax.data.cards import Card
-from wsvad_jax.data.dataset import INDEX, METADATA, VERSION
+from wsvad_jax.data.dataset import INDEX, METADATA, VERSION, Entry
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
@@ -42,6 +42,22 @@ def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
     """
     card = None if name in (DEMO, *PUBLIC_NAMES) else find_card(name, data_dir)
     return (recipe_name_of_card(card) if card else "") or name
+
+
+def frame_rate(entry: Entry, card: Card) -> float | None:
+    """Returns a video's frames per second, None if unknown.
+
+    They are those of the video itself, where features state them, else the card's.
+    """
+    if rate := entry.fps or card.fps:
+        return rate
+
+    # Demos that older versions prepared have no rate in their card.
+    if card.name == DEMO:
+        from wsvad_jax.datasets.demo.figures import FPS
+
+        return float(FPS)
+    return None
 
 
 def find_card(name: str, data_dir: str | os.PathLike | None = None) -> Card | None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from wsvad_jax.detection.events import DEFAULT_RULES, Event, EventRules
 from wsvad_jax.detection.result import DetectionResult, find_result
 from wsvad_jax.detection.video_scorer import VideoScorer
+from wsvad_jax.evaluation.events import DEFAULT_RULES, Event, EventRules
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:

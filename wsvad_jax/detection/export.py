@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.detection import events
+from wsvad_jax.evaluation import events
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.files import atomic_path, write_json

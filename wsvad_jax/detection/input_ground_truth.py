@@ -13,8 +13,9 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.validation.report import first_names
-from wsvad_jax.detection.events import DEFAULT_CATEGORY, Event
 from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
+from wsvad_jax.evaluation.event_results import snippet_frames
+from wsvad_jax.evaluation.events import DEFAULT_CATEGORY, Event
 from wsvad_jax.utils.errors import InputError
 
 
@@ -33,9 +34,7 @@ def events_in_seconds(
       num_frames: number of frames; 0 counts whole snippets.
     """
     # Time is linear between the edges of a snippet.
-    frames = np.arange(len(edges)) * float(stride)
-    if num_frames > frames[-2]:
-        frames[-1] = num_frames
+    frames = snippet_frames(len(edges) - 1, stride, num_frames)
     if truth.unit == "seconds":
         frames, segments = edges, truth.seconds
     else:

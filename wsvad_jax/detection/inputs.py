@@ -14,6 +14,7 @@ from jaxtyping import Float, Float16, Num
 
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
+from wsvad_jax.evaluation.events import DEFAULT_FPS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 
@@ -358,7 +359,7 @@ def read_all_features(
             continue
         try:
             features = read_features(
-                source, fps or 30.0, stride, axes.get(source.name, "")
+                source, fps or DEFAULT_FPS, stride, axes.get(source.name, "")
             )
             _check_width(source, features, width)
         except InputError as e:

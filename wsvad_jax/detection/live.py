@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
-from wsvad_jax.detection import events
-from wsvad_jax.detection.events import DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
 from wsvad_jax.extraction.live_stream import (
     PAUSES,
     SnippetStream,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.detection.events import (
+from wsvad_jax.evaluation.events import (
     Event,
     EventRules,
     find_events,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.detection.detector import Detector, detect_videos
-from wsvad_jax.detection.events import EventRules
+from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.detection.result import DetectionResult
-
-DEFAULT_FPS = 30.0  # frames per second, where features say nothing of time
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ class StaticWindows:
     A static video repeats the mean feature of a video's calm moments.
 
     Args:
-      windows: windows of the scored videos; their features are an array.
+      windows: windows of the scored videos, in the order of the videos.
       anomaly: anomaly scores of each video.
       kinds: rows (video index, length) of the windows to build.
     """
@@ -83,16 +83,17 @@ class StaticWindows:
 
     def __getitem__(self, part: slice) -> Float16[np.ndarray, "W N T D"]:
         windows, kinds = self.windows, self.kinds[:, part]
-        features = np.asanyarray(windows.features)
-        _, N, T, D = features.shape
+        _, N, T, D = windows.features.shape
 
         x = np.zeros((kinds.shape[1], N, T, D), np.float16)
         for i, (video, length) in enumerate(kinds.T.tolist()):
-            of_video = windows.video == video
+            # Windows of a video are consecutive; lazy arrays are read by slices alone.
+            own = np.flatnonzero(windows.video == video)
+            of_video = slice(int(own[0]), int(own[-1]) + 1)
             valid = np.arange(T) < windows.length[of_video, None]
 
             # Joined over windows: [snippets, N, D].
-            snippets = np.moveaxis(features[of_video], 1, 2)[valid]
+            snippets = np.moveaxis(windows.features[of_video], 1, 2)[valid]
             x[i, :, :length] = static_feature(
                 snippets.swapaxes(0, 1), self.anomaly[video]
             )

@@ -94,7 +94,8 @@ def evaluate_model(
     check_params(experiment, params, str(checkpoint))
     forced = _check_protocol(experiment, meta, checkpoint, force)
 
-    videos = score_split(experiment, Scorer(experiment), params, batch_stats)
+    model = Scorer(experiment), params, batch_stats
+    videos = score_split(experiment, *model, with_baseline=True)
     videos = other_words.with_unnamed(videos, len(unnamed))
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
@@ -139,7 +140,7 @@ def _evaluate_untrained(
     _check_same_recipe(workdir, config)
     experiment = open_experiment(config, data_dir)
 
-    videos = score_split(experiment, Scorer(experiment), {}, {})
+    videos = score_split(experiment, Scorer(experiment), {}, {}, with_baseline=True)
     if multihost.is_process_zero():
         data = run_data.describe(experiment.dataset, experiment.text_tower_id)
         write_json(workdir / run_data.FILE, data)
@@ -234,6 +235,7 @@ def write_results(
     from wsvad_jax.evaluation import model_card, plots
     from wsvad_jax.metrics.curves import curves
     from wsvad_jax.parallel import multihost
+    from wsvad_jax.results.event_table import event_table
     from wsvad_jax.results.results_table import results_table
 
     if not multihost.is_process_zero():
@@ -264,6 +266,7 @@ def write_results(
     write_json(workdir / "results.json", results)
 
     print(results_table(results))
+    print(event_table(results["events"]))
     print(f"results.json, scores.npz and report.png are in {workdir}")
     multihost.sync_processes("results")
     return results
@@ -273,6 +276,7 @@ def results_of(
     experiment: "Experiment", videos: Sequence["EvalVideo"], meta: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the content of results.json; see `write_results`."""
+    from wsvad_jax.evaluation.event_results import event_results
     from wsvad_jax.metrics import frame_level
 
     config, card = experiment.config, experiment.dataset.card
@@ -285,6 +289,7 @@ def results_of(
         normal_truth=config.eval.normal_truth,
         stride=card.stride,
     )
+    results["events"] = event_results(experiment.dataset.split("test"), videos, card)
     if remarks := meta.get("remarks"):
         results["remarks"] = list(remarks)
 

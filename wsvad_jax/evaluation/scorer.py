@@ -269,6 +269,8 @@ def score_split(
     params: Any,
     batch_stats: Any,
     name: str = "test",
+    *,
+    with_baseline: bool = False,
 ) -> list[EvalVideo]:
     """Scores every video of split `name`.
 
@@ -280,12 +282,16 @@ def score_split(
       params: parameters of the model.
       batch_stats: running statistics of the model, empty if it has none.
       name: name of the split.
+      with_baseline: whether static videos are scored, too, if positional bias isn't
+        removed from the scores; events need them.
     """
+    with_baseline &= not experiment.remove_position_bias
     entries = experiment.dataset.split(name).entries
     weights = scorer.weights(params, batch_stats)
 
     # Groups are sorted by length, so scores are put back by index.
     videos: list[Any] = [None] * len(entries)
+    baselines: list[Any] = [None] * len(entries)
     for index, windows in windows_of_split(experiment, name):
         label = f"score {name}"
         if experiment.config.eval.mode == "whole":
@@ -294,7 +300,17 @@ def score_split(
         for i, video in zip(index, scores, strict=True):
             videos[i] = video
 
-    return with_ground_truth(entries, videos)
+        if with_baseline:
+            static = baseline_scores(scorer, weights, windows, scores, label=label)
+            for i, video in zip(index, static, strict=True):
+                baselines[i] = video.anomaly
+
+    return [
+        dataclasses.replace(video, baseline=baseline)
+        for video, baseline in zip(
+            with_ground_truth(entries, videos), baselines, strict=True
+        )
+    ]
 
 
 def with_ground_truth(

@@ -52,6 +52,8 @@ class EvalVideo:
     extra: Mapping[str, Float[np.ndarray, "T"]] = dataclasses.field(
         default_factory=dict
     )  # further anomaly curves, e.g. "align"
+    # Scores of the static video where `anomaly` has positional bias (`position_bias`).
+    baseline: Float[np.ndarray, "T"] | None = None
 
     @property
     def abnormal(self) -> bool:

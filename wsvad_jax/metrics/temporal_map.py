@@ -5,7 +5,7 @@ https://arxiv.org/abs/2308.11681) and DSANet, on snippet-level class probabiliti
 
   detections           runs of a class's curve above max - 0.6 (max - min)
   _scores              a run's score, max(run) + 0.7 x mean of the curve's top 1/16
-  match_detections     greedy matching to truth of the best IoU
+  matched_events       greedy matching to truth of the best IoU
   average_precision    AP of every class at every IoU threshold
   released_map         mean over all classes, normal included
   anomaly_map          mean over the anomaly classes that have truth
@@ -150,7 +150,14 @@ def average_precision(
 def match_detections(
     found: Detections, truth: Int[np.ndarray, "G 4"], ious: Sequence[float]
 ) -> Bool[np.ndarray, "I N"]:
-    """Returns the mask of detections that match a true event of their class.
+    """Returns the mask of detections that match a true event, see `matched_events`."""
+    return matched_events(found, truth, ious) >= 0
+
+
+def matched_events(
+    found: Detections, truth: Int[np.ndarray, "G 4"], ious: Sequence[float]
+) -> Int[np.ndarray, "I N"]:
+    """Returns the true event of its class that each detection matches, -1 for none.
 
     Greedy matching: in order of score, a detection takes the free event of its video
     with the largest overlap, if that reaches the threshold.
@@ -161,16 +168,16 @@ def match_detections(
       ious: thresholds of the overlap with a true event.
     """
     rank, event, overlap = _overlaps(found, truth)
-    hits = np.zeros((len(ious), len(found.video)), bool)
-    for hit, iou in zip(hits, ious, strict=True):
+    matched = np.full((len(ious), len(found.video)), -1)
+    for match, iou in zip(matched, ious, strict=True):
         taken = np.zeros(len(truth), bool)
         near = overlap >= iou
 
         for n, g in zip(rank[near].tolist(), event[near].tolist(), strict=True):
-            if not hit[n] and not taken[g]:
-                hit[n] = taken[g] = True
+            if match[n] < 0 and not taken[g]:
+                match[n], taken[g] = g, True
 
-    return hits
+    return matched
 
 
 def _overlaps(found, truth):

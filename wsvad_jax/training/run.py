@@ -183,7 +183,8 @@ def write_run(
     save_params(workdir / "model", best.params, best.batch_stats, meta)
 
     start = time.perf_counter()
-    videos = score_split(experiment, scorer, best.params, best.batch_stats)
+    weights = best.params, best.batch_stats
+    videos = score_split(experiment, scorer, *weights, with_baseline=True)
     seconds = {"training": training_s, "scoring": time.perf_counter() - start}
 
     if multihost.is_process_zero():

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wsvad_jax.datasets.demo.events import EVENTS
+from wsvad_jax.datasets.demo.figures import FPS
 from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
@@ -338,6 +339,7 @@ def _list_files(plans: Mapping[str, list[VideoPlan]]) -> dict[str, str]:
         "classes": [{"name": n, "prompts": p} for n, p in PROMPTS.items()],
         "normal": NORMAL,
         "clip": CLIP,
+        "fps": FPS,
     }
 
     files["test_segments.json"] = json.dumps(truth, indent=1) + "\n"

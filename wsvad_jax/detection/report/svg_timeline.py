@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.detection.events import Event
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.text import clock
 
 WIDTH = 1000  # width of the stretched drawings, in their units

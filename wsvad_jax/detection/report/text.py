@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.text import clock, count
 
 SHORT = 2.0  # seconds; times of shorter events need tenths

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.detection.events import Event
 from wsvad_jax.detection.report import svg_timeline, text
 from wsvad_jax.detection.report.key_frames import key_frames, unplayable_format
 from wsvad_jax.detection.report.svg_timeline import Bar, Shade, Tick
 from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.html import data_uri
 from wsvad_jax.utils.text import clock, count
 

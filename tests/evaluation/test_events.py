@@ -11,8 +11,8 @@ from event_matching import matches, overlap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsvad_jax.detection import events
-from wsvad_jax.detection.events import Event, EventRules
+from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.events import Event, EventRules
 
 NAMES = ("Normal", "Fire", "Fight")
 SCORES = arrays.arrays(

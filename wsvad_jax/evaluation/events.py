@@ -1,0 +1,347 @@
+"""Turns a video's anomaly scores into events: their times and classes.
+
+`find_events` uses thresholds relative to the video's usual level, or fixed ones.
+`threshold_segments` has fixed thresholds; live streams need them, since later scores
+are unknown. The module needs numpy only.
+"""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
+from wsvad_jax.utils.errors import InputError
+
+LOW = 0.35  # default of `low` for live streams
+DEFAULT_FPS = 30.0  # frames per second, where features say nothing of time
+DEFAULT_CATEGORY = "anomaly"  # category of models without classes
+SCORE_RULES = ("high", "low", "min_prominence")  # in (0, 1]; times are in seconds
+RELATIVE_RULES = ("min_prominence", "rel_height")  # relative to the usual level
+# Former names; accepted for a release. `share` is 1 - rel_height.
+OLD_NAMES = {"rise": "min_prominence", "share": "rel_height"}
+
+
+@dataclasses.dataclass(frozen=True)
+class EventRules:
+    """What counts as an event; anomaly scores are in [0, 1], times in seconds.
+
+    `min_prominence` and `rel_height` are relative to the video's usual level u, as
+    `peak_segments` defines it. They have no effect where `low` is set.
+
+    Args:
+      high: score at which a snippet is a peak, whatever u is.
+      low: fixed score at which events end; None: the end depends on the peak, see
+        `rel_height`.
+      min_prominence: height above u that a peak below `high` needs; 1 disables it.
+        It is measured from u. The topographic prominence of scipy is measured from
+        the valleys beside the peak.
+      rel_height: level at which an event ends, as part of its peak's height above u,
+        measured downwards from the peak as in `scipy.signal.peak_widths`: 0.5 is half
+        the height, 1 is u.
+      min_length: length of the shortest event.
+      max_gap: longest time between events that become one.
+
+    Raises InputError for `rel_height` outside of [0, 1], another level outside of
+    (0, 1], a negative time, or `low` above `high`.
+    """
+
+    high: float = 0.5
+    low: float | None = None
+    min_prominence: float = 0.12
+    rel_height: float = 0.4
+    min_length: float = 1.5
+    max_gap: float = 3.0
+
+    def __post_init__(self):
+        _check_rules(vars(self))
+        # Plain floats, so that JSON can store numbers of any kind.
+        for name, value in vars(self).items():
+            if value is not None:
+                object.__setattr__(self, name, float(value))
+
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], *, prefix: str = ""
+    ) -> "EventRules":
+        """Returns rules by name; others have their defaults.
+
+        Args:
+          options: values of the rules. The former names are accepted with a warning:
+            `rise` is `min_prominence`, `share` is 1 - `rel_height`.
+          prefix: text before the names in error messages, such as `--`.
+
+        Raises:
+          InputError: an unknown name, a rule by both names, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            new = OLD_NAMES.get(name, name)
+            if new not in known:
+                raise InputError(
+                    f"{prefix}{name}: no such event rule; expected {', '.join(known)}"
+                )
+            if new in values:
+                raise InputError(
+                    f"{prefix}{new}: found by its former name, too; pass {prefix}{new} "
+                    "alone"
+                )
+
+            if name == "share":
+                value = rel_height_from_share(value, prefix)
+            if name != new:
+                text = old_name_warning(name, value, prefix)
+                warnings.warn(text, FutureWarning, stacklevel=3)
+            values[new] = value
+
+        _check_rules({"high": cls.high, **values}, prefix)
+        numbers = {k: float(v) for k, v in values.items() if v is not None}
+        return cls(**numbers)  # None is the default of `low`
+
+    @classmethod
+    def from_rules_or_options(
+        cls, rules: "EventRules | None", options: Mapping[str, Any]
+    ) -> "EventRules":
+        """Returns `rules`, or those that `options` name.
+
+        Raises:
+          InputError: both are passed, an unknown option, or a value out of range.
+        """
+        if rules is None:
+            return cls.from_options(options)
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: found beside EventRules; pass event rules as "
+                "EventRules or by name"
+            )
+        return rules
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns the rules that have an effect, by name."""
+        unused = ("low",) if self.low is None else RELATIVE_RULES
+        return {k: v for k, v in vars(self).items() if k not in unused}
+
+
+def rel_height_from_share(share: Any, prefix: str = "") -> float:
+    """Returns the `rel_height` of a former `share`, which was measured upwards from u.
+
+    Raises:
+      InputError: a share outside of (0, 1].
+    """
+    _check_score(f"{prefix}share", share)
+    return round(1 - float(share), 12)  # 0.3 for 0.7, not 0.30000000000000004
+
+
+def old_name_warning(old: str, value: Any, prefix: str = "") -> str:
+    """Returns the warning that a rule was passed by its former name.
+
+    Args:
+      old: former name.
+      value: value of the rule by its new name.
+      prefix: text before the names, such as `--`.
+    """
+    new = OLD_NAMES[old]
+    if old != "share":
+        return f"{prefix}{old} is now {prefix}{new}"
+    return (
+        f"{prefix}share is now {prefix}{new}, which is measured downwards from the "
+        f"peak: 1 - share, here {value:g}"
+    )
+
+
+def with_old_names(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns rules as files hold them, with `rise` and `share` = 1 - `rel_height`."""
+    old = {}
+    if "min_prominence" in rules:
+        old["rise"] = rules["min_prominence"]
+    if "rel_height" in rules:
+        old["share"] = round(1 - rules["rel_height"], 12)
+    return {**rules, **old}
+
+
+def _check_score(name: str, value: Any) -> None:
+    if not (isinstance(value, int | float | np.number) and 0 < value <= 1):
+        raise InputError(f"{name} is {value}; expected more than 0, up to 1")
+
+
+def _check_rules(rules: Mapping[str, Any], prefix: str = "") -> None:
+    for name, value in rules.items():
+        if name == "low" and value is None:
+            continue
+
+        if name in SCORE_RULES:
+            _check_score(f"{prefix}{name}", value)
+            continue
+
+        number = isinstance(value, int | float | np.number)
+        if name == "rel_height":
+            if not (number and 0 <= value <= 1):
+                raise InputError(f"{prefix}{name} is {value}; expected 0 to 1")
+        elif not (number and 0 <= value < math.inf):
+            raise InputError(f"{prefix}{name} is {value}; expected seconds, 0 or more")
+
+    low, high = rules.get("low"), rules["high"]
+    if low is not None and low > high:
+        raise InputError(f"{prefix}low {low} is above {prefix}high {high}")
+
+
+DEFAULT_RULES = EventRules()
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """An event of one video, in seconds from the video's beginning."""
+
+    start: float
+    end: float
+    category: str  # a class of the card; "anomaly" without classes
+    score: float  # highest uncorrected score of the event; nan for ground truth
+    peak: float  # middle of the snippet that has this score
+
+
+def find_events(
+    anomaly: Float[np.ndarray, "T"],
+    classes: Float[np.ndarray, "T C"] | None,
+    edges: Float[np.ndarray, "T1"],
+    class_names: Sequence[str],
+    rules: EventRules = DEFAULT_RULES,
+    *,
+    baseline: Float[np.ndarray, "T"] | None = None,
+) -> list[Event]:
+    """Finds the events of one video, in the order of their time.
+
+    Args:
+      anomaly: scores of the snippets, in [0, 1].
+      classes: class probabilities, class 0 normal; None without classes.
+      edges: snippet boundaries in seconds, from 0; T + 1 values.
+      class_names: names of the C classes, normal first.
+      rules: what counts as an event.
+      baseline: scores of the static video, for the removal of positional bias (see
+        `position_bias`); unused where `rules.low` is set.
+    """
+    # With `low`, scores are used as `evaluate` reports them.
+    if rules.low is None:
+        corrected = anomaly
+        if baseline is not None:
+            corrected = remove_position_bias(anomaly, baseline)
+        segments = peak_segments(corrected, rules)
+    else:
+        segments = threshold_segments(anomaly, high=rules.high, low=rules.low)
+
+    # Join first, then drop short events: joined ones may be long enough.
+    joined: list[tuple[int, int]] = []
+    for first, stop in segments:
+        gap = edges[first] - edges[joined[-1][1]] if joined else math.inf
+        if rules.max_gap and gap <= rules.max_gap:
+            first = joined.pop()[0]
+        joined.append((first, stop))
+
+    return [
+        _event(anomaly, classes, edges, class_names, first, stop)
+        for first, stop in joined
+        if edges[stop] - edges[first] >= rules.min_length
+    ]
+
+
+def threshold_segments(
+    score: Float[np.ndarray, "T"], *, high: float = EventRules.high, low: float = LOW
+) -> list[tuple[int, int]]:
+    """Finds segments of snippets of at least `low`, one of them at least `high`.
+
+    Returns (first, stop) of each segment, `stop` exclusive.
+    """
+    above = np.concatenate([[False], score >= low, [False]])
+    bounds = np.flatnonzero(above[1:] != above[:-1]).tolist()
+    return [
+        (first, stop)
+        for first, stop in zip(bounds[::2], bounds[1::2], strict=True)
+        if score[first:stop].max() >= high
+    ]
+
+
+def peak_segments(
+    score: Float[np.ndarray, "T"], rules: EventRules = DEFAULT_RULES
+) -> list[tuple[int, int]]:
+    """Finds segments of snippets around peaks, the highest peaks first.
+
+    The usual level u is the lower quartile of the scores. It is capped at `high` −
+    `min_prominence`, so that a video that is anomalous throughout is one event.
+    A snippet is a peak if its score is at least u + `min_prominence` or `high`. Its
+    segment lasts while the score is at least peak − `rel_height` · (peak − u).
+    Beyond the segment, the slopes that fall from it are excluded from further peaks:
+    two peaks have a valley between them.
+
+    Returns (first, stop) of each segment, `stop` exclusive.
+    """
+    if not len(score):
+        return []
+
+    usual = min(
+        float(np.quantile(score, BASELINE_QUANTILE)),
+        max(rules.high - rules.min_prominence, 0.0),
+    )
+
+    # Peaks in descending order; earlier segments take precedence.
+    taken = np.zeros(len(score), bool)
+    segments = []
+    for k in np.argsort(-score, kind="stable").tolist():
+        if score[k] < min(rules.high, usual + rules.min_prominence):
+            break
+        if taken[k]:
+            continue
+
+        # Rounding must not raise the end's level above the peak itself.
+        end_level = usual + (1 - rules.rel_height) * float(score[k] - usual)
+        first, stop = _expand(score, taken, k, min(end_level, float(score[k])))
+        taken[first:stop] = True
+        _mark_slope(score, taken, first, -1)
+        _mark_slope(score, taken, stop - 1, 1)
+        segments.append((first, stop))
+    return sorted(segments)
+
+
+def _expand(score, taken, k: int, end_level: float) -> tuple[int, int]:
+    """Returns the snippets [first, stop) around peak k at or above a level."""
+    first, stop = k, k + 1
+    while first > 0 and score[first - 1] >= end_level and not taken[first - 1]:
+        first -= 1
+    while stop < len(score) and score[stop] >= end_level and not taken[stop]:
+        stop += 1
+    return first, stop
+
+
+def _mark_slope(score, taken, t: int, step: int) -> None:
+    """Takes the falling slope beside an event, which is no peak of its own."""
+    while 0 <= t + step < len(score) and not taken[t + step]:
+        if score[t + step] > score[t]:
+            return
+        t += step
+        taken[t] = True
+
+
+def _event(anomaly, classes, edges, class_names, first: int, stop: int) -> Event:
+    k = first + int(np.argmax(anomaly[first:stop]))
+    return Event(
+        start=float(edges[first]),
+        end=float(edges[stop]),
+        category=category(classes, class_names, first, stop),
+        score=float(anomaly[k]),
+        peak=float(edges[k] + edges[k + 1]) / 2,
+    )
+
+
+def category(
+    classes: Float[np.ndarray, "T C"] | None,
+    class_names: Sequence[str],
+    first: int,
+    stop: int,
+) -> str:
+    """Returns the abnormal class with the highest mean probability over snippets."""
+    if classes is None or len(class_names) < 2:
+        return DEFAULT_CATEGORY
+    return class_names[1 + int(np.argmax(classes[first:stop, 1:].mean(0)))]
