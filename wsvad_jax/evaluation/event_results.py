@@ -45,7 +45,7 @@ def event_results(
         for video, entry in zip(videos, split.entries, strict=True)
         if video.known
     ]
-    found = [_video_events(video, card, fps, rules) for video, fps in known]
+    found = [video_events(video, card, fps, rules) for video, fps in known]
     results = {"rules": rules.as_dict(), "videos": len(known), **event_metrics(found)}
 
     untimed = [video.video for video, fps in known if fps is None]
@@ -58,10 +58,20 @@ def event_results(
     return results
 
 
-def _video_events(
-    video: "EvalVideo", card: "Card", fps: float | None, rules: EventRules
+def video_events(
+    video: "EvalVideo",
+    card: "Card",
+    fps: float | None,
+    rules: EventRules = DEFAULT_RULES,
 ) -> VideoEvents:
-    """Returns the found and true events of a video, in frames."""
+    """Returns the found and true events of a video, in frames.
+
+    Args:
+      video: scored video, with the baseline of biased scores.
+      card: card of its dataset.
+      fps: its frames per second; None, unknown, takes `events.DEFAULT_FPS`.
+      rules: what counts as an event.
+    """
     frames = snippet_frames(len(video.anomaly), card.stride, video.num_frames)
     edges = frames / (fps or DEFAULT_FPS)
     events = find_events(

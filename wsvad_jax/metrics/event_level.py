@@ -154,7 +154,7 @@ def _precision_recall(matched: int, found: int, true: int) -> dict[str, float | 
     if not true:
         return {"precision": None, "recall": None, "f1": None}
     return {
-        "precision": _ratio(matched, found),
+        "precision": _ratio(matched, float(found)),
         "recall": matched / true,
         "f1": 2 * matched / (found + true),
     }

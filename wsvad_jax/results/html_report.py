@@ -16,7 +16,14 @@ from wsvad_jax.results.mean_curves import GRID, MeanCurves, mean_curves
 from wsvad_jax.results.runs import NOT_TRAINED
 from wsvad_jax.results.seed_groups import SeedGroup
 from wsvad_jax.results.svg_charts import Chart, LegendEntry
-from wsvad_jax.results.tables import Row
+from wsvad_jax.results.tables import (
+    EVENT_HEADS,
+    EVENT_NOTE,
+    HEADS,
+    NOTE,
+    Row,
+    event_tables,
+)
 from wsvad_jax.utils.html import write_document
 
 UNKNOWN = (
@@ -76,6 +83,7 @@ class DatasetSection:
     name: str
     table: ResultTable
     notes: list[str]  # on what the CLIP models were trained
+    events: ResultTable  # without rows, if no run has event-level metrics
     comparisons: PlainTable
     models: list[LegendEntry]
     without_ground_truth: list[str]  # models whose curves aren't known
@@ -89,8 +97,6 @@ def write(
     path: pathlib.Path,
     groups: Sequence[SeedGroup],
     tables: Mapping[str, Sequence[Row]],
-    columns: Sequence[str],
-    note: str,
 ) -> None:
     """Writes the page.
 
@@ -98,23 +104,23 @@ def write(
       path: file to write.
       groups: runs by recipe, of `seed_groups.group_by_recipe`.
       tables: dataset → rows, of `tables.tables`.
-      columns: columns of the tables, in order.
-      note: explanation of the numbers, with Markdown's *emphasis*.
 
     Raises:
       InputError: a curves.json has another shape than `evaluate` writes.
     """
     # One section per dataset: numbers of different test sets aren't comparable.
-    sections = []
+    sections, events = [], event_tables(groups)
     for dataset, rows in tables.items():
         own = [g for g in groups if g.first.dataset == dataset]
-        sections.append(_dataset_section(dataset, own, rows, columns))
+        own_events = events.get(dataset, [])
+        sections.append(_dataset_section(dataset, own, rows, own_events))
 
     runs = sum(len(g.runs) for g in groups)
     values = {
         "title": "Results",
         "facts": [f"{len(groups)} recipes", f"{runs} runs", ", ".join(tables)],
-        "note": note,
+        "note": NOTE,
+        "event_note": EVENT_NOTE.replace("`", ""),
         "datasets": sections,
         "unknown": UNKNOWN,
     }
@@ -127,7 +133,7 @@ def _dataset_section(
     name: str,
     groups: Sequence[SeedGroup],
     rows: Sequence[Row],
-    columns: Sequence[str],
+    events: Sequence[Row],
 ) -> DatasetSection:
     # Groups without curves.json are only in the table.
     means = {_name(g): curves for g in groups if (curves := mean_curves(g))}
@@ -136,8 +142,9 @@ def _dataset_section(
 
     return DatasetSection(
         name=name,
-        table=_result_table(rows, columns),
+        table=_result_table(rows, HEADS),
         notes=_clip_notes(groups),
+        events=_result_table(events, EVENT_HEADS),
         comparisons=PlainTable(COMPARED, _compare_models(groups)),
         models=svg_charts.legend(list(means)),
         without_ground_truth=[n for n in means if n not in known],

@@ -17,6 +17,7 @@ from typing import Any
 from wsvad_jax.experiment import identity
 from wsvad_jax.experiment.saved_config import check_config, read_config
 from wsvad_jax.results import run_data
+from wsvad_jax.results.event_table import event_values
 from wsvad_jax.results.results_table import IOUS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
@@ -113,6 +114,11 @@ class Run:
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 values[key] = float(value)
         return values
+
+    def event_values(self) -> dict[str, float | None]:
+        """Returns the event-level metrics as {'event_f1@0.1': value}, {} without any."""
+        events = self.results.get("events")
+        return event_values(events) if events else {}
 
 
 def read_run(path: str | os.PathLike) -> Run:

@@ -13,6 +13,7 @@ from wsvad_jax.results.results_table import IOUS
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.json_shapes import (
     MAX_NUMBER,
+    Count,
     Number,
     PrintableText,
     Shape,
@@ -32,6 +33,31 @@ def _metric(value: Any) -> Any:
     if isinstance(value, int | float) and abs(value) < MAX_NUMBER:
         return value
     raise expected("a finite number, a text, a switch, an object or null")
+
+
+class EventMetrics(Shape):
+    """Event-level metrics at one IoU; null where undefined."""
+
+    precision: Number | None
+    recall: Number | None
+    f1: Number | None
+    false_alarms_per_hour: Number | None
+    delay_mean: Number | None
+    delay_median: Number | None
+
+
+class EventResults(Shape):
+    """`events` in results.json (`wsvad_jax.metrics.event_level`)."""
+
+    rules: dict[PrintableText, Number]
+    videos: Count
+    true: Count
+    found: Count
+    hours: Number | None
+    normal_hours: Number | None
+    false_alarms_per_hour_normal: Number | None
+    iou: dict[PrintableText, EventMetrics]
+    remark: PrintableText = ""
 
 
 class Results(Shape, extra="allow"):
@@ -57,6 +83,7 @@ class Results(Shape, extra="allow"):
     device: PrintableText = ""
     clip_note: PrintableText = ""  # what the CLIP models were trained on
     remarks: list[PrintableText] = Field(default_factory=list)
+    events: EventResults | None = None  # older versions wrote none
 
 
 class CollectedRun(Shape):

@@ -44,8 +44,9 @@ class SeedGroup:
         return {name: list(map(float, text.split())) for name, text in values.items()}
 
     def mean_and_std(self, key: str) -> tuple[float | None, float | None]:
-        """Returns mean and sample standard deviation of a metric."""
-        return mean_and_std([run.values().get(key) for run in self.runs])
+        """Returns mean and sample standard deviation of a metric, event-level or not."""
+        values = ({**run.values(), **run.event_values()} for run in self.runs)
+        return mean_and_std([of_run.get(key) for of_run in values])
 
     def steps(self) -> str:
         """Returns '1000', or '600–1000' where seeds stopped at different steps."""

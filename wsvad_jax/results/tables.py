@@ -6,9 +6,10 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wsvad_jax.results.event_table import NORMAL_RATE, amount
 from wsvad_jax.results.published import PUBLISHED, Published
 from wsvad_jax.results.results_table import without_truth
-from wsvad_jax.results.runs import NOT_TRAINED
+from wsvad_jax.results.runs import NOT_TRAINED, Run
 from wsvad_jax.results.seed_groups import (
     BENCHMARKS,
     UNTRAINED,
@@ -61,6 +62,26 @@ SHORT_NOTE = (
     "scored once, after training. *selected on test*: the test set picked the weights, "
     "as for the published numbers. *not trained*: one run, without a seed."
 )
+
+# Columns of the table of events: key of `Run.event_values` → column.
+EVENT_COLUMNS = {
+    "event_f1@0.1": "F1, IoU 0.1",
+    "event_f1@0.3": "F1, IoU 0.3",
+    "event_f1@0.5": "F1, IoU 0.5",
+    "event_precision@0.1": "precision",
+    "event_recall@0.1": "recall",
+    "event_false_alarms_per_hour@0.1": "false alarms per hour",
+    f"event_{NORMAL_RATE}": "per hour of normal video",
+    "event_delay_median@0.1": "delay (s)",
+}
+RULES = "event rules"
+EVENT_HEADS = ("model", "weights", "seeds", *EVENT_COLUMNS.values(), RULES)
+EVENT_NOTE = (
+    "Events, found by the rules of `detect` (`wsvad_jax.metrics.event_level`). F1, "
+    "precision and recall are in %. Precision, recall, false alarms and the median delay "
+    "are those at IoU 0.1."
+)
+MIXED_RULES = "differ between seeds"
 
 Row = dict[str, str]  # column → text
 
@@ -143,6 +164,32 @@ def published_row(numbers: Published) -> Row:
     return row | {COLUMNS[k]: f"{v:.2f}" for k, v in numbers.values.items()}
 
 
+def event_tables(groups: Sequence[SeedGroup]) -> dict[str, list[Row]]:
+    """Returns each dataset's rows of event-level metrics, of runs that have them."""
+    result: dict[str, list[Row]] = {}
+    for group in groups:
+        # Results of older versions have no events.
+        first = group.first
+        if not all(run.event_values() for run in group.runs):
+            continue
+
+        # Events of other rules are other events: there is no mean over both.
+        rules = {_event_rules(run) for run in group.runs}
+        row = trained_row(group, ())
+        row[RULES] = rules.pop() if len(rules) == 1 else MIXED_RULES
+        if row[RULES] != MIXED_RULES:
+            for key, column in EVENT_COLUMNS.items():
+                rate = "hour" in key or "delay" in key
+                row[column] = (amount if rate else percent)(*group.mean_and_std(key))
+        result.setdefault(first.dataset, []).append(row)
+    return result
+
+
+def _event_rules(run: Run) -> str:
+    rules = run.results["events"]["rules"]
+    return ", ".join(f"{name} {value:g}" for name, value in rules.items())
+
+
 def short_table(groups: Sequence[SeedGroup], published: bool = False) -> list[Row]:
     """Returns one row per model and dataset, with its headline metric.
 
@@ -202,11 +249,29 @@ def _short_published(papers: Iterable[Published], model: str, key: str) -> str:
     return f"[{value:.2f}]({p.source}){kind}"
 
 
-def markdown(rows_by_dataset: Mapping[str, Sequence[Row]]) -> str:
-    """Returns the tables as Markdown, with the dataset in bold above each."""
+def markdown(
+    rows_by_dataset: Mapping[str, Sequence[Row]],
+    events_by_dataset: Mapping[str, Sequence[Row]] | None = None,
+) -> str:
+    """Returns the tables as Markdown, with the dataset in bold above each.
+
+    Args:
+      rows_by_dataset: result of `tables`.
+      events_by_dataset: result of `event_tables`, shown below; None or {} shows none.
+    """
     sections = [NOTE]
     for dataset, rows in rows_by_dataset.items():
         sections.append(f"**{_escape(dataset)}**\n\n{_markdown_table(rows, HEADS)}")
+
+    if events_by_dataset:
+        sections.append(EVENT_NOTE)
+    for dataset, rows in (events_by_dataset or {}).items():
+        # Rules that all rows share are named once.
+        heading, heads = f"**{_escape(dataset)}, events**", EVENT_HEADS
+        if len(rules := {row[RULES] for row in rows}) == 1:
+            heading += f": {_escape(rules.pop())}"
+            heads = [head for head in EVENT_HEADS if head != RULES]
+        sections.append(f"{heading}\n\n{_markdown_table(rows, heads)}")
     return "\n\n".join(sections) + "\n"
 
 
@@ -274,7 +339,7 @@ def _number_row(group: SeedGroup) -> dict[str, Any]:
     }
 
     # A metric has up to four columns: mean, deviation and the interval's bounds.
-    for key in run.values():
+    for key in (*run.values(), *run.event_values()):
         row[key], row[f"{key}_std"] = group.mean_and_std(key)
         if key in group.intervals:
             row[f"{key}_low"], row[f"{key}_high"] = group.intervals[key]

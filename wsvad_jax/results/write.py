@@ -50,8 +50,8 @@ def write_outputs(
         update_markdown(outputs.markdown, table)
 
     if outputs.folder:
-        text = f"# Results\n\n{tables.markdown(rows)}"
-        write_text(outputs.folder / "report.md", text)
+        text = tables.markdown(rows, tables.event_tables(groups))
+        write_text(outputs.folder / "report.md", f"# Results\n\n{text}")
         tables.write_csv(outputs.folder / "report.csv", groups)
         print(f"report.md and report.csv are in {outputs.folder}")
 
@@ -59,7 +59,7 @@ def write_outputs(
         # The page needs libraries that the tables don't.
         from wsvad_jax.results import html_report
 
-        html_report.write(outputs.html, groups, rows, tables.HEADS, tables.NOTE)
+        html_report.write(outputs.html, groups, rows)
         print(outputs.html)
 
     if outputs.collected:
@@ -76,7 +76,8 @@ def markdown_table(
     """Returns the tables as Markdown; see `write_outputs` for the arguments."""
     if short:
         return tables.short_markdown(tables.short_table(groups, published))
-    return tables.markdown(tables.tables(groups, published))
+    rows = tables.tables(groups, published)
+    return tables.markdown(rows, tables.event_tables(groups))
 
 
 def update_markdown(path: pathlib.Path, table: str, *, check: bool = False) -> bool:
