@@ -65,8 +65,7 @@ def prepare(
     extraction = ExtractionOptions(clip, crops, frame, resize)
     built_in = is_built_in(name)
     # The demo's videos are at hand, so another CLIP model can make its features.
-    settings = (crops, frame, resize)
-    other_clip = name == registry.DEMO and clip is not None and not any(settings)
+    other_clip = name == registry.DEMO and extraction == ExtractionOptions(clip)
     check_arguments(
         name,
         extracts_built_in=built_in and extraction.is_set and not other_clip,

@@ -86,16 +86,14 @@ class Model(nn.Module):
       text_adapt_until: number of adapted blocks of the text tower.
       text_adapt_weight: weight ω of the adapted features.
       prototypes: number P of normality prototypes.
-      normality_ratio: fraction of the snippets, lowest scores first, that the
-        prototypes attend to.
+      normality_ratio: fraction of snippets, lowest scores first, for the prototypes.
       decoder_layers: number of decoder blocks of SG-NM.
       decoder_heads: number of attention heads of SG-NM.
       temperature: temperature τ of the scores.
       adapter: False learns prompts as in VadCLIP instead of the text adapter.
       dcsa: False drops DCSA.
       sgnm: False drops SG-NM.
-      classifier_init_scale: factor of the C-branch's initial kernel; the released
-        code has 1.
+      classifier_init_scale: factor of the C-branch's initial kernel; released: 1.
       mask_padding: True hides padding from attention, distance graph and pooling.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
@@ -134,12 +132,10 @@ class Model(nn.Module):
         Args:
           features: snippet features, one crop per video, zero past `length`.
           length: valid snippets.
-          text: class prompts with the frozen text tower, or the class features that
-            `encode_text` returned for them.
+          text: class prompts with the frozen text tower, or features of `encode_text`.
           train: True adds the outputs that only the objective reads.
         """
-        T = features.shape[2]
-        dtype = jnp.dtype(self.dtype)
+        T, dtype = features.shape[2], jnp.dtype(self.dtype)
         where = lgt_adapter.attention_mask(length, T, self.mask_padding)
 
         # VadCLIP's encoder and C-branch
@@ -153,9 +149,8 @@ class Model(nn.Module):
             remat=self.remat,
             name="encoder",
         )(x, length, where)
-        a = lgt_adapter.ClassifierBranch(
-            dtype, self.classifier_init_scale, name="classifier_branch"
-        )(v)
+        scale = self.classifier_init_scale
+        a = lgt_adapter.ClassifierBranch(dtype, scale, name="classifier_branch")(v)
 
         # `text` may hold class features already; see `encode_text`.
         text_encoder = self._text_encoder(v.shape[-1], name="clip_adapter")
