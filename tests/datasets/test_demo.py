@@ -197,7 +197,47 @@ def test_another_clip_makes_the_features_and_stays(base, clip, tmp_path):
 
     # Nobody but the user has the model, so damage is not mended with another one.
     (world / "clip" / "config.json").unlink()
-    with pytest.raises(InputError, match="clip/config.json is missing or has changed"):
+    with pytest.raises(InputError, match="clip/config.json is missing or differs"):
         demo.prepare_demo(own, VIDEOS)
     demo.prepare_demo(own, VIDEOS, clip)
     assert load_snapshot(world / "clip").weights_hash == used
+
+
+@pytest.mark.parametrize("moment", ["_copy_snapshot", "_extract_features"])
+def test_an_interrupted_change_of_clip_leaves_no_features_of_two(
+    base, clip, tmp_path, monkeypatch, moment
+):
+    own = tmp_path / "data"
+    shutil.copytree(base, own)
+    features = own / "demo" / "world" / "features"
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, moment, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            demo.prepare_demo(own, VIDEOS, clip)
+
+    # Without the user's CLIP, no other one takes its place.
+    if moment == "_copy_snapshot":
+        with pytest.raises(InputError, match="prepare demo --clip DIR"):
+            demo.prepare_demo(own, VIDEOS)
+
+    demo.prepare_demo(own, VIDEOS, clip)
+    width = load_snapshot(clip).vision.projection_dim
+    assert {np.load(p).shape[1] for p in features.glob("*.npy")} == {width}
+
+
+def test_a_new_version_of_the_demo_keeps_the_users_clip(base, clip, tmp_path):
+    own = tmp_path / "data"
+    shutil.copytree(base, own)
+    world = own / "demo" / "world"
+    demo.prepare_demo(own, VIDEOS, clip)
+    manifest = demo.read_json(world / demo.MANIFEST)
+    demo.write_json(world / demo.MANIFEST, {**manifest, "version": demo.VERSION - 1})
+    (world / "old.csv").write_text("of the old version")
+
+    dataset = open_dataset(demo.prepare_demo(own, VIDEOS))
+    assert dataset.width == load_snapshot(clip).vision.projection_dim
+    assert not (world / "old.csv").exists()

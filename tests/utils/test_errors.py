@@ -162,7 +162,7 @@ def test_a_packed_file_that_cannot_be_read_now_stays(tmp_path):
 
 def test_nothing_is_made_again_because_it_cannot_be_read_now(tmp_path, monkeypatch):
     """The demo's dataset, and features of a folder's videos."""
-    monkeypatch.setattr(demo, "build_world", lambda *_: False)
+    monkeypatch.setattr(demo, "build_world", lambda *_, **__: False)
     written = tmp_path / "demo/1.0.0"
     written.mkdir(parents=True)
     write_json(written / "index.json", {"files": {}, "splits": {}})

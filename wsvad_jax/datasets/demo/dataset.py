@@ -26,12 +26,15 @@ from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.utils.processes import run_in_pool
 from wsvad_jax.utils.progress import Progress
 
+MANIFEST = "manifest.json"
 BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
 VERSION = 3  # version of the demo world; an older folder is built again
 SEED = 0
 VIDEOS = (90, 45)  # number of training and test videos
 NORMAL_FRACTION = 0.5  # share of normal videos
-OWN_CLIP = "own_clip"  # in the manifest: whether the user gave the CLIP snapshot
+# In the manifest: whether the user gave the CLIP snapshot. In the settings of an
+# unfinished folder: the hashes of its files, {} for the package's.
+OWN_CLIP = "own_clip"
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 # Trained by `wsvad_jax.pretrain` on other streets; its MODEL_CARD.md says how.
 CLIP_ASSET = pathlib.Path(__file__).parents[2] / "assets" / "demo_clip"
@@ -97,6 +100,8 @@ def prepare_demo(
         except InputError as e:
             print(f"{e}; the demo's is written again", file=sys.stderr)
 
+    # An interruption must not leave the dataset of other features.
+    shutil.rmtree(written, ignore_errors=True)
     found = custom.load(world)
     return write_dataset("demo", found.card, found.protocol, found.splits, base)
 
@@ -124,7 +129,7 @@ def build_world(
     """
     plans = plan_videos(videos, seed)
     made = {"version": VERSION, "videos": list(videos), "seed": seed}
-    own_clip = clip is not None or _has_own_clip(directory)
+    own = _own_snapshot(directory, clip)
     manifest = _manifest(directory, made)
     everything = [p for split in plans.values() for p in split]
 
@@ -137,27 +142,28 @@ def build_world(
     }
     expected |= set(_list_files(plans)) | {"features/protocol.json", "clip/config.json"}
 
-    unchanged = clip is None or _snapshot_hashes(clip) == _snapshot_hashes(
-        directory / "clip"
+    # An unfinished build may be one with another snapshot.
+    unchanged = not (directory / BUILD_SETTINGS).exists() and (
+        clip is None or own == _snapshot_hashes(directory / "clip")
     )
     if unchanged and expected <= good and good == set(manifest):
         return False
 
-    if clip is None and own_clip:
-        _check_own_clip(directory, manifest, good)
-
+    if clip is None:
+        _check_own_snapshot(directory, own)
+    if not manifest:
+        _remove_other_world(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    if own_clip:
-        write_json(directory / BUILD_SETTINGS, {**made, OWN_CLIP: True})
-    _render_videos(
-        [p for p in everything if _video_path(p) not in good], directory, seed
-    )
+    write_json(directory / BUILD_SETTINGS, {**made, OWN_CLIP: own})
 
     # Another CLIP makes all features stale, so the snapshot comes before them. The
     # user's is in the folder already, unless another one is given.
     fresh = False
-    if clip or not own_clip:
-        fresh = _copy_snapshot(clip or CLIP_ASSET, directory / "clip")
+    if clip or not own:
+        fresh = _copy_snapshot(clip or CLIP_ASSET, directory)
+    _render_videos(
+        [p for p in everything if _video_path(p) not in good], directory, seed
+    )
     stale = [
         p
         for p in everything
@@ -170,8 +176,8 @@ def build_world(
     # The manifest is written last: an interrupted build is found to be incomplete.
     expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
     found = {name: _hash(directory / name) for name in sorted(expected)}
-    settings = {**made, OWN_CLIP: own_clip}
-    write_json(directory / "manifest.json", {**settings, "files": found})
+    settings = {**made, OWN_CLIP: bool(own)}
+    write_json(directory / MANIFEST, {**settings, "files": found})
     (directory / BUILD_SETTINGS).unlink(missing_ok=True)
     return True
 
@@ -200,7 +206,7 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     """Hashes of the files of a folder that was built with the same settings.
 
     After an interrupted build there is no manifest, and only the videos are kept: their
-    names determine their content.
+    names determine their content. {} if the folder is another world's.
     """
     found = _read_manifest(directory)
     if {k: found.get(k) for k in made} == made:
@@ -208,9 +214,8 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
 
     # A folder of other settings holds other videos under the same names.
     begun = _read_build_settings(directory)
-    if directory.is_dir() and {k: begun.get(k) for k in made} != made:
-        shutil.rmtree(directory)
-    write_json(directory / BUILD_SETTINGS, made)
+    if {k: begun.get(k) for k in made} != made:
+        return {}
 
     # Rendering takes most of the time. Files appear whole, so finished videos can stay.
     return {
@@ -219,22 +224,52 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     }
 
 
-def _has_own_clip(directory: pathlib.Path) -> bool:
-    """Whether the user gave the CLIP snapshot of a folder, even of an unfinished one."""
+def _remove_other_world(directory: pathlib.Path) -> None:
+    """Removes what another world left, except its snapshot and whose that is."""
+    kept = {"clip", BUILD_SETTINGS, MANIFEST}
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _own_snapshot(
+    directory: pathlib.Path, clip: pathlib.Path | None = None
+) -> dict[str, str]:
+    """Returns the hash of each file of the user's snapshot; {} for the package's.
+
+    Args:
+      directory: folder of the world, even an unfinished one.
+      clip: folder of the snapshot that the user gives now.
+    """
+    if clip is not None:
+        return _snapshot_hashes(clip)
+
+    # An unfinished folder may not hold the snapshot yet that it was begun for.
     begun, built = _read_build_settings(directory), _read_manifest(directory)
-    return OWN_CLIP in begun or bool(built.get(OWN_CLIP))
+    if isinstance(begun.get(OWN_CLIP), dict):
+        return begun[OWN_CLIP]
+    if not built.get(OWN_CLIP):
+        return {}
+    return {
+        name.removeprefix("clip/"): wanted
+        for name, wanted in built["files"].items()
+        if name.startswith("clip/")
+    }
 
 
-def _check_own_clip(
-    directory: pathlib.Path, manifest: Mapping[str, str], good: set[str]
-) -> None:
-    """Raises InputError if the snapshot that was given is no longer as it was."""
-    files = {name for name in manifest if name.startswith("clip/")}
-    if bad := sorted(files - good):
+def _check_own_snapshot(directory: pathlib.Path, own: Mapping[str, str]) -> None:
+    """Raises InputError if the snapshot that the user gave is not in the folder."""
+    there = _snapshot_hashes(directory / "clip")
+    bad = sorted(name for name, wanted in own.items() if there.get(name) != wanted)
+    if bad:
         raise InputError(
-            f"{directory / bad[0]} is missing or has changed since the demo was made "
-            "with it; run `python -m wsvad_jax.prepare demo --clip DIR` with that CLIP "
-            "model again"
+            f"{directory / 'clip' / bad[0]} is missing or differs from the CLIP model "
+            "that was given for the demo; run `python -m wsvad_jax.prepare demo --clip "
+            "DIR` with that CLIP model again"
         )
 
 
@@ -243,13 +278,14 @@ def _read_build_settings(directory: pathlib.Path) -> dict:
 
 
 def _read_manifest(directory: pathlib.Path) -> dict:
-    return _read_or_empty(directory / "manifest.json")
+    return _read_or_empty(directory / MANIFEST)
 
 
 def _read_or_empty(path: pathlib.Path) -> dict:
-    """Returns the content of a JSON file; {} if it is missing or damaged."""
+    """Returns the object in a JSON file; {} if it is missing or damaged."""
     try:
-        return read_json(path)
+        content = read_json(path)
+        return content if isinstance(content, dict) else {}
     except UnreadableError:
         raise
     except InputError:
@@ -277,12 +313,17 @@ def _snapshot_hashes(folder: pathlib.Path) -> dict[str, str]:
     return {p.name: _hash(p) for p in files}
 
 
-def _copy_snapshot(source: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Copies a CLIP snapshot unless it is there; returns whether it did."""
-    wanted = _snapshot_hashes(source)
+def _copy_snapshot(source: pathlib.Path, directory: pathlib.Path) -> bool:
+    """Copies a CLIP snapshot into a world's folder unless it is there.
+
+    Returns whether it did. All features of the folder are stale then.
+    """
+    folder, wanted = directory / "clip", _snapshot_hashes(source)
     if _snapshot_hashes(folder) == wanted:
         return False
 
+    # Without the manifest, no features count as good after an interruption.
+    (directory / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     # config.json comes last: a snapshot with it is complete.
