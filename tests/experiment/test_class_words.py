@@ -49,6 +49,8 @@ def test_the_card_has_the_normal_class_first():
         ("a fire|", "a street", "a class or prompt without words"),
         ("Fire=", "a street", "a class or prompt without words"),
         ("a fire", " ", "--normal: a class or prompt without words"),
+        ("a fire", "a street, a road", "write its prompts alone, with | between"),
+        ("a fire", "Street=a road", "write its prompts alone, with | between"),
         ("a fire", "a street|", "--normal: a class or prompt without words"),
         ("a fire,A  Fire", "a street", "stands in the class 'a fire'"),
         ("a fire,smoke|a fire", "a street", "stands in the class 'a fire'"),

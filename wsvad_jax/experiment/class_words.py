@@ -90,8 +90,14 @@ def normal_prompts(normal: str | Sequence[str]) -> tuple[str, ...]:
       normal: a text as in the flag, or a list.
 
     Raises:
-      InputError: there is none, or one without words.
+      InputError: there is none, one without words, or a text that reads as several
+        classes.
     """
+    if isinstance(normal, str) and ("," in normal or "=" in normal):
+        raise InputError(
+            f"--normal is {normal!r}, but describes one class, which has a name; write "
+            "its prompts alone, with | between them, and neither comma nor equals sign"
+        )
     prompts = normal.split("|") if isinstance(normal, str) else list(normal)
     return class_cards({NORMAL: prompts}, "--normal")[0].prompts
 
