@@ -234,15 +234,15 @@ def _text(
 
     if known.check and not known.markdown:
         raise InputError("--check requires --markdown FILE")
+    conditions = parse_names(known.conditions, text_conditions.NAMES, "--conditions")
+    _check_conditions(conditions, known)
     if not known.check:
         options = text_benchmark.TextBenchmarkOptions(
             seeds=parse_seed_flag(known.seeds),
             output=known.output,
             runs=known.runs,
-            conditions=parse_names(
-                known.conditions, text_conditions.NAMES, "--conditions"
-            ),
-            held_out=known.held_out.split(","),
+            conditions=conditions,
+            held_out=[name.strip() for name in known.held_out.split(",")],
             paraphrases=known.paraphrases,
             data_dir=known.data_dir,
             changes=changes,
@@ -259,6 +259,22 @@ def _text(
         table = text_table.markdown(results)
         passed = update_markdown(known.markdown, table, check=known.check)
     return {"results": [result.model_dump() for result in results]}, passed
+
+
+def _check_conditions(conditions: Sequence[str], known: argparse.Namespace) -> None:
+    """Raises InputError for flags of conditions that are not measured."""
+    from wsvad_jax.benchmarks import text_conditions
+
+    needs = {
+        "--held_out": (known.held_out not in ("all", "none"), text_conditions.HELD_OUT),
+        "--paraphrases": (known.paraphrases is not None, text_conditions.PARAPHRASED),
+    }
+    for flag, (passed, condition) in needs.items():
+        if passed and condition not in conditions:
+            raise InputError(
+                f"{flag} has no effect without the condition {condition}; add it to "
+                "--conditions, or leave the flag out"
+            )
 
 
 def _speed(

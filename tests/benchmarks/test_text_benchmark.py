@@ -93,6 +93,9 @@ def test_flags_of_the_text_benchmark(tmp_path, capsys):
         benchmark.main([*command, "--models", "mil_ranking"])
     with pytest.raises(InputError, match="--conditions none: 'none' must be one of"):
         benchmark.main([*command, "--conditions", "none"])
+    for flags in (["--held_out=Fire"], [f"--paraphrases={tmp_path / 'card.json'}"]):
+        with pytest.raises(InputError, match="has no effect without the condition"):
+            benchmark.main([*command, "--conditions=permuted", *flags])
     with pytest.raises(InputError, match="--check requires --markdown"):
         benchmark.main([*command, "--check"])
     with pytest.raises(InputError, match="no results of benchmark text here"):

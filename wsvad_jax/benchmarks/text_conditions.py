@@ -57,7 +57,8 @@ def permuted(card: Card) -> Card:
     if len(others) < 2:
         raise InputError(
             f"{card.name}: permuted prompts need at least two anomaly classes, found "
-            f"{', '.join(c.name for c in others)}"
+            f"{', '.join(c.name for c in others)}; leave permuted and permuted_at_test out "
+            "of --conditions"
         )
 
     # A rotation: no class keeps its prompts.
