@@ -71,14 +71,41 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
         pretrain.main([*TINY, f"--output={parts}"])
     assert (parts / run.STATE).exists() and not (parts / "config.json").exists()
     monkeypatch.setattr(run, "draw_batch", draw)
+
+    # A damaged state is named.
+    state = (parts / run.STATE).read_bytes()
+    (parts / run.STATE).write_bytes(state[:100])
+    with pytest.raises(InputError, match="state.msgpack: damaged .* remove it"):
+        pretrain.main([*TINY, f"--output={parts}"])
+    (parts / run.STATE).write_bytes(state)
+
     assert pretrain.main([*TINY, f"--output={parts}"]) == 0
     for name in ("model.safetensors", "merges.txt", "config.json"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_training_that_diverges_writes_no_snapshot(tmp_path, monkeypatch):
+    draw = run.draw_batch
+
+    def draw_nan(*args, **sizes):
+        batch = draw(*args, **sizes)
+        return batch.replace(gain=np.full_like(batch.gain, np.nan))
+
+    monkeypatch.setattr(run, "draw_batch", draw_nan)
+    with pytest.raises(
+        InputError, match="loss is nan by step 4: the training diverged"
+    ):
+        pretrain.main([*TINY, f"--output={tmp_path / 'clip'}"])
+    names = {p.name for p in (tmp_path / "clip").iterdir()}
+    assert not names & {"config.json", "model.safetensors", run.STATE}
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
+        ("--seed=-1", "seed is -1; expected 0 or more"),
+        ("--merges=-1", "merges is -1; expected 0 or more"),
+        ("--width=200", "width is 200, which its 3 attention heads don't divide"),
         ("--patch_size=7", "patch_size is 7; expected a divisor"),
         ("--videos=0", "videos is 0; expected 1 or more"),
         ("--without=Fight", "without is 'Fight'; expected one of Arson, Explosion"),

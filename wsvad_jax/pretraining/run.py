@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ from wsvad_jax.pretraining.frames import MARGIN, Frames, draw_frames
 from wsvad_jax.pretraining.settings import PICTURE, Settings
 from wsvad_jax.pretraining.tokenizer import learn_merges
 from wsvad_jax.utils import files
-from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.progress import Progress
 
 SETTINGS, STATE = "settings.json", "state.msgpack"
@@ -98,10 +99,9 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
 def _towers(settings: Settings, vocabulary: int) -> tuple[TextConfig, VisionConfig]:
     """Returns the sizes of both towers."""
     text = TextConfig(vocabulary, 128, 384, 2, 2, 77, 256, eos_token_id=vocabulary - 1)
-    heads = max(settings.width // 64, 1)
     vision = VisionConfig(
         PICTURE, settings.patch_size, settings.width, 3 * settings.width,
-        settings.layers, heads, 256,
+        settings.layers, settings.heads, 256,
     )  # fmt: skip
     return text, vision
 
@@ -198,7 +198,7 @@ def _train(
     params = init_params(text, vision, settings.seed)
     state: Any = CLIPState(0, params, optimisation.optimizer().init(params))
     if path.exists():
-        state = serialization.from_bytes(state, path.read_bytes())
+        state = _read_state(state, path)
 
     step = make_step(text, vision, optimisation)
     draw = functools.partial(
@@ -214,8 +214,39 @@ def _train(
 
             # The loss is read rarely: reading waits for the device.
             if (k + 1) % SAVE_EVERY == 0:
-                print(f"step {k + 1}: loss {np.mean(losses):.3f}")
+                print(f"step {k + 1}: loss {_mean_loss(losses, k + 1):.3f}")
                 losses.clear()
                 with files.atomic_path(path) as temporary:
                     temporary.write_bytes(serialization.to_bytes(state))
+
+    # Neither state nor snapshot ever holds weights of a training that diverged.
+    if losses:
+        _mean_loss(losses, settings.steps)
     return state.params
+
+
+def _mean_loss(losses: Sequence[Any], step: int) -> float:
+    """Returns the mean of losses; raises InputError if one is not finite."""
+    mean = float(np.mean(losses))
+    if not np.isfinite(mean):
+        raise InputError(
+            f"the loss is {mean} by step {step}: the training diverged; pass a smaller "
+            "--learning_rate, and another --output"
+        )
+    return mean
+
+
+def _read_state(empty: CLIPState, path: pathlib.Path) -> Any:
+    """Reads the saved state of an interrupted training.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    try:
+        return serialization.from_bytes(empty, path.read_bytes())
+    except Exception as e:  # noqa: BLE001 damage can raise anything
+        raise_if_unreadable(path, e)
+        raise InputError(
+            f"{path}: damaged ({one_line(e, 100)}); remove it, and the same command "
+            "trains from step 0"
+        ) from None

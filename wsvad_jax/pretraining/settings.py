@@ -23,11 +23,24 @@ class Settings:
     seed: int = 0
     without: str = ""  # class of events that no street shows
 
+    @property
+    def heads(self) -> int:
+        """Attention heads of the image tower: one per 64 of its width."""
+        return max(self.width // 64, 1)
+
     def check(self) -> None:
         """Raises InputError for the first value out of its range."""
         for name in ("videos", "steps", "batch_size", "width", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("merges", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.width % self.heads:
+            raise InputError(
+                f"width is {self.width}, which its {self.heads} attention heads don't "
+                "divide; expected a multiple of 64, or less than 128"
+            )
         if self.patch_size < 1 or PICTURE % self.patch_size:
             raise InputError(
                 f"patch_size is {self.patch_size}; expected a divisor of {PICTURE}, the "
