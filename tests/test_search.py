@@ -79,6 +79,12 @@ def test_json_and_page_by_picture(place, tmp_path, capsys):
         (["features"], "is alone; pass the words to search for"),
         (["a car"], "is alone; pass what is searched"),
         (["features", "a car"], "the words to search for come first"),
+        (["features", "fire"], "the words to search for come first"),
+        (
+            ["a", "car", "features"],
+            'the words to search for in quotes, such as "a car"',
+        ),
+        (["\udcff", "features"], "is not valid UTF-8 text"),
         (["a car", "gone"], "gone: no such file or folder"),
         (["a car", "empty"], "no video files"),
         (["a car", "features", "--clip", "gone/by/far"], "gone/by/far: no such folder"),

@@ -72,7 +72,7 @@ def parser() -> flags.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     known = parser().parse_args(argv)
-    words, sources = run.split_query(known.words, known.image)
+    words, sources = run.split_query(known.words, known.image, known.data_dir)
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames per second")
 

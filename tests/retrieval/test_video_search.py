@@ -155,6 +155,27 @@ def test_features_of_two_encoders(features, tmp_path):
         VideoSearch([tmp_path / "both"])
 
 
+def test_features_of_unknown_origin_hide_no_other_encoder(features, clip, tmp_path):
+    """The first video says nothing, the second is of the CLIP, the third is not."""
+    for name in ("1", "2", "3"):
+        (tmp_path / name).mkdir()
+        shutil.copy(features / "a.npy", tmp_path / name / f"v{name}.npy")
+    stated = read_json(features / "protocol.json")
+    write_json(tmp_path / "2" / "protocol.json", stated)
+    other = {"encoder": "other@0123456789ab", "encoder_settings": {}}
+    write_json(tmp_path / "3" / "protocol.json", stated | other)
+
+    folders = [tmp_path / name for name in ("1", "2", "3")]
+    with pytest.raises(InputError, match="v3.npy: another CLIP model made it than v2"):
+        VideoSearch(folders, clip)
+    with pytest.raises(InputError, match="v3: .* but the features are of other@"):
+        VideoSearch([folders[0], folders[2]], clip)
+
+    # The CLIP model is that of the features that name one.
+    found = VideoSearch(folders[:2])
+    assert found.remarks[0].startswith("the features of 1 video don't say what made")
+
+
 def test_a_changed_video_is_not_shown(features, tmp_path):
     shutil.copytree(features, tmp_path / "features")
     write_scenes(tmp_path / "a.mp4", [7, 8, 9])
@@ -175,6 +196,16 @@ def test_results_of_detect(videos, clip, tmp_path):
     assert "gone.mp4: the video is not there any more" in str(found.library.errors[0])
     with pytest.raises(InputError, match="searched with a CLIP model; pass one"):
         VideoSearch([tmp_path])
+
+    # Zero-shot detection names its CLIP model; two models leave the choice open.
+    write_events_json(tmp_path / "events.json", there[:1], {"clip": str(clip)})
+    assert VideoSearch([tmp_path])("a car")[0].video == "a"
+    (tmp_path / "more").mkdir()
+    write_events_json(tmp_path / "more" / "events.json", there[2:], {"clip": "x/y"})
+    with pytest.raises(
+        InputError, match=r"of several models \(.*, x/y\); pass one CLIP"
+    ):
+        VideoSearch([tmp_path, tmp_path / "more"])
 
     # Results of features have no videos.
     write_events_json(tmp_path / "events.json", [result("a", None)], {})

@@ -92,9 +92,16 @@ def token_ids(
       config: sizes of the text tower.
 
     Raises:
-      InputError: a text is too long, or tokenizer files are missing, damaged or from
-        another model.
+      InputError: a text is too long or no valid text, or tokenizer files are missing,
+        damaged or from another model.
     """
+    for text in texts:
+        # Bytes of a command line that are no text come as lone surrogates.
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(
+                f"the prompt {text!r} is not valid UTF-8 text; type it again"
+            )
+
     rows = _tokenizer(pathlib.Path(snapshot_dir))(list(texts))["input_ids"]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > config.max_position_embeddings:

@@ -49,6 +49,22 @@ class LibraryVideo:
     def name(self) -> str:
         return self.rows.name
 
+    @property
+    def names_encoder(self) -> bool:
+        """Whether the features say what made them."""
+        return self.protocol.encoder not in feature_protocols.UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionModel:
+    """Model that `detect` used: a folder, or the CLIP model of zero-shot scoring."""
+
+    checkpoint: str = ""
+    clip: str = ""
+
+    def __str__(self) -> str:
+        return self.checkpoint or self.clip
+
 
 @dataclasses.dataclass
 class Library:
@@ -58,6 +74,11 @@ class Library:
     clip: str = ""  # CLIP model that the features name
     clip_folders: tuple[pathlib.Path, ...] = ()  # that a relative `clip` starts at
     errors: list[InputError] = dataclasses.field(default_factory=list)  # left out
+
+    @property
+    def reference(self) -> LibraryVideo:
+        """The first video whose features say what made them, else the first one."""
+        return next((v for v in self.videos if v.names_encoder), self.videos[0])
 
 
 def open_dataset(path: pathlib.Path) -> Library:
@@ -134,10 +155,16 @@ def open_features(
         library.videos.append(
             _feature_video(source, layout, (paths or {}).get(source.name))
         )
-        _check_same_encoder(library.videos, source)
+
+    reference = library.reference
+    named = found[0]
+    for source, video in zip(found, library.videos, strict=True):
+        _check_same_encoder(source, video, reference)
+        if video is reference:
+            named = source
 
     # Features name their CLIP model in the protocol.json beside or above them.
-    where, stated = StatedAxes().file_of(found[0].files[0])
+    where, stated = StatedAxes().file_of(named.files[0])
     library.clip = stated.get("clip", "")
     library.clip_folders = (where.parent, where.parent.parent)
     return library
@@ -191,12 +218,15 @@ def _map(path: pathlib.Path, layout: str) -> np.ndarray:
     return features[CROP] if layout == "NTD" else features[:, CROP]
 
 
-def _check_same_encoder(videos: Sequence[LibraryVideo], source: VideoInput) -> None:
-    """Raises InputError if the last video's features are not of the first's encoder."""
-    actual, wanted = videos[-1].protocol, videos[0].protocol
-    if differs := feature_protocols.encoder_difference(actual, wanted):
+def _check_same_encoder(
+    source: VideoInput, video: LibraryVideo, reference: LibraryVideo
+) -> None:
+    """Raises InputError if a video's features are not of the reference's encoder."""
+    if differs := feature_protocols.encoder_difference(
+        video.protocol, reference.protocol
+    ):
         raise InputError(
-            f"{source.files[0]}: another CLIP model made it than {videos[0].name}: "
+            f"{source.files[0]}: another CLIP model made it than {reference.name}: "
             f"{differs}; search them apart"
         )
 
@@ -260,8 +290,8 @@ def open_videos(
 
 def detected_videos(
     folder: pathlib.Path, errors: list[InputError]
-) -> tuple[list[VideoInput], str]:
-    """Returns the videos of a folder that `detect` wrote, and the model's folder.
+) -> tuple[list[VideoInput], DetectionModel]:
+    """Returns the videos of a folder that `detect` wrote, and its model.
 
     Args:
       folder: folder with events.json.
@@ -274,7 +304,10 @@ def detected_videos(
     value = files.read_json(path)
     try:
         paths = [v["path"] for v in value["videos"]]
-        checkpoint = str(value["settings"].get("checkpoint", ""))
+        settings = value["settings"]
+        model = DetectionModel(
+            str(settings.get("checkpoint", "")), str(settings.get("clip", ""))
+        )
         videos = [pathlib.Path(p) for p in paths if p is not None]
     except (KeyError, TypeError, AttributeError):
         raise InputError(
@@ -293,7 +326,7 @@ def detected_videos(
             f"{folder}: results of detect hold scores, not features, and {what}; pass "
             "the folder of the features or of the videos"
         )
-    return _named_below_one_folder(there), checkpoint
+    return _named_below_one_folder(there), model
 
 
 def _named_below_one_folder(paths: Sequence[pathlib.Path]) -> list[VideoInput]:
@@ -304,22 +337,25 @@ def _named_below_one_folder(paths: Sequence[pathlib.Path]) -> list[VideoInput]:
     return [VideoInput(name, (path,)) for name, path in named.items()]
 
 
-def find(paths: Sequence[str]) -> tuple[list[VideoInput], list[InputError], str]:
+def find(
+    paths: Sequence[str],
+) -> tuple[list[VideoInput], list[InputError], list[DetectionModel]]:
     """Finds videos and features in files, folders, and results of `detect`.
 
     Returns:
-      The inputs, errors about what was left out, and the model folder of a `detect`.
+      The inputs, errors about what was left out, and each model of a `detect` once.
 
     Raises:
       InputError: no such file, or nothing to search.
     """
-    skipped, checkpoint = SkippedFiles(), ""
+    skipped, models = SkippedFiles(), []
     found: list[VideoInput] = []
     others = []
     for path in paths:
         if (pathlib.Path(path) / "events.json").is_file():
-            videos, checkpoint = detected_videos(pathlib.Path(path), skipped.errors)
+            videos, model = detected_videos(pathlib.Path(path), skipped.errors)
             found += videos
+            models.append(model)
         else:
             others.append(path)
     if others:
@@ -332,4 +368,4 @@ def find(paths: Sequence[str]) -> tuple[list[VideoInput], list[InputError], str]
             f"two sources have a video {twice}; search them apart, or pass the folder "
             "above both"
         )
-    return found, skipped.errors, checkpoint
+    return found, skipped.errors, list(dict.fromkeys(models))

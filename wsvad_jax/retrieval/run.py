@@ -1,5 +1,6 @@
 """Searches and reports the result: the work of the program `search`."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -35,17 +36,20 @@ class SearchOptions:
 
 
 def split_query(
-    words: Sequence[str], image: str | None
+    words: Sequence[str], image: str | None, data_dir: str | None = None
 ) -> tuple[str | None, list[str]]:
     """Separates the text of a query from the sources.
 
     Args:
       words: positional arguments; the first is the text unless `image` is passed.
       image: picture file to search for.
+      data_dir: folder of prepared datasets, whose names are sources.
 
     Raises:
-      InputError: no text, no source, or a text and a picture.
+      InputError: no text, no source, a text and a picture, or a text in pieces.
     """
+    from wsvad_jax.datasets import registry
+
     there = [os.path.exists(word) for word in words]
     if image is not None:
         if len(words) > 1 and not there[0] and (not words[0] or " " in words[0]):
@@ -59,12 +63,25 @@ def split_query(
         if not there[0]:
             missing = "what is searched, after the words: features, videos or found/"
         raise InputError(f"{words[0]!r} is alone; pass {missing}")
-    if there[0] and not any(there[1:]) and " " in words[1]:
+    sources = words[1:]
+    if there[1] or sources[0] == registry.DEMO:
+        return words[0], list(sources)
+    if registry.find_prepared(sources[0], data_dir):
+        return words[0], list(sources)
+
+    # The second argument is no source: the order is wrong, or the quotes are missing.
+    if there[0] and not any(there[1:]):
         raise InputError(
-            f"{words[0]} is a file or folder, and {words[1]!r} is none; the words to "
+            f"{words[0]} is a file or folder, and {sources[0]!r} is none; the words to "
             "search for come first"
         )
-    return words[0], list(words[1:])
+    if len(sources) > 1:
+        size = there.index(True) if any(there) else len(words) - 1
+        raise InputError(
+            f"{sources[0]!r} is no file or folder; put the words to search for in "
+            f'quotes, such as "{" ".join(words[:size])}"'
+        )
+    return words[0], list(sources)
 
 
 def search_files(
@@ -87,6 +104,7 @@ def search_files(
     Raises:
       InputError: see `VideoSearch`.
     """
+    from wsvad_jax.extraction.feature_folder import make_folder
     from wsvad_jax.retrieval import queries
     from wsvad_jax.retrieval.search import VideoSearch, check_top
 
@@ -100,17 +118,24 @@ def search_files(
     else:
         queries.check_text(query.words or "")
 
-    search = VideoSearch(sources, **dataclasses.asdict(options))
-    top, per_video = query.top, query.per_video
-    if picture is None:
-        moments = search(query.words or "", top=top, per_video=per_video)
-    else:
-        moments = search.by_picture(picture, top=top, per_video=per_video)
+    with contextlib.ExitStack() as stack:
+        # Videos may take hours: a folder that can't be written is reported before them.
+        if output is not None:
+            make_folder(output)
+            # Removes the folder again if nothing is written into it.
+            stack.enter_context(files.locked(output))
 
-    document = describe(search, query, moments)
-    _print(search, document, moments)
-    if output is not None:
-        _write(output, moments, document, picture)
+        search = VideoSearch(sources, **dataclasses.asdict(options))
+        top, per_video = query.top, query.per_video
+        if picture is None:
+            moments = search(query.words or "", top=top, per_video=per_video)
+        else:
+            moments = search.by_picture(picture, top=top, per_video=per_video)
+
+        document = describe(search, query, moments)
+        _print(search, document, moments)
+        if output is not None:
+            _write(output, moments, document, picture)
     return document, not search.library.errors
 
 
@@ -167,13 +192,10 @@ def _write(
     document: dict[str, Any],
     picture: Any,
 ) -> None:
-    """Writes page and JSON into a folder, which is created."""
+    """Writes page and JSON into a folder."""
     from wsvad_jax.detection.report.key_frames import to_jpeg
-    from wsvad_jax.extraction.feature_folder import make_folder
     from wsvad_jax.retrieval import report
 
-    make_folder(output)
     example = None if picture is None else to_jpeg(picture, report.WIDTH)
-    with files.locked(output):  # removes the folder again if nothing is written into it
-        path = report.write(output, moments, document, example)
+    path = report.write(output, moments, document, example)
     print(f"page: {path}; search.json is beside it")

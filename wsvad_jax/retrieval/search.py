@@ -18,13 +18,15 @@ from jaxtyping import Float, UInt8
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.detection import inputs
+from wsvad_jax.extraction.video import RESIZES
 from wsvad_jax.retrieval import library as libraries
 from wsvad_jax.retrieval import queries
 from wsvad_jax.retrieval.index import SnippetIndex
-from wsvad_jax.retrieval.library import Library, LibraryVideo
+from wsvad_jax.retrieval.library import DetectionModel, Library, LibraryVideo
 from wsvad_jax.retrieval.moments import SnippetRange, find_moments
 from wsvad_jax.retrieval.video_files import VideoFinder
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import count
 from wsvad_jax.weights.trained_model import can_load
 
 if TYPE_CHECKING:
@@ -96,12 +98,14 @@ class VideoSearch:
         self.finder = VideoFinder(videos)
         self.index = SnippetIndex([video.rows for video in self.library.videos])
         self.remarks = _check_clip(self.library, self.snapshot, self.index.width)
+        if fps and all(video.edges is not None for video in self.library.videos):
+            self.remarks.append("--fps has no effect: all features have times")
         self._words: dict[str, np.ndarray] = {}
 
     @property
     def protocol(self) -> FeatureProtocol:
         """Protocol of the features."""
-        return self.library.videos[0].protocol
+        return self.library.reference.protocol
 
     def clip_note(self, *, words: bool) -> str | None:
         """Returns what the CLIP model was trained on, see `clip.training_notes`.
@@ -123,7 +127,6 @@ class VideoSearch:
     def extractor(self) -> "Extractor":
         """Encoder of example pictures, which cuts them as the frames were cut."""
         from wsvad_jax.extraction.extractor import Extractor
-        from wsvad_jax.extraction.video import RESIZES
 
         resize = self.protocol.resize
         known = resize if resize in RESIZES else RESIZES[0]
@@ -165,6 +168,11 @@ class VideoSearch:
         check_top(top)
         if not isinstance(picture, np.ndarray):
             picture = queries.read_picture(picture)
+        if self.protocol.resize not in RESIZES:
+            self._remark(
+                "the features don't say how frames were cut: the example picture is cut "
+                f"as extract --resize {RESIZES[0]} does"
+            )
         feature = queries.encode_picture(self.extractor, picture)
         return self.by_feature(feature, top=top, per_video=per_video)
 
@@ -194,6 +202,11 @@ class VideoSearch:
             return PER_VIDEO
         return per_video
 
+    def _remark(self, remark: str) -> None:
+        """Adds a remark once, however many queries lead to it."""
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+
     def _moment(self, rank: int, part: SnippetRange) -> Moment:
         """Returns a moment with its times and its video file."""
         video = self.library.videos[part.video]
@@ -213,8 +226,7 @@ class VideoSearch:
                 f"times assume {FPS:g} frames per second, since the features have no "
                 "times and no video was found; pass --fps, or --videos DIR"
             )
-            if remark not in self.remarks:
-                self.remarks.append(remark)
+            self._remark(remark)
         return inputs.frame_edges(video.rows.num_snippets, video.stride, rate or FPS)
 
 
@@ -234,7 +246,7 @@ def _open(
         library = libraries.open_dataset(prepared)
         return library, load_snapshot(clip or _named_clip(library))
 
-    found, errors, checkpoint = libraries.find(paths)
+    found, errors, models = libraries.find(paths)
     features = [source for source in found if not source.is_video]
     videos = [source for source in found if source.is_video]
     if videos and features:
@@ -247,7 +259,7 @@ def _open(
         library = libraries.open_features(features)
         snapshot = load_snapshot(clip or _named_clip(library))
     else:
-        snapshot = load_snapshot(clip) if clip else _clip_of_model(checkpoint)
+        snapshot = load_snapshot(clip) if clip else _clip_of_detection(models)
         library = libraries.open_videos(videos, snapshot, str(snapshot.path))
     library.errors[:0] = errors
     return library, snapshot
@@ -278,7 +290,7 @@ def _named_clip(library: Library) -> str:
     Raises:
       InputError: they name none, or it isn't here.
     """
-    encoder, first = library.videos[0].protocol.encoder, library.videos[0].name
+    encoder, first = library.reference.protocol.encoder, library.reference.name
     for folder in library.clip_folders:
         if library.clip and (folder / library.clip).is_dir():
             return str((folder / library.clip).resolve())
@@ -302,18 +314,31 @@ def _named_clip(library: Library) -> str:
     )
 
 
-def _clip_of_model(checkpoint: str) -> "Snapshot":
-    """Returns the image tower's CLIP model of the model that `detect` used."""
+def _clip_of_detection(models: Sequence[DetectionModel]) -> "Snapshot":
+    """Returns the CLIP model of the image tower that `detect` used.
+
+    Raises:
+      InputError: no model is known or here, or there are several.
+    """
+    from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.weights.model_folder import find_model_folder, read_meta
     from wsvad_jax.weights.trained_model import image_snapshot
 
-    if not checkpoint or not pathlib.Path(checkpoint).is_dir():
+    if len(models) > 1:
         raise InputError(
-            "videos are searched with a CLIP model; pass one as --clip NAME|DIR, such as "
-            "openai/clip-vit-base-patch16"
+            f"the results of detect are of several models ({', '.join(map(str, models))}); "
+            "pass one CLIP model for all videos as --clip NAME|DIR"
         )
-    folder = find_model_folder(checkpoint)
-    return image_snapshot(folder, read_meta(folder))
+    for model in models:
+        if model.checkpoint and pathlib.Path(model.checkpoint).is_dir():
+            folder = find_model_folder(model.checkpoint)
+            return image_snapshot(folder, read_meta(folder))
+        if model.clip and can_load(model.clip):
+            return load_snapshot(model.clip)
+    raise InputError(
+        "videos are searched with a CLIP model; pass one as --clip NAME|DIR, such as "
+        "openai/clip-vit-base-patch16"
+    )
 
 
 def _check_clip(library: Library, snapshot: "Snapshot", width: int) -> list[str]:
@@ -322,7 +347,7 @@ def _check_clip(library: Library, snapshot: "Snapshot", width: int) -> list[str]
     Raises:
       InputError: another model made the features.
     """
-    wanted, first = library.videos[0].protocol, library.videos[0].name
+    wanted, first = library.reference.protocol, library.reference.name
     here = feature_protocols.snapshot_protocol(snapshot, wanted.resize)
     if differs := feature_protocols.encoder_difference(here, wanted):
         raise InputError(
@@ -335,8 +360,7 @@ def _check_clip(library: Library, snapshot: "Snapshot", width: int) -> list[str]
             f"{snapshot.vision.projection_dim} wide; pass the CLIP model that made them "
             "as --clip"
         )
-    if wanted.encoder in feature_protocols.UNKNOWN:
-        return [
-            f"the features don't say what made them; {snapshot.name} is taken for it"
-        ]
+    if silent := sum(not video.names_encoder for video in library.videos):
+        whose = f"the features of {count(silent, 'video')}"
+        return [f"{whose} don't say what made them; {snapshot.name} is taken for it"]
     return []
