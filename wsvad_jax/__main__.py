@@ -17,6 +17,7 @@ PROGRAMS = {
     "train": "trains a recipe and scores the test videos",
     "evaluate": "scores a test set with a trained or converted model, or zero-shot",
     "detect": "finds events in videos, or in a live stream, by a model or by words",
+    "calibrate": "finds a threshold for a wished false-alarm rate, on ordinary recordings",
     "search": "finds moments of videos by words or by an example picture",
     "extract": "extracts features from videos with a CLIP image tower",
     "prepare": "prepares a dataset from features or videos, or checks a folder",

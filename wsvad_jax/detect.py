@@ -28,26 +28,23 @@ has fallen by --rel_height of the peak's height above that level. With --low, sc
 used as `evaluate` reports them: an event lasts while the score is at least --low, and its
 highest score must reach --high.
 
+With --calibration, an event counts if its score is above the threshold that `calibrate`
+found on ordinary recordings. It then has its expected false alarms per day.
+
 Videos, folders and links that can't be read are reported and left out; the exit code is
 then 3. Entries of --ground_truth that have no video are printed.
 """
 
 import argparse
-import dataclasses
-import functools
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
-from wsvad_jax.detection import run
+from wsvad_jax.detection import rule_flags, run
 from wsvad_jax.detection.detector import Detector, detect_videos
-from wsvad_jax.evaluation import events
-from wsvad_jax.evaluation.events import EventRules
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
 __all__ = ["Detector", "detect_videos"]
-RELATIVE = (*events.RELATIVE_RULES, "share")  # rules relative to the usual level
 # Flags by the words that other detectors use for them.
 MEANT = {
     "threshold": "--high",
@@ -79,6 +76,8 @@ def parser() -> flags.Parser:
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
     add("--classes", metavar="WORDS", help="what to find, in words")
     add("--normal", metavar="WORDS", help="what videos show otherwise, of --classes")
+    add("--calibration", metavar="DIR", help="what calibrate wrote for this model: its "
+        "threshold and event rules are used")  # fmt: skip
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
 
     # How inputs are read where they don't say it themselves.
@@ -96,52 +95,9 @@ def parser() -> flags.Parser:
     add("--pace", type=float, default=1.0, help="pace of a --live file: 1 is real time "
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
 
-    # The names and defaults are those of EventRules.
-    rules = made.add_argument_group("what is an event")
-    rule = functools.partial(rules.add_argument, type=float)
-    rule("--high", default=EventRules.high, help="score of a peak (%(default)s)")
-    rule("--low", help="score at which every event ends; default: by its peak")
-    rule("--min_prominence", "--rise", default=EventRules.min_prominence, help="height "
-         "of lower peaks above the video's usual level (%(default)s; 1 never)")  # fmt: skip
-    rule("--rel_height", help="part of a peak's height above the usual level at which its "
-         f"event ends, downwards from the peak ({EventRules.rel_height})")  # fmt: skip
-    rule("--share", help="former flag: 1 - rel_height")
-    rule("--min_length", default=EventRules.min_length, help="seconds of the shortest "
-         "event (%(default)s)")  # fmt: skip
-    rule("--max_gap", default=EventRules.max_gap, help="seconds between events that "
-         "become one (%(default)s)")  # fmt: skip
-
+    rule_flags.add_rule_flags(made)
     flags.add_output_flags(made)
     return made
-
-
-def rules_of(known: argparse.Namespace, words: Sequence[str]) -> EventRules:
-    """Returns the event rules that the flags name.
-
-    Args:
-      known: parsed arguments.
-      words: command line; former flags are reported.
-
-    Raises:
-      InputError: a level out of range, a negative time, or a rule by both flags.
-    """
-    # --rel_height is None where it wasn't passed; `low` may be None.
-    names = [field.name for field in dataclasses.fields(EventRules)]
-    rules = {name: getattr(known, name) for name in names}
-    if known.rel_height is None:
-        del rules["rel_height"]
-
-    # Former flags, in one line each; --rise has the same value as --min_prominence.
-    if any(word.partition("=")[0] == "--rise" for word in words):
-        warning = events.old_name_warning("rise", known.min_prominence, "--")
-        print(f"warning: {warning}", file=sys.stderr)
-    if known.share is not None:
-        if known.rel_height is not None:
-            raise InputError("--share, --rel_height: pass --rel_height alone")
-        rules["rel_height"] = events.rel_height_from_share(known.share, "--")
-        warning = events.old_name_warning("share", rules["rel_height"], "--")
-        print(f"warning: {warning}", file=sys.stderr)
-    return EventRules.from_options(rules, prefix="--")
 
 
 def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
@@ -167,7 +123,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         # The usual level of a video is known at its end only.
         flags.refuse(
             passed,
-            RELATIVE,
+            rule_flags.RELATIVE,
             "--live, which doesn't know a video's usual level yet",
             "use --high and --low",
         )
@@ -182,16 +138,31 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
         )
 
+    if known.calibration is not None:
+        flags.refuse(
+            passed,
+            (*rule_flags.ALL, "force"),
+            "--calibration, which holds for its own event rules and features",
+        )
     if known.low is not None:
-        flags.refuse(passed, RELATIVE, "--low, which fixes where events end")
+        flags.refuse(passed, rule_flags.RELATIVE, "--low, which fixes where events end")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
-    rules = rules_of(known, arguments.seen)
+    rules = rule_flags.rules_of(known, arguments.seen)
     check_modes(flags.given(arguments, argv), known)
+
+    # The calibration is read before the model is loaded, which takes longer.
+    calibration = None
+    if known.calibration is not None:
+        from wsvad_jax.detection.calibration import read_calibration
+
+        calibration = read_calibration(known.calibration)
+        calibration.check_way("files" if known.live is None else "live")
+        rules = calibration.rules
     options = run.DetectorOptions(
         known.checkpoint,
         clip=known.clip,
@@ -199,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         force=known.force,
         classes=known.classes,
         normal=known.normal,
+        calibration=calibration,
     )
     run.check_options(options)
 

@@ -35,6 +35,10 @@ COVERED = (
     (r"train .*topk_mil", "docs/test_docs.py::test_fifth_model_trains_and_scores"),
     (r"wsvad_jax\.train ", "test_train.py::test_a_run_leaves_numbers_and_pictures"),
     (
+        r"wsvad_jax\.calibrate |detect .*--calibration",
+        "test_calibrate.py::test_a_folder_is_calibrated_and_detect_takes_it",
+    ),
+    (
         r"detect .*--live rtsp",
         "detection/test_live.py::test_a_lost_connection_is_opened_again",
     ),

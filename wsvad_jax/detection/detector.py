@@ -18,11 +18,12 @@ from jaxtyping import Float, Num
 
 from wsvad_jax.detection.result import DetectionResult, find_result
 from wsvad_jax.detection.video_scorer import VideoScorer
-from wsvad_jax.evaluation.events import DEFAULT_RULES, Event, EventRules
+from wsvad_jax.evaluation.events import Event, EventRules
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.datasets.ground_truth import GroundTruth
+    from wsvad_jax.detection.calibration import Calibration
     from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.experiment.class_words import Words
 
@@ -39,6 +40,54 @@ class Detector(VideoScorer):
     >>> result.name, result.events
     ('lobby', ())
     """
+
+    calibration: "Calibration | None" = None
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike,
+        *,
+        calibration: "str | os.PathLike | Calibration | None" = None,
+        **options: Any,
+    ):
+        """Loads the model, and the calibration that was made with it.
+
+        Args:
+          checkpoint: model folder, or workdir of training with one in it.
+          calibration: folder that `calibrate` wrote. Events are those above its
+            threshold, with their expected false alarms per day.
+          **options: as `VideoScorer` takes them.
+
+        Raises:
+          InputError: as `VideoScorer`, or a calibration of another model.
+        """
+        super().__init__(checkpoint, **options)
+        self.calibrate(calibration)
+
+    def calibrate(
+        self, calibration: "str | os.PathLike | Calibration | None"
+    ) -> "Detector":
+        """Uses a calibration from now on, or none; returns the detector.
+
+        Args:
+          calibration: as the constructor takes it.
+
+        Raises:
+          InputError: a calibration of another model, or used with `force`.
+        """
+        from wsvad_jax.detection.calibration import Calibration, read_calibration
+
+        if calibration is not None and not isinstance(calibration, Calibration):
+            calibration = read_calibration(calibration)
+        if calibration is not None:
+            if self.force:
+                raise InputError(
+                    f"{calibration.path}: a calibration holds for features made in one "
+                    "way, and force accepts others; leave one of the two out"
+                )
+            calibration.check_model(self)
+        self.calibration = calibration
+        return self
 
     @classmethod
     def zero_shot(
@@ -104,7 +153,7 @@ class Detector(VideoScorer):
         from wsvad_jax.evaluation.scorer import baseline_scores, score_videos
 
         # Rules are checked first: scoring takes longer.
-        rules = EventRules.from_rules_or_options(rules, options)
+        rules = self.event_rules(rules, options)
 
         windows = self._windows(features)
         scores = score_videos(self.scorer, self.weights, windows)[0]
@@ -121,7 +170,7 @@ class Detector(VideoScorer):
             static = baseline_scores(self.scorer, self.weights, windows, [scores])
             baseline = static[0].anomaly
 
-        return find_result(
+        result = find_result(
             name,
             scores,
             baseline,
@@ -132,6 +181,31 @@ class Detector(VideoScorer):
             ground_truth=ground_truth,
             damage=damage,
         )
+        if self.calibration is None:
+            return result
+        events = self.calibration.apply(result.events)
+        return dataclasses.replace(result, events=events)
+
+    def event_rules(
+        self, rules: EventRules | None = None, options: Mapping[str, Any] | None = None
+    ) -> EventRules:
+        """Returns the event rules for files: those passed, or the calibration's.
+
+        Args:
+          rules: what counts as an event; None takes `options`.
+          options: fields of `EventRules`, in place of `rules`.
+
+        Raises:
+          InputError: a rule out of range, or other rules than the calibration's.
+        """
+        if self.calibration is None:
+            return EventRules.from_rules_or_options(rules, options or {})
+        self.calibration.check_way("files")
+        if rules is None and not options:
+            return self.calibration.rules
+        passed = EventRules.from_rules_or_options(rules, options or {})
+        self.calibration.check_rules(passed)
+        return passed
 
     def answer(
         self, features, edges, name, path=None, *, truth=None, **options: Any
@@ -156,7 +230,7 @@ class Detector(VideoScorer):
         """
         from wsvad_jax.detection.inputs import VideoInput, path_of
 
-        rules = EventRules.from_rules_or_options(rules, options)
+        rules = self.event_rules(rules, options)
         path = path_of(path)
         return detect_videos(self, [VideoInput(path.stem, (path,))], rules)[0]
 
@@ -164,7 +238,7 @@ class Detector(VideoScorer):
 def detect_videos(
     detector: Detector,
     videos: Sequence["VideoInput"],
-    rules: EventRules = DEFAULT_RULES,
+    rules: EventRules | None = None,
     *,
     fps: float | None = None,
     ground_truth: Mapping[str, "GroundTruth"] | None = None,
@@ -175,7 +249,7 @@ def detect_videos(
     Args:
       detector: model.
       videos: result of `inputs.find_inputs`.
-      rules: what counts as an event.
+      rules: what counts as an event; None: the calibration's, or the defaults.
       fps: frames per second of features without a sidecar; None is 30, assumed.
       ground_truth: true events by video, see `datasets.ground_truth`.
       errors: list that collects errors; unreadable inputs are skipped. None raises the
@@ -192,6 +266,7 @@ def detect_videos(
     if ground_truth:
         input_ground_truth.check_ground_truth(videos, ground_truth, stride, fps)
 
+    rules = detector.event_rules(rules)
     stream = _detect_each(detector, videos, rules, fps, ground_truth, errors)
     if not detector.progress:
         results = {result.name: result for result in stream}
@@ -217,48 +292,23 @@ def _detect_each(
     errors: list[InputError] | None,
 ) -> Iterator[DetectionResult]:
     """Yields results: feature files first, then videos in the order of completion."""
-    from wsvad_jax.detection import inputs
     from wsvad_jax.detection.input_ground_truth import events_of_video
+    from wsvad_jax.detection.timed_videos import read_each
 
-    expected = {"crops": detector.protocol.get("crops", 0), "width": detector.width}
-    inputs_with_features = inputs.read_all_features(
-        videos, fps, detector.card.stride, errors=errors, **expected
-    )
-
-    # Times and damage of features are in their sidecars.
-    for video, features in inputs_with_features:
-        detector.features.check_input(video, features)
-        sidecar = features.sidecar
-        stride = features.protocol.stride or detector.card.stride
+    for source in read_each(detector, videos, fps, errors, detector.calibration):
         result = detector.detect(
-            features.values,
-            features.edges,
-            video.name,
+            source.features,
+            source.edges,
+            source.name,
             rules,
+            path=source.path,
             ground_truth=events_of_video(
-                video.name, ground_truth, features.edges, stride, features.num_frames
+                source.name,
+                ground_truth,
+                source.edges,
+                source.protocol.stride or detector.card.stride,
+                source.num_frames,
             ),
-            damage=sidecar.damage if sidecar else "",
+            damage=source.damage,
         )
-        yield dataclasses.replace(result, remark=sidecar.remark if sidecar else "")
-
-    names = {video.files[0]: video.name for video in videos if video.is_video}
-    if not names:  # the image tower isn't needed
-        return
-
-    for video in detector.extractor.stream(names, errors=errors):
-        name = names[video.path]
-        edges = inputs.snippet_edges(video.seconds, video.duration)
-        stride = detector.extractor.stride
-        result = detector.detect(
-            video.features,
-            edges,
-            name,
-            rules,
-            path=video.path,
-            ground_truth=events_of_video(
-                name, ground_truth, edges, stride, video.num_frames
-            ),
-            damage=video.damage,
-        )
-        yield dataclasses.replace(result, remark=video.remark)
+        yield dataclasses.replace(result, remark=source.remark)

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
+from wsvad_jax.detection.calibration import Calibration, fixed_low, live_rules
+from wsvad_jax.detection.causal import Window, scored_crops
 from wsvad_jax.evaluation import events
 from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
 from wsvad_jax.extraction.live_stream import (
@@ -45,30 +47,6 @@ if TYPE_CHECKING:
 POLL = 0.2  # seconds between looks at whether to stop
 
 
-class Window:
-    """The features of the last T snippets, as a model sees them."""
-
-    def __init__(self, crops: int, T: int, width: int):
-        """Starts empty; memory is fixed from here on."""
-        self.ring = np.zeros((crops, T, width), np.float16)
-        self.count = 0  # snippets so far
-
-    def push(self, feature: Float16[np.ndarray, "N D"]) -> None:
-        """Replaces the oldest snippet's features by the newest's."""
-        self.ring[:, self.count % self.ring.shape[1]] = feature
-        self.count += 1
-
-    @property
-    def length(self) -> int:
-        return min(self.count, self.ring.shape[1])
-
-    def features(self) -> Float16[np.ndarray, "1 N T D"]:
-        """Returns the snippets in the order of time, padded with zeros."""
-        T = self.ring.shape[1]
-        shift = -(self.count % T) if self.count > T else 0
-        return np.roll(self.ring, shift, axis=1)[None]
-
-
 class SnippetEncoder:
     """Encodes one snippet at a time with the image tower."""
 
@@ -77,10 +55,9 @@ class SnippetEncoder:
         self.extractor = copy.copy(detector.extractor)
         crops = self.extractor.crops
 
-        # A model for windows scores the card's crop alone; no other needs encoding.
-        crop = detector.card.test_crop if detector.mode == "windows" else None
-        self.chosen = slice(crop, None if crop is None else crop + 1)
-        self.crops = crops if crop is None else 1
+        # Crops that aren't scored need no encoding.
+        self.chosen = scored_crops(detector, crops)
+        self.crops = self.chosen.stop - self.chosen.start
 
         self.frame, self.stride = self.extractor.frame, self.extractor.stride
         frames = self.stride if self.frame == "mean" else 1
@@ -139,17 +116,22 @@ class Hysteresis:
     as soon as that is known.
     """
 
-    def __init__(self, class_names: tuple[str, ...], rules: EventRules = DEFAULT_RULES):
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        rules: EventRules = DEFAULT_RULES,
+        calibration: Calibration | None = None,
+    ):
         """Starts without snippets.
 
         Args:
           class_names: names of the classes, normal first.
           rules: what counts as an event. What is relative to a video's usual level has
             no effect, since a live source's isn't known yet.
+          calibration: its threshold decides which events open; None opens all.
         """
-        self.class_names = class_names
-        self.high = rules.high
-        self.low = min(events.LOW, self.high) if rules.low is None else rules.low
+        self.class_names, self.calibration = class_names, calibration
+        self.high, self.low = rules.high, fixed_low(rules)
         self.min_length, self.max_gap = rules.min_length, rules.max_gap
         self.run: OpenSegment | None = (
             None  # snippets of at least low, up to the newest
@@ -196,7 +178,7 @@ class Hysteresis:
         elif self.event:
             yield from self._over()
 
-        if not run.opened and run.end - run.start >= self.min_length:
+        if not run.opened and self._counts(run):
             run.opened = True
             line = self._event(run)
             del line["peak"], line["end"]
@@ -204,30 +186,50 @@ class Hysteresis:
 
     def _over(self) -> Iterator[dict[str, Any]]:
         event, self.event = self.event, None
-        if event and event.end - event.start >= self.min_length:
+        if event and self._counts(event):
             yield {"type": "closed", **self._event(event)}
+
+    def _counts(self, segment: OpenSegment) -> bool:
+        """Whether a segment is long enough, and above the calibration's threshold."""
+        if segment.end - segment.start < self.min_length:
+            return False
+        return self.calibration is None or self.calibration.counts(segment.score)
 
     def _event(self, segment: OpenSegment) -> dict[str, Any]:
         classes = None
         if np.ndim(segment.classes):
             classes = np.asarray(segment.classes)[None]
-        return {
+        line: dict[str, Any] = {
             "start": round(segment.start, 3),
             "end": round(segment.end, 3),
             "class": events.category(classes, self.class_names, 0, 1),
             "score": round(segment.score, 4),
             "peak": round(segment.peak, 3),
         }
+        if self.calibration is not None:
+            rate = self.calibration.blocks.rate_at(segment.score)
+            line["false_alarms_per_day"] = rate.as_dict()
+        return line
 
 
 class Live:
     """Turns the snippets of a live source into lines."""
 
-    def __init__(self, detector: "Detector", rules: EventRules = DEFAULT_RULES):
+    def __init__(self, detector: "Detector", rules: EventRules | None = None):
         """Compiles the programs, so that the first snippet doesn't wait for them."""
+        calibration = detector.calibration
+        if calibration is not None:
+            calibration.check_way("live")
+            calibration.check_rules(live_rules(rules or calibration.rules))
+            rules = calibration.rules
         self.detector, self.encoder = detector, SnippetEncoder(detector)
+        if calibration is not None:
+            extractor = self.encoder.extractor
+            calibration.check_features(extractor.protocol, extractor.encoder, detector)
         self.window = Window(self.encoder.crops, detector.T, detector.width)
-        self.events = Hysteresis(detector.class_names, rules)
+        self.events = Hysteresis(
+            detector.class_names, rules or DEFAULT_RULES, calibration
+        )
 
         # One blank snippet goes through image tower and model.
         size = self.encoder.extractor.config.image_size
@@ -239,7 +241,12 @@ class Live:
     def start(self, source: str) -> dict[str, Any]:
         """Returns the first line."""
         detector, rules = self.detector, self.events
-        notes = {"force": "; ".join(detector.forced), "clip_note": detector.clip_note}
+        notes: dict[str, Any] = {
+            "force": "; ".join(detector.forced),
+            "clip_note": detector.clip_note,
+        }
+        if detector.calibration is not None:
+            notes |= detector.calibration.description()
         return {
             "type": "start",
             "source": source,
@@ -284,7 +291,7 @@ class Live:
 def run(
     detector: "Detector",
     source: str,
-    rules: EventRules = DEFAULT_RULES,
+    rules: EventRules | None = None,
     *,
     pace: float = 1.0,
     pauses: tuple[float, float] = PAUSES,
@@ -297,6 +304,7 @@ def run(
       detector: model.
       source: device of a camera, address, file, or - for standard input.
       rules: what counts as an event; those relative to the usual level have no effect.
+        None: the calibration's, or the defaults.
       pace: speed of a file, 1 is real time; 0 drops no snippet of any source.
       pauses: seconds before a lost source is opened again, the first and the longest.
       out: text file for the lines; None is standard output.

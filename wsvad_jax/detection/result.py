@@ -132,10 +132,14 @@ def _video_json(result: DetectionResult) -> str:
 
 def event_json(event: Event) -> dict[str, object]:
     """Returns an event as events.json holds it, seconds and score rounded."""
-    return _truth_json(event) | {
+    value = _truth_json(event) | {
         "score": round(event.score, 4),
         "peak": round(event.peak, 3),
     }
+    # Without a calibration, a score says nothing of how often it is wrong.
+    if event.false_alarms_per_day is not None:
+        value["false_alarms_per_day"] = event.false_alarms_per_day.as_dict()
+    return value
 
 
 def _truth_json(event: Event) -> dict[str, object]:
@@ -144,12 +148,24 @@ def _truth_json(event: Event) -> dict[str, object]:
 
 
 def write_events_csv(path: pathlib.Path, results: Sequence[DetectionResult]) -> None:
-    """Writes one line per event: video, start, end (seconds), class, score, peak."""
+    """Writes one line per event: video, start, end (seconds), class, score, peak.
+
+    With a calibration, three columns follow: the false alarms per day at this score, and
+    the limits of their interval.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     keys = ("start", "end", "class", "score", "peak")
-    writer.writerow(["video", *keys])
-    for result in results:
-        for event in map(event_json, result.events):
-            writer.writerow([result.name, *(event[key] for key in keys)])
+    events = [(result.name, event) for result in results for event in result.events]
+    calibrated = any(event.false_alarms_per_day for _, event in events)
+    rates = ("expected", "low", "high") if calibrated else ()
+    names = [f"false_alarms_per_day_{rate}" for rate in rates]
+    writer.writerow(["video", *keys, *names])
+
+    for video, event in events:
+        row = event_json(event)
+        rate = (
+            event.false_alarms_per_day.as_dict() if event.false_alarms_per_day else {}
+        )
+        writer.writerow([video, *(row[k] for k in keys), *(rate[k] for k in rates)])
     write_text(path, text.getvalue())

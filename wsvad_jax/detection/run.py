@@ -13,6 +13,7 @@ from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.datasets.ground_truth import GroundTruth
+    from wsvad_jax.detection.calibration import Calibration
     from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.detection.result import DetectionResult
 
@@ -30,6 +31,7 @@ class DetectorOptions:
     force: bool = False  # accepts features made in another way
     classes: str | None = None  # in words, see `experiment.class_words`
     normal: str | None = None  # words of what isn't to be found
+    calibration: "Calibration | None" = None  # made with this model
 
 
 def check_options(options: DetectorOptions) -> None:
@@ -93,6 +95,7 @@ def open_detector(options: DetectorOptions) -> Detector:
             normal=options.normal or "",
             resize=options.resize,
         )
+    detector.calibrate(options.calibration)
     training_notes.show(detector.clip_note)
     if detector.has_other_words:
         print(f"note: {WARNING}", file=sys.stderr)
@@ -237,6 +240,8 @@ def settings_shown(
             )
     if detector.clip_note:
         settings["clip_note"] = detector.clip_note
+    if detector.calibration is not None:
+        settings |= detector.calibration.description()
     return {**settings, **rules.as_dict()}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
+from wsvad_jax.metrics.alarm_rates import AlarmRate
 from wsvad_jax.utils.errors import InputError
 
 LOW = 0.35  # default of `low` for live streams
@@ -202,6 +203,7 @@ class Event:
     category: str  # a class of the card; "anomaly" without classes
     score: float  # highest uncorrected score of the event; nan for ground truth
     peak: float  # middle of the snippet that has this score
+    false_alarms_per_day: AlarmRate | None = None  # at this score, if calibrated
 
 
 def find_events(

@@ -68,8 +68,8 @@ def write_report(
       path: file to write, usually report.html.
       results: one result per video, in any order.
       title: small title above the headline.
-      settings: name → value, listed at the end; a number `high` in [0, 1] is drawn as
-        the threshold.
+      settings: name → value, listed at the end; a number `threshold` (of a calibration)
+        or else `high`, in [0, 1], is drawn as the threshold.
       embed_limit: size in bytes below which a video is part of the page, up to five
         times as many bytes per page; other videos are linked.
 
@@ -185,11 +185,22 @@ def _page_values(
         "note": settings.get("clip_note", ""),
         "settings": listed,
         "threshold": "high" in settings,
+        "calibration": _calibration(settings),
         "rows": [],
         "sections": [],
         "neighbours": None,
         "filter": False,
     }
+
+
+def _calibration(settings: Mapping[str, object]) -> str:
+    """Words what the calibration promises; "" without one."""
+    if "calibration" not in settings:
+        return ""
+    return (
+        "The dashed line is the calibration's threshold. Expected false alarms per day "
+        f"above it: {settings['false alarms per day']}, from {settings['calibrated on']}"
+    )
 
 
 def _duration(results: Sequence[DetectionResult]) -> str:

@@ -101,6 +101,7 @@ class EventItem:
     time_span: str
     score: float  # NaN for a true event
     frames: list[KeyFrame]
+    alarm_rate: str = ""  # false alarms per day at this score; "" if not calibrated
     detected: bool = True  # False: a true event without a detection
 
     @property
@@ -143,7 +144,8 @@ def video_section(
       anchor: id of the section in the page.
       folder: folder of the page, for relative links.
       budget: bytes of video that the page may still contain.
-      settings: settings of the detection; a number `high` is drawn as the threshold.
+      settings: settings of the detection; a number `threshold`, or else `high`, is
+        drawn as the threshold.
     """
     # All pictures at once, since each pass over a video file is slow.
     pictures = _pictures(result)
@@ -248,7 +250,7 @@ def _timeline(result: DetectionResult, settings: Mapping[str, object]) -> Timeli
     edges, truth = result.edges, result.ground_truth
 
     # Settings come from any caller, so `high` may be something else.
-    high = settings.get("high")
+    high = settings.get("threshold", settings.get("high"))
     duration = clock(float(edges[-1]) if len(edges) else 0.0)
 
     # Without probabilities, no class is shown or hidden.
@@ -304,7 +306,9 @@ def _event_item(event: Event, pictures: Pictures) -> EventItem:
     ]
     times = event.start, event.end
     span = text.time_span(event)
-    return EventItem(*times, event.category, span, event.score, frames)
+    rate = event.false_alarms_per_day
+    alarm_rate = "" if rate is None else str(rate)
+    return EventItem(*times, event.category, span, event.score, frames, alarm_rate)
 
 
 def _true_items(truth: Sequence[Event], events: Sequence[Event]) -> list[EventItem]:

@@ -1,0 +1,142 @@
+"""The program: what it prints and writes, and what is bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from untrained import write_model
+
+from wsvad_jax import calibrate, detect
+from wsvad_jax.utils import program
+from wsvad_jax.utils.files import read_json
+
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
+
+@pytest.fixture(scope="module")
+def place(tiny, tmp_path_factory):
+    """A model and ten minutes of ordinary features."""
+    path = tmp_path_factory.mktemp("place")
+    write_model(tiny, "mil_ranking", path / "model")
+    (path / "normal").mkdir()
+    random = np.random.RandomState(0)
+    for i in range(10):
+        x = random.standard_normal((113, 32)).astype("f2")
+        np.save(path / "normal" / f"{i}.npy", x)
+    (path / "words.txt").write_text("no features")
+    (path / "empty").mkdir()
+    return path
+
+
+def run(place, *arguments):
+    given = ["--checkpoint", place / "model", "--normal", place / "normal"]
+    return calibrate.main([str(a) for a in (*given, "--fps", 30, *arguments)])
+
+
+def refused(capsys, place, *arguments):
+    """What the program says about arguments that it refuses, in one line."""
+    with pytest.raises(SystemExit) as e:
+        program.run(lambda: run(place, *arguments))
+    assert e.value.code == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err and err.count("error: ") == 1 and not out
+    return err[err.index("error: ") :].strip()
+
+
+def test_a_folder_is_calibrated_and_detect_takes_it(place, tmp_path, capsys):
+    output, found = tmp_path / "calibration", tmp_path / "found"
+    words = ["--false-alarms-per-day", 400, "--output", output, "--check_splits", 3]
+    assert run(place, *words, "--min_prominence", 0.02) == 0
+    out = capsys.readouterr().out
+    assert "0.17 h of ordinary recordings (files: 10), 10 blocks of 60 s" in out
+    assert "expected false alarms per day above it: " in out
+    assert "observed within the promised 95 % interval" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows if row and row[0].isdecimal()] == ["0", "1", "2"]
+
+    inputs = [place / "normal", "--checkpoint", place / "model", "--output", found]
+    words = [*inputs, "--calibration", output]
+    assert detect.main([str(word) for word in words]) == 0
+    settings = read_json(found / "events.json")["settings"]
+    assert settings["threshold"] == round(
+        read_json(output / "calibration.json")["threshold"], 4
+    )
+    assert settings["min_prominence"] == 0.02
+
+
+def test_json_is_the_file_and_the_splits(place, tmp_path, capsys):
+    words = ["--false-alarms-per-day", 400, "--output", tmp_path, "--json"]
+    assert run(place, *words, "--check_splits", 2) == 0
+    value = json.loads(capsys.readouterr().out)
+    splits = value.pop("splits")
+    assert value == read_json(tmp_path / "calibration.json")
+    assert len(splits) == 2 and {"threshold", "alarms", "hours"} <= splits[0].keys()
+
+
+def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
+    output = tmp_path / "calibration"
+    message = refused(capsys, place, "--output", output)
+    assert message.startswith(
+        "error: 0.17 h of ordinary recordings (10 blocks of 60 s)"
+    )
+    assert "needs 24.0 h; record more, or wish for 131 per day or more" in message
+    assert not output.exists()
+    words = ["--false-alarms-per-day", 140, "--check_splits", 2, "--output", output]
+    assert "--check_splits, of half the recordings: 0.08 h" in refused(
+        capsys, place, *words
+    )
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--false_alarms_per_day", "0"], "is 0; expected more than 0"),
+        (["--false_alarms_per_day", "-1"], "is -1; expected more than 0"),
+        (["--false_alarms_per_day", "nan"], "is nan; expected more than 0"),
+        (["--false_alarms_per_day", "inf"], "is inf; expected more than 0"),
+        (["--false_alarms_per_day", "many"], "invalid float value: 'many'"),
+        (["--false_alarms_per_day", "1440"], "one or more per block of 60 s"),
+        (["--block", "0"], "--block is 0; expected 10 to 86400 seconds"),
+        (["--block", "nan"], "--block is nan; expected 10 to 86400 seconds"),
+        (["--block", "1e9"], "--block is 1e+09; expected 10 to 86400 seconds"),
+        (["--check_splits", "0"], "--check_splits is 0; expected 1 to 1000"),
+        (["--check_splits", "1.5"], "invalid int value: '1.5'"),
+        (["--fps", "0"], "--fps is 0.0; expected frames per second"),
+        (["--normal", "nowhere"], "nowhere: no such file"),
+        (["--normal", "{place}/empty"], "empty: "),
+        (["--normal", ""], "error: "),
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--live", "--rel_height", "0.5"], "--rel_height has no effect with --live"),
+        (["--alarms", "3"], "did you mean --false_alarms_per_day?"),
+    ],
+)
+def test_careless_words_get_one_sentence(place, tmp_path, capsys, words, message):
+    words = [word.format(place=place) for word in words]
+    found = refused(capsys, place, "--output", tmp_path / "new", *words)
+    assert message in found
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--high", "0.7"], "--high has no effect with --calibration"),
+        (["--force"], "--force has no effect with --calibration"),
+        (["--calibration", ""], "no calibration.json there"),
+        (["--calibration", "nowhere"], "nowhere: no calibration.json there"),
+        (["--calibration", "{place}/words.txt"], "words.txt"),
+        (["--calibration", "{place}/normal"], "normal: no calibration.json there"),
+        (["--calibration", "{place}/model/meta.json"], "meta.json"),
+        (["--calibration", "{place}/normal/0.npy"], "0.npy"),
+        (["--calibration", "0.5"], "0.5: no calibration.json there"),
+    ],
+)
+def test_careless_words_of_detect(place, tmp_path, capsys, words, message):
+    inputs = [place / "normal", "--checkpoint", place / "model", "--calibration", "x"]
+    words = [str(word).format(place=place) for word in [*inputs, *words]]
+    with pytest.raises(SystemExit) as e:
+        program.run(lambda: detect.main([*words, "--output", str(tmp_path / "new")]))
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and err.count("error: ") == 1 and message in err
+    assert "Traceback" not in err and not (tmp_path / "new").exists()
