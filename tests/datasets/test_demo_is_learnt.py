@@ -52,5 +52,4 @@ def test_true_events_of_unseen_demo_videos_are_found(trained, capsys):
             )
         shares.append(len(pairs) / true)
 
-    # Results of a seed differ by an event from one processor to another.
-    assert sum(shares) / len(shares) >= 0.8 and min(shares) >= 0.75
+    assert min(shares) >= 0.8
