@@ -6,6 +6,7 @@ from untrained import write_model
 
 from wsvad_jax import detect
 from wsvad_jax.detect import Detector
+from wsvad_jax.detection import rule_flags
 from wsvad_jax.evaluation.events import EventRules, with_old_names
 from wsvad_jax.utils.errors import InputError
 
@@ -58,7 +59,7 @@ def test_flags_of_rules_have_former_names(capsys):
     def rules(*words):
         arguments = detect.parser()
         known = arguments.parse_args(["v.mp4", "--checkpoint", "m", *words])
-        return detect.rules_of(known, arguments.seen)
+        return rule_flags.rules_of(known, arguments.seen)
 
     assert rules() == EventRules() == rules("--rel_height", ".4")
     assert not capsys.readouterr().err
