@@ -68,3 +68,23 @@ def test_an_interrupt_does_not_wait():
         process.kill()
     assert process.returncode == program.EXIT_INTERRUPTED, err
     assert err.endswith("interrupted; the same command resumes from here\n")
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    work = "import time; print('at work', flush=True); time.sleep(600)"
+    code = (
+        "from wsvad_jax.utils.processes import run_in_pool\n"
+        "if __name__ == '__main__':\n"
+        f"    run_in_pool(exec, [({work!r},)], 'work', 'piece')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    process.kill()
+    # The pipe ends when no worker holds it any more.
+    assert process.communicate(timeout=60)[0] == ""

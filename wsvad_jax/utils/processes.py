@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
@@ -53,7 +54,7 @@ def run_in_pool(
     context = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, len(calls), MAX_WORKERS)
     with (
-        ProcessPoolExecutor(workers, context) as pool,
+        ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool,
         Progress(label, len(calls), unit=unit) as progress,
     ):
         jobs = [pool.submit(function, *call) for call in calls]
@@ -65,6 +66,18 @@ def run_in_pool(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [job.result() for job in jobs]
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone; a killed one can't tell its workers."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def peak_memory_bytes() -> int:
