@@ -103,7 +103,8 @@ def test_a_training_that_diverges_writes_no_snapshot(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
-        ("--seed=-1", "seed is -1; expected 0 or more"),
+        ("--seed=-1", "seed is -1; expected 0 to 2147483646"),
+        ("--seed=99999999999999999999", "expected 0 to 2147483646"),
         ("--merges=-1", "merges is -1; expected 0 or more"),
         ("--width=200", "width is 200, which its 3 attention heads don't divide"),
         ("--patch_size=7", "patch_size is 7; expected a divisor"),

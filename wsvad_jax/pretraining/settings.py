@@ -33,9 +33,10 @@ class Settings:
         for name in ("videos", "steps", "batch_size", "width", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        for name in ("merges", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.merges < 0:
+            raise InputError(f"merges is {self.merges}; expected 0 or more")
+        if not 0 <= self.seed < 2**31 - 1:
+            raise InputError(f"seed is {self.seed}; expected 0 to {2**31 - 2}")
         if self.width % self.heads:
             raise InputError(
                 f"width is {self.width}, which its {self.heads} attention heads don't "
