@@ -100,6 +100,7 @@ def test_json_and_page_by_picture(place, tmp_path, capsys):
         (["a car", "videos"], "searched with a CLIP model; pass one as --clip"),
         (["a" * 99, "features"], "tokens, but the CLIP text tower reads 77"),
         (["a car", "features", "--videos", "empty"], "holds no video files"),
+        (["a car", "features", "--videos", "frame.png"], "no video there has the name"),
     ],
 )
 def test_what_is_refused(place, tmp_path, monkeypatch, capsys, change, message):

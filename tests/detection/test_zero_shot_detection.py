@@ -9,6 +9,7 @@ from sample_videos import write_clip, write_video
 
 from wsvad_jax import detect, extract
 from wsvad_jax.clip.prompts import text_inputs
+from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
 from wsvad_jax.models import zero_shot
@@ -93,6 +94,19 @@ def test_features_of_another_clip_model_are_refused(clip, video, tmp_path, capsy
     assert not (tmp_path / "found").exists()
 
 
+def test_features_of_unknown_origin_are_said_to_be_assumed(clip, tmp_path, capsys):
+    width = load_snapshot(clip).vision.projection_dim
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.ones((4, width), np.float16))
+    out = tmp_path / "found"
+    flags = ["--clip", str(clip), *FLAGS, "--output", str(out)]
+    assert detect.main([str(tmp_path), *flags]) == 0
+    message = "a.npy doesn't say which CLIP model made its features: "
+    assert capsys.readouterr().err.count(message) == 1
+    settings = read_json(out / "events.json")["settings"]
+    assert settings["features"].endswith(" (assumed)")
+
+
 def test_live_scores_are_those_of_the_recorded_video(detector, video):
     out = io.StringIO()
     live.run(detector, str(video), pace=0.0, out=out)
@@ -109,6 +123,7 @@ def test_live_scores_are_those_of_the_recorded_video(detector, video):
         ((), "pass --checkpoint DIR, a trained model; or, without one, --classes"),
         (FLAGS, "--classes requires --clip NAME|DIR"),
         (("--clip", "x", *FLAGS[:2]), "--classes requires --normal"),
+        (("--clip", "", *FLAGS), "the name of the CLIP model is empty"),
         (("--clip", "x", *FLAGS[2:]), "pass --checkpoint DIR, a trained model; or"),
         (("--checkpoint", "m", *FLAGS[2:]), "--normal requires --classes"),
         (("--clip", "x", *FLAGS, "--force"), "without --checkpoint there is none"),

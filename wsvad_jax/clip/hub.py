@@ -81,6 +81,10 @@ def download(name: str) -> pathlib.Path:
         "pass a local folder with config.json, vocab.json, merges.txt and "
         f"{' or '.join(WEIGHT_FILES[:2])} instead"
     )
+    if not name.strip():
+        raise InputError(
+            "the name of the CLIP model is empty; pass its hub name or folder"
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"{name}: no such folder; {advice}")
 

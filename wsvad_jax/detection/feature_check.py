@@ -39,6 +39,8 @@ class FeatureCheck:
       force: whether differences are noted instead of raised.
       is_trained: whether the model has weights.
       differences: differences let through, in order.
+      encoder_assumed: whether features that don't say what made them were scored by
+        their similarity to words, as if the CLIP model had made them.
     """
 
     folder: pathlib.Path
@@ -51,6 +53,7 @@ class FeatureCheck:
     force: bool = False
     is_trained: bool = True
     differences: dict[str, None] = dataclasses.field(default_factory=dict)
+    encoder_assumed: bool = False
 
     @classmethod
     def of_model(
@@ -144,6 +147,17 @@ class FeatureCheck:
             return str(asked)
         return trained
 
+    def _check_stated(self, protocol: FeatureProtocol, name: str) -> None:
+        """Prints once that features don't say which CLIP model made them."""
+        if self.encoder_assumed or protocol.encoder not in feature_protocols.UNKNOWN:
+            return
+        self.encoder_assumed = True
+        print(
+            f"{name} doesn't say which CLIP model made its features: "
+            f"{self.protocol.encoder} is assumed",
+            file=sys.stderr,
+        )
+
     def _assume(self, what: str, assumed: str, flag: str = "") -> None:
         print(
             f"{self.folder} doesn't say {what} for its features: {assumed} is assumed"
@@ -193,6 +207,7 @@ class FeatureCheck:
                     f"by {self.protocol.encoder}: {differs}; pass the CLIP model of the "
                     "features as --clip"
                 )
+            self._check_stated(protocol, name)
             return
 
         differs = feature_protocols.difference(protocol, self.protocol, crop=crop)

@@ -231,6 +231,8 @@ def settings_shown(
     """
     settings = detector.description()
     settings["features"] = detector.protocol.get("encoder", "unknown")
+    if detector.features.encoder_assumed:
+        settings["features"] = f"{settings['features']} (assumed)"
     if force:
         differences = "; ".join(detector.forced)
         settings["force"] = "nothing differed from the training's features"
@@ -301,14 +303,15 @@ def times_sentence(
 ) -> str:
     """Returns a sentence on features without a sidecar and their times, or ""."""
     from wsvad_jax.detection import inputs
+    from wsvad_jax.utils.text import count
 
     timeless = [v for v in videos if not v.is_video and not inputs.timed(v)]
     if not timeless:
         return ""
     strides = {inputs.stride_of(video, detector.card.stride) for video in timeless}
     return (
-        f"{len(timeless)} feature files have no sidecar, which would say how they were "
-        f"made, and nothing of time: {' or '.join(map(str, sorted(strides)))} frames per "
-        f"snippet, {fps or DEFAULT_FPS:g} frames per second"
+        f"{count(len(timeless), 'feature file')} without a sidecar, which would say their "
+        f"times: {' or '.join(map(str, sorted(strides)))} frames per snippet, "
+        f"{fps or DEFAULT_FPS:g} frames per second"
         f"{'' if fps else ' are assumed (--fps)'}"
     )

@@ -95,8 +95,8 @@ def normal_prompts(normal: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(normal, str) and ("," in normal or "=" in normal):
         raise InputError(
-            f"--normal is {normal!r}, but describes one class, which has a name; write "
-            "its prompts alone, with | between them, and neither comma nor equals sign"
+            f"--normal is {normal!r}, but it takes the prompts of one class alone; write "
+            "| between them, and no comma and no equals sign"
         )
     prompts = normal.split("|") if isinstance(normal, str) else list(normal)
     return class_cards({NORMAL: prompts}, "--normal")[0].prompts

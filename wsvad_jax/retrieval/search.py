@@ -96,6 +96,7 @@ class VideoSearch:
         )
         self.fps = fps
         self.finder = VideoFinder(videos)
+        self.finder.check_names([video.name for video in self.library.videos])
         self.index = SnippetIndex([video.rows for video in self.library.videos])
         self.remarks = _check_clip(self.library, self.snapshot, self.index.width)
         if fps and all(video.edges is not None for video in self.library.videos):

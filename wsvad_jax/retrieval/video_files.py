@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wsvad_jax.data import sidecar
 from wsvad_jax.extraction.decoding.containers import open_file
@@ -26,6 +26,14 @@ class VideoFinder:
             self.named = name_videos(find_videos([folder]), [folder])
         self._found: dict[str, pathlib.Path | None] = {}
         self._rates: dict[pathlib.Path, float] = {}
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raises InputError if a folder was given, and none of its videos is meant."""
+        if self.named and not any(name in self.named for name in names):
+            raise InputError(
+                f"--videos: no video there has the name of a searched one, such as "
+                f"{names[0]}; found {next(iter(self.named))}"
+            )
 
     def find(self, video: LibraryVideo) -> pathlib.Path | None:
         """Returns the file of a video, None where it isn't found."""
