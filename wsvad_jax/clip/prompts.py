@@ -102,7 +102,9 @@ def token_ids(
                 f"the prompt {text!r} is not valid UTF-8 text; type it again"
             )
 
-    rows = _tokenizer(pathlib.Path(snapshot_dir))(list(texts))["input_ids"]
+    tokenizer = _tokenizer(pathlib.Path(snapshot_dir))
+    # Not verbose: its warning of long texts would come beside the error below.
+    rows = tokenizer(list(texts), verbose=False)["input_ids"]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > config.max_position_embeddings:
             raise InputError(
