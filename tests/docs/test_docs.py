@@ -101,6 +101,13 @@ def test_switches_are_keys_of_the_recipe(page):
             node = node[key]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_line_is_hidden_as_a_comment(page):
+    """Sphinx's Markdown leaves out lines that begin with a per cent sign."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    assert not re.findall(r"^%.*$", prose, re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_names_and_files_exist(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
