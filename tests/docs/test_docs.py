@@ -101,10 +101,12 @@ def test_switches_are_keys_of_the_recipe(page):
             node = node[key]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_no_line_is_hidden_as_a_comment(page):
     """Sphinx's Markdown leaves out lines that begin with a per cent sign."""
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    prose = re.sub(
+        r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
     assert not re.findall(r"^%.*$", prose, re.MULTILINE)
 
 
