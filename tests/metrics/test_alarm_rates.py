@@ -101,3 +101,8 @@ def test_further_alarms_are_within_their_interval_as_often_as_promised():
         widths.append(high - low)
     assert np.mean(held) >= 0.95
     assert np.mean(widths) < 20
+
+
+def test_without_a_block_no_wish_is_named():
+    with pytest.raises(InputError, match="needs 24.0 h; record more$"):
+        blocks_of([]).threshold(1.0)

@@ -286,6 +286,8 @@ def split_table(rows: Sequence[SplitRow]) -> list[str]:
     """Formats the splits as lines, with how many observations the promise held for."""
     if not rows:
         return []
+
+    # Rates are per hour, since the observed hours are few.
     head = ["split", "threshold", "expected/h", "promised/h", "observed/h", "alarms"]
     cells = [
         [
@@ -299,6 +301,8 @@ def split_table(rows: Sequence[SplitRow]) -> list[str]:
         ]
         for row in rows
     ]
+
+    # The promise for these hours, and the interval that leaves out their chance.
     held = sum(row.is_within for row in rows)
     of_rate = sum(row.is_within_rate for row in rows)
     return [

@@ -127,11 +127,12 @@ class BlockScores:
         if above < 0:
             needed = math.ceil(self.per_day / wish - ROUNDING) - 1
             supported = _rounded_up(self.per_day / (n + 1))
+            # Without a block, no wish is supported.
+            other = f", or wish for {supported:g} per day or more" if n else ""
             raise InputError(
                 f"{self.hours:.2f} h of ordinary recordings ({n} blocks of "
                 f"{self.seconds:g} s) can't support {wish:g} false alarms per day: that "
-                f"needs {needed * self.seconds / 3600:.1f} h; record more, or wish for "
-                f"{supported:g} per day or more"
+                f"needs {needed * self.seconds / 3600:.1f} h; record more{other}"
             )
         return self.maxima[n - 1 - above]
 

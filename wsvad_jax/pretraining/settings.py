@@ -30,6 +30,7 @@ class Settings:
 
     def check(self) -> None:
         """Raises InputError for the first value out of its range."""
+        # Counts and the seed
         for name in ("videos", "steps", "batch_size", "width", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected 1 or more")
@@ -37,6 +38,8 @@ class Settings:
             raise InputError(f"merges is {self.merges}; expected 0 or more")
         if not 0 <= self.seed < 2**31 - 1:
             raise InputError(f"seed is {self.seed}; expected 0 to {2**31 - 2}")
+
+        # The image tower
         if self.width % self.heads:
             raise InputError(
                 f"width is {self.width}, which its {self.heads} attention heads don't "
@@ -47,6 +50,8 @@ class Settings:
                 f"patch_size is {self.patch_size}; expected a divisor of {PICTURE}, the "
                 "pixels of a picture's side"
             )
+
+        # The training
         if self.without not in ("", *KINDS):
             raise InputError(
                 f"without is {self.without!r}; expected one of {', '.join(KINDS)}"
