@@ -9,7 +9,8 @@
 Inputs, one of:
   a folder of your own with train.csv, test.csv, and videos/ or features/; optionally
     test_segments.json and card.json
-  ucf, xd or shanghaitech, with the folders of the released features and annotations
+  ucf, xd, shanghaitech, msad or ubnormal, with the folders of the released features and
+    annotations
   demo; --clip NAME makes its features with another CLIP model than the package's
 The CLIP model of --clip extracts the features of videos/ into features/. If you run the
 command again, it extracts only new and changed videos.
@@ -51,7 +52,9 @@ def _parser() -> flags.Parser:
 
     # What is prepared, and where it goes.
     parser.add_argument(
-        "folder", metavar="NAME|FOLDER", help="a folder, or ucf, xd, shanghaitech, demo"
+        "folder",
+        metavar="NAME|FOLDER",
+        help="a folder, or ucf, xd, shanghaitech, msad, ubnormal, demo",
     )
     parser.add_argument(
         "--features", help="folder of the features (default: NAME/features)"

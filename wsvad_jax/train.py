@@ -6,8 +6,8 @@
   python -m wsvad_jax.train --config configs/dsanet.py --seeds 0,1,2
   python -m wsvad_jax.train --config configs/clip_tsa.py --seeds 0..7 --together
 
-Input: a recipe, FILE[:DATASET]. DATASET is demo (made on the spot), ucf, xd, shanghaitech
-or the folder of a prepared dataset.
+Input: a recipe, FILE[:DATASET]. DATASET is demo (made on the spot), ucf, xd,
+shanghaitech, msad, ubnormal or the folder of a prepared dataset.
 
 Outputs, in the workdir. Its default is runs/MODEL-DATASET-SEED, with -paper at its end
 for protocol paper.

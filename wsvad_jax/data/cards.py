@@ -298,3 +298,22 @@ XD = _card(
     },
 )
 SHANGHAITECH = _card("shanghaitech", 0, {"Normal": "normal", "Anomaly": "anomaly"})
+MSAD = _card(
+    "msad",
+    0,
+    {
+        "Normal": "normal",
+        "Assault": "assault",
+        "Explosion": "explosion",
+        "Fighting": "fighting",
+        "Fire": "fire",
+        "Object_falling": "object falling",
+        "People_falling": "people falling",
+        "Robbery": "robbery",
+        "Shooting": "shooting",
+        "Traffic_accident": "traffic accident",
+        "Vandalism": "vandalism",
+        "Water_incident": "water incident",
+    },
+)
+UBNORMAL = _card("ubnormal", 0, {"Normal": "normal", "Anomaly": "anomaly"})

@@ -1,9 +1,10 @@
 """Readers of ground-truth files: the events of videos, by the videos' names.
 
-The formats are a custom folder's `test_segments.json`, the text files of UCF-Crime and
-XD-Violence, and masks with one value per frame.
+The formats are a custom folder's `test_segments.json`, the text files of UCF-Crime,
+XD-Violence, MSAD and UBnormal, and masks with one value per frame.
 """
 
+import csv
 import dataclasses
 import os
 import pathlib
@@ -221,6 +222,106 @@ def read_masks(
         events = tuple((int(s), int(e), "") for s, e in zip(starts, ends, strict=True))
         truth[video] = GroundTruth(str(path), events, len(mask))
     return truth
+
+
+MSAD_COLUMNS = (
+    "name",
+    "total frames",
+    "starting frame of anomaly",
+    "ending frame of anomaly",
+)
+
+
+def read_msad(path: str | os.PathLike) -> dict[str, GroundTruth]:
+    """Reads MSAD's table: one line per abnormal video, with one event each.
+
+    Frames are counted from 1, and the last frame belongs to the event. A video's class
+    is in its name, as in `Fire_2`.
+
+    Raises:
+      InputError: a missing column, or a line of another form.
+    """
+    lines = read_text(path).splitlines()
+    separator = "\t" if lines and "\t" in lines[0] else ","
+    rows = csv.DictReader(lines, delimiter=separator)
+    if missing := [c for c in MSAD_COLUMNS if c not in (rows.fieldnames or ())]:
+        raise InputError(
+            f"{path}: no column {missing[0]!r} in line 1; expected MSAD's "
+            f"{', '.join(MSAD_COLUMNS)}"
+        )
+
+    truth: dict[str, GroundTruth] = {}
+    for row in rows:
+        where = f"{path}:{rows.line_num}"
+        name, *words = (str(row[column] or "").strip() for column in MSAD_COLUMNS)
+        frames, start, end = _parse_ints(words, where, "whole frames in MSAD's columns")
+        if end > frames:
+            raise InputError(f"{where}: the event ends at {end} of {frames} frames")
+
+        event = _checked_event(start - 1, end, "", where)
+        _add_once(
+            truth, video_name(name), GroundTruth(str(path), (event,), frames), where
+        )
+    return truth
+
+
+def read_ubnormal_tracks(
+    folder: str | os.PathLike, videos: Iterable[str]
+) -> dict[str, GroundTruth]:
+    """Reads UBnormal's tracks, VIDEO_tracks.txt, anywhere under a folder.
+
+    A line is object, first frame, last frame: counted from 0, the last included. Events
+    that overlap are one. Normal videos have no such file, and are left without events.
+
+    Raises:
+      InputError: an abnormal video without its file, two files of one name, or a line
+        of another form.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in sorted(pathlib.Path(folder).rglob("*_tracks.txt")):
+        video = path.name.removesuffix("_tracks.txt")
+        if video in found:
+            raise InputError(f"{found[video]} and {path} have one name; keep one")
+        found[video] = path
+
+    truth = {}
+    for video in videos:
+        if video.startswith("normal_"):
+            truth[video] = GroundTruth(str(folder))
+            continue
+        if video not in found:
+            raise InputError(
+                f"{folder}: no file {video}_tracks.txt in it or below; get UBnormal's "
+                "annotations of the test videos"
+            )
+        truth[video] = GroundTruth(str(found[video]), _tracks(found[video]))
+    return truth
+
+
+def _tracks(path: pathlib.Path) -> tuple[tuple[int, int, str], ...]:
+    """Returns the events of a file of tracks, joined where they overlap."""
+    form = "object, first frame, last frame"
+    spans = []
+    for i, line in enumerate(read_text(path).splitlines(), 1):
+        words = line.replace(",", " ").split()
+        if not words:
+            continue
+        if len(words) != 3:
+            raise InputError(f"{path}:{i}: expected {form}")
+        # The released files write whole numbers as floats.
+        numbers = [word.removesuffix(".0") for word in words]
+        _, first, last = _parse_ints(numbers, f"{path}:{i}", form)
+        spans.append(_checked_event(first, last + 1, "", f"{path}:{i}"))
+    if not spans:
+        raise InputError(f"{path}: no track; expected {form} per line")
+
+    joined: list[tuple[int, int, str]] = []
+    for start, end, _ in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end), "")
+        else:
+            joined.append((start, end, ""))
+    return tuple(joined)
 
 
 def _is_int(value: Any) -> bool:

@@ -39,7 +39,7 @@ def prepare(
     """Prepares a dataset and returns its version folder.
 
     Args:
-      name: path of a custom folder, or 'ucf', 'xd', 'shanghaitech' or 'demo'.
+      name: path of a custom folder, name of a public dataset, or 'demo'.
       features: folder of the features; None is the custom folder's features/.
       annotations: folder of a public dataset's lists and ground truth.
       data_dir: folder of prepared datasets; None is the cache's.
@@ -228,11 +228,13 @@ def custom_folder(name: str, annotations: str | None = None) -> str:
     Raises:
       InputError: no such folder, or annotations for one.
     """
+    from wsvad_jax.datasets import registry
+
     path = pathlib.Path(name).expanduser()
     if not path.is_dir():
         raise InputError(
             f"no folder {name!r} and no public dataset of that name; expected a folder, "
-            "ucf, xd, shanghaitech or demo"
+            f"{', '.join(registry.PUBLIC_NAMES)} or demo"
         )
 
     if annotations:

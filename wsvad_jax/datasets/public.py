@@ -1,9 +1,9 @@
-"""Opens UCF-Crime, XD-Violence and ShanghaiTech from released features and lists.
+"""Opens the public datasets from released features and lists.
 
 The layout of the features follows from names and shapes of the files:
   CLASS/NAME__c.npy or NAME__c.npy   one file per crop, [T, D] (VadCLIP's, XD's I3D)
   NAME.npy                           one file per video, [T, D] (CLIP-TSA's, C3D)
-  NAME.npy or NAME_i3d.npy           one file with all crops, [T, N, D] or [N, T, D] (I3D),
+  NAME.npy, NAME_i3d.npy, NAME_swin.npy   one file with all crops, [T, N, D] or [N, T, D] (I3D),
                                      distinguished as in data/axes.py
 Two files of one video and crop are an error.
 Lists and ground truth have the file names in `public_specs`. Nothing is downloaded or
@@ -69,7 +69,7 @@ def load(
     """Opens a downloaded public dataset.
 
     Args:
-      name: 'ucf', 'xd' or 'shanghaitech'.
+      name: key of `PUBLIC_DATASETS`.
       features: folder of the released features; subfolders are searched.
       annotations_dir: folder of the lists and the ground truth.
       collector: collector of errors about single videos; None raises the first.
@@ -123,6 +123,20 @@ def load(
     )
 
 
+def _label_of_msad(video: str) -> str:
+    if video.lower().startswith("msad_normal"):
+        return "Normal"
+    return re.sub(r"_\d+$", "", video)
+
+
+def _label_of_ubnormal(video: str) -> str:
+    return {"normal": "Normal", "abnormal": "Anomaly"}.get(video.partition("_")[0], "")
+
+
+# Datasets whose video names state the class.
+NAMED_LABELS = {"msad": _label_of_msad, "ubnormal": _label_of_ubnormal}
+
+
 def read_lists(
     name: str, folder: pathlib.Path, collector: ErrorCollector
 ) -> dict[str, list[ListEntry]]:
@@ -133,12 +147,12 @@ def read_lists(
     """
     public, lists = PUBLIC_DATASETS[name], {}
     for split, names in public.lists.items():
-        path = _first_existing(folder, names)
-        rows = _read_list(path, name)
+        paths = _first_complete(folder, names)
+        rows = [row for path in paths for row in _read_list(path, name)]
         if len(rows) != public.counts[split]:
             collector(
                 InputError(
-                    f"{path}: {len(rows)} {split} videos; {name} has "
+                    f"{' and '.join(map(str, paths))}: {len(rows)} {split} videos; {name} has "
                     f"{public.counts[split]}; get the whole list"
                 )
             )
@@ -161,7 +175,9 @@ def _read_list(path: pathlib.Path, name: str) -> list[ListEntry]:
 
     for i, words in lines:
         where = f"{path}:{i}"
-        if path.suffix != ".csv":  # CLASS/NAME.mp4, or NAME alone
+        if path.suffix == ".list":  # the path of a feature file
+            words = [_without_encoder(words[0].strip()), ""]
+        elif path.suffix != ".csv":  # CLASS/NAME.mp4, or NAME alone
             words = [words[0], words[0].strip().rpartition("/")[0]]
         if len(words) != 2:
             raise InputError(f"{where}: expected video,label, found {','.join(words)}")
@@ -183,7 +199,8 @@ def class_names_of_label(
     XD-Violence: `B2-G-0` is classes B2 and G, `A` is normal, and the video's name ends
     with the same label. UCF-Crime's normal videos are in folders with other names. In
     ShanghaiTech's text lists, videos with four-digit numbers have an anomaly: they are
-    from the dataset's first test set.
+    from the dataset's first test set. In MSAD, the name is the class and a number, or
+    begins with `MSAD_normal`. In UBnormal, it begins with `normal` or `abnormal`.
 
     Raises:
       InputError: an invalid label, or one that contradicts the name.
@@ -200,6 +217,8 @@ def class_names_of_label(
     else:
         if name == "shanghaitech" and not label:
             label = "Anomaly" if re.search(r"_\d{4}$", video) else "Normal"
+        if name in NAMED_LABELS and not label:
+            label = NAMED_LABELS[name](video)
         # The list names the folder of normal videos instead of a class.
         normal = label.endswith("Normal_Videos_Anomaly")
         classes = ("Normal" if normal else label,)
@@ -220,10 +239,15 @@ def feature_files(
         base, crop = normalize_name(path.name.removesuffix(".npy")), None
         if match := re.fullmatch(r"(.*)__(\d+)", base):
             base, crop = match[1], int(match[2])
-        base = re.sub(r"_(i3d|c3d|clip)$", "", video_name(base))
+        base = _without_encoder(video_name(base))
         if found.setdefault(base, {}).setdefault(crop, path) != path:
             found.twins[base] = found[base][crop], path
     return found
+
+
+def _without_encoder(name: str) -> str:
+    """Returns a feature file's name without its extension and its encoder."""
+    return re.sub(r"_(i3d|c3d|clip|swin)$", "", name.removesuffix(".npy"))
 
 
 def _find_features(
@@ -336,3 +360,16 @@ def _first_existing(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
         if (folder / name).exists():
             return folder / name
     raise InputError(f"{folder}: expected one of {', '.join(names)}, found none")
+
+
+def _first_complete(
+    folder: pathlib.Path, lists: Sequence[str | tuple[str, ...]]
+) -> list[pathlib.Path]:
+    """Returns the files of the first list that is there as a whole."""
+    for names in lists:
+        paths = [folder / n for n in ((names,) if isinstance(names, str) else names)]
+        if all(path.exists() for path in paths):
+            return paths
+
+    forms = [n if isinstance(n, str) else " with ".join(n) for n in lists]
+    raise InputError(f"{folder}: expected one of {', '.join(forms)}, found none")

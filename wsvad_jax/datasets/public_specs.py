@@ -1,4 +1,4 @@
-"""Cards, counts, file names and origins of UCF-Crime, XD-Violence and ShanghaiTech."""
+"""Cards, counts, file names and origins of the public datasets."""
 
 import dataclasses
 import pathlib
@@ -13,11 +13,14 @@ from wsvad_jax.datasets.ground_truth import GroundTruth
 
 @dataclasses.dataclass(frozen=True)
 class PublicDataset:
-    """Card, counts and file names of a public dataset; the first existing name counts."""
+    """Card, counts and file names of a public dataset; the first existing name counts.
+
+    A list may also be several files, all of which are needed.
+    """
 
     card: Card
     counts: Mapping[str, int]  # number of videos per split
-    lists: Mapping[str, Sequence[str]]
+    lists: Mapping[str, Sequence[str | tuple[str, ...]]]
     truth: Sequence[str]
     read_ground_truth: Callable[[pathlib.Path, Sequence[str]], dict[str, GroundTruth]]
     about: DatasetInfo
@@ -29,6 +32,12 @@ def _read_shanghaitech(
     if path.is_dir():
         return ground_truth.read_masks(path, videos)
     return ground_truth.read_json(path)
+
+
+def _read_msad(path: pathlib.Path, videos: Sequence[str]) -> dict[str, GroundTruth]:
+    # The table has the training videos, too.
+    truth = ground_truth.read_msad(path)
+    return {video: truth[video] for video in videos if video in truth}
 
 
 LICENCE_NOTE = (
@@ -101,6 +110,65 @@ PUBLIC_DATASETS = {
             "Detection - A New Baseline}, author={Liu, Wen and Luo, Weixin and Lian, "
             "Dongze and Gao, Shenghua}, booktitle={CVPR}, year={2018}}",
             LICENCE_NOTE.format("the videos' terms are on the homepage."),
+        ),
+    ),
+    # Protocol ii of the paper, for weak supervision.
+    "msad": PublicDataset(
+        cards.MSAD,
+        {"train": 480, "test": 240},
+        {
+            "train": (
+                "msad_train.csv",
+                "MSAD_I3D_WS_Train.list",
+                "msad-i3d.list",
+                "msad-swin.list",
+            ),
+            "test": (
+                "msad_test.csv",
+                "MSAD_I3D_WS_Test.list",
+                "msad-i3d-test.list",
+                "msad-swin-test.list",
+            ),
+        },
+        ("anomaly_annotation.csv",),
+        _read_msad,
+        DatasetInfo(
+            "MSAD, protocol ii: 720 videos of 14 kinds of scene, 11 kinds of anomaly; "
+            "video labels for training, frame-level ground truth for the 240 test videos.",
+            "https://msad-dataset.github.io",
+            "@inproceedings{zhu2024advancing, title={Advancing Video Anomaly Detection: "
+            "A Concise Review and a New Dataset}, author={Zhu, Liyun and Wang, Lei and "
+            "Raj, Arjun and Gedeon, Tom and Chen, Chen}, booktitle={NeurIPS Datasets "
+            "and Benchmarks}, year={2024}}",
+            LICENCE_NOTE.format("the videos are for research, on application."),
+        ),
+    ),
+    "ubnormal": PublicDataset(
+        cards.UBNORMAL,
+        {"train": 268, "test": 211},
+        {
+            split: (
+                f"ubnormal_{split}.csv",
+                (
+                    f"normal_{folder}_video_names.txt",
+                    f"abnormal_{folder}_video_names.txt",
+                ),
+            )
+            for split, folder in (("train", "training"), ("test", "test"))
+        },
+        ("ubnormal_tracks", "tracks", "."),
+        ground_truth.read_ubnormal_tracks,
+        DatasetInfo(
+            "UBnormal: 543 rendered videos of 29 scenes; only the labels of its training "
+            "videos are used, and its 64 validation videos are not. Frame-level ground "
+            "truth for the 211 test videos, whose kinds of anomaly are others.",
+            "https://github.com/lilygeorgescu/UBnormal",
+            "@inproceedings{acsintoae2022ubnormal, title={UBnormal: New Benchmark for "
+            "Supervised Open-Set Video Anomaly Detection}, author={Acsintoae, Andra and "
+            "Florescu, Andrei and Georgescu, Mariana-Iuliana and Mare, Tudor and "
+            "Sumedrea, Paul and Ionescu, Radu Tudor and Khan, Fahad Shahbaz and Shah, "
+            "Mubarak}, booktitle={CVPR}, year={2022}}",
+            LICENCE_NOTE.format("the videos are CC BY-NC-ND 4.0."),
         ),
     ),
 }

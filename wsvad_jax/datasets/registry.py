@@ -10,8 +10,8 @@ from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
 DEMO = "demo"
-PUBLIC_NAMES = ("ucf", "xd", "shanghaitech")
-PUBLIC_CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH)
+PUBLIC_CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH, cards.MSAD, cards.UBNORMAL)
+PUBLIC_NAMES = tuple(card.name for card in PUBLIC_CARDS)
 
 
 def prepared_data_dir(data_dir: str | os.PathLike | None) -> pathlib.Path:
