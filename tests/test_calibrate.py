@@ -64,6 +64,34 @@ def test_a_folder_is_calibrated_and_detect_takes_it(place, tmp_path, capsys):
     assert settings["min_prominence"] == 0.02
 
 
+def test_separate_videos_are_promised_by_video(place, tmp_path, capsys):
+    output, found = tmp_path / "calibration", tmp_path / "found"
+    words = ["--false_alarms_per_100_videos", 40, "--min_prominence", 0.02]
+    assert run(place, *words, "--output", output, "--check_splits", 3) == 0
+    out = capsys.readouterr().out
+    assert "10 ordinary videos, " in out and "for 40 false alarms per 100 videos" in out
+    assert "interval for these videos: " in out and " in 5 videos" in out
+
+    value = read_json(output / "calibration.json")
+    assert len(value["block_scores"]) == 10 and "hours" not in value
+    # 4 of 11 places of a new video are above the threshold: 36 per 100.
+    assert sum(s > value["threshold"] for s in value["block_scores"]) == 3
+    assert value["false_alarms_per_100_videos"]["expected"] == 36.4
+
+    inputs = [place / "normal", "--checkpoint", place / "model", "--output", found]
+    words = [*inputs, "--calibration", output]
+    assert detect.main([str(word) for word in words]) == 0
+    videos = read_json(found / "events.json")["videos"]
+    events = [event for video in videos for event in video["events"]]
+    assert sum(bool(video["events"]) for video in videos) == 3
+    assert all(e["false_alarms_per_100_videos"]["blocks"] <= 3 for e in events)
+    page = (found / "report.html").read_text()
+    assert "Expected false alarms per 100 videos at this score: " in page
+    assert "Expected false alarms per 100 videos above it: 36.4 " in page
+    head = (found / "events.csv").read_text().splitlines()[0]
+    assert head.endswith("false_alarms_per_100_videos_high") and "per_day" not in head
+
+
 def test_json_is_the_file_and_the_splits(place, tmp_path, capsys):
     words = ["--false-alarms-per-day", 400, "--output", tmp_path, "--json"]
     assert run(place, *words, "--check_splits", 2) == 0
@@ -100,6 +128,29 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
         (["--block", "0"], "--block is 0; expected 10 to 86400 seconds"),
         (["--block", "nan"], "--block is nan; expected 10 to 86400 seconds"),
         (["--block", "1e9"], "--block is 1e+09; expected 10 to 86400 seconds"),
+        (["--false_alarms_per_100_videos", "0"], "is 0; expected more than 0"),
+        (["--false_alarms_per_100_videos", "-5"], "is -5; expected more than 0"),
+        (["--false_alarms_per_100_videos", "nan"], "is nan; expected more than 0"),
+        (["--false_alarms_per_100_videos", "inf"], "is inf; expected more than 0"),
+        (["--false_alarms_per_100_videos", "100"], "is 100; expected fewer than 100"),
+        (["--false_alarms_per_100_videos", "5 %"], "invalid float value: '5 %'"),
+        (["--false_alarms_per_100_videos", ""], "invalid float value: ''"),
+        (
+            ["--false_alarms_per_100_videos", "1"],
+            "that needs 99 videos; record more, or wish for 9.1 per 100 videos or more",
+        ),
+        (
+            ["--false_alarms_per_100_videos", "10", "--live"],
+            "--live has no effect with --false_alarms_per_100_videos",
+        ),
+        (
+            ["--false_alarms_per_100_videos", "10", "--block", "60"],
+            "--block has no effect with --false_alarms_per_100_videos",
+        ),
+        (
+            ["--false_alarms_per_100_videos", "10", "--false_alarms_per_day", "1"],
+            "pass one of them",
+        ),
         (["--check_splits", "0"], "--check_splits is 0; expected 1 to 1000"),
         (["--check_splits", "1.5"], "invalid int value: '1.5'"),
         (["--fps", "0"], "--fps is 0.0; expected frames per second"),

@@ -2,6 +2,8 @@
 
   python -m wsvad_jax.calibrate --checkpoint runs/dsanet-demo-0 --normal recordings/ \\
       --false_alarms_per_day 1 --output calibration
+  python -m wsvad_jax.calibrate --checkpoint DIR --normal clips/ \\
+      --false_alarms_per_100_videos 5 --output calibration
   python -m wsvad_jax.detect VIDEO --checkpoint runs/dsanet-demo-0 \\
       --calibration calibration --output found
 
@@ -14,6 +16,10 @@ The output is calibration.json: the threshold above which an event counts, the r
 the recordings support with its 95 % interval, the hours they rest on, and the scores of
 all blocks. One false alarm per day needs 24 hours of recordings. Fewer hours support a
 higher rate, and a wish below it is refused.
+
+Separate clips of many cameras have no common time. With --false_alarms_per_100_videos,
+each video is a block: it raises an alarm if at least one of its events counts. 5 per 100
+videos need 19 videos.
 
 The calibration holds for this model, these event rules and features made in the same way.
 `detect` refuses it for others. It is made for files, or with --live for live sources,
@@ -64,10 +70,12 @@ def parser() -> flags.Parser:
         "calibration.json goes")  # fmt: skip
 
     # What is promised, and how time is counted.
-    add("--false_alarms_per_day", type=float, default=1.0,
-        metavar="N", help="most false alarms per day, in expectation (%(default)s)")  # fmt: skip
-    add("--block", type=float, default=alarm_wish.BLOCK, metavar="SECONDS",
-        help="time in which several events are one alarm (%(default)s)")  # fmt: skip
+    add("--false_alarms_per_day", type=float, metavar="N", help="most false alarms per "
+        f"day, in expectation ({alarm_wish.PER_DAY:g})")  # fmt: skip
+    add("--false_alarms_per_100_videos", type=float, metavar="N", help="for separate "
+        "clips: most ordinary videos of 100 that raise an alarm, in expectation")  # fmt: skip
+    add("--block", type=float, metavar="SECONDS", help="time in which several events are "
+        f"one alarm ({alarm_wish.BLOCK:g})")  # fmt: skip
     add("--live", action="store_true", help="for detect --live: score without later "
         "snippets")  # fmt: skip
     add("--check_splits", type=int, metavar="N", help="compare promised with observed "
@@ -108,9 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rule_flags.rules_of(known, arguments.seen)
-    wish = alarm_wish.AlarmWish(known.false_alarms_per_day, known.block, known.live)
     check(known, flags.given(arguments, argv))
-    alarm_wish.check_wish(wish)
+    wish = alarm_wish.wish_of(
+        known.false_alarms_per_day,
+        known.false_alarms_per_100_videos,
+        known.block,
+        known.live,
+    )
 
     from wsvad_jax.detection import calibrate_files
 

@@ -43,7 +43,7 @@ def place(tiny, tmp_path_factory):
         ("files", RULES, False),
         ("live", EventRules(high=0.1, low=0.05, min_length=0.0, max_gap=0.0), True),
     ):
-        wish = AlarmWish(WISH.per_day, WISH.block, is_live)
+        wish = AlarmWish(WISH.rate, WISH.block, is_live)
         options = DetectorOptions(str(path / "model"), clip=str(tiny.clip))
         calibrate_files.calibrate_files(
             [str(path / "normal")], path / name, options, rules, wish, fps=30.0
@@ -201,6 +201,21 @@ def test_features_of_another_protocol_are_refused(place, detector, tmp_path):
     [
         ({"threshold": 0.9}, "threshold is 0.9, but its blocks give"),
         ({"wished_per_day": 1.0}, "can't support 1 false alarms per day"),
+        ({"unit": "per 100 videos"}, "the key wished_per_100_videos is missing"),
+        ({"unit": "per week"}, "unit"),
+        (
+            {"unit": "per 100 videos", "wished_per_100_videos": 30.0},
+            "rates are per 100 videos, but there is the key block_seconds",
+        ),
+        ({"block_seconds": None}, "rates are per day, but there is no block_seconds"),
+        (
+            {
+                "unit": "per 100 videos",
+                "wished_per_100_videos": 30.0,
+                "block_seconds": None,
+            },
+            "42 block_scores for 4 videos",
+        ),
         ({"block_scores": [0.5, 0.1]}, "not ascending"),
         ({"block_scores": [0.5, 2.0]}, "block_scores"),
         ({"block_scores": []}, "block_scores"),
@@ -213,6 +228,13 @@ def test_an_edited_file_is_refused(place, tmp_path, change, words):
     write_json(tmp_path / FILE, read_json(place / "files" / FILE) | change)
     with pytest.raises(InputError, match=words):
         read_calibration(tmp_path)
+
+
+def test_a_file_from_before_units_is_read(place, tmp_path):
+    value = read_json(place / "files" / FILE)
+    del value["unit"]
+    write_json(tmp_path / FILE, value)
+    assert read_calibration(tmp_path).rate.unit == "per day"
 
 
 def test_a_folder_without_a_calibration_is_named(tmp_path):

@@ -19,7 +19,7 @@ def test_recordings_are_put_end_to_end_and_events_count_at_their_peak():
     ]
     blocks = BlockScores.of_recordings(recordings, 60.0)
     assert blocks.maxima == (0.4, 0.9)
-    assert blocks.hours == pytest.approx(2 / 60)
+    assert blocks.size == pytest.approx(2 / 60)
 
 
 def test_sums_of_seconds_lose_no_block():
@@ -37,14 +37,16 @@ def test_new_blocks_are_above_the_threshold_as_seldom_as_wished(n, per_block):
     above = []
     for _ in range(2000):
         blocks = blocks_of(random.random(n).tolist())
-        above.append(1 - blocks.threshold(per_block * blocks.per_day))  # uniform scores
+        above.append(
+            1 - blocks.threshold(per_block * blocks.per_unit)
+        )  # uniform scores
     assert np.mean(above) <= per_block * 1.05
     assert np.mean(above) == pytest.approx(per_block, rel=0.08)
 
 
 def test_equal_scores_raise_no_alarm_at_the_threshold():
     blocks = blocks_of([0.0] * 30 + [0.4] * 9)
-    threshold = blocks.threshold(0.1 * blocks.per_day)
+    threshold = blocks.threshold(0.1 * blocks.per_unit)
     assert threshold == 0.4
     assert blocks.rate_above(threshold).blocks == 0
     assert blocks.rate_at(0.4).blocks == 9
@@ -95,12 +97,31 @@ def test_further_alarms_are_within_their_interval_as_often_as_promised():
     held, widths = [], []
     for _ in range(300):
         blocks = blocks_of(random.random(60).tolist())
-        threshold = blocks.threshold(0.1 * blocks.per_day)
+        threshold = blocks.threshold(0.1 * blocks.per_unit)
         low, high = blocks.alarms_within(threshold, 60)
         held.append(low <= np.sum(random.random(60) > threshold) <= high)
         widths.append(high - low)
     assert np.mean(held) >= 0.95
     assert np.mean(widths) < 20
+
+
+def test_where_each_video_is_a_block_rates_are_per_100_videos():
+    recordings = [
+        Recording("a", 3.0, ((1.0, 0.3), (2.0, 0.7))),
+        Recording("b", 900.0, ()),
+        *(Recording(str(i), 5.0, ((1.0, 0.1),)) for i in range(17)),
+    ]
+    blocks = BlockScores.of_recordings(recordings, None)
+    assert blocks.maxima == (0.0, *[0.1] * 17, 0.7)
+    assert blocks.threshold(5.0) == 0.7 and blocks.threshold(10.0) == 0.1
+    rate = blocks.rate_above(0.1)
+    assert rate.expected == 100 * 2 / 20 and rate.key == "false_alarms_per_100_videos"
+    with pytest.raises(InputError, match="^19 ordinary videos can't support 1 false "):
+        blocks.threshold(1.0)
+    message = str(pytest.raises(InputError, blocks.threshold, 1.0).value)
+    assert (
+        "per 100 videos: that needs 99 videos; record more, or wish for 5 " in message
+    )
 
 
 def test_without_a_block_no_wish_is_named():

@@ -1,16 +1,14 @@
 """Calibrates a model on ordinary recordings: the work of `calibrate`."""
 
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.feature_protocols import UNKNOWN
 from wsvad_jax.data.records import FeatureProtocol
+from wsvad_jax.detection import calibration_splits
 from wsvad_jax.detection.alarm_wish import AlarmWish
 from wsvad_jax.detection.calibration import (
     FILE,
@@ -20,7 +18,7 @@ from wsvad_jax.detection.calibration import (
     write_calibration,
 )
 from wsvad_jax.evaluation.events import EventRules
-from wsvad_jax.metrics.alarm_rates import PERCENT, BlockScores, Recording
+from wsvad_jax.metrics.alarm_rates import PERCENT, VIDEOS, BlockScores, Recording
 from wsvad_jax.utils import files, text
 from wsvad_jax.utils.errors import InputError
 
@@ -47,7 +45,7 @@ def calibrate_files(
       output: folder of the calibration.
       options: model, and features that it accepts.
       rules: what counts as an event.
-      wish: most false alarms per day.
+      wish: most false alarms per day, or per 100 videos.
       fps: frames per second of features without times; None is 30, assumed.
       splits: number of random splits that compare promised with observed alarms.
 
@@ -89,17 +87,17 @@ def calibrate_files(
             rules=rules,
             recordings=len(recordings),
             blocks=BlockScores.of_recordings(recordings, wish.block),
-            wish=wish.per_day,
+            wish=wish.rate,
             path=output / FILE,
         )
-        rows = [] if splits is None else split_rows(recordings, wish, splits)
+        rows = calibration_splits.split_rows(recordings, wish, splits or 0)
         write_calibration(output / FILE, calibration)
 
-    for line in [*summary(calibration), *split_table(rows)]:
+    for line in [*summary(calibration), *calibration_splits.split_table(rows)]:
         print(line)
     value = files.read_json(output / FILE)
     if splits is not None:
-        value["splits"] = [dataclasses.asdict(row) for row in rows]
+        value["splits"] = [row.as_dict() for row in rows]
     return value, not errors
 
 
@@ -148,7 +146,8 @@ def score_recordings(
                 )
 
             peaks = tuple((e.peak, e.score) for e in result.events)
-            long += sum(e.end - e.start > wish.block for e in result.events)
+            block = float("inf") if wish.block is None else wish.block
+            long += sum(e.end - e.start > block for e in result.events)
             seconds = float(source.edges[-1])
             recordings[source.name] = Recording(source.name, seconds, peaks)
             progress.update()
@@ -187,16 +186,23 @@ def summary(calibration: Calibration) -> list[str]:
     """Words a calibration: what it rests on, and what it promises."""
     blocks, threshold = calibration.blocks, calibration.threshold
     silent = sum(score == 0 for score in blocks.maxima)
-    low, high = blocks.alarms_within(threshold, round(blocks.per_day))
+    low, high = blocks.alarms_within(threshold, round(blocks.per_unit))
+    if blocks.seconds is None:
+        basis = text.count(len(blocks.maxima), "ordinary video")
+        further = (
+            f"alarms in {VIDEOS} other ordinary videos: {low} to {high} ({PERCENT})"
+        )
+    else:
+        basis = (
+            f"{blocks.amount} of ordinary recordings (files: {calibration.recordings}), "
+            f"{len(blocks.maxima)} blocks of {blocks.seconds:g} s"
+        )
+        further = f"alarms in one ordinary day: {low} to {high} ({PERCENT} of days)"
     lines = [
-        (
-            f"{blocks.hours:.2f} h of ordinary recordings (files: "
-            f"{calibration.recordings}), {len(blocks.maxima)} blocks of "
-            f"{blocks.seconds:g} s, {silent} of them without an event"
-        ),
-        f"threshold: {threshold:.4f}, for {calibration.wish:g} false alarms per day",
-        f"expected false alarms per day above it: {calibration.rate}",
-        f"alarms in one ordinary day: {low} to {high} ({PERCENT} of days)",
+        f"{basis}, {silent} of them without an event",
+        f"threshold: {threshold:.4f}, for {calibration.wish:g} false alarms {blocks.unit}",
+        f"expected false alarms {blocks.unit} above it: {calibration.rate}",
+        further,
     ]
     if threshold == 0:
         lines.insert(
@@ -205,112 +211,3 @@ def summary(calibration: Calibration) -> list[str]:
             "a lower --high or --min_prominence would find weaker events",
         )
     return [*lines, f"{calibration.path}"]
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitRow:
-    """Promised and observed alarms of one random split of the recordings."""
-
-    split: int
-    threshold: float
-    expected_per_hour: float
-    low_per_hour: float  # limits of the alarms in the hours held out
-    high_per_hour: float
-    rate_low_per_hour: float  # limits of the rate over a long time
-    rate_high_per_hour: float
-    hours: float  # held out
-    alarms: int  # observed in them
-
-    @property
-    def observed_per_hour(self) -> float:
-        return self.alarms / self.hours
-
-    @property
-    def is_within(self) -> bool:
-        """Whether the observed alarms are within the interval for their hours."""
-        return self.low_per_hour <= self.observed_per_hour <= self.high_per_hour
-
-    @property
-    def is_within_rate(self) -> bool:
-        """Whether they are within the interval of the rate, without their own chance."""
-        rate_low, rate_high = self.rate_low_per_hour, self.rate_high_per_hour
-        return rate_low <= self.observed_per_hour <= rate_high
-
-
-def split_rows(
-    recordings: Sequence[Recording], wish: AlarmWish, splits: int
-) -> list[SplitRow]:
-    """Calibrates on one random half of the recordings, and observes the other.
-
-    Args:
-      recordings: ordinary recordings.
-      wish: most false alarms per day, and length of a block.
-      splits: number of splits; split i has the random seed i.
-
-    Raises:
-      InputError: half of the recordings is too short for the wish.
-    """
-    rows = []
-    for split in range(splits):
-        order = np.random.default_rng(split).permutation(len(recordings)).tolist()
-        half = len(order) // 2
-        one, other = (
-            BlockScores.of_recordings([recordings[i] for i in sorted(part)], wish.block)
-            for part in (order[:half], order[half:])
-        )
-        try:
-            threshold = one.threshold(wish.per_day)
-        except InputError as e:
-            raise InputError(f"--check_splits, of half the recordings: {e}") from None
-
-        # The promise for the hours held out is one of a number of alarms.
-        num_blocks, rate = len(other.maxima), one.rate_above(threshold)
-        low, high = one.alarms_within(threshold, num_blocks)
-        rows.append(
-            SplitRow(
-                split,
-                threshold,
-                rate.expected / 24,
-                low / other.hours,
-                high / other.hours,
-                rate.low / 24,
-                rate.high / 24,
-                other.hours,
-                sum(score > threshold for score in other.maxima),
-            )
-        )
-    return rows
-
-
-def split_table(rows: Sequence[SplitRow]) -> list[str]:
-    """Formats the splits as lines, with how many observations the promise held for."""
-    if not rows:
-        return []
-
-    # Rates are per hour, since the observed hours are few.
-    head = ["split", "threshold", "expected/h", "promised/h", "observed/h", "alarms"]
-    cells = [
-        [
-            str(row.split),
-            f"{row.threshold:.3f}",
-            f"{row.expected_per_hour:.2f}",
-            f"{row.low_per_hour:.2f} to {row.high_per_hour:.2f}",
-            f"{row.observed_per_hour:.2f}",
-            f"{row.alarms} in {row.hours:.2f} h",
-            "" if row.is_within else "outside",
-        ]
-        for row in rows
-    ]
-
-    # The promise for these hours, and the interval that leaves out their chance.
-    held = sum(row.is_within for row in rows)
-    of_rate = sum(row.is_within_rate for row in rows)
-    return [
-        "",
-        *text.aligned([[*head, ""], *cells]),
-        "",
-        (
-            f"observed within the promised {PERCENT} interval for these hours: {held} "
-            f"of {len(rows)} splits; within the interval of the rate alone: {of_rate}"
-        ),
-    ]

@@ -15,11 +15,15 @@ from pydantic import Field
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.evaluation.events import LOW, Event, EventRules
-from wsvad_jax.metrics.alarm_rates import AlarmRate, BlockScores
-from wsvad_jax.utils import files
+from wsvad_jax.metrics.alarm_rates import (
+    PER_DAY,
+    PER_VIDEOS,
+    AlarmRate,
+    BlockScores,
+)
+from wsvad_jax.utils import files, text
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.json_shapes import Number, PositiveCount, Shape, check_shape
-from wsvad_jax.utils.text import flatten
 
 if TYPE_CHECKING:
     from wsvad_jax.detection.video_scorer import VideoScorer
@@ -44,8 +48,10 @@ class CalibrationFile(Shape):
     features: dict[str, Any]
     rules: dict[str, Any]
     recordings: PositiveCount
-    block_seconds: Positive
-    wished_per_day: Positive
+    unit: Literal["per day", "per 100 videos"] = PER_DAY
+    block_seconds: Positive | None = None  # None: each block is a video
+    wished_per_day: Positive | None = None
+    wished_per_100_videos: Positive | None = None
     threshold: Score
     block_scores: Annotated[list[Score], Field(min_length=1)]
 
@@ -60,7 +66,7 @@ class Calibration:
     rules: EventRules
     recordings: int
     blocks: BlockScores
-    wish: float  # most false alarms per day
+    wish: float  # most false alarms per day, or per 100 videos
     path: pathlib.Path | None = None  # of its file
 
     @property
@@ -74,7 +80,7 @@ class Calibration:
 
     @property
     def rate(self) -> AlarmRate:
-        """False alarms per day at the threshold."""
+        """False alarms at the threshold, per day or per 100 videos."""
         return self.blocks.rate_above(self.threshold)
 
     def counts(self, score: float) -> bool:
@@ -84,21 +90,24 @@ class Calibration:
     def apply(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Returns the events that count, each with its false-alarm rate."""
         return tuple(
-            dataclasses.replace(
-                event, false_alarms_per_day=self.blocks.rate_at(event.score)
-            )
+            dataclasses.replace(event, alarm_rate=self.blocks.rate_at(event.score))
             for event in events
             if self.counts(event.score)
         )
 
     def description(self) -> dict[str, object]:
         """Returns what results say of the calibration, by name."""
+        blocks = self.blocks
+        basis = f"{blocks.amount} of ordinary recordings"
+        if blocks.seconds is None:
+            basis = text.count(len(blocks.maxima), "ordinary video")
+        else:
+            basis = f"{basis}, {len(blocks.maxima)} blocks of {blocks.seconds:g} s"
         return {
             "calibration": str(self.path or "in memory"),
             "threshold": round(self.threshold, 4),
-            "false alarms per day": str(self.rate),
-            "calibrated on": f"{self.blocks.hours:.2f} h of ordinary recordings, "
-            f"{len(self.blocks.maxima)} blocks of {self.blocks.seconds:g} s",
+            f"false alarms {blocks.unit}": str(self.rate),
+            "calibrated on": basis,
         }
 
     def check_way(self, way: str) -> None:
@@ -116,7 +125,8 @@ class Calibration:
 
     def check_model(self, scorer: "VideoScorer") -> None:
         """Raises InputError unless the calibration was made with this model."""
-        wanted, actual = flatten(self.model), flatten(model_identity(scorer))
+        wanted = text.flatten(self.model)
+        actual = text.flatten(model_identity(scorer))
         for key in sorted(wanted.keys() | actual.keys(), key=lambda key: key != "name"):
             if wanted.get(key) != actual.get(key):
                 raise InputError(
@@ -197,17 +207,23 @@ def write_calibration(path: pathlib.Path, calibration: Calibration) -> None:
     Raises:
       InputError: the recordings are too short for the wish.
     """
-    blocks = calibration.blocks
+    blocks, rate = calibration.blocks, calibration.rate
     value = {
         "format": FORMAT,
         "version": VERSION,
         "made_for": calibration.made_for,
         "threshold": calibration.threshold,
-        "wished_per_day": calibration.wish,
-        "false_alarms_per_day": calibration.rate.as_dict(),
-        "hours": round(blocks.hours, 4),
+        "unit": blocks.unit,
+        f"wished_{blocks.unit.replace(' ', '_')}": calibration.wish,
+        rate.key: rate.as_dict(),
+    }
+    # Separate videos have no common time.
+    if blocks.seconds is not None:
+        value["hours"] = round(blocks.size, 4)
+        value["block_seconds"] = blocks.seconds
+
+    value |= {
         "recordings": calibration.recordings,
-        "block_seconds": blocks.seconds,
         "rules": {k: v for k, v in vars(calibration.rules).items() if v is not None},
         "model": calibration.model,
         "features": dataclasses.asdict(calibration.features),
@@ -240,6 +256,7 @@ def read_calibration(path: Any) -> Calibration:
     known = check_shape(CalibrationFile, files.read_json(file), file, AGAIN)
     if known.block_scores != sorted(known.block_scores):
         raise InputError(f"{file}: block_scores are not ascending; {AGAIN}")
+    wish = _wish_of(known, file)
     try:
         rules = EventRules.from_options(known.rules)
     except InputError as e:
@@ -252,13 +269,33 @@ def read_calibration(path: Any) -> Calibration:
         rules,
         known.recordings,
         BlockScores(known.block_seconds, tuple(known.block_scores)),
-        known.wished_per_day,
+        wish,
         file,
     )
     # An edited number would promise what the recordings don't show.
     if known.threshold != calibration.threshold:
         raise InputError(
             f"{file}: threshold is {known.threshold}, but its blocks give "
-            f"{calibration.threshold} for {known.wished_per_day:g} per day; {AGAIN}"
+            f"{calibration.threshold} for {wish:g} {known.unit}; {AGAIN}"
         )
     return calibration
+
+
+def _wish_of(known: CalibrationFile, file: pathlib.Path) -> float:
+    """Returns the wish in the unit of a file; refuses blocks of another unit."""
+    is_videos = known.unit == PER_VIDEOS
+    wish = known.wished_per_100_videos if is_videos else known.wished_per_day
+    if wish is None:
+        key = f"wished_{known.unit.replace(' ', '_')}"
+        raise InputError(f"{file}: the key {key} is missing; {AGAIN}")
+    if is_videos != (known.block_seconds is None):
+        found = "no" if known.block_seconds is None else "the key"
+        raise InputError(
+            f"{file}: rates are {known.unit}, but there is {found} block_seconds; {AGAIN}"
+        )
+    if is_videos and len(known.block_scores) != known.recordings:
+        raise InputError(
+            f"{file}: {len(known.block_scores)} block_scores for {known.recordings} "
+            f"videos; {AGAIN}"
+        )
+    return wish

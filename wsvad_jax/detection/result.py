@@ -137,8 +137,8 @@ def event_json(event: Event) -> dict[str, object]:
         "peak": round(event.peak, 3),
     }
     # Without a calibration, a score says nothing of how often it is wrong.
-    if event.false_alarms_per_day is not None:
-        value["false_alarms_per_day"] = event.false_alarms_per_day.as_dict()
+    if event.alarm_rate is not None:
+        value[event.alarm_rate.key] = event.alarm_rate.as_dict()
     return value
 
 
@@ -150,22 +150,20 @@ def _truth_json(event: Event) -> dict[str, object]:
 def write_events_csv(path: pathlib.Path, results: Sequence[DetectionResult]) -> None:
     """Writes one line per event: video, start, end (seconds), class, score, peak.
 
-    With a calibration, three columns follow: the false alarms per day at this score, and
-    the limits of their interval.
+    With a calibration, three columns follow: the false alarms at this score, per day or
+    per 100 videos, and the limits of their interval.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     keys = ("start", "end", "class", "score", "peak")
     events = [(result.name, event) for result in results for event in result.events]
-    calibrated = any(event.false_alarms_per_day for _, event in events)
-    rates = ("expected", "low", "high") if calibrated else ()
-    names = [f"false_alarms_per_day_{rate}" for rate in rates]
+    keys_of_rates = {event.alarm_rate.key for _, event in events if event.alarm_rate}
+    rates = ("expected", "low", "high") if keys_of_rates else ()
+    names = [f"{key}_{rate}" for key in keys_of_rates for rate in rates]
     writer.writerow(["video", *keys, *names])
 
     for video, event in events:
         row = event_json(event)
-        rate = (
-            event.false_alarms_per_day.as_dict() if event.false_alarms_per_day else {}
-        )
+        rate = event.alarm_rate.as_dict() if event.alarm_rate else {}
         writer.writerow([video, *(row[k] for k in keys), *(rate[k] for k in rates)])
     write_text(path, text.getvalue())

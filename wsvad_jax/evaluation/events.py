@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
-from wsvad_jax.metrics.alarm_rates import AlarmRate
+from wsvad_jax.metrics.alarm_rates import PER_DAY, PER_VIDEOS, AlarmRate
 from wsvad_jax.utils.errors import InputError
 
 LOW = 0.35  # default of `low` for live streams
@@ -203,7 +203,21 @@ class Event:
     category: str  # a class of the card; "anomaly" without classes
     score: float  # highest uncorrected score of the event; nan for ground truth
     peak: float  # middle of the snippet that has this score
-    false_alarms_per_day: AlarmRate | None = None  # at this score, if calibrated
+    alarm_rate: AlarmRate | None = None  # of this score, if calibrated
+
+    @property
+    def false_alarms_per_day(self) -> AlarmRate | None:
+        """Rate at this score, of a calibration on recordings of one camera."""
+        return self._rate_of(PER_DAY)
+
+    @property
+    def false_alarms_per_100_videos(self) -> AlarmRate | None:
+        """Rate at this score, of a calibration on separate videos."""
+        return self._rate_of(PER_VIDEOS)
+
+    def _rate_of(self, unit: str) -> AlarmRate | None:
+        rate = self.alarm_rate
+        return rate if rate is not None and rate.unit == unit else None
 
 
 def find_events(

@@ -197,9 +197,10 @@ def _calibration(settings: Mapping[str, object]) -> str:
     """Words what the calibration promises; "" without one."""
     if "calibration" not in settings:
         return ""
+    rate = next(name for name in settings if name.startswith("false alarms per "))
     return (
-        "The dashed line is the calibration's threshold. Expected false alarms per day "
-        f"above it: {settings['false alarms per day']}, from {settings['calibrated on']}"
+        f"The dashed line is the calibration's threshold. Expected {rate} above it: "
+        f"{settings[rate]}, from {settings['calibrated on']}"
     )
 
 

@@ -101,7 +101,7 @@ class EventItem:
     time_span: str
     score: float  # NaN for a true event
     frames: list[KeyFrame]
-    alarm_rate: str = ""  # false alarms per day at this score; "" if not calibrated
+    alarm_rate: str = ""  # false alarms at this score; "" if not calibrated
     detected: bool = True  # False: a true event without a detection
 
     @property
@@ -306,8 +306,8 @@ def _event_item(event: Event, pictures: Pictures) -> EventItem:
     ]
     times = event.start, event.end
     span = text.time_span(event)
-    rate = event.false_alarms_per_day
-    alarm_rate = "" if rate is None else str(rate)
+    rate = event.alarm_rate
+    alarm_rate = "" if rate is None else f"{rate.unit} at this score: {rate}"
     return EventItem(*times, event.category, span, event.score, frames, alarm_rate)
 
 
