@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.evaluation import events
@@ -14,6 +14,7 @@ from wsvad_jax.utils.files import atomic_path, write_json
 if TYPE_CHECKING:
     from jax.export import Exported
 
+    from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.detection.detector import Detector
 
 
@@ -202,14 +203,7 @@ def write_onnx(
     import jax
     import jax.numpy as jnp
 
-    try:
-        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
-    except ImportError as e:
-        raise InputError(
-            f"--format onnx needs the package {e.name}; install it with "
-            f"{flags.install('onnx')} (the extra wsvad-jax[onnx]), or write StableHLO"
-        ) from None
-
+    check_onnx()
     score = scoring(detector)
     extra = {}
     network = detector.network
@@ -222,21 +216,70 @@ def write_onnx(
         jax.ShapeDtypeStruct((batch or "b", *shape), jnp.float32),
         jax.ShapeDtypeStruct((batch or "b",), jnp.int32),
     )
+    convert_to_onnx(
+        detector,
+        lambda features, length: tuple(score(features, length, **extra).values()),
+        specs,
+        path,
+        names=("features", "length"),
+        output_names=list(output_shapes(detector, shape)),
+    )
 
+
+def check_onnx() -> Callable[..., Any]:
+    """Returns the converter to ONNX.
+
+    Raises:
+      InputError: it isn't installed.
+    """
     try:
-        # The converter's own functions broadcast over ranks.
+        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
+    except ImportError as e:
+        raise InputError(
+            f"--format onnx needs the package {e.name}; install it with "
+            f"{flags.install('onnx')} (the extra wsvad-jax[onnx]), or write StableHLO"
+        ) from None
+    return to_onnx
+
+
+def convert_to_onnx(
+    detector: "Detector",
+    function: Callable[..., tuple[Any, ...]],
+    arguments: Sequence[Any],
+    path: pathlib.Path,
+    *,
+    names: Sequence[str],
+    output_names: Sequence[str],
+) -> None:
+    """Writes a function as an ONNX program.
+
+    Args:
+      detector: model, for messages.
+      function: pure function to a tuple of arrays.
+      arguments: shapes and types of its arguments.
+      path: file to write.
+      names: names of the arguments.
+      output_names: names of the results.
+
+    Raises:
+      InputError: the converter isn't installed, or can't convert the model.
+    """
+    import jax
+
+    to_onnx = check_onnx()
+    try:
+        # The converter's own functions broadcast over ranks, and its own files leave
+        # weights over 1 MiB in a second file.
         with jax.numpy_rank_promotion("allow"):
-            to_onnx(
-                lambda features, length: tuple(
-                    score(features, length, **extra).values()
-                ),
-                specs,
-                model_name=network.spec.name,
-                return_mode="file",
-                output_path=path,
-                input_names=("features", "length"),
-                output_names=list(output_shapes(detector, shape)),
+            made = to_onnx(
+                function,
+                arguments,
+                model_name=detector.network.spec.name,
+                return_mode="proto",
+                input_names=names,
+                output_names=output_names,
             )
+        path.write_bytes(made.SerializeToString())
     except Exception as e:  # noqa: BLE001 a converter's gap may be any exception
         reason = " ".join(str(e).split())[:200]
         raise InputError(
@@ -295,14 +338,20 @@ def default_thresholds() -> dict[str, float]:
     return events.with_old_names(rules)
 
 
-def feature_description(detector: "Detector") -> dict[str, Any]:
-    """Returns the protocol of the features that a program takes; None is unknown.
+def feature_description(
+    detector: "Detector", protocol: "FeatureProtocol | None" = None
+) -> dict[str, Any]:
+    """Returns the protocol of the features that a program scores; None is unknown.
 
     `test_crop` is the crop that a model for windows scores.
+
+    Args:
+      detector: model.
+      protocol: protocol of the features; None is that of the training's.
     """
     from wsvad_jax.data import feature_protocols
 
-    protocol, card = detector.feature_protocol, detector.card
+    protocol, card = protocol or detector.feature_protocol, detector.card
     known = {
         "encoder": protocol.encoder,
         "stride": card.stride,

@@ -192,23 +192,64 @@ def crop(
     Raises:
       InputError: the number of crops is not supported.
     """
+    plan = crop_plan(
+        picture.shape[0],
+        picture.shape[1],
+        size,
+        crops=crops,
+        resize=resize,
+        shape=shape,
+    )
+    if resize == "clip":
+        resized = _resize_pillow(picture, plan.height, plan.width, interpolation)
+    else:
+        resized = resize_bilinear(picture, plan.height, plan.width)
+    return np.stack(
+        [resized[y : y + size, x : x + size][:, ::step] for y, x, step in plan.cuts]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CropPlan:
+    """Size to which a frame is resized, and the crops that are cut from it."""
+
+    height: int
+    width: int
+    cuts: tuple[tuple[int, int, int], ...]  # top, left, and -1 for a mirror image or 1
+
+
+def crop_plan(
+    H: int,
+    W: int,
+    size: int,
+    *,
+    crops: int = 1,
+    resize: str = "stretch",
+    shape: int | tuple[int, int] | None = None,
+) -> CropPlan:
+    """Returns how `crop` cuts frames of H x W pixels; see there.
+
+    Raises:
+      InputError: the number of crops is not supported.
+    """
     check_crops(crops, resize)
     if resize == "clip":
-        shape = size if shape is None else shape
-        return _clip_resize(picture, size, shape, interpolation)[None]
-
-    h, w = (round(n * size / RELEASED_SIZE) for n in STRETCHED)
-    stretched = resize_bilinear(picture, h, w)
+        h, w = _clip_size(H, W, size if shape is None else shape)
+        return CropPlan(h, w, ((round((h - size) / 2), round((w - size) / 2), 1),))
 
     # Centre and corners first; ten crops add their mirror images.
-    top, left = (h - size) // 2, (w - size) // 2
-    corners = [(top, left), (0, 0), (0, w - size), (h - size, 0), (h - size, w - size)]
-    pictures = [
-        stretched[y : y + size, x : x + size] for y, x in corners[: min(crops, 5)]
-    ]
-    if crops == 10:
-        pictures += [x[:, ::-1] for x in pictures]
-    return np.stack(pictures)
+    h, w = (round(n * size / RELEASED_SIZE) for n in STRETCHED)
+    bottom, right = h - size, w - size
+    corners = (
+        (bottom // 2, right // 2),
+        (0, 0),
+        (0, right),
+        (bottom, 0),
+        (bottom, right),
+    )
+    steps = (1, -1) if crops == 10 else (1,)
+    cuts = [(y, x, step) for step in steps for y, x in corners[: min(crops, 5)]]
+    return CropPlan(h, w, tuple(cuts))
 
 
 def check_crops(crops: int, resize: str) -> None:
@@ -228,8 +269,8 @@ def resize_bilinear(
     picture: UInt8[np.ndarray, "H W 3"], height: int, width: int
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Resizes a picture bilinearly, at half-pixel centres and without a filter."""
-    rows, below, dy = _taps(picture.shape[0], height)
-    columns, right, dx = _taps(picture.shape[1], width)
+    rows, below, dy = bilinear_taps(picture.shape[0], height)
+    columns, right, dx = bilinear_taps(picture.shape[1], width)
     dy, dx = dy[:, None, None], dx[:, None]
 
     # Converts only the pixels that are read, so a 4K frame costs as much as a small one.
@@ -241,32 +282,34 @@ def resize_bilinear(
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(
+def bilinear_taps(
     n: int, m: int
 ) -> tuple[Int[np.ndarray, "{m}"], Int[np.ndarray, "{m}"], Float32[np.ndarray, "{m}"]]:
-    """Returns each sample's lower and upper pixel, and the weight of the upper one."""
+    """Returns, of m samples of n pixels, the lower and the upper pixel.
+
+    The third array is the weight of the upper one.
+    """
     position = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
     lower = position.astype(np.int64)
     weight = (position - lower).astype(np.float32)
     return lower, np.minimum(lower + 1, n - 1), weight
 
 
-def _clip_resize(
-    picture: UInt8[np.ndarray, "H W 3"],
-    size: int,
-    shape: int | tuple[int, int],
-    interpolation: str,
-) -> UInt8[np.ndarray, "S S 3"]:
+def _clip_size(H: int, W: int, shape: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns height and width of a frame before CLIP's centre crop."""
+    if not isinstance(shape, int):
+        return shape
+    # Integer arithmetic of torchvision, which CLIP's preprocessing uses.
+    if H <= W:
+        return shape, int(shape * W / H)
+    return int(shape * H / W), shape
+
+
+def _resize_pillow(
+    picture: UInt8[np.ndarray, "H W 3"], height: int, width: int, interpolation: str
+) -> UInt8[np.ndarray, "h w 3"]:
     from PIL import Image
 
-    H, W = picture.shape[:2]
-    if isinstance(shape, int):
-        # Integer arithmetic of torchvision, which CLIP's preprocessing uses.
-        h, w = (shape, int(shape * W / H)) if H <= W else (int(shape * H / W), shape)
-    else:
-        h, w = shape
-
     resampling = Image.Resampling[interpolation.upper()]
-    image = Image.fromarray(picture).resize((w, h), resampling)
-    top, left = round((h - size) / 2), round((w - size) / 2)
-    return np.asarray(image)[top : top + size, left : left + size]
+    image = Image.fromarray(picture).resize((width, height), resampling)
+    return np.asarray(image)
