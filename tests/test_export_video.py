@@ -13,9 +13,6 @@ from untrained import write_model
 
 from wsvad_jax.detection import export_video, live
 from wsvad_jax.detection.detector import Detector
-from wsvad_jax.export import main
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
 
 RUNNER = pathlib.Path(__file__).parent.parent / "docs" / "run_exported_video.py"
 # Runs a script as if this package and those that it builds on weren't installed.
