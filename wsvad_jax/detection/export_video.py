@@ -80,7 +80,7 @@ def frame_size(text: str) -> FrameSize:
     """
     parts = text.lower().split("x")
     if len(parts) == 2 and all(p.isascii() and p.isdigit() for p in parts):
-        return FrameSize(*(int(p[:9]) for p in parts))
+        return FrameSize(int(parts[0][:9]), int(parts[1][:9]))
     if not text or not pathlib.Path(text).exists():
         raise InputError(
             f"--size is {text!r}; expected height x width of the frames in pixels, such "
