@@ -39,8 +39,9 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from wsvad_jax.detection import rule_flags, run
+from wsvad_jax.detection import event_clips, rule_flags, run
 from wsvad_jax.detection.detector import Detector, detect_videos
+from wsvad_jax.detection.event_clips import MARGIN
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -80,6 +81,12 @@ def parser() -> flags.Parser:
         "threshold and event rules are used")  # fmt: skip
     add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
 
+    # What is written besides the results.
+    add("--clips", metavar="DIR", help="folder for an mp4 file per event, cut from its "
+        "video without encoding it again where possible")  # fmt: skip
+    add("--clip_margin", type=float, default=MARGIN, metavar="SECONDS", help="seconds "
+        "of a clip before and after its event (%(default)g)")  # fmt: skip
+
     # How inputs are read where they don't say it themselves.
     add("--ground_truth", "--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
         "or in seconds where it says so")  # fmt: skip
@@ -116,7 +123,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             )
         flags.refuse(
             passed,
-            ("output", "ground_truth", "fps", "quiet", "json"),
+            ("output", "ground_truth", "fps", "quiet", "json", "clips"),
             "--live, which prints lines",
         )
 
@@ -137,6 +144,13 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(
             passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
         )
+
+    if known.clips is None:
+        mode = "events that have no clips"
+        flags.refuse(passed, ("clip_margin",), mode, "pass --clips DIR, too")
+    elif known.live is None:
+        event_clips.check_folder(known.clips, known.inputs)
+    event_clips.check_margin(known.clip_margin)
 
     if known.calibration is not None:
         flags.refuse(
@@ -199,6 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rules,
             fps=known.fps,
             ground_truth=known.ground_truth,
+            clips=None if known.clips is None else pathlib.Path(known.clips),
+            clip_margin=known.clip_margin,
         )
         if known.json:
             # Without a readable input, no file is written.

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +25,29 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
+class EventClip:
+    """The clip of an event."""
+
+    path: pathlib.Path
+    start: float  # seconds of the video at which the clip begins
+    end: float
+    event_at: float  # seconds of the clip at which the event begins
+    copied: bool  # whether the pictures are the video's, not encoded again
+    remark: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns the clip as events.json holds it."""
+        return {
+            "path": str(self.path),
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "event_at": round(self.event_at, 3),
+            "copied": self.copied,
+            "remark": self.remark,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class DetectionResult:
     """Scores and events of one video. T snippets, C classes (0 is normal)."""
 
@@ -38,6 +61,8 @@ class DetectionResult:
     ground_truth: tuple[Event, ...] | None = None  # None: not known
     damage: str = ""  # part of the video that could not be read
     remark: str = ""  # decisions of the video reader
+    # One per event, None where it couldn't be written; () if no clips were wanted.
+    clips: tuple[EventClip | None, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -116,7 +141,7 @@ def _video_json(result: DetectionResult) -> str:
         "duration": round(float(result.edges[-1]), 3),
         "damage": result.damage,
         "remark": result.remark,
-        "events": [event_json(event) for event in result.events],
+        "events": events_json(result),
         "truth": None if truth is None else [_truth_json(event) for event in truth],
         "seconds": np.round(result.edges, 3).tolist(),
         "anomaly": np.round(result.anomaly.astype(np.float64), 4).tolist(),
@@ -128,6 +153,14 @@ def _video_json(result: DetectionResult) -> str:
         for key, item in value.items()
     ]
     return "  {" + ",\n   ".join(lines) + "}"
+
+
+def events_json(result: DetectionResult) -> list[dict[str, object]]:
+    """Returns a video's events as events.json holds them, with their clips."""
+    values = [event_json(event) for event in result.events]
+    for value, clip in zip(values, result.clips, strict=False):
+        value["clip"] = None if clip is None else clip.as_dict()
+    return values
 
 
 def event_json(event: Event) -> dict[str, object]:
@@ -151,19 +184,28 @@ def write_events_csv(path: pathlib.Path, results: Sequence[DetectionResult]) -> 
     """Writes one line per event: video, start, end (seconds), class, score, peak.
 
     With a calibration, three columns follow: the false alarms at this score, per day or
-    per 100 videos, and the limits of their interval.
+    per 100 videos, and the limits of their interval. With clips, two columns follow: the
+    clip's path, and the second of the clip at which the event begins.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     keys = ("start", "end", "class", "score", "peak")
-    events = [(result.name, event) for result in results for event in result.events]
-    keys_of_rates = {event.alarm_rate.key for _, event in events if event.alarm_rate}
+    events = [
+        (result.name, *pair)
+        for result in results
+        for pair in zip(result.events, events_json(result), strict=True)
+    ]
+    keys_of_rates = {event.alarm_rate.key for _, event, _ in events if event.alarm_rate}
     rates = ("expected", "low", "high") if keys_of_rates else ()
     names = [f"{key}_{rate}" for key in keys_of_rates for rate in rates]
+    clipped = any(result.clips for result in results)
+    names += ["clip", "event_at"] if clipped else []
     writer.writerow(["video", *keys, *names])
 
-    for video, event in events:
-        row = event_json(event)
+    for video, event, row in events:
         rate = event.alarm_rate.as_dict() if event.alarm_rate else {}
-        writer.writerow([video, *(row[k] for k in keys), *(rate[k] for k in rates)])
+        clip: Any = row.get("clip") or {"path": "", "event_at": ""}
+        place = [clip["path"], clip["event_at"]] if clipped else []
+        values = *(row[k] for k in keys), *(rate[k] for k in rates)
+        writer.writerow([video, *values, *place])
     write_text(path, text.getvalue())

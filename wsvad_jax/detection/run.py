@@ -1,11 +1,13 @@
 """Detects events in files and folders, and writes the results: the work of `detect`."""
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.detection import event_clips
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
 from wsvad_jax.utils import files, flags
@@ -110,6 +112,8 @@ def detect_files(
     *,
     fps: float | None = None,
     ground_truth: str | None = None,
+    clips: pathlib.Path | None = None,
+    clip_margin: float = event_clips.MARGIN,
 ) -> bool:
     """Detects events in videos and features, and writes report, lists and pictures.
 
@@ -120,6 +124,8 @@ def detect_files(
       rules: what counts as an event.
       fps: frames per second of features without times; None is 30, assumed.
       ground_truth: file of true events, as test_segments.json.
+      clips: folder for a clip per event; None writes none.
+      clip_margin: seconds of a clip before and after its event.
 
     Returns:
       Whether every input could be read.
@@ -137,6 +143,10 @@ def detect_files(
     if str(skipped):
         print(skipped, file=sys.stderr)
     truth = _matched_ground_truth(videos, ground_truth)
+    if clips is not None and not any(video.is_video for video in videos):
+        raise InputError(
+            "--clips cuts videos, and all inputs are features; leave it out"
+        )
 
     detector = open_detector(options)
     check_tower_options(options, videos, detector)
@@ -146,10 +156,15 @@ def detect_files(
     # The folder is made first: hours of work must not end at one that can't be written.
     make_folder(output)
     errors = skipped.errors
-    with files.locked(output):  # removes the folder again if nothing is written into it
+    # Locks remove the folders again if nothing is written into them.
+    with files.locked(output), _clip_folder(clips, output, clip_margin) as folder:
         results = detect_videos(
             detector, videos, rules, fps=fps, ground_truth=truth, errors=errors
         )
+        if folder is not None:
+            results = event_clips.write_clips(
+                results, folder, errors, progress=detector.progress
+            )
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
 
@@ -158,6 +173,21 @@ def detect_files(
         if results:
             _write(output, results, settings, errors)
     return not errors
+
+
+@contextlib.contextmanager
+def _clip_folder(
+    clips: pathlib.Path | None, output: pathlib.Path, margin: float
+) -> "Iterator[event_clips.ClipFolder | None]":
+    """Yields the folder of clips, locked; None if no clips are wanted."""
+    if clips is None:
+        yield None
+        return
+    folder = event_clips.ClipFolder(clips, margin)
+    # The folder of the results is locked already.
+    same = clips.resolve() == output.resolve()
+    with contextlib.nullcontext() if same else files.locked(clips):
+        yield folder
 
 
 def _matched_ground_truth(

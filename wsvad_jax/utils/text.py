@@ -1,6 +1,7 @@
-"""Formats times, counts, percentages, tables and nested settings as plain text."""
+"""Formats times, counts, percentages, file names, tables and settings as plain text."""
 
 import math
+import re
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,17 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
 def count(n: int, noun: str) -> str:
     """Formats a count with its noun: "1 event", "3 events", "12 000 events"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def file_stem(name: str, most: int = 80) -> str:
+    """Returns a text as part of a file name, safe in any file system; "" if none is left.
+
+    Args:
+      name: any text, such as a video's name with its folders.
+      most: largest number of characters; bytes are at most 2.5 times as many.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:most]
+    return stem.encode()[: most * 5 // 2].decode(errors="ignore")
 
 
 def aligned(

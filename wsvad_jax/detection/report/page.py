@@ -8,7 +8,6 @@ be read without JavaScript, which adds seeking and the playhead.
 
 import dataclasses
 import pathlib
-import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +17,7 @@ from wsvad_jax.detection.report.video_section import JPEG, EmbedBudget, video_se
 from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.utils.html import data_uri, write_document
 from wsvad_jax.utils.progress import Progress
-from wsvad_jax.utils.text import clock, count
+from wsvad_jax.utils.text import clock, count, file_stem
 
 SINGLE = 24  # most videos of a report in one file
 CARRIED = 5  # most bytes of video in one file, as a multiple of `embed_limit`
@@ -140,8 +139,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     unique = []
     for name in names:
-        base = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "video"
-        base = base.encode()[:200].decode(errors="ignore")  # names are limited in bytes
+        base = file_stem(name) or "video"
 
         # Doubles get a number.
         number, candidate = 1, base

@@ -103,6 +103,8 @@ class EventItem:
     frames: list[KeyFrame]
     alarm_rate: str = ""  # false alarms at this score; "" if not calibrated
     detected: bool = True  # False: a true event without a detection
+    clip: str = ""  # address of its clip; "" without one
+    clip_at: str = ""  # time in the clip at which the event begins
 
     @property
     def bar(self) -> int:
@@ -161,7 +163,7 @@ def video_section(
         remark=result.remark,
         player=_player(result, folder, budget, cover),
         timeline=_timeline(result, settings),
-        events=[_event_item(event, pictures) for event in result.events],
+        events=_event_items(result, pictures, folder),
         events_title=count(len(result.events), "event"),
         max_pictured=MAX_PICTURED if len(result.events) > MAX_PICTURED else 0,
         ground_truth=None if truth is None else _true_items(truth, result.events),
@@ -295,6 +297,17 @@ def _class_row(result: DetectionResult, c: int) -> ClassRow:
     highest = f"{float(probability.max()):.2f}"
     shades = svg_timeline.shades(result.edges, probability)
     return ClassRow(name, shades, f"{name}: highest probability {highest}")
+
+
+def _event_items(
+    result: DetectionResult, pictures: Pictures, folder: pathlib.Path
+) -> list[EventItem]:
+    items = [_event_item(event, pictures) for event in result.events]
+    for i, clip in enumerate(result.clips):
+        if clip is not None:
+            link, at = file_link(clip.path, folder), clock(clip.event_at)
+            items[i] = dataclasses.replace(items[i], clip=link, clip_at=at)
+    return items
 
 
 def _event_item(event: Event, pictures: Pictures) -> EventItem:
