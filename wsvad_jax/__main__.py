@@ -23,6 +23,7 @@ PROGRAMS = {
     "prepare": "prepares a dataset from features or videos, or checks a folder",
     "export": "writes a trained model as StableHLO or ONNX",
     "convert": "converts released PyTorch checkpoints into model folders, and back",
+    "push": "shares a trained model through the Hugging Face hub",
     "pretrain": "trains the small CLIP of the demo on rendered streets",
     "report": "makes tables and a page from finished runs",
     "benchmark": "measures speed, and reproduces tables of results",

@@ -62,7 +62,8 @@ def parser() -> flags.Parser:
     add = made.add_argument
 
     # Which model is calibrated, and on what.
-    add("--checkpoint", required=True, metavar="DIR", help="a model folder or workdir")
+    add("--checkpoint", required=True, metavar="DIR|NAME", help="a model folder, a "
+        "workdir, or USER/NAME of the hub")  # fmt: skip
     add("--normal", required=True, nargs="+", metavar="FOLDER|VIDEO|FEATURES",
         help="ordinary recordings of the camera")  # fmt: skip
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")

@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--config", help="a recipe, FILE[:DATASET]", required=True)
     add("--torch", metavar="FILE", help="a released checkpoint")
     add("--output", metavar="DIR", help="the model folder to write")
-    add("--checkpoint", metavar="DIR", help="a model folder, or a workdir")
+    add("--checkpoint", metavar="DIR|NAME", help="a model folder, a workdir, or "
+        "USER/NAME of the hub")  # fmt: skip
     add("--to_torch", metavar="FILE", help="the file to write")
     add("--clip", metavar="NAME|DIR", help="a CLIP snapshot: its tokenizer joins the "
         "CLIP weights of --torch; or all of it goes into --to_torch")  # fmt: skip

@@ -73,7 +73,8 @@ def parser() -> flags.Parser:
     # What is scored, and with which model.
     add = made.add_argument
     add("inputs", nargs="*", metavar="VIDEO|FOLDER|FEATURES")
-    add("--checkpoint", metavar="DIR", help="a model folder or workdir")
+    add("--checkpoint", metavar="DIR|NAME", help="a model folder, a workdir, or "
+        "USER/NAME of the hub")  # fmt: skip
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
     add("--classes", metavar="WORDS", help="what to find, in words")
     add("--normal", metavar="WORDS", help="what videos show otherwise, of --classes")

@@ -48,7 +48,10 @@ def _parser() -> flags.Parser:
 
     # The run, or a model and the data that it scores.
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="a model folder")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR|NAME",
+        help="a model folder, a workdir, or USER/NAME of the hub",
+    )  # fmt: skip
     parser.add_argument("--config", help="a recipe, FILE[:DATASET]")
     parser.add_argument(
         "--card",
@@ -101,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{known.workdir} holds a training, whose results would be replaced; "
                 "choose another --workdir"
             )
-        checkpoint = checkpoint or known.workdir / "model"
+        checkpoint = checkpoint or str(known.workdir / "model")
     elif checkpoint:
         raise InputError(
             f"--checkpoint {checkpoint}: {config.model_name} has no weights; leave the "

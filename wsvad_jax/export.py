@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", help="a model folder or workdir")
+    add("--checkpoint", metavar="DIR|NAME", help="a model folder, a workdir, or "
+        "USER/NAME of the hub")  # fmt: skip
     add("--clip", metavar="NAME|DIR", help="the CLIP model of its text tower, and with "
         "--video of its image tower")  # fmt: skip
     add("--output", required=True, metavar="FILE", help="the program to write")

@@ -150,7 +150,7 @@ CLIP_HASH = "3ed3183e8d31fff9"
 
 
 def test_the_packages_clip_is_the_one_that_results_were_made_with(base):
-    asset = load_snapshot(demo.CLIP_ASSET)
+    asset = load_snapshot(demo.PACKAGED_FOLDER)
     assert asset.weights_hash == CLIP_HASH
     copy = load_snapshot(base / "demo" / "world" / "clip")
     assert copy.weights_hash == CLIP_HASH
@@ -158,10 +158,10 @@ def test_the_packages_clip_is_the_one_that_results_were_made_with(base):
 
 
 def test_the_packages_clip_is_small():
-    asset = load_snapshot(demo.CLIP_ASSET)
+    asset = load_snapshot(demo.PACKAGED_FOLDER)
     parameters = sum(x.size for x in jax.tree.leaves(asset.params))
     assert parameters <= 1.81e6
-    size = sum(p.stat().st_size for p in demo.CLIP_ASSET.iterdir())
+    size = sum(p.stat().st_size for p in demo.PACKAGED_FOLDER.iterdir())
     assert size <= 4e6
 
 

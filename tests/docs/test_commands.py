@@ -47,6 +47,10 @@ COVERED = (
         r"detect .*--classes",
         "detection/test_zero_shot_detection.py::test_a_video_gets_a_report",
     ),
+    (
+        r"wsvad_jax\.push |--checkpoint USER/NAME",
+        "sharing/test_push.py::test_others_get_the_same_scores_bit_for_bit",
+    ),
     (r"wsvad_jax\.detect ", "test_detect.py::test_videos_of_any_name_and_state"),
     (r"extract .*--compare", "test_extract.py::test_comparison_with_other_features"),
     (

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import os
 import pathlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from flax import serialization
 from wsvad_jax.clip import weight_names
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.hub_access import HUB_TIMEOUT, ask
 
 WEIGHT_FILES = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
@@ -42,7 +42,6 @@ OTHER_KINDS = {  # by files that only they have
     "a pipeline of diffusers": ("model_index.json",),
 }
 QUIET = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-HUB_TIMEOUT = 15.0  # seconds in which the hub must answer, before its cache is used
 
 
 def transformers() -> Any:
@@ -124,21 +123,11 @@ def _ask_hub(name: str) -> Exception | None:
     """Asks the hub whether it has a model; returns the error if it gives no answer."""
     from huggingface_hub import HfApi
 
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(name, timeout=HUB_TIMEOUT)
-        except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
-            outcome.append(e)
-        else:
-            outcome.append(None)
-
-    # A thread that may be left behind: looking up an address can't be interrupted.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT)
-    return outcome[0] if outcome else TimeoutError()
+    try:
+        ask(lambda: HfApi().model_info(name, timeout=HUB_TIMEOUT), HUB_TIMEOUT)
+    except Exception as e:  # noqa: BLE001 - kinds differ between hub versions
+        return e
+    return None
 
 
 def check_adapter(folder: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ from flax import serialization
 from wsvad_jax.clip import hub, identity, training_notes, weight_names
 from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.clip.hub import WEIGHT_FILES
+from wsvad_jax.clip.packaged import PACKAGED, PACKAGED_FOLDER
 from wsvad_jax.clip.preprocessing import (
     IMAGE_MEAN,
     IMAGE_STD,
@@ -132,7 +133,8 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
     """Loads a CLIP snapshot.
 
     Args:
-      name_or_dir: a hub name ("openai/clip-vit-base-patch16") or a local folder.
+      name_or_dir: a hub name ("openai/clip-vit-base-patch16"), a local folder, or
+        `packaged.PACKAGED`.
 
     Raises:
       InputError: the model or folder doesn't exist; a file is missing or damaged;
@@ -140,6 +142,8 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
         all of them); the folder has an adapter, or two files with different weights.
     """
     # Cheap checks first: a folder of another kind fails before its weights are read.
+    if str(name_or_dir) == PACKAGED:
+        name_or_dir = PACKAGED_FOLDER
     local = os.path.isdir(name_or_dir)
     path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
     hub.check_adapter(path)

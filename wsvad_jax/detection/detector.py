@@ -53,7 +53,8 @@ class Detector(VideoScorer):
         """Loads the model, and the calibration that was made with it.
 
         Args:
-          checkpoint: model folder, or workdir of training with one in it.
+          checkpoint: model folder, workdir of training with one in it, or
+            USER/NAME[@REVISION] of the Hugging Face hub.
           calibration: folder that `calibrate` wrote. Events are those above its
             threshold, with their expected false alarms per day.
           **options: as `VideoScorer` takes them.

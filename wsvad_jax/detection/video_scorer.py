@@ -58,7 +58,8 @@ class VideoScorer:
         """Loads the model and puts it on the devices.
 
         Args:
-          checkpoint: model folder, or workdir of training with one in it.
+          checkpoint: model folder, workdir of training with one in it, or
+            USER/NAME[@REVISION] of the Hugging Face hub.
           clip: hub name or folder of the CLIP model of the features; needed if the one
             that the model folder names isn't available.
           resize: `stretch` or `clip`, how frames are cut to the image tower's size,
@@ -91,7 +92,8 @@ class VideoScorer:
         from wsvad_jax.evaluation.scorer import Scorer
         from wsvad_jax.parallel.mesh import replicated_sharding
 
-        self.folder, self.meta, self.card = model.folder, model.meta, model.card
+        self.folder, self.source = model.folder, model.source
+        self.meta, self.card = model.meta, model.card
         self.network = model.network
         self.config, self.T = self.network.config, self.network.T
         self.width = self.network.width
@@ -112,16 +114,14 @@ class VideoScorer:
 
     def __repr__(self) -> str:
         made = f"trained on {self.card.name}" if self.is_trained else "not trained"
-        return (
-            f"{type(self).__name__}({str(self.folder)!r}: {self.meta['model']} {made})"
-        )
+        return f"{type(self).__name__}({self.source!r}: {self.meta['model']} {made})"
 
     def description(self) -> dict[str, object]:
         """Returns where the model comes from and what it knows, for results."""
         model = self.meta["model"]
         if self.is_trained:
             words = self._words() if self.has_other_words else {}
-            source = {"checkpoint": str(self.folder), "model": model}
+            source = {"checkpoint": self.source, "model": model}
             return {**source, "trained on": self.card.name, **words}
 
         # None is the CLIP model's temperature; results show the value.

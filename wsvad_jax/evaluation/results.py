@@ -1,5 +1,6 @@
 """Scores a test set and writes results.json, scores.npz and pictures."""
 
+import os
 import pathlib
 import platform
 import sys
@@ -28,7 +29,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def evaluate_model(
     config: "ConfigDict",
-    checkpoint: pathlib.Path | None,
+    checkpoint: str | os.PathLike | None,
     workdir: pathlib.Path,
     data_dir: str | None = None,
     *,
@@ -41,7 +42,8 @@ def evaluate_model(
 
     Args:
       config: recipe.
-      checkpoint: model folder; None for a model without weights.
+      checkpoint: model folder, workdir of training, or USER/NAME[@REVISION] of the
+        Hugging Face hub; None for a model without weights.
       workdir: folder for the results.
       data_dir: folder of prepared datasets.
       force: whether other features or prompts than the training's are accepted; the
@@ -58,7 +60,7 @@ def evaluate_model(
     from wsvad_jax.experiment.build import check_params, open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
-    from wsvad_jax.weights.model_folder import load_params
+    from wsvad_jax.weights.hub_model import load_checkpoint
 
     if checkpoint is None:
         if card is not None:
@@ -67,7 +69,7 @@ def evaluate_model(
                 "reads those of the dataset's card, in the recipe's templates"
             )
         return _evaluate_untrained(config, workdir, data_dir, force)
-    params, batch_stats, meta = load_params(checkpoint)
+    folder, params, batch_stats, meta = load_checkpoint(checkpoint)
     if meta["model"] != config.model_name:
         raise InputError(
             f"{checkpoint} holds a {meta['model']} model, but the recipe is for "
@@ -75,7 +77,7 @@ def evaluate_model(
         )
 
     # A converted file comes with the text tower that it was trained with.
-    own_clip = checkpoint / "clip"
+    own_clip = folder / "clip"
     if "clip" in config and (own_clip / "vocab.json").is_file():
         config = config.copy_and_resolve_references()  # the caller's stays as it is
         config.clip = str(own_clip)
@@ -90,9 +92,9 @@ def evaluate_model(
     data = run_data.describe(experiment.dataset, experiment.text_tower_id)
     trained_here = (workdir / "config.json").is_file()
     if trained_here:
-        check_data(workdir, data, checkpoint)
+        check_data(workdir, data, folder)
     check_params(experiment, params, str(checkpoint))
-    forced = _check_protocol(experiment, meta, checkpoint, force)
+    forced = _check_protocol(experiment, meta, folder, force)
 
     model = Scorer(experiment), params, batch_stats
     videos = score_split(experiment, *model, with_baseline=True)

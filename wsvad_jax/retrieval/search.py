@@ -26,6 +26,7 @@ from wsvad_jax.retrieval.library import DetectionModel, Library, LibraryVideo
 from wsvad_jax.retrieval.moments import SnippetRange, find_moments
 from wsvad_jax.retrieval.video_files import VideoFinder
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.hub_access import parse_hub_name
 from wsvad_jax.utils.text import count
 from wsvad_jax.weights.trained_model import can_load
 
@@ -322,7 +323,8 @@ def _clip_of_detection(models: Sequence[DetectionModel]) -> "Snapshot":
       InputError: no model is known or here, or there are several.
     """
     from wsvad_jax.clip.snapshot import load_snapshot
-    from wsvad_jax.weights.model_folder import find_model_folder, read_meta
+    from wsvad_jax.weights.hub_model import find_checkpoint
+    from wsvad_jax.weights.model_folder import read_meta
     from wsvad_jax.weights.trained_model import image_snapshot
 
     if len(models) > 1:
@@ -331,8 +333,10 @@ def _clip_of_detection(models: Sequence[DetectionModel]) -> "Snapshot":
             "pass one CLIP model for all videos as --clip NAME|DIR"
         )
     for model in models:
-        if model.checkpoint and pathlib.Path(model.checkpoint).is_dir():
-            folder = find_model_folder(model.checkpoint)
+        # Of the hub, results name the commit; a plain name is a folder's.
+        remote = parse_hub_name(model.checkpoint)
+        if os.path.isdir(model.checkpoint) or (remote and remote.revision):
+            folder = find_checkpoint(model.checkpoint).folder
             return image_snapshot(folder, read_meta(folder))
         if model.clip and can_load(model.clip):
             return load_snapshot(model.clip)

@@ -191,7 +191,8 @@ def export_file(
 
     Args:
       config: recipe of the model.
-      checkpoint: model folder, or workdir of a training run.
+      checkpoint: model folder, workdir of a training run, or USER/NAME[@REVISION] of
+        the Hugging Face hub.
       target: file to write, for PyTorch or .safetensors.
       clip: hub name or folder of the CLIP model that VadCLIP's and DSANet's files
         contain; by default CHECKPOINT/clip.
@@ -200,15 +201,11 @@ def export_file(
       InputError: the model or its CLIP model is not found, the model is of another
         recipe, or PyTorch is missing.
     """
-    from wsvad_jax.weights.model_folder import load_params
+    from wsvad_jax.weights.hub_model import load_checkpoint
 
-    folder, target = pathlib.Path(checkpoint), pathlib.Path(target)
-    if not (folder / "meta.json").exists() and (folder / "model").is_dir():
-        folder = folder / "model"
-
-    name = config.model_name
+    name, target = config.model_name, pathlib.Path(target)
     torch_mapping.released_checkpoint(name)
-    params, batch_stats, meta = load_params(folder)
+    folder, params, batch_stats, meta = load_checkpoint(checkpoint)
     if meta.get("model") != name:
         raise InputError(
             f"{folder} holds a {meta.get('model')} model, but the recipe is for {name}; "

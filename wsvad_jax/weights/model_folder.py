@@ -1,7 +1,8 @@
 """Saves and loads model folders: trained or converted weights, ready for use.
 
 A model folder holds `params/`, written by orbax, and `meta.json`: recipe, card, step, a
-digest of the arrays and the hash of every file. Training and `convert` write it.
+digest of the arrays and the hash of every file. Training and `convert` write it. Folders
+of the hub have `model.safetensors` as well, or instead, with the same arrays.
 """
 
 import os
@@ -17,9 +18,12 @@ from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.array_digest import CHANGED, has_digest, tree_digest
 from wsvad_jax.parallel.orbax_io import errors_name_folder
 from wsvad_jax.utils.corruption import corruption_evidence
-from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.files import digest_mismatch, file_digests, read_json, write_json
 from wsvad_jax.utils.json_shapes import Shape, Text, check_shape
+from wsvad_jax.weights.tensor_file import TENSOR_FILE, read_tensors
+
+AGAIN = "train or convert it again"
 
 
 class TextTowerId(Shape):
@@ -99,38 +103,62 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
     return meta
 
 
-def load_params(directory: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
+def load_params(
+    directory: pathlib.Path, advice: str = AGAIN
+) -> tuple[Any, Any, dict[str, Any]]:
     """Returns (params, batch_stats, meta) of a model folder, as NumPy arrays.
+
+    `model.safetensors` is read if it is there, else `params/`. The digest in meta.json
+    covers the arrays, so both give the same model or an error.
+
+    Args:
+      directory: model folder.
+      advice: end of the error for a damaged folder, what the user should do.
 
     Raises:
       InputError: the folder holds no model, a damaged one or an unreadable one.
     """
-    import orbax.checkpoint as ocp
-
     directory = pathlib.Path(directory).absolute()
     meta = read_meta(directory)
     target, files = directory / "params", meta.pop("files", None)
     tree: Any = {}
 
-    # Read as NumPy arrays: the devices of the training may not exist here.
+    # A link of the hub's cache may point to a missing file, so lexists.
+    single = directory / TENSOR_FILE
+    if os.path.lexists(single):
+        target, files = single, None
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            tree_metadata = checkpointer.metadata(target).item_metadata.tree
-            as_numpy = jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree_metadata
-            )
-            tree = checkpointer.restore(
-                target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
-            )
-
+        tree = read_tensors(single) if target == single else _read_orbax(target)
         damage = "" if has_digest(tree, meta.pop("digest")) else CHANGED
-    except Exception as e:  # noqa: BLE001 orbax raises many kinds
+    except Exception as e:  # noqa: BLE001 readers raise many kinds
         # Models of older versions come without hashes of their files.
         damage = digest_mismatch(target, files) if files else ""
-        damage = damage or corruption_evidence(target, e, known=files is not None)
+        damage = damage or _evidence(target, e, known=files is not None)
 
     if damage:
-        raise InputError(
-            f"{directory}: the model is damaged ({damage}); train or convert it again"
+        where = f"{directory}: {TENSOR_FILE}" if target == single else str(directory)
+        raise InputError(f"{where}: the model is damaged ({damage}); {advice}")
+    return tree.get("params") or {}, tree.get("batch_stats") or {}, meta
+
+
+def _read_orbax(target: pathlib.Path) -> Any:
+    """Returns the tree that orbax wrote into a folder."""
+    import orbax.checkpoint as ocp
+
+    # Read as NumPy arrays: the devices of the training may not exist here.
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree_metadata = checkpointer.metadata(target).item_metadata.tree
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree_metadata
         )
-    return tree["params"], tree.get("batch_stats") or {}, meta
+        return checkpointer.restore(
+            target, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+        )
+
+
+def _evidence(target: pathlib.Path, error: Exception, known: bool) -> str:
+    """Returns the evidence that stored arrays are damaged; see `corruption_evidence`."""
+    if target.name != TENSOR_FILE:
+        return corruption_evidence(target, error, known=known)
+    raise_if_unreadable(target, error)
+    return one_line(error)

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.clip.packaged import PACKAGED
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_protocols import same_encoder
@@ -27,6 +28,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
+    from wsvad_jax.data.records import FeatureProtocol
     from wsvad_jax.experiment.build import ScoringModel
     from wsvad_jax.experiment.class_words import Words
     from wsvad_jax.models.spec import ModelSpec
@@ -39,6 +41,7 @@ class TrainedModel:
     """A model that is opened for scoring: a model folder, or zero-shot CLIP."""
 
     folder: pathlib.Path  # of zero-shot CLIP, the snapshot's
+    source: str  # the folder, or USER/NAME@COMMIT of the hub
     network: "ScoringModel"
     params: Any
     batch_stats: Any
@@ -59,7 +62,8 @@ def open_trained_model(
     """Opens a model for scoring.
 
     Args:
-      checkpoint: model folder, or workdir of a training run.
+      checkpoint: model folder, workdir of a training run, or USER/NAME[@REVISION] of
+        the Hugging Face hub.
       clip: hub name or folder of a CLIP snapshot, used if its text tower is that of the
         training.
       force: whether to accept the text tower of another CLIP model.
@@ -74,10 +78,12 @@ def open_trained_model(
 
     from wsvad_jax.clip.prompts import text_inputs
     from wsvad_jax.experiment import build, other_words
-    from wsvad_jax.weights.model_folder import find_model_folder, load_params
+    from wsvad_jax.weights.hub_model import find_checkpoint
+    from wsvad_jax.weights.model_folder import load_params
 
-    folder = find_model_folder(checkpoint)
-    params, batch_stats, meta = load_params(folder)
+    found = find_checkpoint(checkpoint)
+    folder = found.folder
+    params, batch_stats, meta = load_params(folder, found.advice)
     card = read_card(meta, folder)
 
     # meta.json has the recipe, which is checked like one from a file.
@@ -107,7 +113,9 @@ def open_trained_model(
     if text is not None and (force or not tower_of(meta)[1]):
         # Only the text tower can differ; the other weights were written together.
         build.check_params(network, params, str(folder))
-    return TrainedModel(folder, network, params, batch_stats, meta, card, forced)
+    return TrainedModel(
+        folder, found.source, network, params, batch_stats, meta, card, forced
+    )
 
 
 def read_card(meta: dict[str, Any], folder: pathlib.Path) -> Card:
@@ -245,6 +253,8 @@ def image_snapshot(
 
     wanted = feature_protocols.protocol_from_json(meta.get("features"))
     own = meta["card"].get("clip", "")
+    if not clip and (snapshot := _image_snapshot_of_folder(folder, wanted)):
+        return snapshot
 
     # Training and its features nearly always share one CLIP model.
     names = [own, tower_of(meta)[0]]
@@ -267,6 +277,24 @@ def image_snapshot(
     return snapshot
 
 
+def _image_snapshot_of_folder(
+    folder: pathlib.Path, wanted: "FeatureProtocol"
+) -> "Snapshot | None":
+    """Returns the CLIP model that comes with a model, if it made the features."""
+    from wsvad_jax.clip.snapshot import load_snapshot
+
+    path = folder / "clip"
+    known = "@" in wanted.encoder
+    if not known or not any((path / name).is_file() for name in TOKENIZERS):
+        return None
+
+    # A converted file comes with a text tower whose image tower others trained.
+    snapshot = load_snapshot(path)
+    here = feature_protocols.snapshot_protocol(snapshot, wanted.resize)
+    differs = feature_protocols.encoder_difference(here, wanted)
+    return None if differs else snapshot
+
+
 def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
     """Returns name and hash, or its start, of the text tower; "" if unknown."""
     if tower := meta.get("tower"):
@@ -283,6 +311,8 @@ def tower_of(meta: dict[str, Any]) -> tuple[str, str]:
 
 
 def can_load(name: str) -> bool:
-    """Whether `name` is a folder, or could be a name of the hub."""
+    """Whether `name` is a folder or comes along, or could be a name of the hub."""
+    if name == PACKAGED:
+        return True
     hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     return bool(name) and (os.path.isdir(name) or hub)

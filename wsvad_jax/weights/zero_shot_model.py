@@ -73,4 +73,5 @@ def open_zero_shot(
         "features": dataclasses.asdict(protocol),
         "tower": tower,
     }
-    return TrainedModel(snapshot.path, network, {}, {}, meta, card, snapshot=snapshot)
+    path = snapshot.path
+    return TrainedModel(path, str(path), network, {}, {}, meta, card, snapshot=snapshot)

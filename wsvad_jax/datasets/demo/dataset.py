@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from wsvad_jax.clip.packaged import PACKAGED_FOLDER
 from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.datasets.demo.figures import FPS
 from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
@@ -36,8 +37,6 @@ NORMAL_FRACTION = 0.5  # share of normal videos
 # unfinished folder: the hashes of its files, {} for the package's.
 OWN_CLIP = "own_clip"
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
-# Trained by `wsvad_jax.pretrain` on other streets; its MODEL_CARD.md says how.
-CLIP_ASSET = pathlib.Path(__file__).parents[2] / "assets" / "demo_clip"
 FRAME = "middle"  # frame of each snippet that is encoded
 # They say what can be seen, since the demo's CLIP knows things and no events. They were
 # chosen on a demo world of another seed. The order is that of the class indices.
@@ -160,7 +159,7 @@ def build_world(
     # user's is in the folder already, unless another one is given.
     fresh = False
     if clip or not own:
-        fresh = _copy_snapshot(clip or CLIP_ASSET, directory)
+        fresh = _copy_snapshot(clip or PACKAGED_FOLDER, directory)
     _render_videos(
         [p for p in everything if _video_path(p) not in good], directory, seed
     )

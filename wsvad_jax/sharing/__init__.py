@@ -1,0 +1,1 @@
+"""Shares trained models through the Hugging Face hub."""
