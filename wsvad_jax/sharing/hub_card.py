@@ -100,7 +100,7 @@ def _metadata(
     from huggingface_hub import ModelCardData
 
     dataset = str((meta.get("card") or {}).get("name") or "")
-    licences = {"license": licence} if licence else OTHER_LICENCE
+    licences: dict[str, Any] = {"license": licence} if licence else OTHER_LICENCE
     rows = _eval_results(results, dataset)
     return ModelCardData(
         library_name=LIBRARY,

@@ -81,7 +81,9 @@ def ask(call: Callable[[], Answer], timeout: float = HUB_TIMEOUT) -> Answer:
     thread.start()
     thread.join(timeout)
 
-    value, error = outcome[0] if outcome else (None, TimeoutError())
+    if not outcome:
+        raise TimeoutError
+    value, error = outcome[0]
     if error is not None:
         raise error
     return value
