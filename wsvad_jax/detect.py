@@ -4,6 +4,8 @@
   python -m wsvad_jax.detect features/ --checkpoint DIR --ground_truth test_segments.json \\
       --output found
   python -m wsvad_jax.detect --live rtsp://camera/stream --checkpoint DIR --clip NAME|DIR
+  python -m wsvad_jax.detect --live door=rtsp://camera/stream --live /dev/video0 \\
+      --checkpoint DIR
   python -m wsvad_jax.detect VIDEO --clip NAME|DIR --classes "people fighting,a fire" \\
       --normal "an ordinary street" --output found
 
@@ -42,6 +44,8 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.detection import event_clips, rule_flags, run
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.event_clips import MARGIN
+from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.extraction.live_stream import WHEN_BEHIND
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -98,10 +102,12 @@ def parser() -> flags.Parser:
         "in another way; the results say so")  # fmt: skip
 
     # A live source has its own pace and no end.
-    add("--live", metavar="SOURCE", help="a camera, address, file or -: scored as it "
-        "comes, events as lines of JSON")  # fmt: skip
+    add("--live", action="append", metavar="[NAME=]SOURCE", help="a camera, address, file "
+        "or -: scored as it comes, events as lines of JSON; may be repeated")  # fmt: skip
     add("--pace", type=float, default=1.0, help="pace of a --live file: 1 is real time "
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
+    add("--when_behind", choices=WHEN_BEHIND, help="what a --live source does that is "
+        "faster than the machine: drop snippets, or wait (drop; wait with --pace 0)")  # fmt: skip
 
     rule_flags.add_rule_flags(made)
     flags.add_output_flags(made)
@@ -119,8 +125,8 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
     if known.live is not None:
         if known.inputs:
             raise InputError(
-                f"{known.inputs[0]}: --live {known.live} is the one source; leave the "
-                "other out"
+                f"{known.inputs[0]}: with --live {known.live[0]}, sources are passed by "
+                f"--live alone; pass --live {known.inputs[0]}, or leave one of them out"
             )
         flags.refuse(
             passed,
@@ -136,14 +142,13 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             "use --high and --low",
         )
 
-        if known.pace and not pathlib.Path(known.live).is_file():
-            flags.refuse(
-                passed, ("pace",), "a source that isn't a file", "only 0 changes it"
-            )
     else:
         mode = "files that are scored at once"
         flags.refuse(
-            passed, ("pace",), mode, "leave it out, or pass one as --live FILE"
+            passed,
+            ("pace", "when_behind"),
+            mode,
+            "leave it out, or pass one as --live FILE",
         )
 
     if known.clips is None:
@@ -163,12 +168,54 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
         flags.refuse(passed, rule_flags.RELATIVE, "--low, which fixes where events end")
 
 
+def watch(
+    known: argparse.Namespace,
+    passed: Mapping[str, str],
+    rules: EventRules,
+    options: run.DetectorOptions,
+) -> None:
+    """Scores live sources until they end.
+
+    Args:
+      known: the parsed arguments.
+      passed: flags that were passed, from `flags.given`.
+      rules: what counts as an event, by the flags.
+      options: model, and features that it accepts.
+
+    Raises:
+      InputError: see `live.run`.
+    """
+    from wsvad_jax.detection import live, live_sources
+    from wsvad_jax.extraction import live_stream, live_video
+
+    # Sources are checked before the model is loaded, which takes longer.
+    live_stream.chosen_when_behind(known.pace, known.when_behind)
+    sources = [live_sources.parse_source(text) for text in known.live]
+    live_sources.with_names(sources)
+    kinds = {live_video.kind_of(source.source) for source in sources}
+    if known.pace and "file" not in kinds:
+        flags.refuse(
+            passed, ("pace",), "a source that isn't a file", "only 0 changes it"
+        )
+
+    # Rules that nobody passed give way to those of a calibration.
+    given = any(name in passed for name in rule_flags.ALL)
+    live.run_until_signal(
+        run.open_detector(options),
+        sources,
+        rules if given else None,
+        pace=known.pace,
+        when_behind=known.when_behind,
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
     rules = rule_flags.rules_of(known, arguments.seen)
-    check_modes(flags.given(arguments, argv), known)
+    passed = flags.given(arguments, argv)
+    check_modes(passed, known)
 
     # The calibration is read before the model is loaded, which takes longer.
     calibration = None
@@ -190,11 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.check_options(options)
 
     if known.live is not None:
-        from wsvad_jax.detection import live
-
-        live.run_until_signal(
-            run.open_detector(options), known.live, rules, pace=known.pace
-        )
+        watch(known, passed, rules, options)
         return 0
 
     # A camera among the inputs gets the hint at --live, whatever else is missing.

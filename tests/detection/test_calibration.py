@@ -158,7 +158,8 @@ def test_scores_of_another_way_are_refused(place, detector, tmp_path):
         detector.detect(features(9), EDGES, "new")
     detector.calibrate(place / "files")
     with pytest.raises(InputError, match="made for files, but used for --live"):
-        live.Live(detector)
+        video = write_video(tmp_path / "video.ts", 16)
+        live.run(detector, str(video), out=io.StringIO())
 
 
 def test_other_rules_models_and_features_are_refused(place, detector, tiny):

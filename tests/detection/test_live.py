@@ -1,26 +1,25 @@
 """Live scores are those of the same windows offline; sources come and go."""
 
 import contextlib
-import http.server
-import io
 import json
 import pathlib
 import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_watch import of, served, watch
 from sample_videos import write_video
 from untrained import write_model
 
-from wsvad_jax.detection import live
+from wsvad_jax.detection.causal import Window
 from wsvad_jax.detection.detector import Detector
+from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.evaluation import events
 from wsvad_jax.evaluation.events import EventRules
 from wsvad_jax.extraction.live_stream import SnippetStream, StreamSnippet, StreamStatus
@@ -49,17 +48,6 @@ def video_file(tmp_path_factory):
     """A video of 16 frames a second in a container that can be cut anywhere."""
     path = tmp_path_factory.mktemp("videos") / "video.ts"
     return write_video(path, 16 * (SNIPPETS - 1) + 5)
-
-
-def watch(detector, source, **kwargs):
-    """The lines about a source, as objects."""
-    out = io.StringIO()
-    live.run(detector, str(source), out=out, **kwargs)
-    return [json.loads(line) for line in out.getvalue().splitlines()]
-
-
-def of(lines, kind):
-    return [line for line in lines if line["type"] == kind]
 
 
 @pytest.mark.parametrize("model", ["dsanet", "mil_ranking"])
@@ -100,7 +88,7 @@ def test_live_scores_are_offline_scores_of_the_same_windows(
 
 
 def test_a_window_is_the_last_snippets_padded_behind():
-    window = live.Window(2, 4, 3)
+    window = Window(2, 4, 3)
     history = np.random.RandomState(0).standard_normal((11, 2, 3)).astype(np.float16)
     for k, feature in enumerate(history, 1):
         window.push(feature)
@@ -126,7 +114,7 @@ def test_events_are_those_found_offline(scores, max_gap, min_length, seed):
     anomaly = np.array(scores, float)
     rules = EventRules(**rules)
     wanted = events.find_events(anomaly, classes, edges, CLASSES, rules)
-    machine, lines = live.Hysteresis(CLASSES, rules), []
+    machine, lines = Hysteresis(CLASSES, rules), []
     for k, score in enumerate(scores):
         lines += machine.add(edges[k], edges[k + 1], score, classes[k])
     lines += machine.close()
@@ -143,7 +131,7 @@ def test_events_are_those_found_offline(scores, max_gap, min_length, seed):
 
 def test_an_event_opens_before_it_is_over():
     rules = EventRules(high=0.6, low=0.3, min_length=2.0, max_gap=0.0)
-    machine = live.Hysteresis(CLASSES, rules)
+    machine = Hysteresis(CLASSES, rules)
     kinds = []
     for k, score in enumerate([0.1, 0.4, 0.7, 0.7, 0.4, 0.1, 0.7, 0.1]):
         kinds.append([e["type"] for e in machine.add(float(k), k + 1.0, score, None)])
@@ -151,7 +139,7 @@ def test_an_event_opens_before_it_is_over():
 
 
 def test_memory_does_not_grow_with_time():
-    window, machine = live.Window(1, 8, 4), live.Hysteresis(CLASSES)
+    window, machine = Window(1, 8, 4), Hysteresis(CLASSES)
     sizes = []
     for k in range(3000):
         window.push(np.full((1, 4), k % 7, np.float16))
@@ -195,6 +183,7 @@ def test_a_source_that_is_faster_loses_snippets_and_falls_no_further_behind(vide
 def test_without_a_pace_the_source_waits(video_file):
     with open_stream(video_file, pace=0.0) as stream:
         items = [item for item, _ in takes(stream, pause=0.01)]
+    assert items.pop(0) == StreamStatus("open")
     assert [i.snippet.index for i in items[:-1]] == list(range(SNIPPETS))
     assert stream.dropped == 0 and items[-1] == StreamStatus("ended")
 
@@ -206,33 +195,6 @@ def test_a_file_is_played_at_its_pace(video_file):
             if isinstance(item, StreamSnippet):
                 assert now - begin > (item.end - 1 / 16) / 32 - 0.01
         assert now - begin > 1.3
-
-
-@contextlib.contextmanager
-def served(content, lost=()):
-    """An HTTP server of a file; the connections in `lost` break off half-way."""
-    requests = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            requests.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            broken = len(requests) - 1 in lost
-            with contextlib.suppress(OSError):
-                self.wfile.write(content[: len(content) // 2] if broken else content)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/video.ts", requests
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_lost_connection_is_opened_again(detectors, video_file):

@@ -1,9 +1,9 @@
 """Reads snippets of a live source: camera, network stream, pipe, or a file in real time.
 
-A thread decodes, and at most one finished snippet waits for the consumer. If the source
-doesn't wait (camera, network, pipe, or a paced file), a newer snippet replaces the
-waiting one, which counts as dropped. So the delay never exceeds two snippets. Without a
-pace, the thread waits for the consumer instead.
+A thread decodes, and at most one finished snippet waits for the consumer. What happens
+to a source that is faster is a choice. Either a newer snippet replaces the waiting one,
+which counts as dropped, so that the delay never exceeds two snippets. Or the thread waits
+for the consumer, and the delay grows with what the source or the network holds back.
 
 Lost cameras and network streams are opened again, after a pause that doubles from one
 second to half a minute.
@@ -11,22 +11,18 @@ second to half a minute.
 
 import collections
 import dataclasses
-import pathlib
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.decoding.containers import any_tags
-from wsvad_jax.extraction.decoding.reader import VideoReader
+from wsvad_jax.extraction.live_video import LiveVideo, PacketTap
 from wsvad_jax.utils.errors import InputError
 
-PATIENCE = 10.0  # seconds of silence after which a network source is lost
 PAUSES = (1.0, 30.0)  # first and longest pause before an attempt, seconds
 STEADY = 60.0  # seconds of frames after which the pauses start over
-REST = 65536  # bytes behind a file's last packet, which hold its index
+WHEN_BEHIND = ("drop", "wait")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +38,7 @@ class StreamSnippet:
 
 @dataclasses.dataclass(frozen=True)
 class StreamStatus:
-    """State of the source: lost, back, ended, failed, or a remark."""
+    """State of the source: open, lost, back, ended, failed, or a remark."""
 
     kind: str
     reason: str = ""
@@ -50,104 +46,28 @@ class StreamStatus:
     error: InputError | None = None
 
 
-class LiveVideo(videos.Video):
-    """One pass over a live source, until it ends or is lost."""
+def chosen_when_behind(pace: float, when_behind: str | None = None) -> str:
+    """Returns `drop` or `wait`, what a source does that is faster than the consumer.
 
-    def __init__(self, source: str, pace: float, kind: str = ""):
-        """Stores the source; the thread opens it.
-
-        Args:
-          source: camera device, address (rtsp://, http:// …), file, or - for standard
-            input.
-          pace: playback speed of a file in seconds per second; 0 doesn't wait.
-          kind: result of `kind_of`, if known.
-
-        Raises:
-          InputError: the file or device is missing.
-        """
-        super().__init__(source)
-        self.source, self.kind = source, kind or kind_of(source)
-        self.pace = pace if self.kind == "file" else 0.0
-        self.size = 0  # bytes, 0 unknown
-        self.stopped = threading.Event()
-
-    @property
-    def complete(self) -> bool:
-        """Whether a finished pass has read the source to its end."""
-        if self.kind in ("file", "pipe"):
-            return True
-        return self.size > 0 and self.position > 0.95 * self.size - REST
-
-    def frames(self) -> Iterator[Any]:
-        """Yields frames; those of a paced file not before their time."""
-        begin = time.monotonic()
-        for frame in super().frames():
-            if self.pace:
-                self.stopped.wait(begin + self.seconds / self.pace - time.monotonic())
-            # A stop during the wait must not yield one more frame.
-            if self.stopped.is_set():
-                return
-            yield frame
-
-    @property
-    def _name(self) -> str:
-        return self.source
-
-    def _open(self) -> Any:
-        import av
-        import av.error
-
-        if self.kind == "file":
-            return super()._open()
-
-        address, options = self.source, {}
-        if self.kind == "pipe":
-            address = "pipe:0"
-        elif self.source.startswith("rtsp"):
-            options = {"rtsp_transport": "tcp"}  # UDP loses packets silently
-        try:
-            container = av.open(
-                address,
-                format="v4l2" if self.kind == "camera" else None,
-                options=options,
-                timeout=PATIENCE if self.kind == "network" else None,
-                **any_tags(),
-            )
-        except (av.error.FFmpegError, ValueError) as e:
-            raise InputError(
-                f"{self.source}: can't be opened ({getattr(e, 'strerror', '') or e}); "
-                "expected a camera, an address, a file, or - for a stream of mpegts or "
-                "matroska on standard input"
-            ) from None
-
-        self.size = max(container.size, 0) if self.kind == "network" else 0
-        return container
-
-    def _close(self, reader: VideoReader) -> None:
-        # A live source may state a length, but not that of this pass.
-        if not self.num_frames and not self.stopped.is_set():
-            reason = f" ({self.damage})" if self.damage else ""
-            raise InputError(f"{self.source}: not one frame can be decoded{reason}")
-
-
-def kind_of(source: str) -> str:
-    """Returns `pipe`, `network`, `camera` or `file`.
+    Args:
+      pace: as `SnippetStream` takes it.
+      when_behind: choice of the user; None depends on the pace.
 
     Raises:
-      InputError: the source is neither a file nor a device.
+      InputError: a negative pace, an unknown choice, or one that contradicts the pace.
     """
-    if source == "-":
-        return "pipe"
-    if "://" in source:
-        return "network"
-    try:
-        mode = pathlib.Path(source).stat().st_mode
-    except OSError as e:
+    if not 0 <= pace < float("inf"):
+        raise InputError(f"--pace must be 0 or more, found {pace}")
+    if when_behind is None:
+        return "drop" if pace else "wait"
+    if when_behind not in WHEN_BEHIND:
+        raise InputError(f"--when_behind must be drop or wait, found {when_behind!r}")
+    if when_behind == "drop" and not pace:
         raise InputError(
-            f"--live {source}: {(e.strerror or str(e)).lower()}; expected a camera's "
-            "device, an address (rtsp://, http://), a file, or - for standard input"
-        ) from None
-    return "camera" if stat.S_ISCHR(mode) else "file"
+            "--when_behind drop contradicts --pace 0, with which nothing is dropped; "
+            "leave one of them out"
+        )
+    return when_behind
 
 
 class SnippetStream:
@@ -162,6 +82,9 @@ class SnippetStream:
         preprocess: Callable[[Any], Any],
         pace: float = 1.0,
         pauses: tuple[float, float] = PAUSES,
+        when_behind: str | None = None,
+        ready: threading.Condition | None = None,
+        taps: Sequence[PacketTap] = (),
     ):
         """Stores the source; the thread opens it.
 
@@ -170,24 +93,31 @@ class SnippetStream:
           frame: frames of a snippet that are encoded, see `video.snippets`.
           stride: frames per snippet.
           preprocess: function from such a frame to the pictures of the image tower.
-          pace: playback speed of a file, see `LiveVideo`; 0 makes any source wait for
-            the consumer, so that no snippet is dropped.
+          pace: playback speed of a file, see `LiveVideo`.
           pauses: first and longest pause before a lost source is opened again, seconds.
+          when_behind: what a source does that is faster than the consumer: `drop` loses
+            the older snippet, `wait` makes the source wait. None: `wait` where the pace
+            is 0, else `drop`.
+          ready: condition of `take_all`, one for all streams that are taken together.
+          taps: objects that get the packets, see `PacketTap`.
 
         Raises:
-          InputError: the file or device is missing, or the pace is negative.
+          InputError: the file or device is missing, the pace is negative, or
+            `when_behind` is unknown or contradicts a pace of 0.
         """
-        if not 0 <= pace < float("inf"):
-            raise InputError(f"--pace must be 0 or more, found {pace}")
+        self.when_behind = chosen_when_behind(pace, when_behind)
         self.source, self.pace, self.pauses = source, pace, pauses
+        self.taps = tuple(taps)
         self.snippet_options = {
             "frame": frame,
             "stride": stride,
             "preprocess": preprocess,
         }
-        self.video = LiveVideo(source, pace)
+        self.begin = time.monotonic()  # of the source's first frame, once it is open
+        self.is_open = False
+        self.video = self._opened_at(0.0, LiveVideo(source, pace))
 
-        self.ready = threading.Condition()
+        self.ready = ready or threading.Condition()
         # Holds at most one snippet; states are as rare as connections.
         self.waiting: collections.deque[StreamSnippet | StreamStatus] = (
             collections.deque(maxlen=16)
@@ -219,8 +149,8 @@ class SnippetStream:
         with self.ready:
             if isinstance(item, StreamSnippet):
                 held = [i for i in self.waiting if isinstance(i, StreamSnippet)]
-                # Without a pace the source waits; otherwise the newer snippet counts.
-                if held and not self.pace:
+                # The source waits, or the newer snippet counts.
+                if held and self.when_behind == "wait":
                     self.ready.wait_for(lambda: self.stopped or not self._holds())
                 elif held:
                     self.waiting.remove(held[0])
@@ -234,7 +164,7 @@ class SnippetStream:
         return any(isinstance(item, StreamSnippet) for item in self.waiting)
 
     def _run(self) -> None:
-        begin, offset, losses = time.monotonic(), 0.0, 0
+        offset, losses = 0.0, 0
         while not self.stopped:
             reason = ""
             try:
@@ -263,12 +193,22 @@ class SnippetStream:
             self.video.stopped.wait(wait)
 
             # The clock keeps running while a source is lost.
-            offset = max(end, time.monotonic() - begin if self.pace else 0.0)
-            self._reopen()
+            offset = max(end, time.monotonic() - self.begin if self.pace else 0.0)
+            self._reopen(offset)
 
-    def _reopen(self) -> None:
+    def _opened_at(self, offset: float, video: LiveVideo) -> LiveVideo:
+        video.offset, video.taps = offset, self.taps
+        video.on_open = None if self.is_open else self._set_open
+        return video
+
+    def _set_open(self) -> None:
+        self.begin, self.is_open = time.monotonic(), True
+        self._put(StreamStatus("open"))
+
+    def _reopen(self, offset: float) -> None:
         # The kind is kept, since an unplugged camera has no device file to look at.
         video = LiveVideo(self.source, self.pace, self.video.kind)
+        self._opened_at(offset, video)
         with self.ready:  # a stop reaches either the old or the new video
             if self.stopped:
                 video.stopped.set()
@@ -292,3 +232,20 @@ class SnippetStream:
             if not (partial and (self.stopped or not video.complete)):
                 self._put(StreamSnippet(snippet, start, end, time.monotonic(), 0))
         return end
+
+
+def take_all(
+    streams: Sequence[SnippetStream], timeout: float
+) -> list[StreamSnippet | StreamStatus | None]:
+    """Returns the next snippet or state of each stream, None where there is none.
+
+    Args:
+      streams: streams with one `ready` condition; at least one.
+      timeout: longest wait for the first item, in seconds.
+    """
+    ready = streams[0].ready
+    with ready:
+        ready.wait_for(lambda: any(stream.waiting for stream in streams), timeout)
+        items = [s.waiting.popleft() if s.waiting else None for s in streams]
+        ready.notify_all()
+    return items

@@ -73,6 +73,7 @@ class Video:
             reader = VideoReader(container, self._name)
             self.stated_frames, self.fps = reader.stream.frames, reader.rate
             self.remark = reader.remark
+            self._begin(reader)
 
             # State is copied per frame, so a consumer may stop at any frame.
             for frame in reader.frames():
@@ -90,6 +91,9 @@ class Video:
 
     def _open(self) -> Any:
         return open_file(self.path)
+
+    def _begin(self, reader: VideoReader) -> None:
+        """Does nothing; called before the first frame is decoded."""
 
     def _close(self, reader: VideoReader) -> None:
         if not self.num_frames:

@@ -130,8 +130,9 @@ def given(
     Flags left at their defaults are not among them. So a flag that a mode doesn't read
     differs from one that nobody passed.
     """
-    # A mark in place of each default shows which flags were passed.
-    nothing = object()
+    # A mark in place of each default shows which flags were passed. Flags that may be
+    # repeated copy the list and append to the copy.
+    nothing: list[Any] = []
     actions = [a for a in parser._actions if a.option_strings and a.dest != "help"]
     before = argparse.Namespace(**{a.dest: nothing for a in actions})
     found, _ = parser.parse_known_args(argv, before)

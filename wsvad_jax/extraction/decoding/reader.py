@@ -12,7 +12,7 @@ import collections
 import fractions
 import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsvad_jax.extraction.decoding import nal_units, tracks
@@ -70,6 +70,7 @@ class VideoReader:
 
         # The packets that decide on the track are kept and decoded later.
         self._held: list[Any] = []
+        self.on_packet: list[Callable[[Any], None]] = []  # called with the track's
         self._source = self._demuxed(candidates)
         probes = [tracks.TrackProbe(track) for track in candidates]
         probe = self._choose(probes)
@@ -277,6 +278,8 @@ class VideoReader:
         held, self._held = self._held, []
         for packet in itertools.chain(held, self._source):
             if packet.stream.index == self.stream.index:
+                for callback in self.on_packet:
+                    callback(packet)
                 yield packet
 
     def _decodable(self, packets: Iterator[Any]) -> Iterator[Any]:

@@ -1,0 +1,142 @@
+"""The lines about one live source: its start, snippets, events, losses and end."""
+
+import datetime
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from wsvad_jax.detection.calibration import live_rules
+from wsvad_jax.detection.hysteresis import Hysteresis
+from wsvad_jax.detection.live_scorer import LiveScorer
+from wsvad_jax.detection.live_sources import LiveSource
+from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
+from wsvad_jax.extraction.live_stream import StreamSnippet, StreamStatus
+
+
+class SourceLines:
+    """Turns the snippets and states of a live source into lines."""
+
+    def __init__(
+        self,
+        scorer: LiveScorer,
+        source: LiveSource,
+        rules: EventRules | None = None,
+    ):
+        """Starts without snippets.
+
+        Args:
+          scorer: image tower and model, shared by all sources.
+          source: source with its own rules and calibration, if it has any.
+          rules: rules of sources that have none; None: the calibration's, or the
+            defaults.
+
+        Raises:
+          InputError: the calibration was made for another model, for other features or
+            rules, or not for live sources.
+        """
+        self.scorer, self.source = scorer, source
+        detector, extractor = scorer.detector, scorer.encoder.extractor
+        self.calibration = source.calibration or detector.calibration
+        rules = source.rules or rules
+
+        if self.calibration is not None:
+            self.calibration.check_way("live")
+            self.calibration.check_rules(live_rules(rules or self.calibration.rules))
+            rules = self.calibration.rules
+            if self.calibration is not detector.calibration:
+                self.calibration.check_model(detector)
+            self.calibration.check_features(
+                extractor.protocol, extractor.encoder, detector
+            )
+
+        self.window = scorer.new_window()
+        self.events = Hysteresis(
+            detector.class_names, rules or DEFAULT_RULES, self.calibration
+        )
+
+    def start(self, when_behind: str) -> dict[str, Any]:
+        """Returns the first line.
+
+        Args:
+          when_behind: what the source does when it is faster: `drop` or `wait`.
+        """
+        detector, encoder, rules = (
+            self.scorer.detector,
+            self.scorer.encoder,
+            self.events,
+        )
+        notes: dict[str, Any] = {
+            "force": "; ".join(detector.forced),
+            "clip_note": detector.clip_note,
+        }
+        if self.calibration is not None:
+            notes |= self.calibration.description()
+        return {
+            "type": "start",
+            "source": self.source.source,
+            "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **detector.description(),
+            "classes": list(detector.class_names),
+            "window": detector.T,
+            "stride": encoder.stride,
+            "high": rules.high,
+            "low": rules.low,
+            "min_length": rules.min_length,
+            "max_gap": rules.max_gap,
+            "when_behind": when_behind,
+            "causal": detector.causality(),
+            "features": encoder.extractor.encoder,
+            **{name: text for name, text in notes.items() if text},
+        }
+
+    def snippet(
+        self, taken: StreamSnippet, anomaly: float, classes: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Yields the line of a scored snippet, and the lines of events.
+
+        Args:
+          taken: snippet with its times.
+          anomaly: its score.
+          classes: its class probabilities [C], None without classes.
+        """
+        line = {
+            "type": "snippet",
+            "time": round(taken.start, 3),
+            "end": round(taken.end, 3),
+            "anomaly": round(anomaly, 6),
+        }
+        if classes is not None:
+            names = self.scorer.detector.class_names
+            line["class"] = names[int(np.argmax(classes))]
+
+        line["behind"] = round(time.monotonic() - taken.ready, 3)
+        yield line | {"dropped": taken.dropped}
+        yield from self.events.add(taken.start, taken.end, anomaly, classes)
+
+    def status(self, status: StreamStatus) -> Iterator[dict[str, Any]]:
+        """Yields the lines about a change of the source that doesn't end it."""
+        if status.kind == "lost":
+            # The snippets that follow aren't known, so events end here.
+            yield from self.events.close()
+            yield {"type": "lost", "reason": status.reason, "again_in": status.wait}
+        elif status.kind == "remark":
+            yield {"type": "remark", "remark": status.reason}
+        else:
+            yield {"type": status.kind}
+
+    def end(self, reason: str, dropped: int) -> Iterator[dict[str, Any]]:
+        """Yields the lines of events that are open, and the last line.
+
+        Args:
+          reason: why nothing follows.
+          dropped: number of snippets that were dropped.
+        """
+        yield from self.events.close()
+        yield {
+            "type": "end",
+            "reason": reason,
+            "snippets": self.window.count,
+            "dropped": dropped,
+        }

@@ -1,0 +1,114 @@
+"""Names and settings of live sources, as `--live [NAME=]SOURCE` has them."""
+
+import dataclasses
+import pathlib
+import re
+import urllib.parse
+from collections.abc import Sequence
+
+from wsvad_jax.detection.calibration import Calibration
+from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.utils.errors import InputError
+
+MAX_NAME = 100  # letters of a source's name
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveSource:
+    """A live source with its own name, event rules and calibration."""
+
+    source: str  # camera device, address, file, or - for standard input
+    name: str = ""  # "" for one that is derived from the source
+    rules: EventRules | None = None  # None: those of all sources
+    calibration: Calibration | None = None  # None: the detector's
+
+
+def parse_source(text: str) -> LiveSource:
+    """Reads `SOURCE` or `NAME=SOURCE`.
+
+    An existing file comes first, so that its name may have an equals sign. Addresses
+    may have one, too: a name has no slash, colon or question mark.
+
+    Raises:
+      InputError: an empty name or source, or a name that is not printable.
+    """
+    if not text.strip():
+        raise InputError(
+            "--live is empty; expected a camera's device, an address, a file, or -"
+        )
+    name, equals, source = text.partition("=")
+    if not equals or re.search(r"[/\\:?]", name) or _exists(text):
+        return LiveSource(text)
+
+    check_name(name, f"--live {text}")
+    if not source.strip():
+        raise InputError(
+            f"--live {text}: no source after the name; expected NAME=SOURCE"
+        )
+    return LiveSource(source, name)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return pathlib.Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises InputError for a source's name that can't be printed or told apart.
+
+    Args:
+      name: name of a source.
+      where: flag or key, for the message.
+    """
+    fine = name.strip() == name and 0 < len(name) <= MAX_NAME and name.isprintable()
+    if not fine or re.search(r"[/\\:?=]", name) or name in (".", ".."):
+        raise InputError(
+            f"{where}: {name!r:.120} can't be a source's name; expected 1 to {MAX_NAME} "
+            "printable letters without / \\ : ? ="
+        )
+
+
+def with_names(sources: Sequence[LiveSource]) -> list[LiveSource]:
+    """Returns the sources with names that are all different.
+
+    Raises:
+      InputError: two sources have one name, or share standard input.
+    """
+    taken: set[str] = set()
+    for source in sources:
+        if source.name and source.name in taken:
+            raise InputError(
+                f"--live: two sources are named {source.name!r}; give each its own name"
+            )
+        taken.add(source.name)
+    if sum(source.source == "-" for source in sources) > 1:
+        raise InputError("--live -: found twice; standard input is one source")
+
+    # Derived names give way to chosen ones.
+    named = []
+    for source in sources:
+        name = source.name or derived_name(source.source)
+        stem, number = name, 1
+        while not source.name and name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        named.append(dataclasses.replace(source, name=name))
+    return named
+
+
+def derived_name(source: str) -> str:
+    """Returns a name for a source: the file's stem, or host and path of an address."""
+    if source == "-":
+        return "stdin"
+    if "://" in source:
+        # Passwords and keys of an address are in none of these parts.
+        address = urllib.parse.urlsplit(source)
+        name = f"{address.netloc.rpartition('@')[2]}{address.path}"
+    else:
+        name = pathlib.Path(source).stem
+
+    name = re.sub(r"[^\w.]+", "-", name).strip("-.")
+    return name[:MAX_NAME] or "source"

@@ -1,0 +1,155 @@
+"""One pass over a live source: camera, network stream, pipe, or a file at its pace."""
+
+import pathlib
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from wsvad_jax.extraction import video as videos
+from wsvad_jax.extraction.decoding.containers import any_tags
+from wsvad_jax.extraction.decoding.reader import VideoReader
+from wsvad_jax.utils.errors import InputError
+
+PATIENCE = 10.0  # seconds of silence after which a network source is lost
+REST = 65536  # bytes behind a file's last packet, which hold its index
+
+
+@runtime_checkable
+class PacketTap(Protocol):
+    """Gets the packets of a source as they are read, for example to cut clips.
+
+    Both methods are called in the thread that decodes the source. They must be quick,
+    and must neither raise nor change the packet.
+    """
+
+    def opened(self, reader: VideoReader, offset: float) -> None:
+        """Called when the source is opened, and after each loss when it is back.
+
+        Args:
+          reader: open reader; `reader.stream` is the track (a template for `mux`), and
+            is valid until the next call.
+          offset: seconds of the source's clock at which this pass begins. A packet's
+            time on that clock, as in the lines of `--live`, is
+            `offset + pts * time_base - reader.clock.start`.
+        """
+
+    def packet(self, packet: Any) -> None:
+        """Called with each `av.Packet` of the track, in the order of decoding.
+
+        A packet may be kept. Then its data stays in memory.
+        """
+
+
+class LiveVideo(videos.Video):
+    """One pass over a live source, until it ends or is lost."""
+
+    on_open: Callable[[], None] | None = None  # called once, with the first frame
+    taps: Sequence[PacketTap] = ()
+    offset = 0.0  # seconds of the source's clock at which the pass begins
+
+    def __init__(self, source: str, pace: float, kind: str = ""):
+        """Stores the source; the thread opens it.
+
+        Args:
+          source: camera device, address (rtsp://, http:// …), file, or - for standard
+            input.
+          pace: playback speed of a file in seconds per second; 0 doesn't wait.
+          kind: result of `kind_of`, if known.
+
+        Raises:
+          InputError: the file or device is missing.
+        """
+        super().__init__(source)
+        self.source, self.kind = source, kind or kind_of(source)
+        self.pace = pace if self.kind == "file" else 0.0
+        self.size = 0  # bytes, 0 unknown
+        self.stopped = threading.Event()
+
+    @property
+    def complete(self) -> bool:
+        """Whether a finished pass has read the source to its end."""
+        if self.kind in ("file", "pipe"):
+            return True
+        return self.size > 0 and self.position > 0.95 * self.size - REST
+
+    def frames(self) -> Iterator[Any]:
+        """Yields frames; those of a paced file not before their time."""
+        begin = time.monotonic()
+        for frame in super().frames():
+            if self.pace:
+                self.stopped.wait(begin + self.seconds / self.pace - time.monotonic())
+            # A stop during the wait must not yield one more frame.
+            if self.stopped.is_set():
+                return
+            if self.on_open is not None and self.num_frames == 1:
+                self.on_open()
+            yield frame
+
+    @property
+    def _name(self) -> str:
+        return self.source
+
+    def _begin(self, reader: VideoReader) -> None:
+        for tap in self.taps:
+            tap.opened(reader, self.offset)
+            reader.on_packet.append(tap.packet)
+
+    def _open(self) -> Any:
+        import av
+        import av.error
+
+        if self.kind == "file":
+            return super()._open()
+
+        address, options = self.source, {}
+        if self.kind == "pipe":
+            address = "pipe:0" if self.source == "-" else f"file:{self.source}"
+        elif self.source.startswith("rtsp"):
+            options = {"rtsp_transport": "tcp"}  # UDP loses packets silently
+        try:
+            container = av.open(
+                address,
+                format="v4l2" if self.kind == "camera" else None,
+                options=options,
+                timeout=PATIENCE if self.kind == "network" else None,
+                **any_tags(),
+            )
+        except (av.error.FFmpegError, ValueError) as e:
+            raise InputError(
+                f"{self.source}: can't be opened ({getattr(e, 'strerror', '') or e}); "
+                "expected a camera, an address, a file, or - for a stream of mpegts or "
+                "matroska on standard input"
+            ) from None
+
+        self.size = max(container.size, 0) if self.kind == "network" else 0
+        return container
+
+    def _close(self, reader: VideoReader) -> None:
+        # A live source may state a length, but not that of this pass.
+        if not self.num_frames and not self.stopped.is_set():
+            reason = f" ({self.damage})" if self.damage else ""
+            raise InputError(f"{self.source}: not one frame can be decoded{reason}")
+
+
+def kind_of(source: str) -> str:
+    """Returns `pipe`, `network`, `camera` or `file`.
+
+    Raises:
+      InputError: the source is neither a file nor a device.
+    """
+    if source == "-":
+        return "pipe"
+    if "://" in source:
+        return "network"
+    try:
+        mode = pathlib.Path(source).stat().st_mode
+    except OSError as e:
+        raise InputError(
+            f"--live {source}: {(e.strerror or str(e)).lower()}; expected a camera's "
+            "device, an address (rtsp://, http://), a file, or - for standard input"
+        ) from None
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    return "camera" if stat.S_ISCHR(mode) else "file"
