@@ -130,7 +130,11 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
             "--ground_truth has no effect",
         ),
         (detect.main, ("--live", "a", *READY, "--fps", "5"), "--fps has no effect"),
-        (detect.main, ("b", "--live", "a", *READY), "b: --live a is the one source"),
+        (
+            detect.main,
+            ("b", "--live", "a", *READY),
+            "b: with --live a, sources are passed by --live",
+        ),
         (
             detect.main,
             ("--live", "rtsp://a", *READY, "--pace", "2"),
