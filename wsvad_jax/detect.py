@@ -45,7 +45,6 @@ from wsvad_jax.detection import event_clips, rule_flags, run
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.event_clips import MARGIN
 from wsvad_jax.evaluation.events import EventRules
-from wsvad_jax.extraction.live_stream import WHEN_BEHIND
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -106,7 +105,7 @@ def parser() -> flags.Parser:
         "or -: scored as it comes, events as lines of JSON; may be repeated")  # fmt: skip
     add("--pace", type=float, default=1.0, help="pace of a --live file: 1 is real time "
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
-    add("--when_behind", choices=WHEN_BEHIND, help="what a --live source does that is "
+    add("--when_behind", choices=("drop", "wait"), help="what a --live source does that is "
         "faster than the machine: drop snippets, or wait (drop; wait with --pace 0)")  # fmt: skip
 
     rule_flags.add_rule_flags(made)

@@ -56,7 +56,7 @@ def _exists(path: str) -> bool:
 
 
 def check_name(name: str, where: str) -> None:
-    """Raises InputError for a source's name that can't be printed or told apart.
+    """Raises InputError for a source's name that can't be printed.
 
     Args:
       name: name of a source.
