@@ -47,6 +47,7 @@ ORDER = (
     "evaluation",
     "sharing",
     "training",
+    "alarms",
     "detection",
     "retrieval",
     "benchmarks",

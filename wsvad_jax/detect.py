@@ -33,6 +33,9 @@ highest score must reach --high.
 With --calibration, an event counts if its score is above the threshold that `calibrate`
 found on ordinary recordings. It then has its expected false alarms per day.
 
+Each event is also sent as JSON to the programs of --on_event, the servers of --webhook and
+the topics of --mqtt. It waits on disk until they have it.
+
 Videos, folders and links that can't be read are reported and left out; the exit code is
 then 3. Entries of --ground_truth that have no video are printed.
 """
@@ -41,6 +44,8 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from wsvad_jax.alarms import alarm_flags
+from wsvad_jax.alarms.alarms import Alarms
 from wsvad_jax.detection import event_clips, rule_flags, run
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.event_clips import MARGIN
@@ -109,6 +114,7 @@ def parser() -> flags.Parser:
         "faster than the machine: drop snippets, or wait (drop; wait with --pace 0)")  # fmt: skip
 
     rule_flags.add_rule_flags(made)
+    alarm_flags.add_alarm_flags(made)
     flags.add_output_flags(made)
     return made
 
@@ -172,6 +178,7 @@ def watch(
     passed: Mapping[str, str],
     rules: EventRules,
     options: run.DetectorOptions,
+    alarms: Alarms,
 ) -> None:
     """Scores live sources until they end.
 
@@ -180,6 +187,7 @@ def watch(
       passed: flags that were passed, from `flags.given`.
       rules: what counts as an event, by the flags.
       options: model, and features that it accepts.
+      alarms: alarms, not opened yet.
 
     Raises:
       InputError: see `live.run`.
@@ -199,13 +207,51 @@ def watch(
 
     # Rules that nobody passed give way to those of a calibration.
     given = any(name in passed for name in rule_flags.ALL)
-    live.run_until_signal(
-        run.open_detector(options),
-        sources,
-        rules if given else None,
-        pace=known.pace,
-        when_behind=known.when_behind,
-    )
+    # What an earlier run left is sent while the model is loaded.
+    with alarms:
+        live.run_until_signal(
+            run.open_detector(options),
+            sources,
+            rules if given else None,
+            pace=known.pace,
+            when_behind=known.when_behind,
+            listeners=[alarms] if alarms.sinks else [],
+        )
+
+
+def detect_files(
+    known: argparse.Namespace,
+    options: run.DetectorOptions,
+    rules: EventRules,
+    alarms: Alarms,
+) -> bool:
+    """Detects events in files; returns whether every input could be read.
+
+    Args:
+      known: the parsed arguments.
+      options: model, and features that it accepts.
+      rules: what counts as an event.
+      alarms: alarms, not opened yet.
+    """
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        complete = run.detect_files(
+            known.inputs,
+            known.output,
+            options,
+            rules,
+            fps=known.fps,
+            ground_truth=known.ground_truth,
+            clips=None if known.clips is None else pathlib.Path(known.clips),
+            clip_margin=known.clip_margin,
+            alarms=alarms,
+        )
+        if known.json:
+            # Without a readable input, no file is written.
+            events_file = known.output / "events.json"
+            output.value = {"videos": []}
+            if events_file.is_file():
+                output.value = files.read_json(events_file)
+    return complete
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rules = rule_flags.rules_of(known, arguments.seen)
     passed = flags.given(arguments, argv)
     check_modes(passed, known)
+    alarms = alarm_flags.alarms_of(known, known.output)
 
     # The calibration is read before the model is loaded, which takes longer.
     calibration = None
@@ -236,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.check_options(options)
 
     if known.live is not None:
-        watch(known, passed, rules, options)
+        watch(known, passed, rules, options, alarms)
         return 0
 
     # A camera among the inputs gets the hint at --live, whatever else is missing.
@@ -248,23 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.fps is not None and not 0 < known.fps < float("inf"):
         raise InputError(f"--fps is {known.fps}; expected frames per second")
 
-    with program.output(quiet=known.quiet, json_only=known.json) as output:
-        complete = run.detect_files(
-            known.inputs,
-            known.output,
-            options,
-            rules,
-            fps=known.fps,
-            ground_truth=known.ground_truth,
-            clips=None if known.clips is None else pathlib.Path(known.clips),
-            clip_margin=known.clip_margin,
-        )
-        if known.json:
-            # Without a readable input, no file is written.
-            events_file = known.output / "events.json"
-            output.value = {"videos": []}
-            if events_file.is_file():
-                output.value = files.read_json(events_file)
+    complete = detect_files(known, options, rules, alarms)
     return 0 if complete else program.EXIT_SKIPPED
 
 

@@ -35,6 +35,14 @@ COVERED = (
     (r"train .*topk_mil", "docs/test_docs.py::test_fifth_model_trains_and_scores"),
     (r"wsvad_jax\.train ", "test_train.py::test_a_run_leaves_numbers_and_pictures"),
     (
+        r"detect .*--live .*--webhook",
+        "alarms/test_live_sends.py::test_events_of_a_live_file_arrive_*",
+    ),
+    (
+        r"detect .*--(webhook|mqtt|on_event)",
+        "alarms/test_detect_sends.py::test_each_event_of_each_file_arrives_*",
+    ),
+    (
         r"wsvad_jax\.calibrate |detect .*--calibration",
         "test_calibrate.py::test_a_folder_is_calibrated_and_detect_takes_it",
     ),

@@ -10,7 +10,7 @@ print(Detector.zero_shot("openai/clip-vit-base-patch16", **names)("lobby.mp4").e
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -244,6 +244,7 @@ def detect_videos(
     fps: float | None = None,
     ground_truth: Mapping[str, "GroundTruth"] | None = None,
     errors: list[InputError] | None = None,
+    on_result: Callable[[DetectionResult], None] | None = None,
 ) -> list[DetectionResult]:
     """Detects events in videos and feature files; returns results in their order.
 
@@ -255,6 +256,7 @@ def detect_videos(
       ground_truth: true events by video, see `datasets.ground_truth`.
       errors: list that collects errors; unreadable inputs are skipped. None raises the
         first error.
+      on_result: function that gets each result as soon as it is there.
 
     Raises:
       InputError: features made in another way than the model's, no image tower, or true
@@ -269,13 +271,18 @@ def detect_videos(
 
     rules = detector.event_rules(rules)
     stream = _detect_each(detector, videos, rules, fps, ground_truth, errors)
+    results, num_events = {}, 0
     if not detector.progress:
-        results = {result.name: result for result in stream}
+        for result in stream:
+            results[result.name] = result
+            if on_result is not None:
+                on_result(result)
     else:
-        results, num_events = {}, 0
         with Progress("detect", len(videos), unit="video") as progress:
             for result in stream:
                 results[result.name] = result
+                if on_result is not None:
+                    on_result(result)
                 num_events += len(result.events)
                 progress.update(events=num_events)
                 for warning in result.warnings:

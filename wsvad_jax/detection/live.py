@@ -4,8 +4,8 @@ It prints one line of JSON per snippet, and per event that opens or closes:
   {"type": "start", …}     once the source is open: model, rules, causality, and what
                            --force let through
   {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
-  {"type": "opened", "start", "class", "score", "time"}
-  {"type": "closed", "start", "end", "class", "score", "peak"}
+  {"type": "opened", "id", "start", "class", "score", "time"}
+  {"type": "closed", "id", "start", "end", "class", "score", "peak"}
   {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
   {"type": "lost" | "back" | "end", …}
 Times are seconds since the source began. `behind` is the delay between a snippet's last

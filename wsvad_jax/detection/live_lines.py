@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from wsvad_jax.alarms import event_ids
+from wsvad_jax.alarms.event_ids import Origin
 from wsvad_jax.detection.calibration import live_rules
 from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.detection.live_scorer import LiveScorer
@@ -51,6 +53,7 @@ class SourceLines:
                 extractor.protocol, extractor.encoder, detector
             )
 
+        self.origin = Origin(source.name, "")  # known once the source is open
         self.window = scorer.new_window()
         self.events = Hysteresis(
             detector.class_names, rules or DEFAULT_RULES, self.calibration
@@ -67,6 +70,11 @@ class SourceLines:
             self.scorer.encoder,
             self.events,
         )
+        now = datetime.datetime.now(datetime.UTC)
+        began = now.isoformat(timespec="milliseconds")
+        address = self.source.source
+        self.origin = event_ids.origin_of(self.source.name, address, began)
+
         notes: dict[str, Any] = {
             "force": "; ".join(detector.forced),
             "clip_note": detector.clip_note,
@@ -75,8 +83,8 @@ class SourceLines:
             notes |= self.calibration.description()
         return {
             "type": "start",
-            "source": self.source.source,
-            "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "source": address,
+            "began": began,
             **detector.description(),
             "classes": list(detector.class_names),
             "window": detector.T,
@@ -113,13 +121,15 @@ class SourceLines:
 
         line["behind"] = round(time.monotonic() - taken.ready, 3)
         yield line | {"dropped": taken.dropped}
-        yield from self.events.add(taken.start, taken.end, anomaly, classes)
+        yield from self._with_ids(
+            self.events.add(taken.start, taken.end, anomaly, classes)
+        )
 
     def status(self, status: StreamStatus) -> Iterator[dict[str, Any]]:
         """Yields the lines about a change of the source that doesn't end it."""
         if status.kind == "lost":
             # The snippets that follow aren't known, so events end here.
-            yield from self.events.close()
+            yield from self._with_ids(self.events.close())
             yield {"type": "lost", "reason": status.reason, "again_in": status.wait}
         elif status.kind == "remark":
             yield {"type": "remark", "remark": status.reason}
@@ -133,10 +143,16 @@ class SourceLines:
           reason: why nothing follows.
           dropped: number of snippets that were dropped.
         """
-        yield from self.events.close()
+        yield from self._with_ids(self.events.close())
         yield {
             "type": "end",
             "reason": reason,
             "snippets": self.window.count,
             "dropped": dropped,
         }
+
+    def _with_ids(self, lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yields the lines of events with the event's id."""
+        for line in lines:
+            event_id = self.origin.event_id(self.scorer.model_mark, line["start"])
+            yield {"type": line.pop("type"), "id": event_id, **line}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float16, UInt8
 
+from wsvad_jax.alarms import event_ids
+from wsvad_jax.detection.calibration import model_identity
 from wsvad_jax.detection.causal import Window, scored_crops
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class LiveScorer:
           sources: largest number of sources with a snippet at the same time.
         """
         self.detector, self.encoder = detector, SnippetEncoder(detector, sources)
+        self.model_mark = event_ids.mark_of(model_identity(detector))
 
         # Blank snippets go through image tower and model.
         size = self.encoder.extractor.config.image_size

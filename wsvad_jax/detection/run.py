@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.alarms.alarms import Alarms
 from wsvad_jax.detection import event_clips
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
@@ -114,6 +115,7 @@ def detect_files(
     ground_truth: str | None = None,
     clips: pathlib.Path | None = None,
     clip_margin: float = event_clips.MARGIN,
+    alarms: Alarms | None = None,
 ) -> bool:
     """Detects events in videos and features, and writes report, lists and pictures.
 
@@ -126,6 +128,7 @@ def detect_files(
       ground_truth: file of true events, as test_segments.json.
       clips: folder for a clip per event; None writes none.
       clip_margin: seconds of a clip before and after its event.
+      alarms: alarms, not opened yet, that send each event; None sends none.
 
     Returns:
       Whether every input could be read.
@@ -157,14 +160,15 @@ def detect_files(
     make_folder(output)
     errors = skipped.errors
     # Locks remove the folders again if nothing is written into them.
-    with files.locked(output), _clip_folder(clips, output, clip_margin) as folder:
-        results = detect_videos(
-            detector, videos, rules, fps=fps, ground_truth=truth, errors=errors
+    with (
+        files.locked(output),
+        _clip_folder(clips, output, clip_margin) as folder,
+        alarms or Alarms() as opened,
+    ):
+        options_of_videos = {"fps": fps, "ground_truth": truth, "errors": errors}
+        results = _results_sent(
+            detector, videos, rules, opened, folder, options_of_videos
         )
-        if folder is not None:
-            results = event_clips.write_clips(
-                results, folder, errors, progress=detector.progress
-            )
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
 
@@ -173,6 +177,40 @@ def detect_files(
         if results:
             _write(output, results, settings, errors)
     return not errors
+
+
+def _results_sent(
+    detector: Detector,
+    videos: Sequence["VideoInput"],
+    rules: EventRules,
+    alarms: Alarms,
+    clips: "event_clips.ClipFolder | None",
+    options: Mapping[str, Any],
+) -> list["DetectionResult"]:
+    """Returns the results of videos, whose events are sent and cut.
+
+    Args:
+      detector: model.
+      videos: the inputs.
+      rules: what counts as an event.
+      alarms: open alarms.
+      clips: folder of clips; None cuts none.
+      options: as `detect_videos` takes them.
+    """
+    from wsvad_jax.detection import file_alarms
+
+    send = file_alarms.sender(alarms, detector, videos)
+    if clips is None:
+        return detect_videos(detector, videos, rules, on_result=send, **options)
+
+    # A message names its clip, so it waits for it.
+    results = detect_videos(detector, videos, rules, **options)
+    results = event_clips.write_clips(
+        results, clips, options["errors"], progress=detector.progress
+    )
+    for result in results:
+        send(result)
+    return results
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from wsvad_jax.utils.errors import InputError
 # By name, since a hint is also read where this package was not installed from an index.
 EXTRAS = {
     "beam": ("apache-beam",),
+    "mqtt": ("paho-mqtt",),
     "onnx": ("jax2onnx", "onnxruntime"),
     "torch": ("torch",),
     "aot": ("libtpu",),

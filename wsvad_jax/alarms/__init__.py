@@ -1,0 +1,1 @@
+"""Alarms that arrive: ids of events, an outbox on disk, and the sinks it delivers to."""

@@ -1,0 +1,128 @@
+"""Delivers the messages of an outbox to one sink, in a thread of its own.
+
+Messages are sent in their order, one at a time. A sink that doesn't answer is tried again
+after a pause that doubles. Scoring never waits for it.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from wsvad_jax.alarms.outbox import Outbox
+from wsvad_jax.alarms.sinks import MessageRefusedError, NotDeliveredError, Sink
+from wsvad_jax.utils.text import count
+
+PAUSES = (1.0, 300.0)  # first and longest pause before a message is sent again, seconds
+IDLE = 30.0  # seconds between looks at the outbox without a new message
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence about an alarm on standard error."""
+    print(f"alarms: {sentence}", file=sys.stderr, flush=True)
+
+
+class Delivery:
+    """A thread that sends what waits for a sink."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        outbox: Outbox,
+        *,
+        pauses: tuple[float, float] = PAUSES,
+        say: Callable[[str], None] = say,
+    ):
+        """Stores sink and outbox; `start` starts the thread.
+
+        Args:
+          sink: sink.
+          outbox: open outbox.
+          pauses: first and longest pause before a message is sent again, seconds.
+          say: function that prints a sentence.
+        """
+        self.sink, self.outbox, self.pauses, self.say = sink, outbox, pauses, say
+        self.delivered = self.failures = self.refused = 0
+        self._new, self._ending = threading.Event(), threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"alarms to {sink.shown}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Starts to deliver."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has the thread look at the outbox; a pause after a failure isn't shortened."""
+        self._new.set()
+
+    def end(self) -> None:
+        """Has the thread try what waits once more, and end."""
+        self._ending.set()
+        self._new.set()
+
+    def join(self, deadline: float) -> None:
+        """Waits for the thread's end until `deadline` of `time.monotonic()`."""
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _run(self) -> None:
+        while True:
+            self._new.clear()
+            ending = self._ending.is_set()
+            wait = self._next()
+            if wait is None:  # nothing waits
+                if ending:
+                    break
+                self._new.wait(0.0 if self._ending.is_set() else IDLE)
+            elif wait and ending:
+                break
+            elif wait:
+                self._ending.wait(wait)
+
+        self.sink.close()
+
+    def _next(self) -> float | None:
+        """Sends the oldest message; returns the pause behind it, or None without one."""
+        waiting = self.outbox.first(self.sink.identity)
+        if waiting is None:
+            return None
+        try:
+            self.sink.send(waiting.message)
+        except MessageRefusedError as e:
+            self.outbox.set_aside(waiting, str(e))
+            self.refused += 1
+            if _worth_saying(self.refused):
+                self.say(
+                    f"{self.sink.shown} refuses a message ({e}); it is set aside in "
+                    f"{self.outbox.folder}, the next start sends it once more"
+                )
+            return 0.0
+        except NotDeliveredError as e:
+            self.failures += 1
+            pause = min(
+                self.pauses[0] * 2 ** min(self.failures - 1, 30), self.pauses[1]
+            )
+            pause = max(pause, e.wait)
+            if _worth_saying(self.failures) and not self._ending.is_set():
+                self._say_failure(e, pause)
+            return pause
+
+        # Removed only now: a kill before it sends the message again, with the same id.
+        self.outbox.remove(waiting)
+        self.delivered += 1
+        if self.failures:
+            self.say(f"{self.sink.shown} takes messages again")
+        self.failures = 0
+        return 0.0
+
+    def _say_failure(self, error: NotDeliveredError, pause: float) -> None:
+        number = self.outbox.counts(self.sink.identity)[0]
+        self.say(
+            f"{self.sink.shown} doesn't take messages ({error}); "
+            f"{count(number, 'message')} waiting, next try in {pause:g} s"
+        )
+
+
+def _worth_saying(number: int) -> bool:
+    """Whether an n-th failure is reported: the 1st, 2nd, 4th, 8th …, then rarely."""
+    return number & (number - 1) == 0
