@@ -14,7 +14,8 @@ from chromium import HEAD, NOW
 from report_samples import detection_result, write_video
 
 from wsvad_jax.detection.report import page
-from wsvad_jax.evaluation.events import Event
+from wsvad_jax.evaluation.bumps import Bump, Explanation
+from wsvad_jax.evaluation.events import Event, EventRules
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>\"'.mp4"
 TRUTH = (Event(2.5, 6.0, "Fighting", math.nan, 4.0),)
@@ -84,7 +85,9 @@ def test_a_click_on_the_curve_seeks(opened, share):
     opened.wait(f"Math.abs({NOW} - {10 * share}) < 0.1 && {HEAD} > 1")
     assert opened.run(f"return {HEAD}") == pytest.approx(100 * share, abs=1)
     text = opened.one("article .scrub").get_attribute("aria-valuetext")
-    assert text.startswith(f"0:0{int(10 * share)} of 0:10, score")
+    # One of the events is short, so times have tenths.
+    assert text.startswith(f"0:0{int(10 * share)}.")
+    assert " of 0:10.0, score" in text
     assert not opened.errors()
 
 
@@ -202,6 +205,48 @@ def test_without_a_playable_video_the_timeline_still_works(opened):
     assert not opened.errors()
 
 
+def test_reasons_are_shown_on_hover_and_at_the_playhead(browser, tmp_path):
+    bump = Bump(8.0, 9.0, 0.6, 8.5, 0.6, "short")
+    explanation = Explanation(EventRules(), 0.17, 0.05, (bump,))
+    result = dataclasses.replace(
+        detection_result(spans=((2, 5),)), explanation=explanation
+    )
+    low = dataclasses.replace(result.events[0], score=0.3)
+    result = dataclasses.replace(result, events=(low,))
+    path = tmp_path / "report.html"
+    page.write_report(path, [result], title="", settings={"high": 0.5})
+    for width in (390, 1280):
+        browser.open(path, width=width)
+        for share, words in (
+            (0.85, "no event: it lasts 1.0 s, and an event lasts 1.5 s"),
+            (0.3, "event: below the dashed line (0.30 < 0.50)"),
+        ):
+            browser.click(".scrub", share)
+            assert words in browser.one(".readout").text
+            assert words in browser.one(".scrub").get_attribute("aria-valuetext")
+            if width > 600:  # a finger doesn't hover
+                assert words in browser.one(".tip").text
+        browser.click(".scrub", 0.7)
+        assert "event:" not in browser.one(".readout").text
+        wide = "return document.documentElement.scrollWidth"
+        assert browser.run(wide) <= width
+    assert not browser.errors()
+
+
+def test_headings_keep_times_whole_on_a_narrow_screen(browser, tmp_path):
+    name = "Cam-07_north-entrance_2026-11-29_18-05-00_segment-0001_final_copy" * 2
+    result = detection_result(name)
+    for results in ([result], [result, detection_result("b")]):
+        path = tmp_path / "report.html"
+        page.write_report(path, results, title=name, settings={})
+        browser.open(path, width=390)
+        wide = "return document.documentElement.scrollWidth"
+        assert browser.run(wide) <= 390
+        lines = "return [...document.querySelectorAll('.unbroken')].map(e => e.getClientRects().length)"
+        counts = browser.run(lines)
+        assert len(counts) >= 2 and set(counts) == {1}
+
+
 def test_a_linked_video_plays_and_a_missing_one_is_said(browser, tmp_path):
     clip = write_video(tmp_path / "a #1?.mp4", 3)
     path = tmp_path / "report.html"
@@ -299,7 +344,7 @@ def test_without_scripts_all_is_readable(browser, report):
         browser.command("Emulation.setScriptExecutionDisabled", value=False)
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [390, 800, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_light_dark_small_and_large(browser, report, width, dark):
     browser.open(report, width=width, dark=dark)
@@ -337,6 +382,13 @@ def test_the_index_filters_and_leads_to_pages(browser, tmp_path):
     browser.one("input").send_keys("FIGHT")
     shown = [e for e in browser.all(".overview li") if e.is_displayed()]
     assert len(shown) == 1 and browser.one(".filter span").text == "1 of 26"
+    browser.one("input").send_keys(" zebra")
+    assert "No name or class of the 26 videos has fight and zebra" == (
+        browser.one(".filter span").text
+    )
+    assert not browser.one(".overview").is_displayed()
+    for _ in range(6):
+        browser.press("\ue003")  # backspace
     browser.one(".overview li.has a").click()
     browser.wait("document.querySelector('video')?.readyState >= 1")
     assert browser.one("h1").text == "Fighting, 0:02–0:05, score 0.87, and 1 more event"

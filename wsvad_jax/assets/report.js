@@ -4,11 +4,13 @@
 // The keys N, P and Space work on the whole page. They control the video that was used
 // last, if it is in view, else the one that fills most of the window.
 
-const clock = (seconds) => {
-  const whole = Math.floor(seconds + 1e-6);
+// The same form of times as in the lists, where short events have tenths.
+const clockOf = (tenths) => (seconds) => {
+  const tenth = Math.floor(seconds * 10 + 1e-6), whole = Math.floor(tenth / 10);
   const two = (n) => String(n).padStart(2, "0");
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-  return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60);
+  return (hours ? hours + ":" + two(minutes) : minutes) + ":" + two(whole % 60)
+    + (tenths ? "." + (tenth % 10) : "");
 };
 
 const keyOf = (event) => event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -16,7 +18,7 @@ let lastUsed = null;  // the player that was clicked, focused or started last
 
 function setUp(root) {
   const data = JSON.parse(root.querySelector("script.data").textContent);
-  const end = data.edges[data.edges.length - 1] || 0;
+  const end = data.edges[data.edges.length - 1] || 0, clock = clockOf(data.tenths);
   const video = root.querySelector("video");
   const scrub = root.querySelector(".scrub");
   const playhead = scrub.querySelector(".playhead");
@@ -49,6 +51,11 @@ function setUp(root) {
     if (!data.top || data.probability[i] < 0.1) return text;
     return text + ", " + data.names[data.top[i]] + " " + data.probability[i].toFixed(2);
   };
+  // Why the bump at a time is no event, or why its event lies below the dashed line.
+  const reason = (t) => {
+    const note = data.notes.find(([start, stop]) => start <= t && t < stop);
+    return note ? " · " + note[2] : "";
+  };
 
   // Shows the current time everywhere: playhead, readout and the events under it.
   let last = -1;
@@ -58,7 +65,7 @@ function setUp(root) {
     last = t;
     playhead.style.left = (end ? (100 * t) / end : 0) + "%";
     scrub.setAttribute("aria-valuenow", t.toFixed(2));
-    const words = describe(t);
+    const words = describe(t) + reason(t);
     scrub.setAttribute("aria-valuetext", clock(t) + " of " + clock(end) + ", " + words);
     readout.textContent = clock(t) + " of " + clock(end) + " · " + words;
     for (const event of events) {
@@ -109,7 +116,8 @@ function setUp(root) {
     if (event.pointerType === "touch") return;
     const share = at(event);
     tip.hidden = false;
-    tip.textContent = clock(share * end) + " · " + describe(share * end);
+    tip.textContent = 
+      clock(share * end) + " · " + describe(share * end) + reason(share * end);
     const half = tip.offsetWidth / 2, width = scrub.offsetWidth;
     const middle = Math.max(half, Math.min(share * width, width - half));
     tip.style.left = middle + "px";
@@ -229,7 +237,10 @@ function setUpFilter(filter) {
       row.hidden = !words.every((word) => text.includes(word));
       if (!row.hidden) shown += 1;
     }
-    status.textContent = words.length ? shown + " of " + rows.length : "";
+    const few = shown ? shown + " of " + rows.length
+      : "No name or class of the " + rows.length + " videos has " + words.join(" and ");
+    status.textContent = words.length ? few : "";
+    document.querySelector(".overview").hidden = !shown;
   });
 }
 

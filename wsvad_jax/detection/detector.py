@@ -181,6 +181,7 @@ class Detector(VideoScorer):
             path=path,
             ground_truth=ground_truth,
             damage=damage,
+            counts=self.calibration.counts if self.calibration else None,
         )
         if self.calibration is None:
             return result

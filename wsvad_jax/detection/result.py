@@ -6,12 +6,13 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.evaluation.bumps import Explanation, explain
 from wsvad_jax.evaluation.events import (
     Event,
     EventRules,
@@ -63,6 +64,7 @@ class DetectionResult:
     remark: str = ""  # decisions of the video reader
     # One per event, None where it couldn't be written; () if no clips were wanted.
     clips: tuple[EventClip | None, ...] = ()
+    explanation: Explanation | None = None  # why other scores are no events
 
     @property
     def warnings(self) -> list[str]:
@@ -82,6 +84,7 @@ def find_result(
     path: str | os.PathLike | None = None,
     ground_truth: Sequence[Event] | None = None,
     damage: str = "",
+    counts: Callable[[float], bool] | None = None,
 ) -> DetectionResult:
     """Finds the events in the scores of a video.
 
@@ -96,7 +99,11 @@ def find_result(
       path: path of the video file, if there is one.
       ground_truth: true events, if they are known.
       damage: part of the video that could not be read.
+      counts: whether an event of a score counts, for the explanation alone.
     """
+    explanation = explain(
+        scores.anomaly, edges, rules, baseline=baseline, counts=counts
+    )
     events = find_events(
         scores.anomaly, scores.classes, edges, class_names, rules, baseline=baseline
     )
@@ -110,6 +117,7 @@ def find_result(
         events=tuple(events),
         ground_truth=None if ground_truth is None else tuple(ground_truth),
         damage=damage,
+        explanation=explanation,
     )
 
 
@@ -181,7 +189,12 @@ def _truth_json(event: Event) -> dict[str, object]:
 
 
 def write_events_csv(path: pathlib.Path, results: Sequence[DetectionResult]) -> None:
-    """Writes one line per event: video, start, end (seconds), class, score, peak.
+    """Writes one line per event, see `events_csv`."""
+    write_text(path, events_csv(results))
+
+
+def events_csv(results: Sequence[DetectionResult]) -> str:
+    """Returns one line per event: video, start, end (seconds), class, score, peak.
 
     With a calibration, three columns follow: the false alarms at this score, per day or
     per 100 videos, and the limits of their interval. With clips, two columns follow: the
@@ -208,4 +221,4 @@ def write_events_csv(path: pathlib.Path, results: Sequence[DetectionResult]) -> 
         place = [clip["path"], clip["event_at"]] if clipped else []
         values = *(row[k] for k in keys), *(rate[k] for k in rates)
         writer.writerow([video, *values, *place])
-    write_text(path, text.getvalue())
+    return text.getvalue()

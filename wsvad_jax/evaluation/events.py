@@ -240,9 +240,32 @@ def find_events(
       baseline: scores of the static video, for the removal of positional bias (see
         `position_bias`); unused where `rules.low` is set.
     """
+    _, joined = joined_segments(anomaly, edges, rules, baseline)
+    return [
+        _event(anomaly, classes, edges, class_names, first, stop)
+        for first, stop in joined
+        if is_long_enough(edges, first, stop, rules)
+    ]
+
+
+def joined_segments(
+    anomaly: Float[np.ndarray, "T"],
+    edges: Float[np.ndarray, "T1"],
+    rules: EventRules,
+    baseline: Float[np.ndarray, "T"] | None,
+) -> tuple[Float[np.ndarray, "T"], list[tuple[int, int]]]:
+    """Returns the scores that count, and the segments that are events if long enough.
+
+    Args:
+      anomaly, edges, rules, baseline: as `find_events` takes them.
+
+    Returns:
+      scores without positional bias, or as they are with `rules.low`; and (first, stop)
+      of each segment, `stop` exclusive.
+    """
     # With `low`, scores are used as `evaluate` reports them.
+    corrected = anomaly
     if rules.low is None:
-        corrected = anomaly
         if baseline is not None:
             corrected = remove_position_bias(anomaly, baseline)
         segments = peak_segments(corrected, rules)
@@ -256,12 +279,14 @@ def find_events(
         if rules.max_gap and gap <= rules.max_gap:
             first = joined.pop()[0]
         joined.append((first, stop))
+    return corrected, joined
 
-    return [
-        _event(anomaly, classes, edges, class_names, first, stop)
-        for first, stop in joined
-        if edges[stop] - edges[first] >= rules.min_length
-    ]
+
+def is_long_enough(
+    edges: Float[np.ndarray, "T1"], first: int, stop: int, rules: EventRules
+) -> bool:
+    """Whether the segment of the snippets [first, stop) is an event by its length."""
+    return bool(edges[stop] - edges[first] >= rules.min_length)
 
 
 def threshold_segments(
@@ -297,16 +322,13 @@ def peak_segments(
     if not len(score):
         return []
 
-    usual = min(
-        float(np.quantile(score, BASELINE_QUANTILE)),
-        max(rules.high - rules.min_prominence, 0.0),
-    )
+    usual, required = levels(score, rules)
 
     # Peaks in descending order; earlier segments take precedence.
     taken = np.zeros(len(score), bool)
     segments = []
     for k in np.argsort(-score, kind="stable").tolist():
-        if score[k] < min(rules.high, usual + rules.min_prominence):
+        if score[k] < required:
             break
         if taken[k]:
             continue
@@ -315,10 +337,24 @@ def peak_segments(
         end_level = usual + (1 - rules.rel_height) * float(score[k] - usual)
         first, stop = _expand(score, taken, k, min(end_level, float(score[k])))
         taken[first:stop] = True
-        _mark_slope(score, taken, first, -1)
-        _mark_slope(score, taken, stop - 1, 1)
+        mark_slope(score, taken, first, -1)
+        mark_slope(score, taken, stop - 1, 1)
         segments.append((first, stop))
     return sorted(segments)
+
+
+def levels(score: Float[np.ndarray, "T"], rules: EventRules) -> tuple[float, float]:
+    """Returns a video's usual level, and the score that a peak needs.
+
+    Args:
+      score: scores of the snippets, without positional bias; at least one.
+      rules: what counts as an event, without `low`.
+    """
+    usual = min(
+        float(np.quantile(score, BASELINE_QUANTILE)),
+        max(rules.high - rules.min_prominence, 0.0),
+    )
+    return usual, min(rules.high, usual + rules.min_prominence)
 
 
 def _expand(score, taken, k: int, end_level: float) -> tuple[int, int]:
@@ -331,7 +367,7 @@ def _expand(score, taken, k: int, end_level: float) -> tuple[int, int]:
     return first, stop
 
 
-def _mark_slope(score, taken, t: int, step: int) -> None:
+def mark_slope(score, taken, t: int, step: int) -> None:
     """Takes the falling slope beside an event, which is no peak of its own."""
     while 0 <= t + step < len(score) and not taken[t + step]:
         if score[t + step] > score[t]:

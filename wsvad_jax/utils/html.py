@@ -8,12 +8,17 @@ import functools
 import hashlib
 import importlib.resources
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from wsvad_jax.utils.files import atomic_path
+
+TIME = r"\d+(?::\d\d)+(?:\.\d)?"
+UNBROKEN = re.compile(rf"{TIME}–{TIME}|\bscore (?:is )?\d\.\d+")
+SEPARATOR = re.compile(r"(?<=\w)_(?=\w)")  # in names; browsers break after hyphens
 
 
 def write_document(
@@ -68,8 +73,17 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
+
+
+def unbroken(text: str) -> Markup:
+    """Returns text as HTML in which a time span, or a score, stays on one line."""
+    # Long names have no spaces, so they may break after a separator instead.
+    escaped = str(escape(text))
+    joined = UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', escaped)
+    return Markup(SEPARATOR.sub(r"\g<0><wbr>", joined))
 
 
 def data_uri(content: bytes, mime: str) -> Markup:

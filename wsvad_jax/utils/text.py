@@ -46,9 +46,12 @@ def percent(
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
-    """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5."""
-    # Rounded before it is split, so 59.96 s becomes 1:00.0 rather than 0:60.0.
-    whole = math.floor(seconds * 10 + 0.5) if tenths else math.floor(seconds + 0.5)
+    """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5.
+
+    Times are cut off, as players do: 0:07 lasts until 0:08 begins.
+    """
+    # Sums of times may miss a whole number by their rounding.
+    whole = math.floor((seconds * 10 if tenths else seconds) + 1e-6)
     rest = f".{whole % 10}" if tenths else ""
     whole = whole // 10 if tenths else whole
     minutes, s = divmod(max(whole, 0), 60)

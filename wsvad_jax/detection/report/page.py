@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.detection.report import svg_timeline, text
 from wsvad_jax.detection.report.key_frames import shrink
 from wsvad_jax.detection.report.video_section import JPEG, EmbedBudget, video_section
-from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.detection.result import DetectionResult, events_csv
 from wsvad_jax.utils.html import data_uri, write_document
 from wsvad_jax.utils.progress import Progress
 from wsvad_jax.utils.text import clock, count, file_stem
@@ -57,6 +57,7 @@ def write_report(
     title: str,
     settings: Mapping[str, object],
     embed_limit: int = 20_000_000,
+    json_file: str = "",
 ) -> list[pathlib.Path]:
     """Writes results as HTML.
 
@@ -71,6 +72,7 @@ def write_report(
         or else `high`, in [0, 1], is drawn as the threshold.
       embed_limit: size in bytes below which a video is part of the page, up to five
         times as many bytes per page; other videos are linked.
+      json_file: name of events.json beside the page, which is linked; "" for none.
 
     Returns:
       Paths of the files, the first to open first.
@@ -80,7 +82,7 @@ def write_report(
 
     # One file with the pictures of many videos would open slowly.
     if len(ranked) > SINGLE:
-        return _write_pages(path, ranked, title, settings, embed_limit)
+        return _write_pages(path, ranked, title, settings, embed_limit, json_file)
 
     budget = EmbedBudget(embed_limit, CARRIED * embed_limit)
     sections, rows = [], []
@@ -89,7 +91,7 @@ def write_report(
         sections.append(section)
         rows.append(_overview_row(result, f"#v{i}", section.cover))
 
-    values = _page_values(ranked, title, settings)
+    values = _page_values(ranked, title, settings, json_file)
 
     # One video needs no list of videos.
     values |= {"sections": sections, "rows": rows if len(ranked) != 1 else []}
@@ -103,6 +105,7 @@ def _write_pages(
     title: str,
     settings: Mapping[str, object],
     embed_limit: int,
+    json_file: str,
 ) -> list[pathlib.Path]:
     """Writes one page per video, then the index, so that its links always work."""
     pages, rows = [], []
@@ -115,7 +118,8 @@ def _write_pages(
             section = video_section(result, "v1", page.parent, budget, settings)
 
             # Readers go from page to page in the order of the index.
-            values = _page_values([result], title, settings)
+            up = json_file and f"../{json_file}"
+            values = _page_values([result], title, settings, up)
             values |= {
                 "title": f"{result.name} · {title}",
                 "sections": [section],
@@ -129,7 +133,7 @@ def _write_pages(
             progress.update()
 
     # A long list gets a filter.
-    values = _page_values(ranked, title, settings)
+    values = _page_values(ranked, title, settings, json_file)
     write_document(path, TEMPLATE, values | {"rows": rows, "filter": True})
     return [path, *pages]
 
@@ -159,7 +163,10 @@ def _neighbours(index: str, files: Sequence[str], i: int) -> Neighbours:
 
 
 def _page_values(
-    results: Sequence[DetectionResult], title: str, settings: Mapping[str, object]
+    results: Sequence[DetectionResult],
+    title: str,
+    settings: Mapping[str, object],
+    json_link: str,
 ) -> dict[str, object]:
     """Returns the values that each kind of page has: its top and its settings."""
     # The headline of a single video says the rest.
@@ -182,7 +189,9 @@ def _page_values(
         "facts": [fact for fact in facts if fact],
         "note": settings.get("clip_note", ""),
         "settings": listed,
-        "threshold": "high" in settings,
+        # The page may be passed on alone, so it contains the events.
+        "csv": data_uri(events_csv(results).encode(), "text/csv"),
+        "json": urllib.parse.quote(json_link),
         "calibration": _calibration(settings),
         "rows": [],
         "sections": [],
@@ -197,7 +206,7 @@ def _calibration(settings: Mapping[str, object]) -> str:
         return ""
     rate = next(name for name in settings if name.startswith("false alarms per "))
     return (
-        f"The dashed line is the calibration's threshold. Expected {rate} above it: "
+        f"Expected {rate} above the calibration's threshold: "
         f"{settings[rate]}, from {settings['calibrated on']}"
     )
 

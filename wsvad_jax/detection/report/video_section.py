@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from wsvad_jax.detection.report import svg_timeline, text
+from wsvad_jax.detection.report import reasons, text
 from wsvad_jax.detection.report.key_frames import key_frames, unplayable_format
-from wsvad_jax.detection.report.svg_timeline import Bar, Shade, Tick
+from wsvad_jax.detection.report.timeline import Timeline, timeline
 from wsvad_jax.detection.result import DetectionResult
+from wsvad_jax.evaluation.bumps import Bump
 from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.html import data_uri
 from wsvad_jax.utils.text import clock, count
 
 JPEG = "image/jpeg"
 MIME = {".webm": "video/webm", ".ogv": "video/ogg", ".mkv": "video/x-matroska"}
-MAX_CLASSES = 12  # classes with a row, those of the highest probability
-MIN_PROBABILITY = 0.1  # highest probability that a class without event needs for a row
 MAX_PICTURED = 24  # events with key frames, those of the highest score
+MAX_BUMPS = 24  # bumps with a line, those of the highest score
 MARGIN = 0.1  # seconds before an event's end at which its last key frame is taken
 
 Pictures = Mapping[float, bytes | None]  # time in seconds → JPEG
@@ -58,31 +58,6 @@ class Player:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassRow:
-    """Probability of one class over time."""
-
-    name: str
-    shades: list[Shade]
-    description: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Timeline:
-    """Rows of drawings over the same time, with descriptions for screen readers."""
-
-    curve: str  # path of the scores
-    description: str
-    threshold: float | None
-    events: list[Bar]
-    events_text: str
-    ground_truth: list[Bar] | None  # None: unknown
-    ground_truth_text: str
-    classes: list[ClassRow]
-    omitted: str  # names of the classes without a row
-    ticks: list[Tick]
-
-
-@dataclasses.dataclass(frozen=True)
 class KeyFrame:
     """A picture at one time of the video."""
 
@@ -105,11 +80,23 @@ class EventItem:
     detected: bool = True  # False: a true event without a detection
     clip: str = ""  # address of its clip; "" without one
     clip_at: str = ""  # time in the clip at which the event begins
+    below_line: str = ""  # why it is below the dashed line; "" where it doesn't
 
     @property
     def bar(self) -> int:
         """Length of the score's bar in percent."""
         return round(100 * min(max(self.score, 0.0), 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class BumpItem:
+    """A stretch of scores that is no event."""
+
+    start: float
+    end: float
+    time_span: str
+    score: float
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +112,8 @@ class VideoSection:
     timeline: Timeline
     events: list[EventItem]
     events_title: str  # number of events
+    bumps: list[BumpItem]
+    bumps_title: str  # number of bumps, and of those in the list
     max_pictured: int  # number of events with key frames; 0 if all have them
     ground_truth: list[EventItem] | None  # None: unknown
     comparison: str  # of events and ground truth
@@ -154,7 +143,12 @@ def video_section(
     strongest = text.strongest_event(result)
     cover = pictures.get(strongest.peak if strongest else _highest(result))
 
-    truth = result.ground_truth
+    # A restless video has many bumps; the highest ones are those that are asked about.
+    truth, bumps = result.ground_truth, reasons.listed_bumps(result, settings)
+    highest = sorted(bumps, key=lambda each: -each[0].score)[:MAX_BUMPS]
+    listed = sorted(highest, key=lambda each: each[0].start)
+    events = _event_items(result, pictures, folder, settings)
+    items = _bump_items(listed)
     return VideoSection(
         name=result.name,
         anchor=anchor,
@@ -162,13 +156,15 @@ def video_section(
         damage=result.damage,
         remark=result.remark,
         player=_player(result, folder, budget, cover),
-        timeline=_timeline(result, settings),
-        events=_event_items(result, pictures, folder),
+        timeline=timeline(result, settings, [bump for bump, _ in listed]),
+        events=events,
         events_title=count(len(result.events), "event"),
+        bumps=items,
+        bumps_title=_bumps_title(len(items), len(bumps)),
         max_pictured=MAX_PICTURED if len(result.events) > MAX_PICTURED else 0,
         ground_truth=None if truth is None else _true_items(truth, result.events),
         comparison=text.compare_with_ground_truth([result]),
-        data=_script_data(result),
+        data=_script_data(result, events, items),
         cover=cover,
     )
 
@@ -247,62 +243,30 @@ def file_link(path: pathlib.Path, folder: pathlib.Path) -> str:
     return path.as_uri()
 
 
-def _timeline(result: DetectionResult, settings: Mapping[str, object]) -> Timeline:
-    """Computes the curve, the events, the ground truth and the classes over time."""
-    edges, truth = result.edges, result.ground_truth
-
-    # Settings come from any caller, so `high` may be something else.
-    high = settings.get("threshold", settings.get("high"))
-    duration = clock(float(edges[-1]) if len(edges) else 0.0)
-
-    # Without probabilities, no class is shown or hidden.
-    shown = _shown_classes(result)
-    hidden = [n for c, n in enumerate(result.class_names) if c and c not in shown]
-    if result.classes is None:
-        hidden = []
-
-    return Timeline(
-        curve=svg_timeline.curve(edges, result.anomaly),
-        description=f"Anomaly score over {duration}. {text.summarize(result)}.",
-        threshold=float(high) if isinstance(high, int | float) else None,
-        events=svg_timeline.bars(result.events, edges),
-        events_text=text.list_events(result.events),
-        ground_truth=None if truth is None else svg_timeline.bars(truth, edges),
-        ground_truth_text=text.list_events(truth or ()),
-        classes=[_class_row(result, c) for c in shown],
-        omitted=", ".join(hidden),
-        ticks=svg_timeline.ticks(edges),
-    )
-
-
-def _shown_classes(result: DetectionResult) -> list[int]:
-    """Returns the abnormal classes that have a row, in the card's order."""
-    if result.classes is None or not len(result.classes):
-        return []
-
-    # Unlikely classes would only push the others apart.
-    peaks = result.classes.max(axis=0)
-    named = {e.category for e in result.events}
-    likely = [
-        c
-        for c in range(1, len(result.class_names))
-        if peaks[c] >= MIN_PROBABILITY or result.class_names[c] in named
+def _bump_items(bumps: Sequence[tuple[Bump, str]]) -> list[BumpItem]:
+    return [
+        BumpItem(b.start, b.end, text.format_span(b.start, b.end), b.score, reason)
+        for b, reason in bumps
     ]
-    return sorted(sorted(likely, key=lambda c: -peaks[c])[:MAX_CLASSES])
 
 
-def _class_row(result: DetectionResult, c: int) -> ClassRow:
-    assert result.classes is not None
-    name, probability = result.class_names[c], result.classes[:, c]
-    highest = f"{float(probability.max()):.2f}"
-    shades = svg_timeline.shades(result.edges, probability)
-    return ClassRow(name, shades, f"{name}: highest probability {highest}")
+def _bumps_title(num_listed: int, num_all: int) -> str:
+    if num_listed < num_all:
+        return f"The {num_listed} highest of {num_all} bumps that are no events"
+    return f"{count(num_all, 'bump')} that {'is no event' if num_all == 1 else 'are no events'}"
 
 
 def _event_items(
-    result: DetectionResult, pictures: Pictures, folder: pathlib.Path
+    result: DetectionResult,
+    pictures: Pictures,
+    folder: pathlib.Path,
+    settings: Mapping[str, object],
 ) -> list[EventItem]:
-    items = [_event_item(event, pictures) for event in result.events]
+    line = reasons.threshold_line(settings)
+    items = []
+    for event in result.events:
+        why = reasons.why_below_line(event, result.explanation, line)
+        items.append(_event_item(event, pictures, why))
     for i, clip in enumerate(result.clips):
         if clip is not None:
             link, at = file_link(clip.path, folder), clock(clip.event_at)
@@ -310,18 +274,24 @@ def _event_items(
     return items
 
 
-def _event_item(event: Event, pictures: Pictures) -> EventItem:
+def _event_item(event: Event, pictures: Pictures, below_line: str = "") -> EventItem:
     tenths = text.needs_tenths(event)
     frames = [
         KeyFrame(t, clock(t, tenths=tenths), data_uri(jpeg, JPEG))
         for t in _moments(event)
         if (jpeg := pictures.get(t))
     ]
-    times = event.start, event.end
-    span = text.time_span(event)
     rate = event.alarm_rate
-    alarm_rate = "" if rate is None else f"{rate.unit} at this score: {rate}"
-    return EventItem(*times, event.category, span, event.score, frames, alarm_rate)
+    return EventItem(
+        event.start,
+        event.end,
+        event.category,
+        text.time_span(event),
+        event.score,
+        frames,
+        alarm_rate="" if rate is None else f"{rate.unit} at this score: {rate}",
+        below_line=below_line,
+    )
 
 
 def _true_items(truth: Sequence[Event], events: Sequence[Event]) -> list[EventItem]:
@@ -333,11 +303,23 @@ def _true_items(truth: Sequence[Event], events: Sequence[Event]) -> list[EventIt
     return items
 
 
-def _script_data(result: DetectionResult) -> dict[str, Any]:
-    """Returns what the script reads: scores, and each snippet's likeliest class."""
+def _script_data(
+    result: DetectionResult, events: Sequence[EventItem], bumps: Sequence[BumpItem]
+) -> dict[str, Any]:
+    """Returns what the script reads: scores, likeliest classes, and reasons over time."""
+    spans = [(item.start, item.end) for item in (*events, *bumps)]
     data: dict[str, Any] = {
         "edges": np.round(result.edges, 3).tolist(),
         "anomaly": np.round(result.anomaly.astype(float), 3).tolist(),
+        "tenths": any(end - start < text.SHORT for start, end in spans),
+        "notes": [
+            *(
+                [e.start, e.end, f"event: {e.below_line}"]
+                for e in events
+                if e.below_line
+            ),
+            *([b.start, b.end, f"no event: {b.reason}"] for b in bumps),
+        ],
     }
 
     # Class 0 is normal: the script names the likeliest of the others.

@@ -41,5 +41,9 @@ def write(
             errors.append(InputError(f"no picture of {each.name}: {e.strerror}"))
 
     return page.write_report(
-        output / "report.html", results, title=title, settings=settings
+        output / "report.html",
+        results,
+        title=title,
+        settings=settings,
+        json_file="events.json",
     )
