@@ -9,6 +9,7 @@ print(Detector.zero_shot("openai/clip-vit-base-patch16", **names)("lobby.mp4").e
 
 import dataclasses
 import os
+import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Num
 
+from wsvad_jax.detection.inputs import VideoInput
 from wsvad_jax.detection.result import DetectionResult, find_result
 from wsvad_jax.detection.video_scorer import VideoScorer
 from wsvad_jax.evaluation.events import Event, EventRules
@@ -24,7 +26,6 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.calibration import Calibration
-    from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.experiment.class_words import Words
 
 
@@ -218,23 +219,58 @@ class Detector(VideoScorer):
         return self.detect(features, edges, name, **options)
 
     def __call__(
-        self, path: str | os.PathLike, rules: EventRules | None = None, **options: Any
+        self,
+        video: Any,
+        rules: EventRules | None = None,
+        *,
+        fps: Any = None,
+        name: str = "",
+        **options: Any,
     ) -> DetectionResult:
         """Decodes a video, scores it and finds its events.
 
         Args:
-          path: video, or .npy of features.
+          video: path of a video, or of a .npy of features; frames in memory, uint8
+            [F, H, W, 3], RGB; or an iterable of such frames [H, W, 3], which is read
+            once and not kept.
           rules: what counts as an event; None takes `options`.
+          fps: frames per second of frames, or of features without times (30).
+          name: name of the result; "" is that of the file, or "frames".
           **options: fields of `EventRules`, in place of `rules`.
 
         Raises:
-          InputError: not a video, no image tower for it, or rules out of range.
+          InputError: neither a video nor frames, no image tower, no `fps` of frames, or
+            rules out of range.
         """
-        from wsvad_jax.detection.inputs import VideoInput, path_of
+        from wsvad_jax.extraction.frame_sequence import checked_rate
 
         rules = self.event_rules(rules, options)
-        path = path_of(path)
-        return detect_videos(self, [VideoInput(path.stem, (path,))], rules)[0]
+        if not isinstance(video, str | os.PathLike):
+            return self._detect_frames(video, rules, fps, name or "frames")
+
+        source = VideoInput(name or pathlib.Path(video).stem, (pathlib.Path(video),))
+        if fps is not None and source.is_video:
+            raise InputError(
+                f"fps={fps}: {video} has times of its own; leave it out, or pass frames"
+            )
+        rate = None if fps is None else checked_rate(fps)
+        return detect_videos(self, [source], rules, fps=rate)[0]
+
+    def _detect_frames(
+        self, frames: Any, rules: EventRules, fps: Any, name: str
+    ) -> DetectionResult:
+        """Scores frames as those of a video file."""
+        from wsvad_jax.detection.inputs import snippet_edges
+        from wsvad_jax.extraction.frame_sequence import FrameSequence
+
+        sequence = FrameSequence(frames, fps, name)
+        extractor = self.extractor
+        if self.calibration is not None:
+            protocol, encoder = extractor.protocol, extractor.encoder
+            self.calibration.check_features(protocol, encoder, self)
+        (video,) = extractor.stream([sequence])
+        edges = snippet_edges(video.seconds, video.duration)
+        return self.detect(video.features, edges, name, rules)
 
 
 def detect_videos(

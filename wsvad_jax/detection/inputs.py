@@ -7,7 +7,6 @@ import pathlib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float16, Num
@@ -44,18 +43,6 @@ class TimedFeatures:
     protocol: FeatureProtocol  # as sidecar or protocol.json says
 
 
-def path_of(path: Any) -> pathlib.Path:
-    """Returns a path; raises InputError for what is none, such as an array."""
-    if not isinstance(path, str | os.PathLike):
-        shape = getattr(path, "shape", None)
-        what = type(path).__name__ if shape is None else f"an array of shape {shape}"
-        raise InputError(
-            f"expected the path of a video or of features, found {what}; features in "
-            "memory go to Detector.score or Detector.detect"
-        )
-    return pathlib.Path(path)
-
-
 def check_features(
     features: Num[np.ndarray, "..."], width: int
 ) -> Float16[np.ndarray, "N T D"]:
@@ -71,9 +58,11 @@ def check_features(
     x = np.asarray(features)
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or 0 in x.shape or x.shape[-1] != width:
+        frames = x.ndim == 4 and x.shape[-1] == 3 and x.dtype == np.uint8
+        hint = "; frames are passed as detector(frames, fps=25)" if frames else ""
         raise InputError(
             f"features are of shape {np.shape(features)}; expected [T, {width}] or "
-            f"[N, T, {width}] with at least one snippet"
+            f"[N, T, {width}] with at least one snippet{hint}"
         )
 
     # A value too large for float16 becomes infinite.

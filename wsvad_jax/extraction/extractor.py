@@ -132,7 +132,13 @@ class Extractor:
         return np.concatenate(parts) if parts else np.zeros((0, D), np.float32)
 
     def preprocess(self, frame: Any) -> UInt8[np.ndarray, "N S S 3"]:
-        """Returns the crops of an `av.VideoFrame` that the tower encodes."""
+        """Returns the crops of a frame that the tower encodes.
+
+        Args:
+          frame: `av.VideoFrame`, or an RGB picture.
+        """
+        if isinstance(frame, np.ndarray):
+            return self.crop(frame)
         # The released geometry ignores the aspect ratio of frames and of pixels.
         to_picture = videos.to_display_rgb if self.resize == "clip" else videos.to_rgb
         return self.crop(to_picture(frame))
@@ -150,7 +156,7 @@ class Extractor:
 
     def stream(
         self,
-        paths: Iterable[str | pathlib.Path],
+        paths: Iterable[str | pathlib.Path | videos.Video],
         *,
         errors: list[InputError] | None = None,
         tick: Callable[[int], None] = lambda frames: None,
@@ -160,7 +166,7 @@ class Extractor:
         With one decoder, they keep the order of `paths`.
 
         Args:
-          paths: video files.
+          paths: video files, or passes that have not begun.
           errors: list for the errors of unreadable videos, which are skipped; None
             raises the first error.
           tick: callback with the number of frames decoded since its last call.
@@ -200,18 +206,19 @@ class Extractor:
         yield from _finished(jobs, errors, tick)
 
     def _decoders(
-        self, paths: Iterable[str | pathlib.Path]
+        self, paths: Iterable[str | pathlib.Path | videos.Video]
     ) -> list[Iterator[tuple["_Job", "_Row | None"]]]:
         """Returns iterators, one per thread, that share the paths."""
         shared = _SharedIterator(paths)
         return [self._pictures(shared) for _ in range(self.decoders)]
 
     def _pictures(
-        self, paths: Iterable[str | pathlib.Path]
+        self, paths: Iterable[str | pathlib.Path | videos.Video]
     ) -> Iterator[tuple["_Job", "_Row | None"]]:
         """Yields each video's pictures, snippet by snippet, and None at its end."""
         for path in paths:
-            job = _Job(videos.Video(path), self.crops, self.config.projection_dim)
+            video = path if isinstance(path, videos.Video) else videos.Video(path)
+            job = _Job(video, self.crops, self.config.projection_dim)
 
             try:
                 for row in self._decode(job):
@@ -220,7 +227,9 @@ class Extractor:
                 job.error = e
             # One odd file must not end the extraction of the others.
             except Exception as e:  # noqa: BLE001
-                job.error = unexpected_error(path, e)
+                job.error = e
+                if not isinstance(path, videos.Video):
+                    job.error = unexpected_error(path, e)
 
             yield job, None
 
@@ -277,7 +286,7 @@ class _Job:
         self.num_pictures = self.num_encoded = 0  # num_pictures: decoded
         self.reported_frames = 0
         self.decoded = False
-        self.error: InputError | None = None
+        self.error: Exception | None = None
 
     @property
     def complete(self) -> bool:
