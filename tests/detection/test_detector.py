@@ -52,7 +52,7 @@ def lossless(frames, tmp_path_factory):
 @pytest.mark.parametrize("frame", ["mean", "middle"])
 def test_frames_are_scored_as_those_of_a_file(detectors, frames, lossless, frame):
     detector = detectors[frame]
-    rules = {"high": 0.01, "low": 0.01, "min_length": 0.0}
+    rules = {"high": 1e-4, "low": 1e-4, "min_length": 0.0}
     wanted = detector(lossless, **rules)
     assert len(wanted.anomaly) == 5 and np.ptp(wanted.anomaly) > 1e-3
 
