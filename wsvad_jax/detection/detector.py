@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from wsvad_jax.detection.inputs import VideoInput
 from wsvad_jax.detection.result import DetectionResult, find_result
 from wsvad_jax.detection.video_scorer import VideoScorer
 from wsvad_jax.evaluation.events import Event, EventRules
@@ -26,6 +25,7 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.calibration import Calibration
+    from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.experiment.class_words import Words
 
 
@@ -242,6 +242,7 @@ class Detector(VideoScorer):
           InputError: neither a video nor frames, no image tower, no `fps` of frames, or
             rules out of range.
         """
+        from wsvad_jax.detection.inputs import VideoInput
         from wsvad_jax.extraction.frame_sequence import checked_rate
 
         rules = self.event_rules(rules, options)
