@@ -92,6 +92,50 @@ def test_separate_videos_are_promised_by_video(place, tmp_path, capsys):
     assert head.endswith("false_alarms_per_100_videos_high") and "per_day" not in head
 
 
+def test_recordings_unlike_the_ordinary_ones_are_named(place, tmp_path, capsys):
+    """Copies of the highest and the lowest recording stand for other conditions."""
+
+    def detected(wish, copied):
+        folder = tmp_path / f"{wish}_{copied}"
+        words = ["--false_alarms_per_100_videos", wish, "--min_prominence", 0.02]
+        assert run(place, *words, "--output", folder / "calibration") == 0
+        (folder / "new").mkdir()
+        for i in range(10):
+            source = place / "normal" / f"{i if copied is None else copied}.npy"
+            (folder / "new" / f"{i}.npy").write_bytes(source.read_bytes())
+        inputs = [folder / "new", "--checkpoint", place / "model"]
+        words = ["--calibration", folder / "calibration", "--output", folder / "found"]
+        capsys.readouterr()
+        assert detect.main([str(word) for word in [*inputs, *words]]) == 0
+        settings = read_json(folder / "found" / "events.json")["settings"]
+        page = (folder / "found" / "report.html").read_text()
+        return settings, capsys.readouterr().err, page
+
+    # The ordinary recordings themselves are within the interval.
+    settings, err, _ = detected(40, None)
+    assert settings["alarms"].startswith(
+        "3 in 10 videos; ordinary recordings have 0 to "
+    )
+    assert "drift" not in settings and "calibrate again" not in err
+
+    ranked = sorted(range(10), key=lambda i: highest_score(place, i))
+    settings, err, page = detected(20, ranked[-1])
+    sentence = "10 alarms in 10 videos, but ordinary recordings have 0 to "
+    assert settings["drift"].startswith(sentence) and f"note: {sentence}" in err
+    assert sentence in page and "much happened, or these recordings are unlike" in err
+
+    settings, err, _ = detected(90, ranked[0])
+    assert "note: only 0 alarms in 10 videos, but ordinary recordings have " in err
+    assert "events may be missed" in settings["drift"]
+
+
+def highest_score(place, i):
+    detector = detect.Detector(place / "model", progress=False)
+    x, edges = np.load(place / "normal" / f"{i}.npy"), np.arange(114.0)
+    events = detector.detect(x, edges, "v", min_prominence=0.02).events
+    return max((event.score for event in events), default=0.0)
+
+
 def test_json_is_the_file_and_the_splits(place, tmp_path, capsys):
     words = ["--false-alarms-per-day", 400, "--output", tmp_path, "--json"]
     assert run(place, *words, "--check_splits", 2) == 0
@@ -158,6 +202,10 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
         (["--normal", "{place}/empty"], "empty: "),
         (["--normal", ""], "error: "),
         (["--checkpoint", "nowhere"], "nowhere"),
+        (["--checkpoint", ""], "error: "),
+        (["--normal_words", "a street"], "--normal_words requires --classes"),
+        (["--classes", "a fire"], "mil_ranking"),
+        (["--classes", ""], "error: "),
         (["--live", "--rel_height", "0.5"], "--rel_height has no effect with --live"),
         (["--alarms", "3"], "did you mean --false_alarms_per_day?"),
     ],

@@ -26,6 +26,9 @@ The calibration holds for this model, these event rules and features made in the
 whose scores differ. It also assumes that later days are like the recorded ones: calibrate
 on all hours of the day, and again if the camera or the scene changes.
 
+--classes and --normal_words give a model other words, or replace it by zero-shot CLIP, as
+--classes and --normal do in `detect`. --normal names the recordings here.
+
 --check_splits 20 shows whether the promise holds: random halves of the recordings are
 calibrated, and the alarms in the other halves are counted.
 """
@@ -35,7 +38,7 @@ import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.detection import alarm_wish, rule_flags
-from wsvad_jax.detection.run import DetectorOptions
+from wsvad_jax.detection.run import DetectorOptions, check_options
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -62,11 +65,18 @@ def parser() -> flags.Parser:
     add = made.add_argument
 
     # Which model is calibrated, and on what.
-    add("--checkpoint", required=True, metavar="DIR|NAME", help="a model folder, a "
+    add("--checkpoint", metavar="DIR|NAME", help="a model folder, a "
         "workdir, or USER/NAME of the hub")  # fmt: skip
     add("--normal", required=True, nargs="+", metavar="FOLDER|VIDEO|FEATURES",
         help="ordinary recordings of the camera")  # fmt: skip
     add("--clip", metavar="NAME|DIR", help="the CLIP model of the model's features")
+    add(
+        "--classes",
+        metavar="WORDS",
+        help="what is to be found, in words, as for detect",
+    )
+    add("--normal_words", metavar="WORDS", help="detect's --normal: words for what videos "
+        "show otherwise, of --classes")  # fmt: skip
     add("--output", required=True, type=pathlib.Path, metavar="DIR", help="where "
         "calibration.json goes")  # fmt: skip
 
@@ -125,13 +135,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         known.live,
     )
 
+    options = DetectorOptions(
+        known.checkpoint,
+        clip=known.clip,
+        resize=known.resize,
+        classes=known.classes,
+        normal=known.normal_words,
+    )
+    check_options(options, "--normal_words")
+
     from wsvad_jax.detection import calibrate_files
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         output.value, complete = calibrate_files.calibrate_files(
             known.normal,
             known.output,
-            DetectorOptions(known.checkpoint, clip=known.clip, resize=known.resize),
+            options,
             rules,
             wish,
             fps=known.fps,

@@ -128,11 +128,19 @@ class Calibration:
         wanted = text.flatten(self.model)
         actual = text.flatten(model_identity(scorer))
         for key in sorted(wanted.keys() | actual.keys(), key=lambda key: key != "name"):
-            if wanted.get(key) != actual.get(key):
+            if wanted.get(key) == actual.get(key):
+                continue
+            # A trained model and zero-shot CLIP both take words from the user.
+            if key.startswith("classes."):
                 raise InputError(
-                    f"{self.path}: made with another model than {scorer.folder}: {key} "
-                    f"is {wanted.get(key)}, and {actual.get(key)} here; {AGAIN}"
+                    f"{self.path}: made with other class words: {key[8:]} is "
+                    f"{_listed(wanted.get(key))}, and {_listed(actual.get(key))} here; "
+                    f"pass those of the calibration, or {AGAIN}"
                 )
+            raise InputError(
+                f"{self.path}: made with another model than {scorer.folder}: {key} "
+                f"is {wanted.get(key)}, and {actual.get(key)} here; {AGAIN}"
+            )
 
     def check_features(
         self, protocol: FeatureProtocol, name: str, scorer: "VideoScorer"
@@ -165,6 +173,11 @@ class Calibration:
                 f"{self.path}: made for other event rules: {differs}; leave them out, or "
                 f"{AGAIN} with them"
             )
+
+
+def _listed(prompts: Any) -> str:
+    """Words the prompts of a class; a class may be missing."""
+    return "|".join(prompts) if prompts else "no class"
 
 
 def fixed_low(rules: EventRules) -> float:

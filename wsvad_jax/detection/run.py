@@ -37,18 +37,17 @@ class DetectorOptions:
     calibration: "Calibration | None" = None  # made with this model
 
 
-def check_options(options: DetectorOptions) -> None:
+def check_options(options: DetectorOptions, normal: str = "--normal") -> None:
     """Raises InputError for options that don't name one model, or have no effect.
 
     Args:
       options: options of the user, as flags of `detect`.
+      normal: flag of the words of the normal class.
     """
-    named = {"--classes": options.classes, "--normal": options.normal}
-    passed = [flag for flag, words in named.items() if words is not None]
     if options.checkpoint is not None:
-        if passed == ["--normal"]:
+        if options.normal is not None and options.classes is None:
             raise InputError(
-                "--normal requires --classes: words for the normal class alone would "
+                f"{normal} requires --classes: words for the normal class alone would "
                 "leave open which classes the model is to find"
             )
         return
@@ -57,12 +56,12 @@ def check_options(options: DetectorOptions) -> None:
     if options.classes is None:
         raise InputError(
             "pass --checkpoint DIR, a trained model; or, without one, --classes "
-            '"people fighting,a fire" --normal "an ordinary street" --clip NAME|DIR'
+            f'"people fighting,a fire" {normal} "an ordinary street" --clip NAME|DIR'
         )
     if options.normal is None:
         raise InputError(
-            "--classes requires --normal, the words for what the videos show otherwise, "
-            'such as --normal "an ordinary street"; scores depend on it'
+            f"--classes requires {normal}, the words for what the videos show otherwise, "
+            f'such as {normal} "an ordinary street"; scores depend on it'
         )
     if options.clip is None:
         raise InputError(
@@ -174,6 +173,7 @@ def detect_files(
 
         # Only scoring shows which differences --force let through.
         settings = settings_shown(detector, rules, options.force) | assumptions
+        settings |= alarms_shown(detector, results)
         if results:
             _write(output, results, settings, errors)
     return not errors
@@ -313,6 +313,32 @@ def settings_shown(
     if detector.calibration is not None:
         settings |= detector.calibration.description()
     return {**settings, **rules.as_dict()}
+
+
+def alarms_shown(
+    detector: Detector, results: Sequence["DetectionResult"]
+) -> dict[str, object]:
+    """Returns the alarms of results beside those of ordinary recordings.
+
+    Prints one sentence if they are far more or far fewer.
+
+    Args:
+      detector: model; without a calibration, nothing is promised.
+      results: its results.
+    """
+    from wsvad_jax.detection import drift
+
+    if detector.calibration is None:
+        return {}
+    count = drift.count_alarms(detector.calibration, results)
+    if count is None:
+        return {}
+
+    shown: dict[str, object] = {"alarms": str(count)}
+    if sentence := count.sentence():
+        print(f"note: {sentence}", file=sys.stderr)
+        shown["drift"] = sentence
+    return shown
 
 
 def input_assumptions(

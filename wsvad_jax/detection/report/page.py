@@ -205,9 +205,10 @@ def _calibration(settings: Mapping[str, object]) -> str:
     if "calibration" not in settings:
         return ""
     rate = next(name for name in settings if name.startswith("false alarms per "))
+    drift = f". Here: {settings['drift']}" if "drift" in settings else ""
     return (
         f"Expected {rate} above the calibration's threshold: "
-        f"{settings[rate]}, from {settings['calibrated on']}"
+        f"{settings[rate]}, from {settings['calibrated on']}{drift}"
     )
 
 

@@ -1,0 +1,80 @@
+"""Compares the alarms of recordings with those that a calibration promises for them.
+
+Far more alarms than ordinary recordings have mean that much happened, or that the
+recordings are unlike those of the calibration. Far fewer mean that events may be missed.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsvad_jax.metrics.alarm_rates import PERCENT, BlockScores, Recording
+from wsvad_jax.utils import text
+
+if TYPE_CHECKING:
+    from wsvad_jax.detection.calibration import Calibration
+    from wsvad_jax.detection.result import DetectionResult
+
+
+@dataclasses.dataclass(frozen=True)
+class AlarmCount:
+    """Alarms of recordings, and the number that as many ordinary ones have."""
+
+    alarms: int
+    low: int  # limits of the 95 % prediction interval
+    high: int
+    amount: str  # of the recordings, in words
+
+    def __str__(self) -> str:
+        """Words the count as "9 in 2.00 h; ordinary recordings have 0 to 5 (95 %)"."""
+        ordinary = f"ordinary recordings have {self.low} to {self.high} ({PERCENT})"
+        return f"{self.alarms} in {self.amount}; {ordinary}"
+
+    def sentence(self) -> str:
+        """Words what a count outside the interval means; "" inside."""
+        if self.low <= self.alarms <= self.high:
+            return ""
+        found = f"{text.count(self.alarms, 'alarm')} in {self.amount}"
+        ordinary = (
+            f"ordinary recordings have {self.low} to {self.high} ({PERCENT} interval)"
+        )
+        if self.alarms > self.high:
+            return (
+                f"{found}, but {ordinary}: much happened, or these recordings are unlike "
+                "those of the calibration; if nothing happened, calibrate again on "
+                "recordings like these"
+            )
+        return (
+            f"only {found}, but {ordinary}: these recordings are calmer than those of the "
+            "calibration, so events may be missed; calibrate again on recordings like "
+            "these"
+        )
+
+
+def count_alarms(
+    calibration: "Calibration", results: Sequence["DetectionResult"]
+) -> AlarmCount | None:
+    """Counts the alarms of results as `calibrate` does; None if all are below one block.
+
+    Args:
+      calibration: calibration whose threshold the events are above.
+      results: results of recordings, in the order of their time.
+    """
+    recordings = [
+        Recording(
+            result.name,
+            float(result.edges[-1]) if len(result.edges) else 0.0,
+            tuple((event.peak, event.score) for event in result.events),
+        )
+        for result in results
+    ]
+
+    threshold = calibration.threshold
+    found = BlockScores.of_recordings(recordings, calibration.blocks.seconds)
+    if not found.maxima:
+        return None
+
+    # Blocks without a counted event have the score 0, which may be the threshold.
+    alarms = sum(score > threshold for score in found.maxima)
+    low, high = calibration.blocks.alarms_within(threshold, len(found.maxima))
+    return AlarmCount(alarms, low, high, found.amount)
