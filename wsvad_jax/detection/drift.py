@@ -5,6 +5,7 @@ recordings are unlike those of the calibration. Far fewer mean that events may b
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -78,3 +79,25 @@ def count_alarms(
     alarms = sum(score > threshold for score in found.maxima)
     low, high = calibration.blocks.alarms_within(threshold, len(found.maxima))
     return AlarmCount(alarms, low, high, found.amount)
+
+
+def alarms_shown(
+    calibration: "Calibration | None", results: Sequence["DetectionResult"]
+) -> dict[str, object]:
+    """Returns the alarms of results beside those of ordinary recordings, for the report.
+
+    Prints one sentence if they are far more or far fewer.
+
+    Args:
+      calibration: calibration of the model; without one, nothing is promised.
+      results: results of recordings, in the order of their time.
+    """
+    count = None if calibration is None else count_alarms(calibration, results)
+    if count is None:
+        return {}
+
+    shown: dict[str, object] = {"alarms": str(count)}
+    if sentence := count.sentence():
+        print(f"note: {sentence}", file=sys.stderr)
+        shown["drift"] = sentence
+    return shown

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.alarms.alarms import Alarms
-from wsvad_jax.detection import event_clips
+from wsvad_jax.detection import drift, event_clips
 from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
 from wsvad_jax.utils import files, flags
@@ -173,7 +173,7 @@ def detect_files(
 
         # Only scoring shows which differences --force let through.
         settings = settings_shown(detector, rules, options.force) | assumptions
-        settings |= alarms_shown(detector, results)
+        settings |= drift.alarms_shown(detector.calibration, results)
         if results:
             _write(output, results, settings, errors)
     return not errors
@@ -313,32 +313,6 @@ def settings_shown(
     if detector.calibration is not None:
         settings |= detector.calibration.description()
     return {**settings, **rules.as_dict()}
-
-
-def alarms_shown(
-    detector: Detector, results: Sequence["DetectionResult"]
-) -> dict[str, object]:
-    """Returns the alarms of results beside those of ordinary recordings.
-
-    Prints one sentence if they are far more or far fewer.
-
-    Args:
-      detector: model; without a calibration, nothing is promised.
-      results: its results.
-    """
-    from wsvad_jax.detection import drift
-
-    if detector.calibration is None:
-        return {}
-    count = drift.count_alarms(detector.calibration, results)
-    if count is None:
-        return {}
-
-    shown: dict[str, object] = {"alarms": str(count)}
-    if sentence := count.sentence():
-        print(f"note: {sentence}", file=sys.stderr)
-        shown["drift"] = sentence
-    return shown
 
 
 def input_assumptions(
