@@ -129,7 +129,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def receive(self, oid: str) -> None:
         """Receives a large file, or loses the connection."""
         if self.server.cut_upload:
-            self.rfile.read(self.server.cut_upload)
+            length = int(self.headers.get("Content-Length") or 0)
+            self.rfile.read(min(length, self.server.cut_upload))
             self.close_connection = True
             self.connection.close()
             raise BrokenPipeError
