@@ -84,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsvad_jax.sharing import hub_card
     from wsvad_jax.sharing.push import PushOptions, push_model
 
+    if known.quiet:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
     hub_card.check_licence(known.license)
     private = True if known.private else False if known.public else None
     options = PushOptions(private, known.with_clip, known.license, known.dry_run)

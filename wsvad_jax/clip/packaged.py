@@ -3,4 +3,5 @@
 import pathlib
 
 PACKAGED = "package:demo_clip"
+PACKAGED_NAME = "clip"  # of its copies in demo datasets, which features state
 PACKAGED_FOLDER = pathlib.Path(__file__).parents[1] / "assets" / "demo_clip"

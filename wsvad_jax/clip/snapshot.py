@@ -19,7 +19,7 @@ from flax import serialization
 from wsvad_jax.clip import hub, identity, training_notes, weight_names
 from wsvad_jax.clip.activations import ACTIVATIONS
 from wsvad_jax.clip.hub import WEIGHT_FILES
-from wsvad_jax.clip.packaged import PACKAGED, PACKAGED_FOLDER
+from wsvad_jax.clip.packaged import PACKAGED, PACKAGED_FOLDER, PACKAGED_NAME
 from wsvad_jax.clip.preprocessing import (
     IMAGE_MEAN,
     IMAGE_STD,
@@ -142,8 +142,8 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
         all of them); the folder has an adapter, or two files with different weights.
     """
     # Cheap checks first: a folder of another kind fails before its weights are read.
-    if str(name_or_dir) == PACKAGED:
-        name_or_dir = PACKAGED_FOLDER
+    packaged = str(name_or_dir) == PACKAGED
+    name_or_dir = PACKAGED_FOLDER if packaged else name_or_dir
     local = os.path.isdir(name_or_dir)
     path = pathlib.Path(name_or_dir) if local else hub.download(str(name_or_dir))
     hub.check_adapter(path)
@@ -164,10 +164,15 @@ def load_snapshot(name_or_dir: str | os.PathLike) -> Snapshot:
         text=text,
         vision=vision,
         path=path,
-        name=path.resolve().name if local else str(name_or_dir),
+        name=_name(path, packaged) if local else str(name_or_dir),
         weights_hash=weights_hash(flat),
         training_note=training_notes.read_training_note(path),
     )
+
+
+def _name(path: pathlib.Path, packaged: bool) -> str:
+    """Returns a folder's name; the demo's CLIP model has that of its copies."""
+    return PACKAGED_NAME if packaged else path.resolve().name
 
 
 def save_snapshot(
