@@ -34,7 +34,6 @@ calibrated, and the alarms in the other halves are counted.
 """
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.detection import alarm_wish, rule_flags
@@ -77,7 +76,7 @@ def parser() -> flags.Parser:
     )
     add("--normal_words", metavar="WORDS", help="detect's --normal: words for what videos "
         "show otherwise, of --classes")  # fmt: skip
-    add("--output", required=True, type=pathlib.Path, metavar="DIR", help="where "
+    add("--output", required=True, type=flags.output_folder, metavar="DIR", help="where "
         "calibration.json goes")  # fmt: skip
 
     # What is promised, and how time is counted.
@@ -108,8 +107,15 @@ def check(known: argparse.Namespace, passed: dict[str, str]) -> None:
       known: parsed arguments.
       passed: flags that were passed, from `flags.given`.
     """
-    if known.fps is not None and not 0 < known.fps < float("inf"):
-        raise InputError(f"--fps is {known.fps}; expected frames per second")
+    # An empty word would name the current folder.
+    for flag, words in (
+        ("--normal", known.normal),
+        ("--checkpoint", [known.checkpoint]),
+        ("--clip", [known.clip]),
+    ):
+        if any(word is not None and not word.strip() for word in words):
+            raise InputError(f"{flag} is empty; pass a name, or leave it out")
+    flags.check_fps(known.fps)
     if known.check_splits is not None and not 1 <= known.check_splits <= 1000:
         raise InputError(f"--check_splits is {known.check_splits}; expected 1 to 1000")
 

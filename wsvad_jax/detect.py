@@ -88,7 +88,9 @@ def parser() -> flags.Parser:
     add("--normal", metavar="WORDS", help="what videos show otherwise, of --classes")
     add("--calibration", metavar="DIR", help="what calibrate wrote for this model: its "
         "threshold and event rules are used")  # fmt: skip
-    add("--output", type=pathlib.Path, metavar="DIR", help="where the results go")
+    add(
+        "--output", type=flags.output_folder, metavar="DIR", help="where the results go"
+    )
 
     # What is written besides the results.
     add("--clips", metavar="DIR", help="folder for an mp4 file per event, cut from its "
@@ -292,8 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         inputs.check_files(known.inputs)
         arguments.error("pass videos, folders or features, and --output DIR")
-    if known.fps is not None and not 0 < known.fps < float("inf"):
-        raise InputError(f"--fps is {known.fps}; expected frames per second")
+    flags.check_fps(known.fps)
 
     complete = detect_files(known, options, rules, alarms)
     return 0 if complete else program.EXIT_SKIPPED

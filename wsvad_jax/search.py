@@ -24,7 +24,6 @@ from collections.abc import Sequence
 
 from wsvad_jax.retrieval import run
 from wsvad_jax.utils import flags, program
-from wsvad_jax.utils.errors import InputError
 
 # Flags by the words that other programs use for them.
 MEANT = {
@@ -73,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     known = parser().parse_args(argv)
     words, sources = run.split_query(known.words, known.image, known.data_dir)
-    if known.fps is not None and not 0 < known.fps < float("inf"):
-        raise InputError(f"--fps is {known.fps}; expected frames per second")
+    flags.check_fps(known.fps)
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         output.value, complete = run.search_files(

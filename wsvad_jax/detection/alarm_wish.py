@@ -8,6 +8,7 @@ from wsvad_jax.utils.errors import InputError
 PER_DAY = 1.0  # false alarms, if the user wishes for nothing
 BLOCK = 60.0  # seconds; longer than nearly all events
 SHORTEST, LONGEST = 10.0, DAY  # block, in seconds
+RAREST = 0.001  # wish; one false alarm per day needs 24 hours, this one 24,000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,11 @@ def check_wish(wish: AlarmWish) -> None:
     flag = f"--false_alarms_{blocks.unit.replace(' ', '_')}"
     if not 0 < wish.rate < float("inf"):
         raise InputError(f"{flag} is {wish.rate:g}; expected more than 0")
+    if wish.rate < RAREST:
+        raise InputError(
+            f"{flag} is {wish.rate:g}; expected {RAREST:g} or more, since fewer need more "
+            "recordings than there are"
+        )
     if wish.block is None:
         if wish.rate >= VIDEOS:
             raise InputError(

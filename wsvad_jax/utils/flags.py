@@ -5,12 +5,16 @@ Also how a command is written so that it runs as printed, from any folder.
 
 import argparse
 import difflib
+import pathlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.utils.errors import InputError
+
+# From a frame every quarter of an hour to high-speed cameras.
+FPS = 0.001, 100_000
 
 # What a part of the package needs besides, by its extra; pyproject.toml has versions.
 # By name, since a hint is also read where this package was not installed from an index.
@@ -96,6 +100,32 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the results as one JSON object; all else goes to standard error",
     )
+
+
+def output_folder(word: str) -> pathlib.Path:
+    """Returns the folder that a flag names, for argparse; an empty word is no folder.
+
+    Raises:
+      argparse.ArgumentTypeError: no name of a folder.
+    """
+    if not word.strip() or "\0" in word:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} names no folder; pass the folder for the results, such as results"
+        )
+    return pathlib.Path(word)
+
+
+def check_fps(fps: float | None) -> None:
+    """Raises InputError for a frame rate that no recording has; None is not passed.
+
+    Args:
+      fps: value of --fps.
+    """
+    low, high = FPS
+    if fps is not None and not low <= fps <= high:
+        raise InputError(
+            f"--fps is {fps}; expected frames per second, {low:g} to {high:g}"
+        )
 
 
 def close(word: str, known: Sequence[str]) -> str:
