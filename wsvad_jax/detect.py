@@ -110,6 +110,8 @@ def parser() -> flags.Parser:
     # A live source has its own pace and no end.
     add("--live", action="append", metavar="[NAME=]SOURCE", help="a camera, address, file "
         "or -: scored as it comes, events as lines of JSON; may be repeated")  # fmt: skip
+    add("--cameras", metavar="FILE", help="YAML or JSON with many --live sources: name, "
+        "source, calibration, rules of each")  # fmt: skip
     add("--pace", type=float, default=1.0, help="pace of a --live file: 1 is real time "
         "(%(default)s), 0 as fast as can be, with nothing dropped")  # fmt: skip
     add("--when_behind", choices=("drop", "wait"), help="what a --live source does that is "
@@ -131,9 +133,10 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
     # A live source is scored alone, and its scores are lines, not files.
     if known.live is not None:
         if known.inputs:
+            live = ["--live", known.live[0]] if known.live else ["--cameras"]
             raise InputError(
-                f"{known.inputs[0]}: with --live {known.live[0]}, sources are passed by "
-                f"--live alone; pass --live {known.inputs[0]}, or leave one of them out"
+                f"{known.inputs[0]}: beside {' '.join(live)}, inputs have no effect; pass "
+                f"--live {known.inputs[0]}, or leave one of them out"
             )
         flags.refuse(
             passed,
@@ -200,6 +203,10 @@ def watch(
     # Sources are checked before the model is loaded, which takes longer.
     live_stream.chosen_when_behind(known.pace, known.when_behind)
     sources = [live_sources.parse_source(text) for text in known.live]
+    if known.cameras is not None:
+        from wsvad_jax.detection.cameras_file import read_cameras
+
+        sources += read_cameras(known.cameras)
     live_sources.with_names(sources)
     kinds = {live_video.kind_of(source.source) for source in sources}
     if known.pace and "file" not in kinds:
@@ -260,6 +267,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
+    # Cameras of a file are live sources, too.
+    if known.cameras is not None and known.live is None:
+        known.live = []
     rules = rule_flags.rules_of(known, arguments.seen)
     passed = flags.given(arguments, argv)
     check_modes(passed, known)

@@ -47,6 +47,14 @@ COVERED = (
         "test_calibrate.py::test_a_folder_is_calibrated_and_detect_takes_it",
     ),
     (
+        r"detect .*--live .*--live",
+        "detection/test_live_sources.py::test_one_lost_source_stops_no_other",
+    ),
+    (
+        r"detect .*--cameras",
+        "detection/test_cameras_file.py::test_cameras_of_a_file_have_their_own_rules",
+    ),
+    (
         r"detect .*--live rtsp",
         "detection/test_live.py::test_a_lost_connection_is_opened_again",
     ),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.categories import snippet_class
 from wsvad_jax.evaluation.events import Event, EventRules
 
 NAMES = ("Normal", "Fire", "Fight")
@@ -172,3 +173,11 @@ def test_each_event_is_matched_once():
     )
     assert matches([event(0, 20)], true, least=0.6) == []
     assert not math.isnan(overlap(event(0, 0), event(0, 0)))
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_a_snippets_class_never_contradicts_its_score(score, classes):
+    found = snippet_class(score, np.array(classes), NAMES, 0.35)
+    assert (found == NAMES[0]) == (score < 0.35)
+    if score >= 0.35:
+        assert classes[NAMES.index(found)] == max(classes[1:])

@@ -133,7 +133,7 @@ TORCH = ("--torch", "nowhere.pth", "--output", "never")
         (
             detect.main,
             ("b", "--live", "a", *READY),
-            "b: with --live a, sources are passed by --live",
+            "b: beside --live a, inputs have no effect",
         ),
         (
             detect.main,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.detection.calibration import Calibration, fixed_low
-from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation.categories import category
 from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
 
 
@@ -138,7 +138,7 @@ class Hysteresis:
         line: dict[str, Any] = {
             "start": round(segment.start, 3),
             "end": round(segment.end, 3),
-            "class": events.category(classes, self.class_names, 0, 1),
+            "class": category(classes, self.class_names, 0, 1),
             "score": round(segment.score, 4),
             "peak": round(segment.peak, 3),
         }

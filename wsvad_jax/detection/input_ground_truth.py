@@ -14,8 +14,9 @@ from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
 from wsvad_jax.datasets.validation.report import first_names
 from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
+from wsvad_jax.evaluation.categories import DEFAULT_CATEGORY
 from wsvad_jax.evaluation.event_results import snippet_frames
-from wsvad_jax.evaluation.events import DEFAULT_CATEGORY, Event
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.errors import InputError
 
 

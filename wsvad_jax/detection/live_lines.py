@@ -5,16 +5,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from wsvad_jax.alarms import event_ids
 from wsvad_jax.alarms.event_ids import Origin
 from wsvad_jax.detection.calibration import live_rules
 from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.detection.live_sources import LiveSource
+from wsvad_jax.evaluation.categories import snippet_class
 from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
 from wsvad_jax.extraction.live_stream import StreamSnippet, StreamStatus
+from wsvad_jax.extraction.live_video import without_password
+from wsvad_jax.utils.errors import InputError
 
 
 class SourceLines:
@@ -47,7 +48,12 @@ class SourceLines:
             self.calibration.check_way("live")
             self.calibration.check_rules(live_rules(rules or self.calibration.rules))
             rules = self.calibration.rules
-            if self.calibration is not detector.calibration:
+            if source.calibration is not None:
+                if detector.force:
+                    raise InputError(
+                        f"{self.calibration.path}: a calibration holds for features made "
+                        "in one way, and force accepts others; leave one of the two out"
+                    )
                 self.calibration.check_model(detector)
             self.calibration.check_features(
                 extractor.protocol, extractor.encoder, detector
@@ -83,7 +89,7 @@ class SourceLines:
             notes |= self.calibration.description()
         return {
             "type": "start",
-            "source": address,
+            "source": without_password(address),
             "began": began,
             **detector.description(),
             "classes": list(detector.class_names),
@@ -117,7 +123,7 @@ class SourceLines:
         }
         if classes is not None:
             names = self.scorer.detector.class_names
-            line["class"] = names[int(np.argmax(classes))]
+            line["class"] = snippet_class(anomaly, classes, names, self.events.low)
 
         line["behind"] = round(time.monotonic() - taken.ready, 3)
         yield line | {"dropped": taken.dropped}

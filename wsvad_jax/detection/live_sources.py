@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import re
-import urllib.parse
 from collections.abc import Sequence
 
 from wsvad_jax.detection.calibration import Calibration
@@ -80,11 +79,11 @@ def with_names(sources: Sequence[LiveSource]) -> list[LiveSource]:
     for source in sources:
         if source.name and source.name in taken:
             raise InputError(
-                f"--live: two sources are named {source.name!r}; give each its own name"
+                f"two live sources are named {source.name!r}; give each its own name"
             )
         taken.add(source.name)
     if sum(source.source == "-" for source in sources) > 1:
-        raise InputError("--live -: found twice; standard input is one source")
+        raise InputError("-: found twice; standard input is one live source")
 
     # Derived names give way to chosen ones.
     named = []
@@ -104,9 +103,10 @@ def derived_name(source: str) -> str:
     if source == "-":
         return "stdin"
     if "://" in source:
-        # Passwords and keys of an address are in none of these parts.
-        address = urllib.parse.urlsplit(source)
-        name = f"{address.netloc.rpartition('@')[2]}{address.path}"
+        # Host and path; users, passwords and keys of the address are left out.
+        address = re.split(r"[?#]", source.partition("://")[2])[0]
+        host, slash, path = address.partition("/")
+        name = f"{host.rpartition('@')[2]}{slash}{path}"
     else:
         name = pathlib.Path(source).stem
 

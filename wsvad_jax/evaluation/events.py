@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.evaluation.categories import category
 from wsvad_jax.evaluation.position_bias import BASELINE_QUANTILE, remove_position_bias
 from wsvad_jax.metrics.alarm_rates import PER_DAY, PER_VIDEOS, AlarmRate
 from wsvad_jax.utils.errors import InputError
 
 LOW = 0.35  # default of `low` for live streams
 DEFAULT_FPS = 30.0  # frames per second, where features say nothing of time
-DEFAULT_CATEGORY = "anomaly"  # category of models without classes
 SCORE_RULES = ("high", "low", "min_prominence")  # in (0, 1]; times are in seconds
 RELATIVE_RULES = ("min_prominence", "rel_height")  # relative to the usual level
 # Former names; accepted for a release. `share` is 1 - rel_height.
@@ -385,15 +385,3 @@ def _event(anomaly, classes, edges, class_names, first: int, stop: int) -> Event
         score=float(anomaly[k]),
         peak=float(edges[k] + edges[k + 1]) / 2,
     )
-
-
-def category(
-    classes: Float[np.ndarray, "T C"] | None,
-    class_names: Sequence[str],
-    first: int,
-    stop: int,
-) -> str:
-    """Returns the abnormal class with the highest mean probability over snippets."""
-    if classes is None or len(class_names) < 2:
-        return DEFAULT_CATEGORY
-    return class_names[1 + int(np.argmax(classes[first:stop, 1:].mean(0)))]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsvad_jax.extraction import video as videos
-from wsvad_jax.extraction.live_video import LiveVideo, PacketTap
+from wsvad_jax.extraction.live_video import LiveVideo, PacketTap, without_password
 from wsvad_jax.utils.errors import InputError
 
 PAUSES = (1.0, 30.0)  # first and longest pause before an attempt, seconds
@@ -177,9 +177,9 @@ class SnippetStream:
                     self._put(StreamStatus("failed", error=e))
                     return
             except Exception as e:  # noqa: BLE001 reported by the consumer's thread
-                self._put(
-                    StreamStatus("failed", error=InputError(f"{self.source}: {e!r}"))
-                )
+                name = without_password(self.source)
+                error = InputError(f"{name}: {e!r}")
+                self._put(StreamStatus("failed", error=error))
                 return
 
             if complete or self.stopped:

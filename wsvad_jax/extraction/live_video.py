@@ -1,6 +1,7 @@
 """One pass over a live source: camera, network stream, pipe, or a file at its pace."""
 
 import pathlib
+import re
 import stat
 import threading
 import time
@@ -89,7 +90,7 @@ class LiveVideo(videos.Video):
 
     @property
     def _name(self) -> str:
-        return self.source
+        return without_password(self.source)
 
     def _begin(self, reader: VideoReader) -> None:
         for tap in self.taps:
@@ -118,7 +119,7 @@ class LiveVideo(videos.Video):
             )
         except (av.error.FFmpegError, ValueError) as e:
             raise InputError(
-                f"{self.source}: can't be opened ({getattr(e, 'strerror', '') or e}); "
+                f"{self._name}: can't be opened ({getattr(e, 'strerror', '') or e}); "
                 "expected a camera, an address, a file, or - for a stream of mpegts or "
                 "matroska on standard input"
             ) from None
@@ -130,7 +131,12 @@ class LiveVideo(videos.Video):
         # A live source may state a length, but not that of this pass.
         if not self.num_frames and not self.stopped.is_set():
             reason = f" ({self.damage})" if self.damage else ""
-            raise InputError(f"{self.source}: not one frame can be decoded{reason}")
+            raise InputError(f"{self._name}: not one frame can be decoded{reason}")
+
+
+def without_password(source: str) -> str:
+    """Returns a source as lines and messages show it, with *** for a password."""
+    return re.sub(r"(://[^/?#:@]*):[^/?#]*@", r"\1:***@", source)
 
 
 def kind_of(source: str) -> str:
@@ -145,11 +151,18 @@ def kind_of(source: str) -> str:
         return "network"
     try:
         mode = pathlib.Path(source).stat().st_mode
-    except OSError as e:
-        raise InputError(
-            f"--live {source}: {(e.strerror or str(e)).lower()}; expected a camera's "
-            "device, an address (rtsp://, http://), a file, or - for standard input"
-        ) from None
+    except (OSError, ValueError) as e:  # ValueError: a null byte
+        reason = getattr(e, "strerror", None) or str(e)
+        raise _no_source(source, reason.lower()) from None
+    if stat.S_ISDIR(mode):
+        raise _no_source(source, "is a folder")
     if stat.S_ISFIFO(mode):
         return "pipe"
     return "camera" if stat.S_ISCHR(mode) else "file"
+
+
+def _no_source(source: str, found: str) -> InputError:
+    return InputError(
+        f"{source}: {found}; expected a camera's device, an address (rtsp://, http://), a "
+        "file, or - for standard input"
+    )
