@@ -3,8 +3,12 @@
   python -m wsvad_jax.train --config configs/dsanet.py
   python -m wsvad_jax.train --config configs/dsanet.py:ucf --data_dir DIR \\
       --workdir runs/ucf --config.seed=1 --config.protocol=paper
+  python -m wsvad_jax.train --config configs/dsanet.py --quick       a first look
   python -m wsvad_jax.train --config configs/dsanet.py --seeds 0,1,2
   python -m wsvad_jax.train --config configs/clip_tsa.py --seeds 0..7 --together
+
+--quick trains a small part of the steps, whatever the recipe. Its results say so, its
+workdir ends in -quick, and no table mixes it with full runs (protocol quick).
 
 Input: a recipe, FILE[:DATASET]. DATASET is demo (made on the spot), ucf, xd,
 shanghaitech, msad, ubnormal or the folder of a prepared dataset.
@@ -60,6 +64,12 @@ def _parser() -> flags.Parser:
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
 
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look in a minute or two: few steps, small batches, one seed",
+    )
+
     # Several seeds of one recipe, one after the other or as one program.
     parser.add_argument(
         "--seeds",
@@ -92,7 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         [f"--config={known.config}", *rest],
         known.data_dir,
         flags=flags.options(parser),
+        quick=known.quick,
     )
+    if known.quick and known.seeds is not None:
+        raise InputError("--quick trains one seed; leave --seeds or --quick out")
     if known.together and known.seeds is None:
         raise InputError("--together requires --seeds, such as --seeds 0..7")
     if known.seeds is not None and _sets_seed(rest):

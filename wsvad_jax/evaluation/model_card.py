@@ -22,6 +22,11 @@ PAPER = (
     "numbers are higher than on unseen videos, and don't compare with those of protocol "
     "clean."
 )
+QUICK = (
+    "A quick look (`train --quick`): the training was stopped far from its end, and the "
+    "numbers don't compare with those of a full training. The test set was not looked at "
+    "before these weights were chosen."
+)
 UNKNOWN = "The dataset's owner states no licence here; ask before you publish results."
 
 
@@ -40,7 +45,7 @@ def write(
       results: content of results.json.
     """
     dataset, made = experiment.dataset, experiment.dataset.protocol
-    versions = results["versions"]
+    versions, protocol = results["versions"], experiment.config.protocol
 
     # Names are from a user's files: they must not become markup.
     text = string.Template(_template()).substitute(
@@ -52,14 +57,14 @@ def write(
         f"snippet, crops {made.crops}, frame {made.frame}, resize {made.resize}"
         f"{_settings(made)}",
         classes=", ".join(map(_plain, dataset.card.class_names)),
-        protocol=experiment.config.protocol,
+        protocol=protocol,
         selection=meta["selection"],
         step=meta["step"],
         seed=experiment.config.seed,
         versions=", ".join(f"{name} {v}" for name, v in versions.items()),
         device=results["device"],
         metrics=_table(results),
-        comparison=PAPER if experiment.config.protocol == "paper" else CLEAN,
+        comparison={"paper": PAPER, "quick": QUICK}.get(protocol, CLEAN),
         licence=_licence(dataset.path),
         notes=_notes(results),
     )

@@ -9,7 +9,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment import validation, zero_shot
+from wsvad_jax.experiment import quick_look, validation, zero_shot
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir
 
@@ -173,7 +173,9 @@ def window_length(
     # The longest training video, up to a limit, and rounded up to whole attention windows.
     if not T:
         longest = max(e.num_snippets for e in dataset.split("train").entries)
-        T = -(-min(longest, MAX_DEFAULT_WINDOW) // window) * window
+        quick = config.protocol == validation.QUICK
+        most = quick_look.MAX_WINDOW if quick else MAX_DEFAULT_WINDOW
+        T = -(-min(longest, most) // window) * window
 
     # Attention windows must tile a window of snippets.
     if T % window:

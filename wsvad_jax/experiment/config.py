@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from wsvad_jax.experiment import old_keys
+from wsvad_jax.experiment import old_keys, quick_look
+from wsvad_jax.experiment.validation import PROTOCOLS, QUICK
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 
@@ -17,6 +18,8 @@ FALLBACK_DATASET = (
     "ucf"  # the public set whose values serve those that a paper doesn't report
 )
 
+OWN = "a folder"  # any name that no recipe knows
+
 
 def load_config(
     arguments: str | os.PathLike | Sequence[str],
@@ -24,6 +27,7 @@ def load_config(
     *,
     flags: Sequence[str] = (),
     other_data: bool = False,
+    quick: bool = False,
 ) -> "ConfigDict":
     """Reads `--config FILE[:DATASET]` and `--config.KEY=VALUE …`, as with ml_collections.
 
@@ -38,6 +42,7 @@ def load_config(
       flags: other flags of the program, for suggestions.
       other_data: whether `--config.data.name` may name a dataset that the recipe isn't
         made for, which is then said on standard error.
+      quick: whether the recipe is shortened to a quick look, see `quick_look`.
 
     Raises:
       InputError: no such file, an unknown key, a value of another type, or a recipe
@@ -65,6 +70,9 @@ def load_config(
     made_for = recipe or str(config.data.name)
     if recipe != dataset:
         config.data.name = dataset
+    if quick:
+        _check_quick(arguments)
+        quick_look.apply(config, _read(f"{file}:{OWN}"))
 
     # The user's values come last, and may name another dataset.
     changed = _override(config, arguments)
@@ -88,6 +96,18 @@ def plain_recipe(name: str, dataset: str) -> "ConfigDict":
     config = _read(_with_path(f"--config={name}:{dataset}"))
     config.lock()
     return config
+
+
+def _check_quick(arguments: Sequence[str]) -> None:
+    """Raises InputError for a key that a quick look doesn't read."""
+    for flag in (a.partition("=")[0] for a in arguments):
+        section, _, key = flag.removeprefix("--config.").partition(".")
+        if section == "protocol":
+            raise InputError(f"{flag} contradicts --quick, which has its own; pass one")
+        if section in PROTOCOLS:
+            raise InputError(
+                f"{flag} has no effect with --quick; pass --config.{QUICK}.{key}"
+            )
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

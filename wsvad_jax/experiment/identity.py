@@ -7,6 +7,7 @@ whether two runs belong in one table row, and what a run changed of its recipe.
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.experiment import old_keys
 from wsvad_jax.utils.text import flatten
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ KEYS_NOT_AFFECTING_METRICS = (
 )
 # Keys that each run sets: they are no change of its recipe.
 KEYS_SET_PER_RUN = ("seed", "checkpoint_every_steps", "data.name")
-UNUSED_PROTOCOL = {"clean": "paper.", "paper": "clean."}
 # A difference in one of these explains all others, so it is named first.
 FIRST = ("model_name", "protocol")
 
@@ -47,8 +47,10 @@ def keys_in_force(
       config: recipe as nested dicts, with today's keys.
       ignored: dotted keys to leave out.
     """
-    # An unknown protocol hides nothing: no key begins with a zero byte.
-    unused = UNUSED_PROTOCOL.get(str(config.get("protocol")), "\0")
+    # An unknown protocol hides nothing.
+    protocol = str(config.get("protocol"))
+    others = [p for p in old_keys.PROTOCOLS if p != protocol]
+    unused = tuple(f"{p}." for p in others if len(others) < len(old_keys.PROTOCOLS))
     ignored = (*ignored, *NOT_OF_A_RUN)
     return {
         key: value

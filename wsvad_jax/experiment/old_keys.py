@@ -35,7 +35,7 @@ OPTIONAL = (
 )
 # Other numbers that may be None; 0 never stood for that.
 OPTIONAL_NUMBERS = ("model.temperature",)
-PROTOCOLS = ("clean", "paper")
+PROTOCOLS = ("clean", "paper", "quick")
 # What keys were before recipes stated them, by section.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "": {"seeds": (), "checkpoint_every_steps": None},

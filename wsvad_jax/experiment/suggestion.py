@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from wsvad_jax.datasets.validation.report import ValidationReport
 
 FIRST = "dsanet"
-OWN = "a folder"  # any name that no recipe knows
 # Of the public sets, those that DSANet's paper has no recipe for.
 OTHERS = {"shanghaitech": "clip_tsa"}
 
@@ -29,7 +28,7 @@ def recipe_for(name: str, width: int, clip: str = "") -> tuple[str, str]:
         return OTHERS[name], f"no other recipe is published for {name}"
 
     # Attention heads split the features evenly.
-    model = config.plain_recipe(FIRST, name or OWN).model
+    model = config.plain_recipe(FIRST, name or config.OWN).model
     for key in ("decoder_heads", "visual_heads"):
         if width % model[key]:
             return "mil_ranking", (
@@ -74,7 +73,7 @@ def advise(found: "ValidationReport") -> None:
     known = [i for i in found.of_split("train") if i.label]
     normal = [i for i in known if i.label == (0,)]
     abnormal = [i for i in known if i.label != (0,)]
-    batch = config.plain_recipe(FIRST, OWN).clean.batch_size
+    batch = config.plain_recipe(FIRST, config.OWN).clean.batch_size
     fewest = min(sum(i.crops for i in side) for side in (normal, abnormal))
 
     if 0 < 2 * fewest < batch:

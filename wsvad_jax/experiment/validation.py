@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 Range = str | tuple[str, ...]
 PROTOCOLS = ("clean", "paper")
+QUICK = "quick"  # of --quick, which derives its section (`experiment.quick_look`)
+ALL_PROTOCOLS = (*PROTOCOLS, QUICK)
 RANGES: dict[str, Range] = {
-    "protocol": PROTOCOLS,
+    "protocol": ALL_PROTOCOLS,
     "seed": "[0, inf)",
     "checkpoint_every_steps": "[1, inf)",
     "data.length": "[1, inf)",
@@ -77,6 +79,8 @@ def check_protocol(config: "ConfigDict") -> None:
     # A recipe of a user may lack a section altogether.
     name = f"config.{config.protocol}"
     plan: Any = config.get(config.protocol)
+    if plan is None and config.protocol == QUICK:
+        raise InputError(f"config.protocol is {QUICK!r}; pass --quick instead")
     groups: Any = plan.get("optim") if hasattr(plan, "items") else None
     if not hasattr(groups, "items"):
         raise InputError(f"{name}.optim is missing; expected the protocol's optimisers")

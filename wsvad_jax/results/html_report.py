@@ -221,7 +221,8 @@ def _difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
 
 def _name(group: SeedGroup) -> str:
     name = group.first.model + (f" ({group.variant})" if group.variant else "")
-    return name + (", paper" if group.first.protocol == "paper" else "")
+    protocol = group.first.protocol
+    return name + (f", {protocol}" if protocol in ("paper", "quick") else "")
 
 
 def _curve_charts(means: Mapping[str, MeanCurves]) -> Titled:

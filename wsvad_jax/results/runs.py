@@ -16,6 +16,7 @@ from typing import Any
 
 from wsvad_jax.experiment import identity
 from wsvad_jax.experiment.saved_config import check_config, read_config
+from wsvad_jax.experiment.validation import ALL_PROTOCOLS, QUICK
 from wsvad_jax.results import run_data
 from wsvad_jax.results.event_table import event_values
 from wsvad_jax.results.results_table import IOUS
@@ -61,7 +62,7 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """'clean' or 'paper'; '' for weights that were trained elsewhere."""
+        """'clean', 'paper' or 'quick'; '' for weights that were trained elsewhere."""
         return self.results["protocol"] if self.config else ""
 
     @property
@@ -88,6 +89,8 @@ class Run:
             selection = "selected on test"
         if any(self.results.get(key) for key in POSITION_BIAS_KEYS):
             selection += ", position bias removed"
+        if self.protocol == QUICK:
+            return f"a quick look (--quick), not trained fully: {selection}"
         return f"trained here, {self.protocol}: {selection}"
 
     def settings(self) -> dict[str, Any]:
@@ -196,9 +199,9 @@ def _checked_run(
                     f"{path}: its results are of {key} {results[key]!r}, its config "
                     f"says {config.get(name)!r}; score the workdir's own model again"
                 )
-        if results["protocol"] not in ("clean", "paper"):
+        if results["protocol"] not in ALL_PROTOCOLS:
             raise InputError(
-                f"{path}: protocol must be clean or paper, found "
+                f"{path}: protocol must be one of {', '.join(ALL_PROTOCOLS)}, found "
                 f"{results['protocol']!r}"
             )
     return Run(path, results, config, about)

@@ -53,6 +53,7 @@ NOTE = (
 SHORT_COLUMNS = {
     "clean": "trained here, clean",
     "paper": "trained here, selected on test",
+    "quick": "quick look, not trained fully",
     "": "released weights, scored here",
     NOT_TRAINED: "zero-shot, not trained",
 }

@@ -21,7 +21,9 @@ import numpy as np
 from wsvad_jax.data import batching, packing
 from wsvad_jax.data.records import Batch
 from wsvad_jax.datasets import registry
-from wsvad_jax.experiment.config import plain_recipe
+from wsvad_jax.experiment import quick_look
+from wsvad_jax.experiment.config import OWN, plain_recipe
+from wsvad_jax.experiment.validation import QUICK
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import check_batch, replicated_sharding
 from wsvad_jax.training.state import Step
@@ -193,7 +195,9 @@ def fit_batch_size(
             "config.data.microbatches or fewer devices"
         )
 
-    public = registry.public_name(experiment.dataset.card)
+    # A quick look has no published numbers to keep to.
+    quick = config.protocol == QUICK
+    public = "" if quick else registry.public_name(experiment.dataset.card)
     if public or requested != _recipe_batch_size(experiment):
         samples = f"{requested}"
         if balanced:
@@ -216,6 +220,9 @@ def _recipe_batch_size(experiment: "Experiment") -> int:
     """Returns the recipe's batch size, or the config's if there is no such recipe."""
     config = experiment.config
     try:
+        if config.protocol == QUICK:
+            small = plain_recipe(config.model_name, OWN)
+            return min(small.clean.batch_size, quick_look.MAX_BATCH)
         name = registry.recipe_name_of_card(experiment.dataset.card) or str(
             config.data.name
         )
@@ -244,7 +251,7 @@ def training_remarks(experiment: "Experiment") -> list[str]:
 
     normal = int(samples[label[:, 0] > 0].sum())
     _, remark = fit_batch_size(experiment, normal, int(samples.sum()) - normal)
-    return [remark] if remark else []
+    return [r for r in (quick_look.remark(experiment.config), remark) if r]
 
 
 def open_batch_sampler(experiment: "Experiment") -> BatchSampler:

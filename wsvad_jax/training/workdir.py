@@ -30,10 +30,10 @@ def run_name(config: "ConfigDict") -> str:
 
 
 def default_workdir(config: "ConfigDict") -> pathlib.Path:
-    """Returns runs/MODEL-DATASET-SEED, with the suffix -paper for that protocol."""
+    """Returns runs/MODEL-DATASET-SEED, with the suffix -paper or -quick of that protocol."""
     name = f"{run_name(config)}-{config.seed}"
-    if config.protocol == "paper":
-        name += "-paper"
+    if config.protocol != "clean":
+        name += f"-{config.protocol}"
     return pathlib.Path("runs") / name
 
 
