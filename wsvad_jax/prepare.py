@@ -7,7 +7,9 @@
       --direct_num_workers=8 --direct_running_mode=multi_processing
 
 Inputs, one of:
-  a folder of your own with train.csv, test.csv, and videos/ or features/; optionally
+  a folder of your own with videos/ or features/, and optionally
+    train.csv and test.csv; without them, labels are the names of the folders in videos/
+      and a random split is written to split/
     test_segments.json and card.json
   ucf, xd, shanghaitech, msad or ubnormal, with the folders of the released features and
     annotations
@@ -24,11 +26,13 @@ lists it in report.txt beside the data. With --runner NAME, Apache Beam writes t
 """
 
 import argparse
+import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from wsvad_jax.datasets.list_options import ListOptions
 from wsvad_jax.datasets.prepare import (
     check_arguments,
     check_folder,
@@ -81,6 +85,7 @@ def _parser() -> flags.Parser:
         help="snippets by which features and ground truth may differ in length (0 or 1)",
     )
 
+    _add_list_flags(parser)
     _add_video_flags(parser)
     parser.add_argument(
         "--check",
@@ -93,6 +98,42 @@ def _parser() -> flags.Parser:
     )
     flags.add_output_flags(parser)
     return parser
+
+
+def _add_list_flags(parser: flags.Parser) -> None:
+    lists = parser.add_argument_group("lists and labels of your own folder")
+    lists.add_argument(
+        "--normal_folder",
+        metavar="NAME",
+        help="without train.csv: the folder of ordinary videos (default: Normal)",
+    )
+    lists.add_argument(
+        "--split_seed",
+        type=int,
+        metavar="SEED",
+        help="without test.csv: seed of the random split (default: 0)",
+    )
+    lists.add_argument(
+        "--test_share",
+        type=float,
+        metavar="SHARE",
+        help="without test.csv: share of each class for the test list (default: 0.25)",
+    )
+    lists.add_argument(
+        "--video_column",
+        metavar="NAME",
+        help="column of the CSV files (default: video)",
+    )
+    lists.add_argument(
+        "--label_column",
+        metavar="NAME",
+        help="column of the CSV files (default: label)",
+    )
+
+
+def _list_options(known: argparse.Namespace) -> ListOptions:
+    names = (field.name for field in dataclasses.fields(ListOptions))
+    return ListOptions(**{name: getattr(known, name) for name in names})
 
 
 def _add_video_flags(parser: flags.Parser) -> None:
@@ -151,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             crops=known.crops,
             frame=known.frame,
             resize=known.resize,
+            lists=_list_options(known),
         )
 
         # The next step, as a command to copy.
@@ -171,6 +213,7 @@ def _check(known: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
         data_dir=known.data_dir,
         rename=known.name,
         slack=known.slack,
+        lists=_list_options(known),
     )
     suggestion.advise(report)
 
@@ -182,6 +225,8 @@ def _check(known: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
         if folder
     ]
     words += [("--name", known.name)] if known.name else []
+    asked = dataclasses.asdict(_list_options(known))
+    words += [(f"--{name}", str(v)) for name, v in asked.items() if v is not None]
     words += [("--slack", str(known.slack))] if known.slack else []
     report.options = tuple(itertools.chain.from_iterable(words))
 

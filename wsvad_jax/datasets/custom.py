@@ -1,6 +1,7 @@
 """Opens a custom folder: lists, features, ground truth and card.
 
-  FOLDER/train.csv, test.csv         video,label (several labels joined by '+')
+  FOLDER/train.csv, test.csv         video,label (several labels joined by '+'), or
+                                     those of a split (own_lists.py)
   FOLDER/videos/VIDEO.mp4            optional if there are features (custom_videos.py)
   FOLDER/features/VIDEO.npy          [T, D] or [N, T, D] (see data/axes.py), or
                                      VIDEO__0.npy ... crops (data/crops.py)
@@ -17,9 +18,8 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
 
-from wsvad_jax.data import axes, cards, feature_protocols, sidecar
+from wsvad_jax.data import cards, feature_protocols
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.crops import FeatureIndex, crop_files, split_crop_name
 from wsvad_jax.data.feature_files import (
@@ -34,7 +34,12 @@ from wsvad_jax.data.feature_files import (
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import Hints, normalize_name
-from wsvad_jax.datasets.custom_ground_truth import add_ground_truth, read_ground_truth
+from wsvad_jax.datasets.custom_ground_truth import (
+    add_ground_truth,
+    of_test_videos,
+    read_ground_truth,
+)
+from wsvad_jax.datasets.custom_sidecars import add_sidecars
 from wsvad_jax.datasets.missing_files import (
     VIDEOS,
     misplaced_videos,
@@ -43,6 +48,7 @@ from wsvad_jax.datasets.missing_files import (
 from wsvad_jax.datasets.split_lists import (
     SPLITS,
     ListEntry,
+    OwnLists,
     class_indices,
     drop_duplicates,
     read_lists,
@@ -75,6 +81,7 @@ def load(
     features: str | os.PathLike | None = None,
     slack: int = 0,
     without: Container[str] = (),
+    own: OwnLists | None = None,
 ) -> SourceDataset:
     """Opens a custom folder and checks all but the values of the features.
 
@@ -85,6 +92,7 @@ def load(
       slack: allowed difference in snippets between the features of a test video and
         its ground truth; a difference gives a remark.
       without: names of listed videos to leave out.
+      own: lists of the folder; None reads its train.csv and test.csv.
 
     Raises:
       InputError: a file is missing or invalid.
@@ -93,7 +101,8 @@ def load(
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
     collector = collector or ErrorCollector()
 
-    raw_lists = read_lists(folder)
+    own = own or OwnLists(read_lists(folder))
+    raw_lists = own.lists
     protocol, clip = read_protocol(root / "protocol.json")
     card = load_card(folder, root, raw_lists["train"], protocol, clip)
     lists = drop_duplicates(raw_lists, collector)
@@ -118,6 +127,9 @@ def load(
 
     if (folder / GROUND_TRUTH).exists():
         truth = read_ground_truth(folder / GROUND_TRUTH)
+        if own.is_split:
+            truth, unused = of_test_videos(truth, lists)
+            remarks += unused
         videos["test"], truth_remarks = add_ground_truth(
             videos["test"], lists["test"], truth, card, collector, slack=slack
         )
@@ -126,7 +138,7 @@ def load(
     crops = videos["train"][0].num_crops
     protocol = dataclasses.replace(protocol, stride=card.stride, crops=crops)
     splits = {s: Records(v, card.stride, collector) for s, v in videos.items()}
-    return SourceDataset(card.name, card, protocol, splits, remarks)
+    return SourceDataset(card.name, card, protocol, splits, [*own.remarks, *remarks])
 
 
 def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
@@ -141,102 +153,6 @@ def read_protocol(path: pathlib.Path) -> tuple[FeatureProtocol, str]:
     known = dataclasses.asdict(FeatureProtocol())
     protocol = FeatureProtocol(**{k: v for k, v in value.items() if k in known})
     return protocol, value.get("clip", "")
-
-
-def add_sidecars(
-    videos: Sequence[FeatureFiles],
-    card: Card,
-    collector: ErrorCollector,
-    protocol: FeatureProtocol | None = None,
-) -> tuple[list[FeatureFiles], list[str], FeatureProtocol]:
-    """Returns videos with the lengths that sidecars state, remarks, and a protocol.
-
-    The protocol is the folder's (`protocol`), or what all sidecars agree on. Sidecars
-    that disagree with each other or with the folder are errors.
-    """
-    remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
-    protocol = protocol or FeatureProtocol()
-    kept, first, num_missing = [], None, 0
-    for video in videos:
-        path = sidecar.sidecar_path(video.paths[0])
-        if not os.path.isfile(path):  # Path.is_file raises if the name is too long
-            kept.append(video)
-            num_missing += 1
-            continue
-
-        try:
-            side = sidecar.read(path)
-            _check_sidecar(side, path, video, card)
-            first = first or side
-            _check_same_protocol(side, path, first, protocol)
-        except InputError as e:
-            collector(e)
-            continue
-
-        # The sidecar has the exact length; features only have whole snippets.
-        known = {"num_frames": side.num_frames, "fps": side.mean_fps}
-        kept.append(dataclasses.replace(video, **known))
-
-        if side.damage:
-            remarks.append(f"video {video.video} is damaged: {side.damage}")
-        if side.remark:
-            remarks.append(f"video {video.video}: {side.remark}")
-
-    # An unknown protocol becomes known only if every video has a sidecar.
-    if first and not num_missing and protocol.encoder in feature_protocols.UNKNOWN:
-        protocol = first.protocol
-    elif first and num_missing:
-        remarks.append(
-            f"{num_missing} of {len(videos)} videos have no sidecar, so it is unknown "
-            "whether their features were made like the others"
-        )
-    return kept, remarks, protocol
-
-
-def _check_sidecar(
-    side: sidecar.Sidecar, path: pathlib.Path, video: FeatureFiles, card: Card
-) -> None:
-    if side.stride != card.stride:
-        raise InputError(
-            f"{path}: features with {side.stride} frames per snippet, but the card's "
-            f"stride is {card.stride}; correct the card or extract the video again"
-        )
-
-    if -(-side.num_frames // side.stride) != video.num_snippets:
-        raise InputError(
-            f"{path}: {side.num_frames} frames are not the {video.num_snippets} snippets "
-            f"of {video.paths[0].name}; extract the video again"
-        )
-
-
-def _check_same_protocol(
-    side: sidecar.Sidecar,
-    path: pathlib.Path,
-    first: sidecar.Sidecar,
-    protocol: FeatureProtocol,
-) -> None:
-    """Compares a sidecar with the first one of its folder and the folder's protocol."""
-    if differs := feature_protocols.difference(side.protocol, first.protocol):
-        raise InputError(
-            f"{path}: features made by {describe_protocol(side)}, those of {first.video} "
-            f"by {describe_protocol(first)} ({differs}); extract all videos in one way"
-        )
-
-    # Stride and crops are already compared with the card and the arrays.
-    stated = dataclasses.replace(protocol, stride=0, crops=0)
-    if differs := feature_protocols.difference(side.protocol, stated):
-        raise InputError(
-            f"{path}: features made in another way than protocol.json beside them says "
-            f"({differs}); correct that file, or extract all videos in one way"
-        )
-
-
-def describe_protocol(made: Any) -> str:
-    """Describes the feature settings of a sidecar or an extractor."""
-    return (
-        f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
-        f"resize {made.resize})"
-    )
 
 
 def drop_other_crop_counts(

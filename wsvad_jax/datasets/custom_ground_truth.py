@@ -14,6 +14,7 @@ from wsvad_jax.datasets.missing_files import VIDEOS
 from wsvad_jax.datasets.split_lists import ListEntry, entry_video_id
 from wsvad_jax.datasets.time_units import SnippetTimes
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import count
 
 
 def read_ground_truth(path: pathlib.Path) -> dict[str, GroundTruth]:
@@ -93,6 +94,21 @@ def add_ground_truth(
         aligned.append(dataclasses.replace(video, segments=segments))
         remarks += new_remarks
     return aligned, remarks
+
+
+def of_test_videos(
+    truth: Mapping[str, GroundTruth], lists: Mapping[str, Sequence[ListEntry]]
+) -> tuple[dict[str, GroundTruth], list[str]]:
+    """Returns the ground truth without that of training videos, and a remark about it.
+
+    A random split may put a video with known events into training, where labels suffice.
+    """
+    train = {row.video for row in lists["train"]}
+    kept = {name: item for name, item in truth.items() if name not in train}
+    unused = len(truth) - len(kept)
+    videos = count(unused, "training video")
+    remark = f"true times of {videos} are not used: training reads labels alone"
+    return kept, [remark] if unused else []
 
 
 def _check_listed(

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.data import feature_protocols, sidecar
@@ -20,6 +20,7 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
 from wsvad_jax.datasets import custom
 from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
+from wsvad_jax.datasets.custom_sidecars import describe_protocol
 from wsvad_jax.datasets.missing_files import misplaced_videos
 from wsvad_jax.datasets.split_lists import (
     ListEntry,
@@ -156,6 +157,7 @@ def extract_missing(
     root: pathlib.Path,
     options: ExtractionOptions,
     collector: ErrorCollector,
+    lists: Mapping[str, Sequence[ListEntry]] | None = None,
 ) -> set[str]:
     """Extracts the features of new and changed videos.
 
@@ -166,6 +168,7 @@ def extract_missing(
       root: folder of the features.
       options: options that the user set.
       collector: collector of errors about single videos.
+      lists: entries by split; None reads train.csv and test.csv.
 
     Raises:
       InputError: there are no videos, no CLIP model is named, or existing features
@@ -181,7 +184,8 @@ def extract_missing(
             )
         return set()
 
-    rows = {r.video: r for part in read_lists(folder).values() for r in part}
+    lists = read_lists(folder) if lists is None else lists
+    rows = {r.video: r for part in lists.values() for r in part}
     status = feature_status(folder, root, rows)
     report_skipped(status, collector)
     for video in status.not_found:
@@ -190,7 +194,7 @@ def extract_missing(
         collector(error)
 
     if status.video_paths and (options.is_set or status.missing or status.changed):
-        card = _validate_lists(folder, root, collector.skip)
+        card = _validate_lists(folder, root, lists, collector.skip)
         _extract(folder, root, status, card, options, collector)
         status = feature_status(folder, root, rows)
     elif options.is_set:
@@ -231,14 +235,17 @@ def missing_video_error(
 
 
 def _validate_lists(
-    folder: pathlib.Path, root: pathlib.Path, skip: bool
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    raw_lists: Mapping[str, Sequence[ListEntry]],
+    skip: bool,
 ) -> Card | None:
     """Raises now what would stop `prepare` after hours of extraction.
 
     Returns the folder's card, None without one.
     """
     collector, path = ErrorCollector(skip), folder / "card.json"
-    lists = drop_duplicates(read_lists(folder), collector)
+    lists = drop_duplicates(raw_lists, collector)
     protocol, clip = custom.read_protocol(root / "protocol.json")
     card = custom.load_card(folder, root, lists["train"], protocol, clip)
 
@@ -347,7 +354,7 @@ def _check_protocol(root: pathlib.Path, status: FeatureStatus, extractor: Any) -
     for made in status.sidecars.values():
         if differs := feature_protocols.difference(extractor.protocol, made.protocol):
             raise InputError(
-                f"{root}: its features were made by {custom.describe_protocol(made)}, "
-                f"but {custom.describe_protocol(extractor)} is requested ({differs}); "
+                f"{root}: its features were made by {describe_protocol(made)}, "
+                f"but {describe_protocol(extractor)} is requested ({differs}); "
                 "move that folder away to extract all videos again"
             )

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wsvad_jax.utils import files, program
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import SourceDataset
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
+    from wsvad_jax.datasets.list_options import ListOptions
     from wsvad_jax.datasets.validation.report import ValidationReport
 
 REPORT = "report.txt"
@@ -35,6 +36,7 @@ def prepare(
     crops: int | None = None,
     frame: str | None = None,
     resize: str | None = None,
+    lists: "ListOptions | None" = None,
 ) -> pathlib.Path:
     """Prepares a dataset and returns its version folder.
 
@@ -50,6 +52,7 @@ def prepare(
       rename: name of the dataset; None is the card's, else the folder's.
       clip, crops, frame, resize: fields of `custom_videos.ExtractionOptions`; the demo
         takes `clip` alone.
+      lists: columns of a custom folder's lists, and how its split is made.
 
     Raises:
       InputError: arguments that don't fit together, or the first bad file.
@@ -60,19 +63,17 @@ def prepare(
     from wsvad_jax.data.feature_files import ErrorCollector
     from wsvad_jax.datasets import registry
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
+    from wsvad_jax.datasets.list_options import ListOptions
 
-    base = registry.prepared_data_dir(data_dir)
+    base, lists = registry.prepared_data_dir(data_dir), lists or ListOptions()
     extraction = ExtractionOptions(clip, crops, frame, resize)
     built_in = is_built_in(name)
-    # The demo's videos are at hand, so another CLIP model can make its features.
-    other_clip = name == registry.DEMO and extraction == ExtractionOptions(clip)
-    check_arguments(
-        name,
-        extracts_built_in=built_in and extraction.is_set and not other_clip,
-        renames_built_in=rename if built_in else None,
-        slack=slack,
-        runner=runner,
-    )
+    for_own = {
+        "lists_built_in": lists.flags,
+        "extracts_built_in": _sets_features(name, extraction),
+        "renames_built_in": rename,
+    }
+    check_arguments(name, slack=slack, runner=runner, **(for_own if built_in else {}))
     if name == registry.DEMO:
         given = clip is not None
         path = _demo(base, clip) if given else registry.resolve(name, data_dir)
@@ -90,9 +91,20 @@ def prepare(
             source = custom_folder(name, annotations)
             # The name is checked before the extraction, which may take hours.
             check_name(base, source, rename)
-            dataset = _custom_dataset(source, features, extraction, problems, slack)
-            dataset = _renamed(dataset, rename)
+            how = extraction, problems, slack, lists
+            dataset = _renamed(_custom_dataset(source, features, *how), rename)
         return _write(dataset, source, base, _writer(runner, options), problems)
+
+
+def _sets_features(name: str, extraction: "ExtractionOptions") -> bool:
+    """Whether options of extraction were set that a built-in dataset doesn't take."""
+    from wsvad_jax.datasets import registry
+
+    # The demo's videos are at hand, so another CLIP model can make its features.
+    taken = (
+        dataclasses.replace(extraction, clip=None) if name == registry.DEMO else None
+    )
+    return (taken or extraction).is_set
 
 
 def _demo(base: pathlib.Path, clip: str) -> pathlib.Path:
@@ -140,6 +152,7 @@ def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
 def check_arguments(
     name: str,
     *,
+    lists_built_in: Mapping[str, str] | None = None,
     extracts_built_in: bool = False,
     renames_built_in: str | None = None,
     slack: int = 0,
@@ -149,11 +162,16 @@ def check_arguments(
 
     Args:
       name: name or folder to prepare.
+      lists_built_in: flags about lists that a built-in dataset gets.
       extracts_built_in: whether a built-in dataset gets options of extraction.
       renames_built_in: new name for a built-in dataset.
       slack: snippets, see `prepare`.
       runner: runner of Apache Beam.
     """
+    if lists_built_in:
+        raise InputError(
+            f"{', '.join(lists_built_in.values())}: for a folder of your own; {name} brings its lists"
+        )
     if extracts_built_in:
         raise InputError(
             "--clip, --crops, --frame and --resize belong to a folder of your own with "
@@ -198,17 +216,24 @@ def _custom_dataset(
     extraction: "ExtractionOptions",
     problems: "ErrorCollector",
     slack: int,
+    lists: "ListOptions",
 ) -> "SourceDataset":
     """Extracts what features are missing, and returns the folder's dataset."""
-    from wsvad_jax.datasets import custom, custom_videos
+    from wsvad_jax.datasets import custom, custom_videos, own_lists
 
-    root = pathlib.Path(features or f"{source}/features").expanduser().absolute()
+    folder = pathlib.Path(source)
+    root = pathlib.Path(features or folder / "features").expanduser().absolute()
+    own = own_lists.resolve(folder, root, lists)
     unusable = custom_videos.extract_missing(
-        pathlib.Path(source), root, extraction, problems
+        folder, root, extraction, problems, own.lists
     )
+    # Only now, so that a mistake in other flags leaves no split behind.
+    own_lists.write(folder, own)
 
     # Videos whose extraction failed are among the problems already.
-    return custom.load(source, problems, features=root, slack=slack, without=unusable)
+    return custom.load(
+        source, problems, features=root, slack=slack, without=unusable, own=own
+    )
 
 
 def _renamed(dataset: "SourceDataset", name: str | None) -> "SourceDataset":
@@ -252,11 +277,12 @@ def check_folder(
     data_dir: str | None = None,
     rename: str | None = None,
     slack: int = 0,
+    lists: "ListOptions | None" = None,
 ) -> "ValidationReport":
     """Reports the problems of a custom folder; writes nothing.
 
     Args:
-      name, features, data_dir, rename, slack: as `prepare` takes them.
+      name, features, data_dir, rename, slack, lists: as `prepare` takes them.
 
     Raises:
       InputError: no custom folder.
@@ -271,7 +297,7 @@ def check_folder(
         )
 
     source = custom_folder(name)
-    report = validate.validate(source, features, slack=slack)
+    report = validate.validate(source, features, slack=slack, lists=lists)
     # A name that is taken is one problem among others, so that all are listed at once.
     try:
         check_name(registry.prepared_data_dir(data_dir), source, rename)

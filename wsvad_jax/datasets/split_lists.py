@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector
@@ -44,36 +45,105 @@ class ListEntry:
     labels: tuple[str, ...]
 
 
-def read_lists(folder: pathlib.Path) -> dict[str, list[ListEntry]]:
+@dataclasses.dataclass(frozen=True)
+class OwnLists:
+    """The lists of a custom folder, which the user wrote or `own_lists` made."""
+
+    lists: dict[str, list[ListEntry]]  # by split
+    is_split: bool = False  # whether the lists are those of a random split
+    remarks: Sequence[str] = ()
+    record: Mapping[str, Any] | None = None  # of a split that is to be written
+
+
+def read_lists(
+    folder: pathlib.Path, columns: Sequence[str | None] = (None, None)
+) -> dict[str, list[ListEntry]]:
     """Reads train.csv and test.csv of a folder; see `read_list`."""
-    return {split: read_list(folder / f"{split}.csv") for split in SPLITS}
+    return {split: read_list(folder / f"{split}.csv", columns) for split in SPLITS}
 
 
-def read_list(path: pathlib.Path) -> list[ListEntry]:
-    """Reads `video,label` lines.
+def read_list(
+    path: pathlib.Path, columns: Sequence[str | None] = (None, None)
+) -> list[ListEntry]:
+    """Reads the lines of a list, of which two columns count.
 
     Fields may be in double quotes. The separator is that of the header: ',', or as some
     spreadsheets write it ';' or a tab. The header may have capitals.
 
+    Args:
+      path: list with a header.
+      columns: names of the videos' and the labels' column; None is video and label.
+
     Raises:
-      InputError: no such file, no header, or a line of another form.
+      InputError: no such file, no header, no such column, or a line of another form.
     """
     lines = csv_lines(path)
-    header = lines[0][1] if lines else []
-    if [word.lower() for word in header] != ["video", "label"] or lines[0][0] != 1:
-        found = f"it begins with {','.join(header)!r:.60}" if header else "it is empty"
+    header = lines[0][1] if lines and lines[0][0] == 1 else []
+    if not header:
         raise InputError(
-            f"{path}: expected the header video,label in line 1, but {found}"
+            f"{path}: expected the header video,label in line 1, but it is empty"
         )
+    places = [
+        find_column(path, header, kind, name, "expected the header video,label")
+        for kind, name in zip(("video", "label"), columns, strict=True)
+    ]
 
     rows = []
     for i, words in lines[1:]:
         if words == header:
             raise InputError(f"{path}:{i}: the header is repeated; remove this line")
-        rows.append(_parse_entry(f"{path}:{i}", words))
+        if len(words) != len(header):
+            raise InputError(
+                f"{path}:{i}: expected {','.join(header):.60}, found "
+                f"{','.join(words)!r:.80}"
+            )
+        rows.append(parse_entry(f"{path}:{i}", [words[place] for place in places]))
     if not rows:
         raise InputError(f"{path}: the list names no video")
     return rows
+
+
+def find_column(
+    path: pathlib.Path,
+    header: Sequence[str],
+    kind: str,
+    name: str | None,
+    expected: str,
+) -> int:
+    """Returns the index of a column.
+
+    Args:
+      path: file of the header.
+      header: names of the columns.
+      kind: what the column holds, which is its name by default.
+      name: name that the user gave; None is the default.
+      expected: requirement in the error about a header without the default.
+
+    Raises:
+      InputError: no such column, or two of that name.
+    """
+    wanted = (name or kind).strip()
+    exact = [i for i, word in enumerate(header) if word == wanted]
+    folded = [i for i, word in enumerate(header) if word.lower() == wanted.lower()]
+    found = exact or folded
+    if len(found) == 1:
+        return found[0]
+
+    columns = f"{', '.join(header):.120}"
+    if found:
+        raise InputError(
+            f"{path}: line 1 names the column {wanted} {len(found)} times ({columns}); "
+            "expected it once"
+        )
+    if name is not None:
+        raise InputError(
+            f"--{kind}_column {name}: no such column in line 1 of {path}; its columns are "
+            f"{columns}"
+        )
+    raise InputError(
+        f"{path}: {expected} in line 1, but its columns are {columns}; pass "
+        "--video_column and --label_column with the names of two of them, or add the header"
+    )
 
 
 def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
@@ -114,7 +184,7 @@ def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _parse_entry(where: str, words: Sequence[str]) -> ListEntry:
+def parse_entry(where: str, words: Sequence[str]) -> ListEntry:
     if len(words) != 2 or not all(words):
         raise InputError(
             f"{where}: expected video,label, found {','.join(words)!r:.80}"

@@ -79,7 +79,7 @@ def check_protocol(config: "ConfigDict") -> None:
     # A recipe of a user may lack a section altogether.
     name = f"config.{config.protocol}"
     plan: Any = config.get(config.protocol)
-    if plan is None and config.protocol == QUICK:
+    if QUICK not in config and config.protocol == QUICK:
         raise InputError(f"config.protocol is {QUICK!r}; pass --quick instead")
     groups: Any = plan.get("optim") if hasattr(plan, "items") else None
     if not hasattr(groups, "items"):

@@ -4,31 +4,28 @@ A problem stops `prepare`, or would make the test metrics wrong. A remark names 
 harm training. Both say what to do.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from wsvad_jax.data import feature_files, feature_protocols
 from wsvad_jax.data.crops import FeatureIndex, crop_files, video_of
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.datasets import custom, custom_videos
-from wsvad_jax.datasets.custom_ground_truth import (
-    add_ground_truth,
-    read_ground_truth,
-)
+from wsvad_jax.datasets import custom, custom_videos, own_lists
+from wsvad_jax.datasets.custom_sidecars import add_sidecars
 from wsvad_jax.datasets.custom_videos import FeatureStatus
+from wsvad_jax.datasets.list_options import ListOptions
 from wsvad_jax.datasets.missing_files import misplaced_videos
 from wsvad_jax.datasets.split_lists import (
     SPLITS,
     ListEntry,
+    OwnLists,
     class_indices,
     drop_duplicates,
     read_list,
 )
-from wsvad_jax.datasets.time_units import SnippetTimes
 from wsvad_jax.datasets.validation import rules
 from wsvad_jax.datasets.validation.duplicates import report_duplicates
 from wsvad_jax.datasets.validation.report import (
@@ -37,6 +34,7 @@ from wsvad_jax.datasets.validation.report import (
     first_names,
 )
 from wsvad_jax.datasets.validation.stated_length import stated_length
+from wsvad_jax.datasets.validation.truth import check_ground_truth
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
@@ -49,6 +47,7 @@ def validate(
     features_folder: str | os.PathLike | None = None,
     *,
     slack: int = 0,
+    lists: ListOptions | None = None,
 ) -> ValidationReport:
     """Validates the lists, files, features and ground truth of a custom folder.
 
@@ -56,14 +55,15 @@ def validate(
       folder: custom folder, as described in `datasets.custom`.
       features_folder: folder of the features; None is FOLDER/features.
       slack: allowed difference in snippets between features and ground truth.
+      lists: columns of the lists, and how a split would be made.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     root = pathlib.Path(features_folder or folder / "features").expanduser().absolute()
     report = ValidationReport(folder, root)
 
     # Lists and labels come first: they say which files should be there.
-    lists = _check_lists(report)
-    _check_labels(report, lists)
+    own = _check_lists(report, lists or ListOptions())
+    _check_labels(report, own.lists)
     listed = [video.row.video for video in report.videos]
     status = custom_videos.feature_status(folder, root, listed)
     _check_files(report, status)
@@ -71,26 +71,35 @@ def validate(
     # Lengths come from features, or from the videos that have none yet.
     videos = _check_features(report, status)
     videos += _open_videos(report, status)
-    _check_ground_truth(report, lists["test"], videos, slack)
+    check_ground_truth(report, own, videos, slack)
 
     report_duplicates(report, _files_of_videos(report, status))
     rules.add_remarks(report)
     return report
 
 
-def _check_lists(report: ValidationReport) -> dict[str, list[ListEntry]]:
-    lists: dict[str, list[ListEntry]] = {}
-    for split in SPLITS:
-        try:
-            lists[split] = read_list(report.folder / f"{split}.csv")
-        except InputError as e:
-            report.add_problem("lists", e)
-            lists[split] = []
+def _check_lists(report: ValidationReport, options: ListOptions) -> OwnLists:
+    own = OwnLists({split: [] for split in SPLITS})
+    try:
+        own = own_lists.resolve(report.folder, report.root, options)
+    except InputError as e:
+        report.add_problem("lists", e)
+        # The user's own lists are read one by one, since one may be usable.
+        for split in SPLITS:
+            path = report.folder / f"{split}.csv"
+            columns = options.video_column, options.label_column
+            try:
+                own.lists[split] = read_list(path, columns) if path.exists() else []
+            except InputError as error:
+                if str(error) != str(e):
+                    report.add_problem("lists", error)
+    for remark in own.remarks:
+        report.add_remark("lists", remark)
 
     collector = ErrorCollector(skip=True)
-    lists = drop_duplicates(lists, collector)
+    lists = drop_duplicates(own.lists, collector)
     report.add_errors("lists", collector)
-    return lists
+    return dataclasses.replace(own, lists=lists)
 
 
 def _check_labels(
@@ -264,7 +273,7 @@ def _headers(
         path = report.root / "protocol.json"
         protocol, _ = custom.read_protocol(path)
         videos = custom.drop_other_crop_counts(path, videos, collector)
-        videos, remarks, protocol = custom.add_sidecars(
+        videos, remarks, protocol = add_sidecars(
             videos, report.card, collector, protocol
         )
         note = feature_protocols.clip_note(protocol)
@@ -324,56 +333,6 @@ def _open_videos(report: ValidationReport, status: FeatureStatus) -> list[Featur
             f"extraction: {first_names(estimated)}",
         )
     return videos
-
-
-def _check_ground_truth(
-    report: ValidationReport,
-    rows: Sequence[ListEntry],
-    videos: Sequence[FeatureFiles],
-    slack: int,
-) -> None:
-    """Compares the events of the test videos with their labels and lengths."""
-    path = report.folder / custom.GROUND_TRUTH
-    tested = [video for video in report.videos if video.split == "test"]
-    if not path.exists():
-        if any(any(video.label) for video in tested):
-            report.add_remark(
-                "truth",
-                f"there is no {custom.GROUND_TRUTH}: without the times of the test "
-                "videos' events, results have video_auc but no frame-level auc or ap",
-            )
-        return
-    if not report.card:
-        return
-
-    # Videos of unknown length or label can't be compared.
-    names = {video.row.video for video in tested if video.label}
-    videos = [v for v in videos if v.video in names and v.num_snippets]
-    collector = ErrorCollector(skip=True)
-    try:
-        truth = read_ground_truth(path)
-        times = _stated_times(report, videos)
-        _, remarks = add_ground_truth(
-            videos, rows, truth, report.card, collector, times=times, slack=slack
-        )
-        for remark in remarks:
-            report.add_remark("truth", remark)
-    except InputError as e:
-        collector(e)
-    report.add_errors("truth", collector)
-
-
-def _stated_times(
-    report: ValidationReport, videos: Sequence[FeatureFiles]
-) -> dict[str, SnippetTimes]:
-    """Returns snippet times of videos without features, from their stated lengths."""
-    by_name, times = {video.row.video: video for video in report.videos}, {}
-    for video in videos:
-        entry = by_name[video.video]
-        if not video.paths and entry.seconds:
-            edges = np.linspace(0.0, entry.seconds, video.num_snippets + 1)
-            times[video.video] = SnippetTimes(edges, entry.frames)
-    return times
 
 
 def _files_of_videos(
