@@ -35,7 +35,8 @@ OPTIONAL = (
 )
 # Other numbers that may be None; 0 never stood for that.
 OPTIONAL_NUMBERS = ("model.temperature",)
-PROTOCOLS = ("clean", "paper", "quick")
+QUICK = "quick"  # of --quick, which derives its section (`experiment.quick_look`)
+PROTOCOLS = ("clean", "paper", QUICK)
 # What keys were before recipes stated them, by section.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "": {"seeds": (), "checkpoint_every_steps": None},

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 Range = str | tuple[str, ...]
-PROTOCOLS = ("clean", "paper")
-QUICK = "quick"  # of --quick, which derives its section (`experiment.quick_look`)
-ALL_PROTOCOLS = (*PROTOCOLS, QUICK)
+PROTOCOLS = ("clean", "paper")  # of full trainings
+QUICK = old_keys.QUICK
 RANGES: dict[str, Range] = {
-    "protocol": ALL_PROTOCOLS,
+    "protocol": old_keys.PROTOCOLS,
     "seed": "[0, inf)",
     "checkpoint_every_steps": "[1, inf)",
     "data.length": "[1, inf)",

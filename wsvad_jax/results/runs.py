@@ -14,9 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from wsvad_jax.experiment import identity
+from wsvad_jax.experiment import identity, old_keys
 from wsvad_jax.experiment.saved_config import check_config, read_config
-from wsvad_jax.experiment.validation import ALL_PROTOCOLS, QUICK
 from wsvad_jax.results import run_data
 from wsvad_jax.results.event_table import event_values
 from wsvad_jax.results.results_table import IOUS
@@ -89,7 +88,7 @@ class Run:
             selection = "selected on test"
         if any(self.results.get(key) for key in POSITION_BIAS_KEYS):
             selection += ", position bias removed"
-        if self.protocol == QUICK:
+        if self.protocol == old_keys.QUICK:
             return f"a quick look (--quick), not trained fully: {selection}"
         return f"trained here, {self.protocol}: {selection}"
 
@@ -199,9 +198,9 @@ def _checked_run(
                     f"{path}: its results are of {key} {results[key]!r}, its config "
                     f"says {config.get(name)!r}; score the workdir's own model again"
                 )
-        if results["protocol"] not in ALL_PROTOCOLS:
+        if results["protocol"] not in old_keys.PROTOCOLS:
             raise InputError(
-                f"{path}: protocol must be one of {', '.join(ALL_PROTOCOLS)}, found "
+                f"{path}: protocol must be one of {', '.join(old_keys.PROTOCOLS)}, found "
                 f"{results['protocol']!r}"
             )
     return Run(path, results, config, about)
