@@ -179,7 +179,7 @@ def test_bad_feature_file_is_skipped_and_listed(own, bend, message):
         ),
         (
             folder_faults.no_header,
-            "train.csv: expected the header video,label .* 'n0,Normal'",
+            "train.csv: expected the header video,label .* columns are n0, Normal; pass",
         ),
         (folder_faults.no_rows, "train.csv: the list names no video"),
         (

@@ -87,7 +87,7 @@ def far_crop(own):
         (same_in_both, ["[leakage] the same content is in both", "f0 (train), tf (te"]),
         (two_labels, ["[leakage] the same content is labelled Fire and Normal: n0"]),
         (bad_header, ["[lists] train.csv: expected the header video,label"]),
-        (folder_faults.no_list, ["[lists] test.csv: no such file"]),
+        (folder_faults.no_list, ["test_segments.json: video tn is not in the test list"]),
         (unknown_class, ["[labels] test.csv:5: video f9 has the label 'Riot'"]),
         (folder_faults.no_normal, ["[balance] train.csv has no normal videos; expected both"]),
         (folder_faults.twice, ["[lists] train.csv:7: video f0 is already in train.csv:4"]),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wsvad_jax.experiment import old_keys, quick_look
-from wsvad_jax.experiment.validation import PROTOCOLS, QUICK
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 
@@ -104,9 +103,10 @@ def _check_quick(arguments: Sequence[str]) -> None:
         section, _, key = flag.removeprefix("--config.").partition(".")
         if section == "protocol":
             raise InputError(f"{flag} contradicts --quick, which has its own; pass one")
-        if section in PROTOCOLS:
+        if section in old_keys.PROTOCOLS and section != old_keys.QUICK:
             raise InputError(
-                f"{flag} has no effect with --quick; pass --config.{QUICK}.{key}"
+                f"{flag} has no effect with --quick; pass "
+                f"--config.{old_keys.QUICK}.{key}"
             )
 
 

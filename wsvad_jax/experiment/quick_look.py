@@ -7,7 +7,7 @@ The weights are the last ones, so no video is held out and none selects them.
 
 from typing import TYPE_CHECKING
 
-from wsvad_jax.experiment.validation import QUICK
+from wsvad_jax.experiment.old_keys import QUICK
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
