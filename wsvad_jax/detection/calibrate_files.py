@@ -125,12 +125,13 @@ def score_recordings(
     from wsvad_jax.detection.causal import causal_scores
     from wsvad_jax.detection.result import find_result
     from wsvad_jax.detection.timed_videos import read_each
-    from wsvad_jax.utils.progress import Progress
+    from wsvad_jax.extraction.frame_progress import FrameProgress
 
     recordings: dict[str, Recording] = {}
     protocol, long = None, 0
-    with Progress("calibrate", len(videos), unit="video") as progress:
-        for source in read_each(detector, videos, fps, errors):
+    paths = [video.files[0] for video in videos if video.is_video]
+    with FrameProgress("calibrate", paths, len(videos) - len(paths)) as progress:
+        for source in read_each(detector, videos, fps, errors, tick=progress.frames):
             protocol = _one_protocol(detector, protocol, source.protocol, source.name)
 
             # The scores are those of the program that will use the calibration.
@@ -150,7 +151,7 @@ def score_recordings(
             long += sum(e.end - e.start > block for e in result.events)
             seconds = float(source.edges[-1])
             recordings[source.name] = Recording(source.name, seconds, peaks)
-            progress.update()
+            progress.done()
 
     if protocol is None:
         raise InputError("no recording could be read; see the messages above")

@@ -8,6 +8,7 @@ print(Detector.zero_shot("openai/clip-vit-base-patch16", **names)("lobby.mp4").e
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import warnings
@@ -301,28 +302,31 @@ def detect_videos(
         events whose times may be frames or seconds.
     """
     from wsvad_jax.detection import input_ground_truth
-    from wsvad_jax.utils.progress import Progress
+    from wsvad_jax.extraction.frame_progress import FrameProgress
 
     ground_truth, stride = ground_truth or {}, detector.card.stride
     if ground_truth:
         input_ground_truth.check_ground_truth(videos, ground_truth, stride, fps)
 
     rules = detector.event_rules(rules)
-    stream = _detect_each(detector, videos, rules, fps, ground_truth, errors)
+    stream = functools.partial(
+        _detect_each, detector, videos, rules, fps, ground_truth, errors
+    )
     results, num_events = {}, 0
     if not detector.progress:
-        for result in stream:
+        for result in stream():
             results[result.name] = result
             if on_result is not None:
                 on_result(result)
     else:
-        with Progress("detect", len(videos), unit="video") as progress:
-            for result in stream:
+        files = [video.files[0] for video in videos if video.is_video]
+        with FrameProgress("detect", files, len(videos) - len(files)) as progress:
+            for result in stream(progress.frames):
                 results[result.name] = result
                 if on_result is not None:
                     on_result(result)
                 num_events += len(result.events)
-                progress.update(events=num_events)
+                progress.done(events=num_events)
                 for warning in result.warnings:
                     progress.message(f"warning: {result.name}: {warning}")
 
@@ -336,12 +340,14 @@ def _detect_each(
     fps: float | None,
     ground_truth: Mapping[str, "GroundTruth"],
     errors: list[InputError] | None,
+    tick: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[DetectionResult]:
     """Yields results: feature files first, then videos in the order of completion."""
     from wsvad_jax.detection.input_ground_truth import events_of_video
     from wsvad_jax.detection.timed_videos import read_each
 
-    for source in read_each(detector, videos, fps, errors, detector.calibration):
+    calibration = detector.calibration
+    for source in read_each(detector, videos, fps, errors, calibration, tick):
         result = detector.detect(
             source.features,
             source.edges,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ def read_each(
     fps: float | None = None,
     errors: list[InputError] | None = None,
     calibration: "Calibration | None" = None,
+    tick: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[TimedVideo]:
     """Yields the features of inputs: feature files first, then videos when complete.
 
@@ -44,6 +45,7 @@ def read_each(
       scorer: model.
       videos, fps, errors: as `detect_videos` takes them.
       calibration: calibration whose features these must be like.
+      tick: callback with the number of frames decoded since its last call.
 
     Raises:
       InputError: features made in another way than the model's, or than those of the
@@ -82,7 +84,7 @@ def read_each(
     if calibration is not None:
         name = extractor.encoder
         calibration.check_features(extractor.protocol, name, scorer)
-    for video in extractor.stream(names, errors=errors):
+    for video in extractor.stream(names, errors=errors, tick=tick):
         yield TimedVideo(
             names[video.path],
             video.path,

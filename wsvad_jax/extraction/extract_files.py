@@ -12,7 +12,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.extraction.feature_folder import (
@@ -21,9 +21,9 @@ from wsvad_jax.extraction.feature_folder import (
     FeatureFolder,
     make_folder,
 )
+from wsvad_jax.extraction.frame_progress import FrameProgress
 from wsvad_jax.extraction.video_files import SUFFIXES, Paths, find_videos, name_videos
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.progress import Progress
 
 __all__ = [
     "LAYOUTS",
@@ -116,14 +116,8 @@ def extract_files(
     summary.skipped += [name for name in selected if name not in missing]
 
     if missing:
-        with Progress("extracting", len(missing), unit="video") as progress:
-
-            def tick(videos: int) -> None:
-                progress.update(
-                    videos, frames=summary.frames, unreadable=len(summary.failed)
-                )
-
-            extract_missing(missing, folder, extractor, summary, tick)
+        with FrameProgress("extracting", list(missing.values())) as progress:
+            extract_missing(missing, folder, extractor, summary, progress)
 
     summary.wall = time.monotonic() - start
     return summary
@@ -148,7 +142,7 @@ def extract_missing(
     folder: FeatureFolder,
     extractor: Extractor,
     summary: Summary,
-    tick: Callable[[int], None] = lambda videos: None,
+    progress: FrameProgress | None = None,
 ) -> None:
     """Extracts videos without features and adds the outcome to `summary`.
 
@@ -157,12 +151,13 @@ def extract_missing(
       folder: folder after `FeatureFolder.claim`.
       extractor: extractor of the features.
       summary: summary that is updated.
-      tick: callback with the number of videos finished since its last call.
+      progress: progress that counts frames and videos.
     """
 
     def count(frames: int) -> None:
         summary.frames += frames
-        tick(0)
+        if progress is not None:
+            progress.frames(frames, unreadable=len(summary.failed))
 
     # A killed run may have left temporary files of the same videos.
     folder.remove_leftovers(missing)
@@ -182,4 +177,5 @@ def extract_missing(
             summary.damaged[name] = extracted.damage
         if extracted.remark:
             summary.remarks[name] = extracted.remark
-        tick(1)
+        if progress is not None:
+            progress.done(unreadable=len(summary.failed))

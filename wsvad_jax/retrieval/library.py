@@ -250,7 +250,7 @@ def open_videos(
     from wsvad_jax.extraction.extract_files import Summary, extract_missing
     from wsvad_jax.extraction.extractor import Extractor
     from wsvad_jax.extraction.feature_folder import FeatureFolder
-    from wsvad_jax.utils.progress import Progress
+    from wsvad_jax.extraction.frame_progress import FrameProgress
 
     extractor = Extractor(snapshot, frame="middle", resize="clip")
     summary, named = Summary(), {}
@@ -262,7 +262,8 @@ def open_videos(
         root = path.parents[source.name.count("/") - 1] if "/" in source.name else path
         roots.setdefault(str(root), {})[source.name] = source.files[0]
 
-    with Progress("extracting", len(found), unit="video") as progress:
+    # Known features need no frames, and which are known is seen root by root.
+    with FrameProgress("extracting", [], len(found)) as progress:
         for root, videos in roots.items():
             key = hashlib.blake2b(os.fsencode(root), digest_size=8)
             key.update(extractor.weights_hash.encode())
@@ -271,9 +272,9 @@ def open_videos(
             writable = folder.writable_videos(videos, summary.failed)
             folder.claim(writable)
             missing = folder.missing(writable)
-            progress.update(len(writable) - len(missing))
+            progress.done(len(writable) - len(missing))
             if missing:
-                extract_missing(missing, folder, extractor, summary, progress.update)
+                extract_missing(missing, folder, extractor, summary, progress)
             named |= {
                 name: (folder.feature_files(name)[0], video)
                 for name, video in writable.items()
