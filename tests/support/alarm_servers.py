@@ -24,6 +24,7 @@ class Hook:
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.answers: list[int] = []
+        self.away = False  # whether every answer is 503
         self.later: dict[str, str] = {}  # headers of every answer
         hook = self
 
@@ -31,6 +32,7 @@ class Hook:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = hook.answers.pop(0) if hook.answers else 200
+                status = 503 if hook.away else status
                 hook.paths.append(self.path)
                 if status < 300:
                     hook.headers.append(dict(self.headers))
