@@ -222,3 +222,36 @@ def test_dead_sinks_are_not_waited_for(tmp_path):
     with Outbox(tmp_path / "box") as outbox:
         kept = json.loads(outbox.first(alarms.identities[0]).message.body)
     assert kept["start"] == 50  # the newest fifty
+
+
+class Slow:
+    """A sink that takes a moment for each message, and has a fault at first."""
+
+    flag, shown, identity = "--slow", "slow", "slow"
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.faults = 1
+
+    def send(self, message):
+        time.sleep(0.1)
+        if self.faults:
+            self.faults -= 1
+            raise AttributeError("geheim")
+        self.taken.append(message.key)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_slow_sink_that_takes_messages_is_waited_for_at_the_end(tmp_path):
+    sink, said = Slow(), Said()
+    box = Outbox(tmp_path / "box")
+    with Alarms(box, [sink], pauses=PAUSES, grace=0.5, say=said) as alarms:
+        alarms.line("hall", CAMERA)
+        for number in range(12):
+            alarms.line("hall", closed(float(number)))
+    assert len(sink.taken) == 12
+    # A fault doesn't end the thread, and is said.
+    assert "a fault of this program, AttributeError" in said[0]
+    assert "geheim" not in str(said)

@@ -59,9 +59,8 @@ def test_each_event_of_each_file_arrives_with_the_same_id_in_a_rerun(
 
 
 def test_a_server_that_is_away_delays_only_the_end_and_gets_it_next_time(
-    model, features, tmp_path, monkeypatch, capsys
+    model, features, tmp_path, capsys
 ):
-    monkeypatch.setattr("wsvad_jax.alarms.alarms.GRACE", 0.2)
     port = free_port()
     secret = f"http://user:geheim@127.0.0.1:{port}/geheim"
     assert run(model, features, tmp_path / "out", "--webhook", secret) == 0
@@ -91,6 +90,7 @@ def test_a_program_gets_each_event(model, features, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
+        (("--webhook", "http://h/x", "--outbox", "OUT"), "is the folder of --output"),
         (("--outbox", "box"), "no effect without a sink"),
         (("--webhook", "http://h/x", "--outbox", " "), "--outbox is empty"),
         (("--webhook", "http://h/x", "--webhook", "http://u:p@h/x"), "given twice"),
@@ -103,6 +103,7 @@ def test_a_program_gets_each_event(model, features, tmp_path):
     ],
 )
 def test_flags_that_contradict_each_other(flags, match, tmp_path):
+    flags = [flag.replace("OUT", str(tmp_path / "out")) for flag in flags]
     with pytest.raises(InputError, match=match):
         run(tmp_path / "no model", tmp_path, tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()

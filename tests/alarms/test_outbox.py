@@ -129,6 +129,13 @@ def test_what_is_no_outbox_is_refused_and_left_alone(tmp_path):
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("folder", ["/proc/box", "x" * 300, "a\0b", "/dev/null/x"])
+def test_folders_that_cannot_be_made_are_refused(folder):
+    with pytest.raises(InputError, match="^--outbox .* can't be written") as error:
+        Outbox(folder).__enter__()
+    assert len(str(error.value)) < 450
+
+
 def test_messages_for_other_sinks_are_named_without_secrets(tmp_path):
     with Outbox(tmp_path) as outbox:
         outbox.register({"a": "https://one/…", "b": "mqtt://two/t"})

@@ -14,6 +14,7 @@ from wsvad_jax.alarms.command import EventCommand
 from wsvad_jax.alarms.mqtt import MqttTopic
 from wsvad_jax.alarms.sinks import Message, MessageRefusedError, NotDeliveredError
 from wsvad_jax.alarms.webhook import Webhook
+from wsvad_jax.utils.errors import InputError
 
 VALUE = {"message_id": "e1-opened", "id": "e1", "source": "größe \udcff"}
 MESSAGE = Message.of(VALUE)
@@ -151,3 +152,9 @@ def test_brokers_that_are_silent_or_speak_the_old_protocol(mosquitto, monkeypatc
         topic.send(MESSAGE)
         until(lambda: messages)
     topic.close()
+
+
+def test_mqtt_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "paho.mqtt.enums", None)
+    with pytest.raises(InputError, match="pip install paho-mqtt"):
+        MqttTopic("mqtt://broker/topic")

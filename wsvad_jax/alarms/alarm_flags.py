@@ -54,7 +54,7 @@ def alarms_of(known: argparse.Namespace, output: pathlib.Path | None = None) -> 
             raise InputError(f"{sink.flag} {sink.shown}: given twice; leave one out")
         seen = {**seen, sink.identity: sink}
 
-    if known.outbox is not None and not known.outbox.strip():
+    if known.outbox is not None and not known.outbox.strip(" \0"):
         raise InputError("--outbox is empty; expected a folder")
     if not sinks:
         if known.outbox is not None:
@@ -63,6 +63,12 @@ def alarms_of(known: argparse.Namespace, output: pathlib.Path | None = None) -> 
                 "--webhook or --mqtt, too, or leave it out"
             )
         return Alarms()
+    own = os.path.abspath(known.outbox) if known.outbox else ""
+    if output is not None and own == os.path.abspath(output):
+        raise InputError(
+            f"--outbox {known.outbox}: is the folder of --output; choose another, or "
+            "leave it out"
+        )
     folder = pathlib.Path(known.outbox or (output or state_folder()) / "outbox")
     return Alarms(Outbox(folder), sinks)
 

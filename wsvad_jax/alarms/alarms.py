@@ -5,6 +5,7 @@ has acknowledged it. Without sinks, nothing happens.
 """
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,9 +15,11 @@ from wsvad_jax.alarms.delivery import PAUSES, Delivery
 from wsvad_jax.alarms.event_ids import Origin
 from wsvad_jax.alarms.outbox import Outbox
 from wsvad_jax.alarms.sinks import Message, Sink
+from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.text import count
 
-GRACE = 5.0  # seconds at the end in which messages are still delivered
+GRACE = 5.0  # seconds at the end for which a sink may be silent
+LONGEST_GRACE = 60.0  # seconds at the end in which messages are still delivered
 FORMAT = 1
 CHANGES = ("opened", "closed")
 
@@ -42,7 +45,7 @@ class Alarms:
           outbox: outbox, not opened yet; None without sinks.
           sinks: sinks.
           pauses: first and longest pause before a message is sent again, seconds.
-          grace: seconds at the end in which messages are still delivered.
+          grace: seconds at the end for which a sink may be silent.
           say: function that prints a sentence.
         """
         self.outbox, self.sinks, self.grace, self.say = outbox, sinks, grace, say
@@ -60,21 +63,14 @@ class Alarms:
         if self.outbox is None:
             return self
         outbox = self.outbox.__enter__()
-        outbox.register({sink.identity: sink.shown for sink in self.sinks})
-        self._close_interrupted()
-
-        for sink in self.sinks:
-            outbox.release_refused(sink.identity)
-            if number := outbox.counts(sink.identity)[0]:
-                self.say(
-                    f"{count(number, 'message')} of an earlier run for {sink.shown} in "
-                    f"{outbox.folder}"
-                )
-        for shown, number in outbox.others(self.identities).items():
-            self.say(
-                f"{count(number, 'message')} in {outbox.folder} for {shown}, which isn't "
-                "among the sinks of this run; pass it again to deliver them"
-            )
+        try:
+            self._take_over(outbox)
+        except sqlite3.Error as e:
+            outbox.__exit__()
+            raise InputError(
+                f"--outbox {outbox.folder}: can't be read or written ({e}); choose "
+                "another folder"
+            ) from None
 
         self.deliveries = [
             Delivery(sink, outbox, pauses=self.pauses, say=self.say)
@@ -92,9 +88,9 @@ class Alarms:
         self._close_interrupted()
         for sender in self.deliveries:
             sender.end()
-        deadline = time.monotonic() + self.grace
+        longest = time.monotonic() + LONGEST_GRACE
         for sender in self.deliveries:
-            sender.join(deadline)
+            sender.join(self.grace, longest)
 
         for sink in self.sinks:
             with contextlib.suppress(Exception):
@@ -128,6 +124,24 @@ class Alarms:
           source: name of the video.
         """
         self._send({"type": "closed", **event}, Origin(source, ""))
+
+    def _take_over(self, outbox: Outbox) -> None:
+        """Says what an earlier run left in the outbox, and closes its open events."""
+        outbox.register({sink.identity: sink.shown for sink in self.sinks})
+        self._close_interrupted()
+
+        for sink in self.sinks:
+            outbox.release_refused(sink.identity)
+            if number := outbox.counts(sink.identity)[0]:
+                self.say(
+                    f"{count(number, 'message')} of an earlier run for {sink.shown} in "
+                    f"{outbox.folder}"
+                )
+        for shown, number in outbox.others(self.identities).items():
+            self.say(
+                f"{count(number, 'message')} in {outbox.folder} for {shown}, which isn't "
+                "among the sinks of this run; pass it again to deliver them"
+            )
 
     def _send(self, line: Mapping[str, Any], origin: Origin) -> None:
         if self.outbox is None:

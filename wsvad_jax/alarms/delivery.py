@@ -42,6 +42,7 @@ class Delivery:
           say: function that prints a sentence.
         """
         self.sink, self.outbox, self.pauses, self.say = sink, outbox, pauses, say
+        self.delivered_at = 0.0  # time.monotonic() of the last acknowledgement
         self.delivered = self.failures = self.refused = 0
         self._new, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(
@@ -61,9 +62,19 @@ class Delivery:
         self._ending.set()
         self._new.set()
 
-    def join(self, deadline: float) -> None:
-        """Waits for the thread's end until `deadline` of `time.monotonic()`."""
-        self._thread.join(max(deadline - time.monotonic(), 0.0))
+    def join(self, silence: float, longest: float) -> None:
+        """Waits for the thread's end.
+
+        Args:
+          silence: seconds without an acknowledgement after which it isn't waited for.
+          longest: time of `time.monotonic()` until which it is waited for at most.
+        """
+        begin = time.monotonic()
+        while self._thread.is_alive():
+            end = min(max(begin, self.delivered_at) + silence, longest)
+            if (left := end - time.monotonic()) <= 0:
+                return
+            self._thread.join(min(left, 0.1))
 
     def _run(self) -> None:
         while True:
@@ -98,29 +109,32 @@ class Delivery:
                 )
             return 0.0
         except NotDeliveredError as e:
-            self.failures += 1
-            pause = min(
-                self.pauses[0] * 2 ** min(self.failures - 1, 30), self.pauses[1]
-            )
-            pause = max(pause, e.wait)
-            if _worth_saying(self.failures) and not self._ending.is_set():
-                self._say_failure(e, pause)
-            return pause
+            return self._pause(str(e), e.wait)
+        # A thread that ends would leave all later messages waiting in silence.
+        except Exception as e:  # noqa: BLE001
+            return self._pause(f"a fault of this program, {type(e).__name__}", 0.0)
 
         # Removed only now: a kill before it sends the message again, with the same id.
         self.outbox.remove(waiting)
-        self.delivered += 1
+        self.delivered, self.delivered_at = self.delivered + 1, time.monotonic()
         if self.failures:
             self.say(f"{self.sink.shown} takes messages again")
         self.failures = 0
         return 0.0
 
-    def _say_failure(self, error: NotDeliveredError, pause: float) -> None:
-        number = self.outbox.counts(self.sink.identity)[0]
-        self.say(
-            f"{self.sink.shown} doesn't take messages ({error}); "
-            f"{count(number, 'message')} waiting, next try in {pause:g} s"
-        )
+    def _pause(self, reason: str, wait: float) -> float:
+        """Returns the seconds to the next try after a failure, which it reports."""
+        self.failures += 1
+        pause = min(self.pauses[0] * 2 ** min(self.failures - 1, 30), self.pauses[1])
+        pause = max(pause, wait)
+        if _worth_saying(self.failures):
+            number = self.outbox.counts(self.sink.identity)[0]
+            again = "" if self._ending.is_set() else f", next try in {pause:g} s"
+            self.say(
+                f"{self.sink.shown} doesn't take messages ({reason}); "
+                f"{count(number, 'message')} waiting{again}"
+            )
+        return pause
 
 
 def _worth_saying(number: int) -> bool:

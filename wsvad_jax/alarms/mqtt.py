@@ -4,7 +4,6 @@ The broker's PUBACK acknowledges a message. MQTT 5 is tried first, since only it
 says that a topic is forbidden; brokers without it get MQTT 3.1.1.
 """
 
-import importlib.util
 import secrets
 import threading
 from typing import Any
@@ -66,11 +65,13 @@ class MqttTopic:
                     f"{self.flag}: the address has a password and no user; expected one "
                     f"such as {EXAMPLE}"
                 )
-        if importlib.util.find_spec("paho") is None:
+        try:
+            import paho.mqtt.enums  # noqa: F401
+        except ImportError:
             raise InputError(
-                f"{self.flag}: paho-mqtt is not installed; {flags.install('mqtt')} (the "
+                f"{self.flag}: paho-mqtt 2 is not installed; {flags.install('mqtt')} (the "
                 "extra mqtt)"
-            )
+            ) from None
 
         self.tls, self.topic = parts.scheme == "mqtts", topic
         self.host = (parts.hostname or "").encode("idna").decode()

@@ -69,13 +69,17 @@ class Outbox:
           InputError: the folder can't be written, another process uses it, or its file
             is no outbox.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--outbox {self.folder}: is a file; expected a folder")
         try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise InputError("is a file; expected a folder")
             self._stack.enter_context(files.locked(self.folder))
-        except OSError as e:
+        except InputError as e:
+            reason = str(e).removeprefix(f"{self.folder}: ")
+            raise InputError(f"--outbox {self.folder}: {reason}") from None
+        except (OSError, ValueError) as e:
+            reason = getattr(e, "strerror", None) or e
             raise InputError(
-                f"--outbox {self.folder}: can't be written ({e.strerror}); choose another "
+                f"--outbox {self.folder}: can't be written ({reason}); choose another "
                 "folder"
             ) from None
 

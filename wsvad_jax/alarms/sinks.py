@@ -75,20 +75,12 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
       text: text that another library made, perhaps from an address.
       secrets: parts of the address that must not be printed.
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    # One or two letters say nothing, and stand in every word.
+    long = (secret for secret in secrets if len(secret) > 2)
+    for secret in sorted(long, key=len, reverse=True):
         for form in (secret, quote(secret), quote(secret, safe="")):
             text = text.replace(form, HIDDEN)
     return printable(" ".join(text.split()))[:300]
-
-
-def source_shown(address: str) -> str:
-    """Returns a source's address without user, password and query."""
-    scheme, colon, rest = address.partition("://")
-    if not colon:
-        return address
-    host, slash, path = rest.partition("/")
-    path = path.partition("?")[0]
-    return f"{scheme}://{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"
 
 
 def split_address(
