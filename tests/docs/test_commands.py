@@ -78,6 +78,10 @@ COVERED = (
         r"wsvad_jax\.pretrain ",
         "pretraining/test_pretrain.py::test_a_snapshot_in_the_hubs_format_comes_out",
     ),
+    (
+        r"export .*--video|run_exported_video",
+        "test_export_video.py::test_the_runner_prints_the_scores_of_a_live_source",
+    ),
     (r"--format onnx", "test_export.py::test_onnx_scores_as_the_model_does"),
     (
         r"wsvad_jax\.export ",

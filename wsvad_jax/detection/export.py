@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +271,9 @@ def convert_to_onnx(
     try:
         # The converter's own functions broadcast over ranks, and its own files leave
         # weights over 1 MiB in a second file.
-        with jax.numpy_rank_promotion("allow"):
+        with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+            # It asks for float64 on the way to float32.
+            warnings.filterwarnings("ignore", "Explicitly requested dtype float64")
             made = to_onnx(
                 function,
                 arguments,
