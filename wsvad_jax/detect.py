@@ -41,8 +41,10 @@ then 3. Entries of --ground_truth that have no video are printed.
 """
 
 import argparse
+import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from wsvad_jax.alarms import alarm_flags
 from wsvad_jax.alarms.alarms import Alarms
@@ -140,7 +142,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
             )
         flags.refuse(
             passed,
-            ("output", "ground_truth", "fps", "quiet", "json", "clips"),
+            ("output", "ground_truth", "fps", "quiet", "json"),
             "--live, which prints lines",
         )
 
@@ -164,7 +166,7 @@ def check_modes(passed: Mapping[str, str], known: argparse.Namespace) -> None:
     if known.clips is None:
         mode = "events that have no clips"
         flags.refuse(passed, ("clip_margin",), mode, "pass --clips DIR, too")
-    elif known.live is None:
+    else:
         event_clips.check_folder(known.clips, known.inputs)
     event_clips.check_margin(known.clip_margin)
 
@@ -217,7 +219,7 @@ def watch(
     # Rules that nobody passed give way to those of a calibration.
     given = any(name in passed for name in rule_flags.ALL)
     # What an earlier run left is sent while the model is loaded.
-    with alarms:
+    with alarms, _live_clips(known) as clips:
         live.run_until_signal(
             run.open_detector(options),
             sources,
@@ -225,7 +227,22 @@ def watch(
             pace=known.pace,
             when_behind=known.when_behind,
             listeners=[alarms] if alarms.sinks else [],
+            clips=clips,
         )
+
+
+@contextlib.contextmanager
+def _live_clips(known: argparse.Namespace) -> Iterator[Any]:
+    """Yields the writer of clips with its folder locked; None without --clips."""
+    if known.clips is None:
+        yield None
+        return
+    from wsvad_jax.detection.live_clips import LiveClips
+
+    path = pathlib.Path(known.clips)
+    folder = event_clips.ClipFolder(path, known.clip_margin)
+    with files.locked(path), LiveClips(folder) as clips:
+        yield clips
 
 
 def detect_files(

@@ -93,44 +93,53 @@ class ClipFolder:
         return start - self.margin, min(end, start + LONGEST_EVENT) + self.margin
 
     def target(
-        self, video: str, start: float, category: str, source: str
+        self,
+        video: str,
+        start: float,
+        category: str,
+        source: str,
+        *,
+        when: str | None = None,
     ) -> pathlib.Path:
         """Returns a path for the clip of an event.
 
-        It is free, or has an earlier clip of the same source.
+        It is free, or has an earlier clip of the same video.
 
         Args:
           video: name of the video.
           start: start of the event, in seconds.
           category: class of the event.
-          source: path or address of the video.
+          source: path of the video, or name of a stream.
+          when: time of day of a stream's event; its clips are never replaced.
         """
         tenths = math.floor(max(start, 0.0) * 10 + 0.5)
         minutes, rest = divmod(tenths, 600)
         hours, minutes = divmod(minutes, 60)
-        when = f"{hours}h{minutes:02d}m{rest / 10:04.1f}s"
-        parts = (
+        place = when or f"{hours}h{minutes:02d}m{rest / 10:04.1f}s"
+        parts = [
             file_stem(video, 48) or "video",
-            when,
+            place,
             file_stem(category, 40) or "event",
-        )
+        ]
         base, number = "_".join(parts), 1
 
         name = f"{base}.mp4"
-        while name.casefold() in self.taken or not self._free(name, source):
+        owner = source if when is None else None
+        while name.casefold() in self.taken or not self._free(name, owner):
             number += 1
             name = f"{base}-{number}.mp4"
         self.taken.add(name.casefold())
         return self.folder / name
 
-    def _free(self, name: str, source: str) -> bool:
+    def _free(self, name: str, source: str | None) -> bool:
         try:
             found = os.lstat(self.folder / name)
         except FileNotFoundError:
             return True
         known = self.listed.get(name, {})
         # Another file may have replaced the clip since.
-        return known.get("source") == source and known.get("size") == found.st_size
+        same = source is not None and known.get("source") == source
+        return same and known.get("size") == found.st_size
 
     def add(
         self, cut: "Cut", video: str, source: str, event: Mapping[str, Any]

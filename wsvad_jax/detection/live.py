@@ -6,6 +6,8 @@ It prints one line of JSON per snippet, and per event that opens or closes:
   {"type": "snippet", "time", "end", "anomaly", "class", "behind", "dropped"}
   {"type": "opened", "id", "start", "class", "score", "time"}
   {"type": "closed", "id", "start", "end", "class", "score", "peak"}
+  {"type": "clip", "id", "path", "start", "end", "event_at", "copied", "remark"}
+                           the clip of a closed event is written (--clips)
   {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
   {"type": "lost" | "back" | "end", …}
 Times are seconds since the source began. `behind` is the delay between a snippet's last
@@ -46,6 +48,7 @@ from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
     from wsvad_jax.detection.detector import Detector
+    from wsvad_jax.detection.live_clips import LiveClips
 
 POLL = 0.2  # seconds between looks at whether to stop
 
@@ -125,6 +128,7 @@ def run(
     out: Any = None,
     stop: threading.Event | None = None,
     listeners: Sequence[Listener] = (),
+    clips: "LiveClips | None" = None,
 ) -> int:
     """Scores sources until all end or are stopped; returns the number of snippets.
 
@@ -141,6 +145,7 @@ def run(
       out: text file for the lines; None is standard output.
       stop: event that ends the scoring when it is set.
       listeners: objects that get each line before it is printed.
+      clips: writer of the events' clips, open; None writes none.
 
     Raises:
       InputError: no such source, or it holds no video. A source that fails after it was
@@ -158,6 +163,7 @@ def run(
     watched = []
     for spec in with_names(specs):
         taps = [tap for each in listeners if (tap := each.tap(spec.name)) is not None]
+        taps += [clips.tap(spec.name)] if clips is not None else []
         stream = SnippetStream(
             spec.source,
             frame=scorer.encoder.frame,
@@ -177,13 +183,25 @@ def run(
     with contextlib.ExitStack() as stack:
         for each in watched:
             stack.enter_context(each.stream)
-        for name, line in _lines(scorer, watched, stop or threading.Event()):
+        lines = _lines(scorer, watched, stop or threading.Event())
+        for name, line in lines if clips is None else _clipped(clips, lines, watched):
             for listener in listeners:
                 listener.line(name, line)
             # Letters that the output's encoding lacks are escaped as JSON does it.
             text = json.dumps(line, ensure_ascii=not unicode)
             print(text, file=out, flush=True)
     return sum(each.lines.window.count for each in watched)
+
+
+def _clipped(
+    clips: "LiveClips", lines: Iterator[NamedLine], watched: Sequence[WatchedSource]
+) -> Iterator[NamedLine]:
+    """Adds the clips to the lines of events, and yields lines about finished ones."""
+    sources = {each.name: each for each in watched}
+    for name, line in lines:
+        for owner, other in clips.before(name, line):
+            yield from sources[owner].named(iter([other]))
+        yield name, line
 
 
 def _lines(

@@ -26,6 +26,7 @@ from wsvad_jax.extraction.mp4_writer import (
     FrameWriter,
     NotCopyableError,
     PacketWriter,
+    StoredPacket,
     codec_name,
     sound_of,
 )
@@ -114,14 +115,15 @@ class Cutter:
                 PacketWriter(temporary, video, sound, self.start)
             ) as writer:
                 for packet in self._until(end, container, [video, sound]):
-                    if packet.stream.index == self.video:
+                    is_video = packet.stream.index == self.video
+                    if is_video:
                         shown = stamp(packet)
                         begun = begun or (packet.is_keyframe and shown == key)
                         # Pictures after a key frame that are shown before it may need
                         # the ones in front of it.
                         if not begun or (shown is not None and shown < key):
                             continue
-                    writer.write(packet)
+                    writer.write(StoredPacket.of(packet, is_video=is_video))
 
         if not writer.count:
             raise NotCopyableError("the key frame can't be read again")
@@ -138,19 +140,24 @@ class Cutter:
     def _until(self, end: float, container: Any, streams: list[Any]) -> Iterator[Any]:
         """Yields the packets of the pictures and the sound before `end`."""
         left = {stream.index for stream in streams if stream is not None}
+        last: int | None = None
         for packet in demux_packets(container, [s for s in streams if s is not None]):
             index, at = packet.stream.index, packet.dts
             if not packet.size or index not in left:
                 continue
 
             # Pictures are stored in the order of decoding, so later ones than `end` may
-            # come before the last one that is needed.
-            at = packet.pts if at is None else at
-            if at is not None and self._seconds(at, packet) >= end:
-                left.discard(index)
+            # come before the last one that is needed. One that is shown after all before
+            # it leaves no hole between them.
+            at, shown = packet.pts if at is None else at, stamp(packet)
+            past = at is not None and self._seconds(at, packet) >= end
+            if index == self.video and shown is not None:
                 # Sound that is stored far behind its pictures isn't waited for.
-                if not left or index == self.video:
+                if past and (last is None or shown > last):
                     return
+                last = shown if last is None else max(shown, last)
+            elif past:
+                left.discard(index)
                 continue
             yield packet
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from wsvad_jax.extraction import mp4_writer
 from wsvad_jax.extraction import video as videos
 from wsvad_jax.extraction.decoding.containers import any_tags
 from wsvad_jax.extraction.decoding.reader import VideoReader
@@ -29,15 +30,15 @@ class PacketTap(Protocol):
         """Called when the source is opened, and after each loss when it is back.
 
         Args:
-          reader: open reader; `reader.stream` is the track (a template for `mux`), and
-            is valid until the next call.
+          reader: open reader; `reader.stream` is the track and `reader.sound` the
+            sound's or None (templates for `mux`), valid until the next call.
           offset: seconds of the source's clock at which this pass begins. A packet's
             time on that clock, as in the lines of `--live`, is
             `offset + pts * time_base - reader.clock.start`.
         """
 
     def packet(self, packet: Any) -> None:
-        """Called with each `av.Packet` of the track, in the order of decoding.
+        """Called with each `av.Packet` of the track and the sound, as they are stored.
 
         A packet may be kept. Then its data stays in memory.
         """
@@ -91,6 +92,9 @@ class LiveVideo(videos.Video):
     @property
     def _name(self) -> str:
         return without_password(self.source)
+
+    def _sound(self, container: Any) -> Any:
+        return mp4_writer.sound_of(container)[0] if self.taps else None
 
     def _begin(self, reader: VideoReader) -> None:
         for tap in self.taps:

@@ -1,5 +1,7 @@
 """Writes mp4 files from packets as they are, or from frames that are encoded as H.264."""
 
+import contextlib
+import dataclasses
 import fractions
 import heapq
 import pathlib
@@ -24,6 +26,40 @@ BASE = fractions.Fraction(1, 90000)  # seconds per unit of encoded frames' stamp
 DELAY = 16  # most frames by which H.264 and H.265 reorder
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredPacket:
+    """A packet that outlives its container."""
+
+    data: bytes
+    pts: int | None
+    dts: int | None
+    duration: int
+    base: fractions.Fraction  # seconds per unit of the stamps
+    is_video: bool  # else sound
+    is_key: bool
+    new_format: bool  # whether it brings new settings of the decoder
+
+    @classmethod
+    def of(cls, packet: Any, *, is_video: bool) -> "StoredPacket":
+        """Copies an `av.Packet`."""
+        has = getattr(packet, "has_sidedata", None)  # PyAV 17 and later
+        return cls(
+            bytes(packet),
+            packet.pts,
+            packet.dts,
+            packet.duration or 0,
+            fraction(packet.time_base),
+            is_video,
+            bool(packet.is_keyframe),
+            bool(has and has("new_extradata")),
+        )
+
+    @property
+    def stamp(self) -> int | None:
+        """Presentation stamp, or the decoding stamp without one."""
+        return self.dts if self.pts is None else self.pts
+
+
 class NotCopyableError(Exception):
     """Packets that an mp4 file can't hold as they are; the reason in words."""
 
@@ -35,6 +71,12 @@ def codec_name(stream: Any) -> str:
         return ""
     # The decoder's own name, such as libdav1d, may differ.
     return getattr(context.codec, "canonical_name", "") or context.name
+
+
+def keep_tag(source: Any, stream: Any) -> None:
+    """Gives a new stream the source's tag, which names the form of raw pictures."""
+    with contextlib.suppress(ValueError, UnicodeError):
+        stream.codec_context.codec_tag = source.codec_context.codec_tag
 
 
 def sound_of(container: Any) -> tuple[Any, str]:
@@ -50,47 +92,49 @@ def sound_of(container: Any) -> tuple[Any, str]:
 class PacketWriter:
     """Copies packets into an mp4 file that begins with a key frame.
 
-    Copies are written, so packets may go into several files. The display matrix and the
-    pixel aspect are those of the source.
+    The display matrix and the pixel aspect are those of the source.
     """
 
-    def __init__(self, path: pathlib.Path, video: Any, sound: Any, start: float):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        video: Any,
+        sound: Any,
+        start: float,
+        container: str = "mp4",
+    ):
         """Opens the file.
 
         Args:
           path: file to write.
-          video, sound: streams of the source; None is no sound.
-          start: seconds at which the source's time begins.
-
-        Raises:
-          NotCopyableError: mp4 doesn't hold packets of the video's codec.
+          video, sound: streams of the source, or copies of them; None is no sound.
+          start: seconds of the source's stamps at which its time begins.
+          container: format of the file, by FFmpeg's name.
         """
-        name = codec_name(video)
-        if name not in COPIED_VIDEO:
-            raise NotCopyableError(f"mp4 doesn't hold {name}")
-        self.container = open_mp4(path)
-        self.outputs = {
-            stream.index: self.container.add_stream_from_template(stream, opaque=True)
-            for stream in (video, sound)
-            if stream is not None
-        }
-        self.video, self.start = video.index, fractions.Fraction(start)
+        self.container = open_for_writing(path, container)
+        add = self.container.add_stream_from_template
+        self.video: Any = add(video, opaque=True)
+        if container != "mp4":
+            keep_tag(video, self.video)
+        self.sound: Any = None if sound is None else add(sound, opaque=True)
+        self.start = fractions.Fraction(start)
         self.origin: fractions.Fraction | None = None  # of the file, by source stamps
         self.end = fractions.Fraction(0)  # end of the last picture, by source stamps
         self.order = DecodingStamps()
         self.sound_end: int | None = None
         self.count = 0  # pictures
 
-    def write(self, packet: Any) -> None:
+    def write(self, packet: StoredPacket) -> None:
         """Copies a packet; sound before the first picture is left out.
 
         Raises:
           NotCopyableError: stamps are missing, or FFmpeg refuses the packet.
         """
-        base = fraction(packet.time_base)
-        pts, dts = packet.pts, packet.dts
-        if packet.stream.index != self.video:
-            if pts is None or self.origin is None or pts * base < self.origin:
+        base, pts, dts = packet.base, packet.pts, packet.dts
+        if not packet.is_video:
+            if self.sound is None or pts is None or self.origin is None:
+                return
+            if pts * base < self.origin:
                 return
             # Sound isn't reordered.
             if self.sound_end is not None and pts <= self.sound_end:
@@ -99,13 +143,13 @@ class PacketWriter:
         else:
             if pts is None:
                 raise NotCopyableError("pictures have no presentation stamps")
-            if _changes_format(packet):
+            if packet.new_format:
                 raise NotCopyableError("the video's format changes")
             if self.origin is None:
                 # Pictures that the source hides before its start stay hidden.
                 self.origin = max(pts * base, self.start)
             dts = self.order.next(pts, dts, packet.duration or 1)
-            self.end = max(self.end, (pts + (packet.duration or 0)) * base)
+            self.end = max(self.end, (pts + packet.duration) * base)
             self.count += 1
 
         shift = round(self.origin / base)
@@ -121,14 +165,14 @@ class PacketWriter:
         """Completes the file."""
         close_mp4(self.container)
 
-    def _mux(self, packet: Any, pts: int, dts: int) -> None:
+    def _mux(self, packet: StoredPacket, pts: int, dts: int) -> None:
         import av
         import av.error
 
-        copy = av.Packet(bytes(packet))
-        copy.pts, copy.dts, copy.time_base = pts, dts, packet.time_base
-        copy.duration, copy.is_keyframe = packet.duration or 0, packet.is_keyframe
-        copy.stream = self.outputs[packet.stream.index]
+        copy = av.Packet(packet.data)
+        copy.pts, copy.dts, copy.time_base = pts, dts, packet.base
+        copy.duration, copy.is_keyframe = packet.duration, packet.is_key
+        copy.stream = self.video if packet.is_video else self.sound
         try:
             self.container.mux(copy)
         except (av.error.FFmpegError, ValueError) as e:
@@ -187,7 +231,7 @@ class FrameWriter:
           start: seconds at which the source's time begins, by its stamps.
           rate: frames per second, for the encoder's choice of bits.
         """
-        self.container, self.video = open_mp4(path), None
+        self.container, self.video = open_for_writing(path), None
         self.begin, self.origin = begin, fractions.Fraction(begin + start)
         self.rate, self.last = rate or 25.0, -1
         self.sound = None
@@ -264,11 +308,12 @@ class FrameWriter:
             raise InputError(f"can't be encoded ({ffmpeg_reason(e)})") from None
 
 
-def open_mp4(path: pathlib.Path) -> Any:
-    """Opens an mp4 file for writing, whose index comes first, as browsers want it."""
+def open_for_writing(path: pathlib.Path, container: str = "mp4") -> Any:
+    """Opens a file; the index of an mp4 comes first, as browsers want it."""
     import av
 
-    return av.open(f"file:{path}", "w", format="mp4", options={"movflags": "faststart"})
+    options = {"movflags": "faststart"} if container == "mp4" else {}
+    return av.open(f"file:{path}", "w", format=container, options=options)
 
 
 def close_mp4(container: Any) -> None:
@@ -294,9 +339,3 @@ def raise_if_disk(error: Exception) -> None:
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS):
         raise OSError(number, ffmpeg_reason(error)) from None
-
-
-def _changes_format(packet: Any) -> bool:
-    """Whether a packet brings new settings of the decoder, which mp4 has once."""
-    has = getattr(packet, "has_sidedata", None)  # PyAV 17 and later
-    return bool(has and has("new_extradata"))

@@ -70,7 +70,7 @@ class Video:
           InputError: the file is missing, is no video, or has no readable frame.
         """
         with self._open() as container:
-            reader = VideoReader(container, self._name)
+            reader = VideoReader(container, self._name, self._sound(container))
             self.stated_frames, self.fps = reader.stream.frames, reader.rate
             self.remark = reader.remark
             self._begin(reader)
@@ -91,6 +91,10 @@ class Video:
 
     def _open(self) -> Any:
         return open_file(self.path)
+
+    def _sound(self, container: Any) -> Any:
+        """Returns the sound track whose packets are read, too; None for none."""
+        return None
 
     def _begin(self, reader: VideoReader) -> None:
         """Does nothing; called before the first frame is decoded."""

@@ -45,12 +45,13 @@ def fraction(value: Any) -> Any:
 class VideoReader:
     """One pass over the main video track of an open container."""
 
-    def __init__(self, container: Any, name: str | pathlib.Path):
+    def __init__(self, container: Any, name: str | pathlib.Path, sound: Any = None):
         """Chooses the track.
 
         Args:
           container: container opened by `av`, at its beginning.
           name: file name for messages.
+          sound: track whose packets `on_packet` gets, too; None is no such track.
 
         Raises:
           InputError: no track is a video.
@@ -71,7 +72,8 @@ class VideoReader:
         # The packets that decide on the track are kept and decoded later.
         self._held: list[Any] = []
         self.on_packet: list[Callable[[Any], None]] = []  # called with the track's
-        self._source = self._demuxed(candidates)
+        self.sound = sound
+        self._source = self._demuxed([*candidates, *([sound] if sound else [])])
         probes = [tracks.TrackProbe(track) for track in candidates]
         probe = self._choose(probes)
         tracks.check_moving(probe, container, name)
@@ -249,14 +251,17 @@ class VideoReader:
     def _choose(self, probes: list[tracks.TrackProbe]) -> tracks.TrackProbe:
         """Reads packets until they decide which track is the main one."""
         by_index, size = {probe.stream.index: probe for probe in probes}, 0
+        looked = 0
         for packet in self._source:
             self._held.append(packet)
+            if packet.stream.index not in by_index:  # sound
+                continue
             by_index[packet.stream.index].add(packet)
-            size += packet.size
+            looked, size = looked + 1, size + packet.size
 
             if choice := tracks.certain_choice(probes):
                 return choice
-            if len(self._held) >= LOOK or size >= LOOK_BYTES:
+            if looked >= LOOK or size >= LOOK_BYTES:
                 break
         return tracks.likeliest_choice(probes)
 
@@ -277,9 +282,12 @@ class VideoReader:
         """Yields the track's packets: the kept ones, then the others."""
         held, self._held = self._held, []
         for packet in itertools.chain(held, self._source):
-            if packet.stream.index == self.stream.index:
+            index = packet.stream.index
+            own = index == self.stream.index
+            if own or (self.sound and index == self.sound.index):
                 for callback in self.on_packet:
                     callback(packet)
+            if own:
                 yield packet
 
     def _decodable(self, packets: Iterator[Any]) -> Iterator[Any]:
