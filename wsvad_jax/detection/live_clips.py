@@ -21,7 +21,7 @@ from wsvad_jax.utils.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from wsvad_jax.extraction.mp4_writer import PacketWriter
-    from wsvad_jax.extraction.packet_ring import PacketRing, Recording
+    from wsvad_jax.extraction.packet_ring import PacketRing, PacketRecording
 
 KEPT = 60.0  # seconds kept besides the margin: an event opens after its start
 POLL = 0.2  # seconds between looks at what waits
@@ -44,7 +44,7 @@ class ClipJob:
     """The clip of one event, from its opening to the finished file."""
 
     def __init__(
-        self, source: LiveSourceClips, recording: "Recording", path: pathlib.Path
+        self, source: LiveSourceClips, recording: "PacketRecording", path: pathlib.Path
     ):
         """Starts with nothing written.
 

@@ -64,7 +64,7 @@ class SourceFormat:
         return None if stamp is None else float(stamp * packet.base) - self.start
 
 
-class Recording:
+class PacketRecording:
     """The packets of one clip, which wait for the thread that writes them."""
 
     def __init__(self, made: SourceFormat, begin: float, until: float):
@@ -125,7 +125,7 @@ class PacketRing:
             collections.deque()
         )
         self.size = 0  # bytes
-        self.recordings: list[Recording] = []
+        self.recordings: list[PacketRecording] = []
 
     def opened(self, reader: VideoReader, offset: float) -> None:
         """Forgets the packets of an earlier pass; called as a tap."""
@@ -162,7 +162,7 @@ class PacketRing:
         if waking:
             self.wake()
 
-    def record(self, start: float, until: float) -> Recording | None:
+    def record(self, start: float, until: float) -> PacketRecording | None:
         """Returns a recording from the last key frame up to `start` on.
 
         It begins later where that key frame is no longer kept, and is None where no key
@@ -186,7 +186,7 @@ class PacketRing:
             if chosen < 0:
                 return None
 
-            recording = Recording(made, begin, until)
+            recording = PacketRecording(made, begin, until)
             key = kept[chosen][1].stamp or 0
             for seconds, packet in kept[chosen:]:
                 # Pictures shown before their key frame may need those before it.
@@ -196,7 +196,7 @@ class PacketRing:
             self.recordings.append(recording)
             return recording
 
-    def take(self, recording: Recording) -> tuple[list[StoredPacket], bool]:
+    def take(self, recording: PacketRecording) -> tuple[list[StoredPacket], bool]:
         """Returns the waiting packets of a recording, and whether nothing follows."""
         with self.lock:
             taken = list(recording.waiting)
@@ -204,7 +204,7 @@ class PacketRing:
             recording.size = 0
             return taken, recording.over
 
-    def end_at(self, recording: Recording, until: float) -> None:
+    def end_at(self, recording: PacketRecording, until: float) -> None:
         """Sets where a recording ends, once that is known."""
         with self.lock:
             recording.until = until
