@@ -21,7 +21,7 @@ from wsvad_jax.utils.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from wsvad_jax.extraction.mp4_writer import PacketWriter
-    from wsvad_jax.extraction.packet_ring import PacketRing, PacketRecording
+    from wsvad_jax.extraction.packet_ring import PacketRecording, PacketRing
 
 KEPT = 60.0  # seconds kept besides the margin: an event opens after its start
 POLL = 0.2  # seconds between looks at what waits
