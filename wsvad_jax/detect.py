@@ -31,7 +31,8 @@ used as `evaluate` reports them: an event lasts while the score is at least --lo
 highest score must reach --high.
 
 With --calibration, an event counts if its score is above the threshold that `calibrate`
-found on ordinary recordings. It then has its expected false alarms per day.
+found on ordinary recordings. It then has its expected false alarms per day, or per 100
+videos. If the alarms are far more or far fewer than ordinary recordings have, it says so.
 
 Each event is also sent as JSON to the programs of --on_event, the servers of --webhook and
 the topics of --mqtt. It waits on disk until they have it.

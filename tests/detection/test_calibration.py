@@ -1,5 +1,6 @@
 """A calibration decides which events count, and holds for what it was made with."""
 
+import dataclasses
 import io
 import json
 import re
@@ -14,9 +15,11 @@ from wsvad_jax.detection.alarm_wish import AlarmWish
 from wsvad_jax.detection.calibration import FILE, read_calibration
 from wsvad_jax.detection.causal import causal_scores
 from wsvad_jax.detection.detector import Detector
+from wsvad_jax.detection.drift import LiveCount
 from wsvad_jax.detection.report.write import write
 from wsvad_jax.detection.run import DetectorOptions, settings_shown
 from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.metrics.alarm_rates import BlockScores
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 
@@ -150,6 +153,39 @@ def test_live_events_are_those_above_the_threshold(place, detector, tmp_path):
     assert every and all("false_alarms_per_day" not in event for event in every)
     assert [e["score"] for e in kept] == [s for s in scores if s > start["threshold"]]
     assert all(e["false_alarms_per_day"]["low"] >= 0 for e in kept)
+
+
+def test_a_live_source_with_unusual_alarms_is_named(place, detector, tmp_path):
+    """Nearly every block of these ordinary recordings had an alarm."""
+    blocks = BlockScores(10.0, (0.0,) + (0.9,) * 30)
+    calibration = read_calibration(place / "live")
+    calibration = dataclasses.replace(calibration, blocks=blocks, wish=8400.0)
+    assert calibration.threshold == 0.0
+    detector.calibrate(calibration)
+
+    out = io.StringIO()
+    video = write_video(tmp_path / "video.ts", 16 * 100)
+    live.run(detector, str(video), pace=0.0, out=out)
+    *_, remark, end = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert end["type"] == "end" and remark["type"] == "remark"
+    assert "in 0.03 h, but ordinary recordings have" in remark["remark"]
+    assert "events may be missed" in remark["remark"]
+
+
+def test_a_live_count_is_compared_after_each_day(place):
+    calibration = read_calibration(place / "live")
+    calibration = dataclasses.replace(
+        calibration, blocks=BlockScores(10.0, (0.0,) * 99 + (0.9,)), wish=600.0
+    )
+    count = LiveCount(calibration, period=500.0)
+    said = [count.add(1.0, [0.9] if i % 10 == 3 else []) for i in range(1000)]
+    assert [i for i, sentence in enumerate(said) if sentence] == [499, 999]
+    assert said[499].startswith(
+        "50 alarms in 0.14 h, but ordinary recordings have 0 to"
+    )
+    # Several alarms of one block are one, and a quiet day has none.
+    said = [count.add(1.0, [0.9] if i < 9 else []) for i in range(500)]
+    assert not any(said) and not count.sentence()
 
 
 def test_scores_of_another_way_are_refused(place, detector, tmp_path):

@@ -2,14 +2,15 @@
 
 Far more alarms than ordinary recordings have mean that much happened, or that the
 recordings are unlike those of the calibration. Far fewer mean that events may be missed.
+Files are compared together, live sources once a day and at their end.
 """
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from wsvad_jax.metrics.alarm_rates import PERCENT, BlockScores, Recording
+from wsvad_jax.metrics.alarm_rates import DAY, PERCENT, BlockScores, Recording
 from wsvad_jax.utils import text
 
 if TYPE_CHECKING:
@@ -70,15 +71,63 @@ def count_alarms(
         for result in results
     ]
 
-    threshold = calibration.threshold
     found = BlockScores.of_recordings(recordings, calibration.blocks.seconds)
+    return _compared(calibration, found)
+
+
+def _compared(calibration: "Calibration", found: BlockScores) -> AlarmCount | None:
+    """Returns the alarms of blocks; None without a block."""
     if not found.maxima:
         return None
 
     # Blocks without a counted event have the score 0, which may be the threshold.
+    threshold = calibration.threshold
     alarms = sum(score > threshold for score in found.maxima)
     low, high = calibration.blocks.alarms_within(threshold, len(found.maxima))
     return AlarmCount(alarms, low, high, found.amount)
+
+
+class LiveCount:
+    """Counts the alarms of a live source, and compares them once a day.
+
+    Its clock is the time that was scored, so that a lost camera doesn't seem calm.
+    """
+
+    def __init__(self, calibration: "Calibration", period: float = DAY):
+        """Starts without a snippet.
+
+        Args:
+          calibration: calibration for `--live`, with blocks of time.
+          period: seconds after which the alarms are compared.
+        """
+        self.calibration, self.period = calibration, period
+        self.seconds = 0.0  # scored in this period
+        self.scores: dict[int, float] = {}  # of the blocks with an alarm
+
+    def add(self, seconds: float, scores: Iterable[float]) -> str:
+        """Adds a snippet; returns a sentence on a finished period, or "".
+
+        Args:
+          seconds: length of the snippet.
+          scores: scores of the events that it ends, all of which count.
+        """
+        block = int(self.seconds / (self.calibration.blocks.seconds or DAY))
+        for score in scores:
+            self.scores[block] = max(score, self.scores.get(block, 0.0))
+        self.seconds += seconds
+        return self.sentence() if self.seconds >= self.period else ""
+
+    def sentence(self) -> str:
+        """Returns a sentence on the period so far, or "", and begins another."""
+        events = tuple(
+            (block * (self.calibration.blocks.seconds or DAY), score)
+            for block, score in self.scores.items()
+        )
+        source = Recording("live", self.seconds, events)
+        found = BlockScores.of_recordings([source], self.calibration.blocks.seconds)
+        self.seconds, self.scores = 0.0, {}
+        count = _compared(self.calibration, found)
+        return "" if count is None else count.sentence()
 
 
 def alarms_shown(

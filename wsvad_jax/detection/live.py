@@ -8,7 +8,8 @@ It prints one line of JSON per snippet, and per event that opens or closes:
   {"type": "closed", "id", "start", "end", "class", "score", "peak"}
   {"type": "clip", "id", "path", "start", "end", "event_at", "copied", "remark"}
                            the clip of a closed event is written (--clips)
-  {"type": "remark", "remark"}   what the reader decided, such as counted time stamps
+  {"type": "remark", "remark"}   what the reader decided, such as counted time stamps, or
+                           that alarms are far from what the calibration promises
   {"type": "lost" | "back" | "end", …}
 Times are seconds since the source began. `behind` is the delay between a snippet's last
 frame and its line. `dropped` counts the snippets that a faster source has skipped. With

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsvad_jax.alarms import event_ids
 from wsvad_jax.alarms.event_ids import Origin
+from wsvad_jax.detection import drift
 from wsvad_jax.detection.calibration import live_rules
 from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.detection.live_scorer import LiveScorer
@@ -59,6 +60,9 @@ class SourceLines:
                 extractor.protocol, extractor.encoder, detector
             )
 
+        self.count = None
+        if self.calibration is not None:
+            self.count = drift.LiveCount(self.calibration)
         self.origin = Origin(source.name, "")  # known once the source is open
         self.window = scorer.new_window()
         self.events = Hysteresis(
@@ -127,9 +131,8 @@ class SourceLines:
 
         line["behind"] = round(time.monotonic() - taken.ready, 3)
         yield line | {"dropped": taken.dropped}
-        yield from self._with_ids(
-            self.events.add(taken.start, taken.end, anomaly, classes)
-        )
+        events = self.events.add(taken.start, taken.end, anomaly, classes)
+        yield from self._counted(taken.end - taken.start, self._with_ids(events))
 
     def status(self, status: StreamStatus) -> Iterator[dict[str, Any]]:
         """Yields the lines about a change of the source that doesn't end it."""
@@ -149,13 +152,27 @@ class SourceLines:
           reason: why nothing follows.
           dropped: number of snippets that were dropped.
         """
-        yield from self._with_ids(self.events.close())
+        yield from self._counted(0.0, self._with_ids(self.events.close()))
+        if self.count is not None and (sentence := self.count.sentence()):
+            yield {"type": "remark", "remark": sentence}
         yield {
             "type": "end",
             "reason": reason,
             "snippets": self.window.count,
             "dropped": dropped,
         }
+
+    def _counted(
+        self, seconds: float, lines: Iterator[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Yields the lines of events, and a remark if a day's alarms are unusual."""
+        scores = []
+        for line in lines:
+            if line["type"] == "closed":
+                scores.append(line["score"])
+            yield line
+        if self.count is not None and (sentence := self.count.add(seconds, scores)):
+            yield {"type": "remark", "remark": sentence}
 
     def _with_ids(self, lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yields the lines of events with the event's id."""
