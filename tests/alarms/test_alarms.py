@@ -188,6 +188,21 @@ def test_events_left_open_are_closed_as_interrupted(tmp_path):
     assert last["class"] == "Fire" and not box.exists()
 
 
+def test_a_kill_before_the_removal_sends_a_copy(tmp_path):
+    box = tmp_path / "box"
+    with webhook() as hook:
+        killed = open_alarms(box, hook.address)
+        killed.outbox.__enter__()
+        killed.line("hall", CAMERA)
+        killed.line("hall", CLOSED)
+        killed.sinks[0].send(killed.outbox.first(killed.identities[0]).message)
+        killed.outbox.__exit__()
+        with open_alarms(box, hook.address):
+            until(lambda: len(hook.messages) == 2)
+    assert hook.messages[0] == hook.messages[1]
+    assert {h["Idempotency-Key"] for h in hook.headers} == {"e1-closed"}
+
+
 def test_a_scoring_that_fails_closes_its_events(tmp_path):
     with (
         webhook() as hook,

@@ -87,11 +87,12 @@ def test_a_refused_message_is_kept_and_released_once_asked(tmp_path):
 def test_messages_are_held_in_memory_while_the_disk_is_full(tmp_path):
     """SQLite's own limit of pages stands for the disk's."""
     with Outbox(tmp_path) as outbox:
-        outbox.add(message(0), ["a"])
+        outbox.add(message(0, id="e"), ["a"], opens="e")
         pages = outbox._value("PRAGMA page_count")
         outbox._connection.execute(f"PRAGMA max_page_count = {pages}")
         big = message(1, text="x" * 100_000)
-        outbox.add(big, ["a"], opens="e")
+        outbox.add(big, ["a"], closes="e")
+        assert outbox.in_memory("a") == 1 and outbox.open_events() == []
         assert "full" in outbox.failure
         assert outbox.counts("a") == (2, 0)
         assert outbox.first("a").message.key == "m0"
@@ -99,7 +100,8 @@ def test_messages_are_held_in_memory_while_the_disk_is_full(tmp_path):
         assert outbox.first("a").message == big
         outbox._connection.execute("PRAGMA max_page_count = 1000000")
         outbox.add(message(2), ["a"])
-        assert not outbox.failure
+        assert not outbox.failure and outbox.in_memory("a") == 0
+        assert outbox.open_events() == []
         assert sorted(keys(outbox, "a")) == ["m1", "m2"]
 
 

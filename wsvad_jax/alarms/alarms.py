@@ -198,8 +198,14 @@ class Alarms:
 
     def _say_what_is_left(self, sink: Sink) -> None:
         assert self.outbox is not None
+        lost = self.outbox.in_memory(sink.identity)
         waiting, refused = self.outbox.counts(sink.identity)
-        if waiting:
+        if lost:
+            self.say(
+                f"{count(lost, 'message')} for {sink.shown} lost, since "
+                f"{self.outbox.folder} can't be written"
+            )
+        if waiting := waiting - lost:
             self.say(
                 f"{count(waiting, 'message')} for {sink.shown} left in "
                 f"{self.outbox.folder}; the next start with the same {sink.flag} and "

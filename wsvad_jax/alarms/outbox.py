@@ -59,6 +59,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._stack = contextlib.ExitStack()
         self._unwritten: collections.deque[Waiting] = collections.deque()
+        self._over: set[str] = set()  # events that closed while the disk was full
         self._acknowledged: set[int] = set()  # that couldn't be removed from the disk
         self._last = 0  # number of the last message in memory
 
@@ -152,6 +153,7 @@ class Outbox:
                 self.failure = ""
             except sqlite3.Error as e:
                 self.failure = str(e)
+                self._over.add(closes)
                 for sink in sinks:
                     self._hold(sink, message)
 
@@ -219,11 +221,18 @@ class Outbox:
             )
             return {shown: n for shown, sink, n in rows.fetchall() if sink not in sinks}
 
+    def in_memory(self, sink: str) -> int:
+        """Returns the number of a sink's messages that still can't be written."""
+        with self._lock:
+            self._flush()
+            return sum(item.sink == sink for item in self._unwritten)
+
     def open_events(self) -> list[tuple[dict[str, Any], list[str]]]:
         """Returns the messages that opened events which never closed, and their sinks."""
         with self._lock:
             rows = self._connection.execute("SELECT body, sinks FROM open_events")
-            return [(json.loads(body), json.loads(to)) for body, to in rows.fetchall()]
+            found = [(json.loads(body), json.loads(to)) for body, to in rows.fetchall()]
+        return [(opened, to) for opened, to in found if opened["id"] not in self._over]
 
     def _hold(self, sink: str, message: Message) -> None:
         self._last -= 1
@@ -233,15 +242,18 @@ class Outbox:
 
     def _flush(self) -> None:
         """Writes what is held in memory, and removes what was acknowledged."""
-        if not self._unwritten and not self._acknowledged:
+        if not (self._unwritten or self._acknowledged or self._over):
             return
         with contextlib.suppress(sqlite3.Error):
             with self._connection as db:
                 gone = [(number,) for number in self._acknowledged]
                 db.executemany("DELETE FROM messages WHERE number = ?", gone)
+                over = [(event,) for event in self._over]
+                db.executemany("DELETE FROM open_events WHERE id = ?", over)
                 for item in self._unwritten:
                     _insert(db, item.sink, item.message)
             self._unwritten.clear()
+            self._over.clear()
             self._acknowledged.clear()
 
     def _drop_oldest(self, db: sqlite3.Connection, sink: str) -> None:
