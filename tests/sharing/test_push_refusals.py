@@ -1,16 +1,19 @@
 """What a push refuses, each in one sentence, and what is left on the hub."""
 
+import os
 import re
 
 import hub_client as client
 import hub_server
 import pytest
+from huggingface_hub import ModelCard
 from untrained import write_model
 
 from wsvad_jax import push
 from wsvad_jax.utils import hub_access
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
+from wsvad_jax.weights.hub_model import find_checkpoint
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard", where nobody listens
 
@@ -194,3 +197,78 @@ def test_a_clip_model_of_this_machine(hub, tiny, tmp_path, capsys):
     assert push.main([str(folder), "me/x"]) == 0
     assert "others can score features only" in capsys.readouterr().out
     assert str(tiny.root).encode() not in hub.files("me/x")["meta.json"]
+
+
+def test_what_somebody_wrote_into_the_card_takes_precedence(hub, tiny, tmp_path):
+    folder = write_model(tiny, "mil_ranking", tmp_path / "run" / "model")
+    card = tmp_path / "run" / "MODEL_CARD.md"
+    card.write_bytes(b"---\r\nlicense: mit\r\ntags: [mine]\r\n---\r\n# Mine\r\n")
+    assert push.main([str(folder.parent), "me/x"]) == 0
+    text = hub.files("me/x")["README.md"].decode()
+    data = ModelCard(text, ignore_metadata_errors=False).data
+    assert (data.license, data.tags, data.library_name) == (
+        "mit",
+        ["mine"],
+        "wsvad_jax",
+    )
+    assert "# Mine" in text and "## Use" in text
+
+    # A flag is newer than the file.
+    assert push.main([str(folder.parent), "me/x", "--license", "apache-2.0"]) == 0
+    data = ModelCard(hub.files("me/x")["README.md"].decode()).data
+    assert data.license == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"---\nlicense: [\n---\n# x\n", "the hub can't read the metadata between"),
+        (b"---\nmodel-index: 5\n---\n# x\n", "the hub can't read the metadata between"),
+        (b"\xff\xfe\xff", "MODEL_CARD.md: expected text in UTF-8"),
+        (b"my token is hf_" + b"a" * 34, "would show a token of the hub"),
+        (f"as in {os.path.expanduser('~')}".encode(), "README.md: would show "),
+    ],
+)
+def test_a_card_that_can_not_be_shared(hub, tiny, tmp_path, content, words):
+    folder = write_model(tiny, "mil_ranking", tmp_path / "run" / "model")
+    (tmp_path / "run" / "MODEL_CARD.md").write_bytes(content)
+    assert words in refused(folder, "me/x", "--dry_run")
+
+
+def test_results_of_another_model_stay_here(hub, tiny, tmp_path, capsys):
+    folder = write_model(tiny, "mil_ranking", tmp_path / "run" / "model")
+    values = {"model": "mil_ranking", "step": 7, "auc": 0.5}
+    write_json(tmp_path / "run" / "results.json", values)
+    assert push.main([str(folder), "me/x", "--dry_run"]) == 0
+    assert "is not of this model" in capsys.readouterr().out
+    write_json(
+        tmp_path / "run" / "results.json", {**values, "step": 0, "ap": float("nan")}
+    )
+    assert push.main([str(folder), "me/x"]) == 0
+    data = ModelCard(hub.files("me/x")["README.md"].decode()).data
+    assert [row.metric_type for row in data.eval_results or ()] == ["auc"]
+
+
+def test_a_damaged_model_stays_here(hub, tiny, tmp_path):
+    folder = write_model(tiny, "mil_ranking", tmp_path / "model")
+    largest = max((folder / "params").rglob("*"), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-20])
+    assert "the model is damaged" in refused(folder, "me/x")
+    assert not hub.repositories
+
+
+def test_what_came_from_the_hub_can_be_pushed_again(hub, model, capsys):
+    assert push.main([str(model), "me/x"]) == 0
+    folder = find_checkpoint("me/x").folder
+    assert push.main([str(folder), "me/again"]) == 0
+    names = set(hub.files("me/again")) - {".gitattributes"}
+    assert names == {"README.md", "meta.json", "model.safetensors"}
+    before, after = (hub.files(f"me/{n}")["model.safetensors"] for n in ("x", "again"))
+    assert before == after
+
+
+def test_training_again_removes_the_copy_of_older_weights(tiny, tmp_path):
+    folder = write_model(tiny, "mil_ranking", tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"older weights")
+    write_model(tiny, "mil_ranking", folder)
+    assert not (folder / "model.safetensors").exists()

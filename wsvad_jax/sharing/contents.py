@@ -1,6 +1,7 @@
 """The files that are pushed: the model alone, without anything of this machine."""
 
 import dataclasses
+import os
 import pathlib
 import re
 import shutil
@@ -27,6 +28,8 @@ CARD, META, RESULTS, ORBAX, CLIP = (
 PATH_IN_TEXT = re.compile(
     r"(?<![\w.:/@-])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)*/([\w.@+-]+)/?"
 )
+
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,7 @@ def write_contents(
     body = without_paths(hub_card.read_body(_workdir(folder)))
     card = hub_card.hub_card(name, meta, results, body, licence, _sentence(clip))
     write_text(target / CARD, card)
+    _check_texts(target, directory)
     return Contents(target, tuple(filter(None, (*notes, clip.note))), clip)
 
 
@@ -113,7 +117,7 @@ def shareable_meta(meta: Mapping[str, Any], clip: SharedClip) -> dict[str, Any]:
 
 def without_paths(text: str) -> str:
     """Returns a text whose absolute paths are reduced to their last component."""
-    return PATH_IN_TEXT.sub(r"\1", text)
+    return PATH_IN_TEXT.sub(r"\1", text.replace("file://", ""))
 
 
 def _clean(value: Any) -> Any:
@@ -124,6 +128,23 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(v) for v in value]
     return without_paths(value) if isinstance(value, str) else value
+
+
+def _check_texts(target: pathlib.Path, directory: pathlib.Path) -> None:
+    """Raises InputError if a text shows a folder of this machine, or a token."""
+    home = os.path.expanduser("~")
+    private = {str(directory.absolute().parent), home} - {"/", "~"}
+    for name in (CARD, META, RESULTS):
+        path = target / name
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        shown = next(
+            (p for p in sorted(private) if re.search(rf"{re.escape(p)}\b", text)), ""
+        )
+        if shown or TOKEN.search(text):
+            raise InputError(
+                f"{name}: would show {shown or 'a token of the hub'}, which is private; "
+                f"remove it from MODEL_CARD.md, {META} or {RESULTS} of {directory}"
+            )
 
 
 def _workdir(folder: pathlib.Path) -> pathlib.Path:

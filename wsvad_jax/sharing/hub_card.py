@@ -1,5 +1,6 @@
 """The README.md of a shared model: its card, with the metadata that the hub reads."""
 
+import math
 import pathlib
 import re
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.results.results_table import NAMES
 from wsvad_jax.utils.errors import InputError, one_line
+from wsvad_jax.utils.files import read_text
 from wsvad_jax.utils.text import percent
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def _metadata(
 ) -> "ModelCardData":
     from huggingface_hub import ModelCardData
 
-    dataset = str((meta.get("card") or {}).get("name") or "")
+    dataset = str((meta.get("card") or {}).get("name") or "unknown")
     licences: dict[str, Any] = {"license": licence} if licence else OTHER_LICENCE
     rows = _eval_results(results, dataset)
     return ModelCardData(
@@ -121,7 +123,7 @@ def _eval_results(results: Mapping[str, Any] | None, dataset: str) -> list[Any]:
     rows = []
     for key, title in NAMES.items():
         value = (results or {}).get(key)
-        if not isinstance(value, float):
+        if not isinstance(value, float) or not math.isfinite(value):
             continue
         rows.append(
             EvalResult(
@@ -178,6 +180,17 @@ def _short_body(meta: Mapping[str, Any], results: Mapping[str, Any] | None) -> s
 
 
 def read_body(workdir: pathlib.Path) -> str:
-    """Returns the card that training left in its workdir, "" if there is none."""
+    """Returns the card that training left in its workdir, "" if there is none.
+
+    Raises:
+      InputError: the file is no text.
+    """
     path = workdir / "MODEL_CARD.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    try:
+        return read_text(path)
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: expected text in UTF-8; correct or remove it"
+        ) from None

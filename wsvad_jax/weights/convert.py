@@ -11,6 +11,7 @@ import numpy as np
 
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.weights import torch_mapping
+from wsvad_jax.weights.tensor_file import TENSOR_FILE
 from wsvad_jax.weights.torch_architecture import (
     check_sizes,
     expected_variables,
@@ -127,7 +128,7 @@ def _replace(work: pathlib.Path, output: pathlib.Path) -> None:
     """
     output.mkdir(exist_ok=True)
 
-    for name in ("meta.json", "unused.npz"):
+    for name in ("meta.json", "unused.npz", TENSOR_FILE):
         (output / name).unlink(missing_ok=True)
     for name in ("clip", "params"):
         shutil.rmtree(output / name, ignore_errors=True)

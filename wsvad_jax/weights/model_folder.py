@@ -70,6 +70,7 @@ def save_params(
     with multihost.process_zero_first("model"):
         if multihost.is_process_zero():
             (directory / "meta.json").unlink(missing_ok=True)
+            (directory / TENSOR_FILE).unlink(missing_ok=True)
             shutil.rmtree(target, ignore_errors=True)
 
     # Synchronous: nothing is left to compute meanwhile.
