@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import hub_client as client
 import hub_server
@@ -272,3 +273,19 @@ def test_training_again_removes_the_copy_of_older_weights(tiny, tmp_path):
     (folder / "model.safetensors").write_bytes(b"older weights")
     write_model(tiny, "mil_ranking", folder)
     assert not (folder / "model.safetensors").exists()
+
+
+def test_a_relative_clip_folder_is_no_name_of_the_hub(hub, tiny, tmp_path, monkeypatch):
+    folder = write_model(tiny, "vadclip", tmp_path / "run" / "model")
+    shutil.copytree(tiny.clip, tmp_path / "clips" / "mine")
+    monkeypatch.chdir(tmp_path)
+    meta = read_json(folder / "meta.json")
+    meta["tower"]["clip"] = "clips/mine"
+    write_json(folder / "meta.json", meta)
+    assert "is a folder of this machine (clips/mine)" in refused(folder, "me/x")
+    assert push.main([str(folder), "me/x", "--with_clip"]) == 0
+    assert "clip/model.safetensors" in hub.files("me/x")
+
+    # Elsewhere there is no such folder.
+    monkeypatch.chdir("/")
+    assert find_checkpoint("me/x").folder.joinpath("clip", "config.json").is_file()

@@ -17,18 +17,12 @@ from wsvad_jax.weights import model_folder
 from wsvad_jax.weights.tensor_file import TENSOR_FILE, write_tensors
 from wsvad_jax.weights.trained_model import read_card
 
-CARD, META, RESULTS, ORBAX, CLIP = (
-    "README.md",
-    "meta.json",
-    "results.json",
-    "params",
-    "clip",
-)
+CARD, META, RESULTS = "README.md", "meta.json", "results.json"
+ORBAX, CLIP = "params", "clip"  # folders
 # A path within a sentence, such as /home/me/videos; group 1 is its last component.
 PATH_IN_TEXT = re.compile(
     r"(?<![\w.:/@-])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)*/([\w.@+-]+)/?"
 )
-
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")
 
 

@@ -36,8 +36,8 @@ class SharedClip:
 
     @property
     def hub_names(self) -> list[str]:
-        """Names that others must find on the hub."""
-        names = (self.text, self.image)
+        """Names that others must find on the hub; none if a copy comes along."""
+        names = () if self.copy is not None else (self.text, self.image)
         return sorted({n for n in names if parse_hub_name(n) is not None})
 
 
@@ -201,4 +201,5 @@ def _is_local(name: str) -> bool:
 
 def _last(name: str) -> str:
     """Returns the name without the folders of this machine."""
-    return str(without_folders(name)) if _is_local(name) else name
+    # A relative folder of two parts has the form of a hub name.
+    return pathlib.PureWindowsPath(name).name if _is_local(name) else name
