@@ -200,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(path)
         if why:
             print(f"remark: {why}")
+        print(f"first look: {command} --quick")
         print(f"train: {command}")
         output.value = {"path": str(path), "train": command, "remark": why}
     return 0

@@ -8,7 +8,8 @@
   FOLDER/features/VIDEO.json         optional: sidecar of extraction (data/sidecar.py)
   FOLDER/features/protocol.json      optional: feature settings; else the sidecars'
   FOLDER/test_segments.json          optional: events of the test videos, in frames or
-                                     seconds (time_units.py)
+                                     seconds (time_units.py); or test_segments.csv
+                                     with video,start,end in seconds (truth_csv.py)
   FOLDER/card.json                   optional: classes, prompts, stride, crop to test
 
 Without a card the classes are the training labels, normal first.
@@ -36,6 +37,7 @@ from wsvad_jax.data.tfds_builder import DatasetInfo
 from wsvad_jax.data.video_names import Hints, normalize_name
 from wsvad_jax.datasets.custom_ground_truth import (
     add_ground_truth,
+    find_ground_truth,
     of_test_videos,
     read_ground_truth,
 )
@@ -58,7 +60,6 @@ from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 
-GROUND_TRUTH = "test_segments.json"
 EXAMPLE_CLIP = "openai/clip-vit-base-patch16"
 
 
@@ -125,8 +126,8 @@ def load(
     _check_both_labels(folder, videos["train"])
     check_test_crop(folder, card, videos["test"])
 
-    if (folder / GROUND_TRUTH).exists():
-        truth = read_ground_truth(folder / GROUND_TRUTH)
+    if path := find_ground_truth(folder):
+        truth = read_ground_truth(path)
         if own.is_split:
             truth, unused = of_test_videos(truth, lists)
             remarks += unused

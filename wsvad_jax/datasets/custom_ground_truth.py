@@ -1,4 +1,4 @@
-"""Ground truth of a custom folder's test videos, from test_segments.json."""
+"""Ground truth of a custom folder's test videos, from test_segments.json or .csv."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.video_names import Hints, normalize_label
-from wsvad_jax.datasets import ground_truth, time_units
+from wsvad_jax.datasets import ground_truth, time_units, truth_csv
 from wsvad_jax.datasets.ground_truth import GroundTruth
 from wsvad_jax.datasets.ground_truth_alignment import align_ground_truth
 from wsvad_jax.datasets.missing_files import VIDEOS
@@ -15,6 +15,20 @@ from wsvad_jax.datasets.split_lists import ListEntry, entry_video_id
 from wsvad_jax.datasets.time_units import SnippetTimes
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.text import count
+
+FILES = ("test_segments.json", "test_segments.csv")
+
+
+def find_ground_truth(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns the ground-truth file of a custom folder, None without one.
+
+    Raises:
+      InputError: there are two.
+    """
+    paths = [folder / name for name in FILES if (folder / name).exists()]
+    if len(paths) > 1:
+        raise InputError(f"{paths[0]}: there is {FILES[1]} as well; keep one of them")
+    return paths[0] if paths else None
 
 
 def read_ground_truth(path: pathlib.Path) -> dict[str, GroundTruth]:
@@ -25,7 +39,8 @@ def read_ground_truth(path: pathlib.Path) -> dict[str, GroundTruth]:
     """
     truth: dict[str, GroundTruth] = {}
     written: dict[str, str] = {}
-    for name, item in ground_truth.read_json(path).items():
+    read = truth_csv.read_csv if path.suffix == ".csv" else ground_truth.read_json
+    for name, item in read(path).items():
         video = entry_video_id(name)
         if (other := written.setdefault(video, name)) != name:
             raise InputError(

@@ -19,7 +19,7 @@ from wsvad_jax.data.feature_files import ErrorCollector, read_shape
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
 from wsvad_jax.datasets import custom
-from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
+from wsvad_jax.datasets.custom_ground_truth import find_ground_truth, read_ground_truth
 from wsvad_jax.datasets.custom_sidecars import describe_protocol
 from wsvad_jax.datasets.missing_files import misplaced_videos
 from wsvad_jax.datasets.split_lists import (
@@ -254,8 +254,8 @@ def _validate_lists(
             class_indices(row, card)
         except InputError as e:
             collector(e)
-    if (folder / custom.GROUND_TRUTH).exists():
-        read_ground_truth(folder / custom.GROUND_TRUTH)
+    if truth := find_ground_truth(folder):
+        read_ground_truth(truth)
     return card if path.exists() else None
 
 

@@ -13,19 +13,16 @@ Later videos are in neither list until the user adds them: no video changes side
 """
 
 import contextlib
-import csv
-import io
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from wsvad_jax.data.crops import crop_files, video_of
 from wsvad_jax.data.feature_files import ErrorCollector
-from wsvad_jax.datasets import custom, random_split
+from wsvad_jax.datasets import custom, random_split, split_folder
 from wsvad_jax.datasets.alike import alike_videos, groups
 from wsvad_jax.datasets.class_folders import NORMAL, read_class_folders, same_name
-from wsvad_jax.datasets.custom_ground_truth import read_ground_truth
+from wsvad_jax.datasets.custom_ground_truth import find_ground_truth, read_ground_truth
 from wsvad_jax.datasets.custom_videos import video_files
 from wsvad_jax.datasets.list_options import SEED, TEST_SHARE, ListOptions
 from wsvad_jax.datasets.missing_files import VIDEOS, misplaced_videos
@@ -34,18 +31,13 @@ from wsvad_jax.datasets.split_lists import (
     ListEntry,
     OwnLists,
     drop_duplicates,
-    entry_video_id,
     read_list,
     read_lists,
 )
 from wsvad_jax.datasets.validation.duplicates import identical_files
-from wsvad_jax.datasets.validation.report import first_names
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.text import count
-
-FOLDER, RECORD = "split", "split.json"
-SPLIT_FLAGS = ("normal_folder", "split_seed", "test_share")
 
 
 def resolve(folder: pathlib.Path, root: pathlib.Path, options: ListOptions) -> OwnLists:
@@ -63,9 +55,11 @@ def resolve(folder: pathlib.Path, root: pathlib.Path, options: ListOptions) -> O
     train, test = (folder / f"{split}.csv" for split in SPLITS)
     columns = options.video_column, options.label_column
     if train.exists() and test.exists():
-        _refuse(options, SPLIT_FLAGS, f"{train.name} and {test.name} in {folder}")
+        _refuse(
+            options, split_folder.FLAGS, f"{train.name} and {test.name} in {folder}"
+        )
         lists = read_lists(folder, columns)
-        return OwnLists(lists, remarks=_unused_split(folder, lists))
+        return OwnLists(lists, remarks=split_folder.unused(folder, lists))
     if test.exists():
         raise InputError(
             f"{test}: there is no train.csv beside it; write one, or move test.csv away "
@@ -81,8 +75,8 @@ def resolve(folder: pathlib.Path, root: pathlib.Path, options: ListOptions) -> O
         entries = _from_folders(folder, root, options)
     drop_duplicates({"train": entries}, ErrorCollector())
 
-    if (folder / FOLDER).exists():
-        return _read_split(folder, entries, options)
+    if (folder / split_folder.FOLDER).exists():
+        return split_folder.read(folder, entries, options)
     return _make_split(folder, root, entries, options)
 
 
@@ -93,24 +87,6 @@ def _refuse(options: ListOptions, names: Sequence[str], reason: str) -> None:
             f"{', '.join(unused)}: no effect, since there is {reason}; leave "
             f"{'it' if len(unused) == 1 else 'them'} out"
         )
-
-
-def _unused_split(
-    folder: pathlib.Path, lists: Mapping[str, Sequence[ListEntry]]
-) -> list[str]:
-    """Returns a remark about a split that the user's own lists replace."""
-    path = folder / FOLDER
-    if not (path / RECORD).is_file():
-        return []
-    remark = f"{path} is not used, since train.csv and test.csv are there"
-    tested = {e.video for e in read_list(path / "test.csv")}
-    moved = sorted(tested & {e.video for e in lists["train"]})
-    if moved:
-        remark += (
-            f"; {count(len(moved), 'video')} of its test list are in train.csv now, so "
-            f"results don't compare with earlier ones: {first_names(moved)}"
-        )
-    return [remark]
 
 
 def _from_folders(
@@ -182,7 +158,9 @@ def _make_split(
             "may be too high"
         )
 
-    counts = " and ".join(f"{len(lists[s])} in {FOLDER}/{s}.csv" for s in SPLITS)
+    counts = " and ".join(
+        f"{len(lists[s])} in {split_folder.FOLDER}/{s}.csv" for s in SPLITS
+    )
     remarks.insert(
         0, f"split by video with seed {seed}, test share {share:g}: {counts}"
     )
@@ -192,6 +170,7 @@ def _make_split(
     ]
     record = {
         "labels": "train.csv" if (folder / "train.csv").exists() else "folders",
+        "normal": normal,
         "normal_folder": options.normal_folder,
         "split_seed": seed,
         "test_share": share,
@@ -203,8 +182,8 @@ def _make_split(
 def _with_truth(folder: pathlib.Path) -> set[str]:
     """Returns the videos whose events are known; an invalid file is reported later."""
     with contextlib.suppress(InputError):
-        path = folder / custom.GROUND_TRUTH
-        truth = read_ground_truth(path) if path.exists() else {}
+        path = find_ground_truth(folder)
+        truth = read_ground_truth(path) if path else {}
         return {name for name, item in truth.items() if item.events or item.seconds}
     return set()
 
@@ -226,88 +205,3 @@ def _groups(
     identical = groups(identical_files(paths))
     videos = {name: by_name[name][0] for name in paths if name in by_name}
     return identical, alike_videos(videos)
-
-
-def write(folder: pathlib.Path, own: OwnLists) -> None:
-    """Writes a split that was made, as a whole; lists that were read stay as they are.
-
-    Raises:
-      InputError: a name that a list can't hold.
-      OSError: the folder can't be written.
-    """
-    if own.record is None:
-        return
-    with files.build_folder(folder) as building:
-        made = building / FOLDER
-        made.mkdir()
-        for split, entries in own.lists.items():
-            path = made / f"{split}.csv"
-            files.write_text(path, _list_text(entries))
-            if [(e.video, e.labels) for e in read_list(path)] != [
-                (e.video, e.labels) for e in entries
-            ]:
-                raise InputError(f"{folder}: a name of a video can't be in a list")
-        files.write_json(made / RECORD, own.record)
-        made.rename(folder / FOLDER)
-    print(f"wrote {folder / FOLDER}: {', '.join(f'{s}.csv' for s in SPLITS)}, {RECORD}")
-
-
-def _list_text(entries: Sequence[ListEntry]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "label"])
-    for entry in entries:
-        # An ending that is part of the name needs another one behind it.
-        same = entry_video_id(entry.video) == entry.video
-        name = entry.video if same else f"{entry.video}.mp4"
-        writer.writerow([name, "+".join(entry.labels)])
-    return text.getvalue()
-
-
-def _read_split(
-    folder: pathlib.Path, entries: Sequence[ListEntry], options: ListOptions
-) -> OwnLists:
-    """Reads the split that was made before, and says what has changed since."""
-    path = folder / FOLDER
-    record = _read_record(path / RECORD)
-    for name in SPLIT_FLAGS:
-        asked = getattr(options, name)
-        if asked is not None and asked != record.get(name):
-            raise InputError(
-                f"--{name} {asked}: {path} was made with {record.get(name)}; leave the "
-                "flag out, or move that folder away to split again"
-            )
-
-    lists = {split: read_list(path / f"{split}.csv") for split in SPLITS}
-    known = {e.video: e for rows in lists.values() for e in rows}
-    for entry in entries:
-        listed = known.get(entry.video, entry)
-        if sorted(listed.labels) != sorted(entry.labels):
-            raise InputError(
-                f"{entry.where}: video {entry.video} has the label "
-                f"{'+'.join(entry.labels)}, but {listed.where} says "
-                f"{'+'.join(listed.labels)}; correct one of them"
-            )
-
-    counts = " and ".join(f"{len(lists[s])} in {FOLDER}/{s}.csv" for s in SPLITS)
-    remarks = [f"lists of the split that was made before: {counts}"]
-    new = [e.video for e in entries if e.video not in known]
-    if new:
-        remarks.append(
-            f"{count(len(new), 'video')} came after the split, so "
-            f"{'they are' if len(new) > 1 else 'it is'} not used: {first_names(new)}; add "
-            f"each to {FOLDER}/train.csv or {FOLDER}/test.csv"
-        )
-    return OwnLists(lists, True, remarks)
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file, so {path.parent} is no split of prepare; move that "
-            "folder away"
-        )
-    value = files.read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected an object, as prepare writes it")
-    return value

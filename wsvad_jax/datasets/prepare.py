@@ -219,7 +219,7 @@ def _custom_dataset(
     lists: "ListOptions",
 ) -> "SourceDataset":
     """Extracts what features are missing, and returns the folder's dataset."""
-    from wsvad_jax.datasets import custom, custom_videos, own_lists
+    from wsvad_jax.datasets import custom, custom_videos, own_lists, split_folder
 
     folder = pathlib.Path(source)
     root = pathlib.Path(features or folder / "features").expanduser().absolute()
@@ -228,7 +228,7 @@ def _custom_dataset(
         folder, root, extraction, problems, own.lists
     )
     # Only now, so that a mistake in other flags leaves no split behind.
-    own_lists.write(folder, own)
+    split_folder.write(folder, own)
 
     # Videos whose extraction failed are among the problems already.
     return custom.load(

@@ -84,7 +84,7 @@ def read_list(
             f"{path}: expected the header video,label in line 1, but it is empty"
         )
     places = [
-        find_column(path, header, kind, name, "expected the header video,label")
+        list_column(path, header, kind, name)
         for kind, name in zip(("video", "label"), columns, strict=True)
     ]
 
@@ -103,47 +103,58 @@ def read_list(
     return rows
 
 
-def find_column(
-    path: pathlib.Path,
-    header: Sequence[str],
-    kind: str,
-    name: str | None,
-    expected: str,
+def list_column(
+    path: pathlib.Path, header: Sequence[str], kind: str, name: str | None
 ) -> int:
-    """Returns the index of a column.
+    """Returns the index of a list's column.
 
     Args:
       path: file of the header.
       header: names of the columns.
       kind: what the column holds, which is its name by default.
       name: name that the user gave; None is the default.
-      expected: requirement in the error about a header without the default.
 
     Raises:
-      InputError: no such column, or two of that name.
+      InputError: no such column, or two of that name; names the flags.
     """
-    wanted = (name or kind).strip()
-    exact = [i for i, word in enumerate(header) if word == wanted]
-    folded = [i for i, word in enumerate(header) if word.lower() == wanted.lower()]
-    found = exact or folded
-    if len(found) == 1:
-        return found[0]
-
-    columns = f"{', '.join(header):.120}"
-    if found:
+    try:
+        return find_column(path, header, name or kind)
+    except MissingColumn as e:
+        columns = ", ".join(header)
+        if name is not None:
+            raise InputError(f"--{kind}_column {name}: {e}") from None
         raise InputError(
-            f"{path}: line 1 names the column {wanted} {len(found)} times ({columns}); "
+            f"{path}: expected the header video,label in line 1, but its columns are "
+            f"{columns:.120}; pass --video_column and --label_column with the names of "
+            "two of them, or add the header"
+        ) from None
+
+
+class MissingColumn(InputError):
+    """A header without a column that is needed."""
+
+
+def find_column(path: pathlib.Path, header: Sequence[str], name: str) -> int:
+    """Returns the index of a column; capitals count only where they decide.
+
+    Raises:
+      MissingColumn: no such column.
+      InputError: two columns of that name.
+    """
+    exact = [i for i, word in enumerate(header) if word == name.strip()]
+    folded = [i for i, w in enumerate(header) if w.lower() == name.strip().lower()]
+    found = exact or folded
+    columns = f"{', '.join(header):.120}"
+    if not found:
+        raise MissingColumn(
+            f"{path}: line 1 has no column {name}; its columns are {columns}"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: line 1 names the column {name} {len(found)} times ({columns}); "
             "expected it once"
         )
-    if name is not None:
-        raise InputError(
-            f"--{kind}_column {name}: no such column in line 1 of {path}; its columns are "
-            f"{columns}"
-        )
-    raise InputError(
-        f"{path}: {expected} in line 1, but its columns are {columns}; pass "
-        "--video_column and --label_column with the names of two of them, or add the header"
-    )
+    return found[0]
 
 
 def csv_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
-from wsvad_jax.datasets import custom
 from wsvad_jax.datasets.custom_ground_truth import (
+    FILES,
     add_ground_truth,
+    find_ground_truth,
     of_test_videos,
     read_ground_truth,
 )
@@ -24,13 +25,17 @@ def check_ground_truth(
     slack: int,
 ) -> None:
     """Compares the events of the test videos with their labels and lengths."""
-    path = report.folder / custom.GROUND_TRUTH
+    try:
+        path = find_ground_truth(report.folder)
+    except InputError as e:
+        report.add_problem("truth", e)
+        return
     tested = [video for video in report.videos if video.split == "test"]
-    if not path.exists():
+    if path is None:
         if any(any(video.label) for video in tested):
             report.add_remark(
                 "truth",
-                f"there is no {custom.GROUND_TRUTH}: without the times of the test "
+                f"there is no {FILES[0]}: without the times of the test "
                 "videos' events, results have video_auc but no frame-level auc or ap",
             )
         return

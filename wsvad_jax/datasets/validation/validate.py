@@ -14,6 +14,7 @@ from wsvad_jax.data.crops import FeatureIndex, crop_files, video_of
 from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.datasets import custom, custom_videos, own_lists
+from wsvad_jax.datasets.custom_ground_truth import FILES as TRUTH_FILES
 from wsvad_jax.datasets.custom_sidecars import add_sidecars
 from wsvad_jax.datasets.custom_videos import FeatureStatus
 from wsvad_jax.datasets.list_options import ListOptions
@@ -325,7 +326,7 @@ def _open_videos(report: ValidationReport, status: FeatureStatus) -> list[Featur
                 FeatureFiles(entry.row.video, entry.label, (), num_snippets=T)
             )
 
-    if estimated and (report.folder / custom.GROUND_TRUTH).exists():
+    if estimated and any((report.folder / name).exists() for name in TRUTH_FILES):
         report.add_remark(
             "truth",
             f"{count(len(estimated), 'test video')} whose containers state no exact "

@@ -1,0 +1,162 @@
+"""The folder split/ of a custom folder: a random split, written once and read again.
+
+split/train.csv, test.csv    video,label
+split/split.json             seed, share, and which videos were kept together
+split/ordinary/              links to the normal test videos, for `calibrate`
+"""
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsvad_jax.datasets.class_folders import same_name
+from wsvad_jax.datasets.custom_videos import video_files
+from wsvad_jax.datasets.list_options import ListOptions
+from wsvad_jax.datasets.missing_files import VIDEOS
+from wsvad_jax.datasets.split_lists import (
+    SPLITS,
+    ListEntry,
+    OwnLists,
+    entry_video_id,
+    read_list,
+)
+from wsvad_jax.datasets.validation.report import first_names
+from wsvad_jax.utils import files
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import count
+
+FOLDER, RECORD, ORDINARY = "split", "split.json", "ordinary"
+FLAGS = ("normal_folder", "split_seed", "test_share")  # that split.json records
+
+
+def write(folder: pathlib.Path, own: OwnLists) -> None:
+    """Writes a split that was made, as a whole; lists that were read stay as they are.
+
+    Raises:
+      InputError: a name that a list can't hold.
+      OSError: the folder can't be written.
+    """
+    if own.record is None:
+        return
+    with files.build_folder(folder) as building:
+        made = building / FOLDER
+        made.mkdir()
+        for split, entries in own.lists.items():
+            path = made / f"{split}.csv"
+            files.write_text(path, _list_text(entries))
+            if [(e.video, e.labels) for e in read_list(path)] != [
+                (e.video, e.labels) for e in entries
+            ]:
+                raise InputError(f"{folder}: a name of a video can't be in a list")
+        files.write_json(made / RECORD, own.record)
+        links = _link_ordinary(folder, made / ORDINARY, own)
+        made.rename(folder / FOLDER)
+    print(f"wrote {folder / FOLDER}: {', '.join(f'{s}.csv' for s in SPLITS)}, {RECORD}")
+    if links:
+        print(f"{folder / FOLDER / ORDINARY}: {links} of the test list, for calibrate")
+
+
+def _link_ordinary(folder: pathlib.Path, links: pathlib.Path, own: OwnLists) -> str:
+    """Links the normal test videos; returns their count in words, "" without any.
+
+    Calibrating on training videos would promise too few false alarms.
+    """
+    by_name, normal = video_files(folder / VIDEOS), str((own.record or {})["normal"])
+    number = 0
+    for entry in own.lists["test"]:
+        known = entry.video in by_name
+        if not (
+            known and len(entry.labels) == 1 and same_name(entry.labels[0], normal)
+        ):
+            continue
+        link = links / by_name[entry.video][0].relative_to(folder / VIDEOS)
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            # Relative, so that the folder can be moved; two levels are split/ordinary/.
+            up = [".."] * (2 + len(link.relative_to(links).parent.parts))
+            target = by_name[entry.video][0].relative_to(folder)
+            link.symlink_to(os.path.join(*up, target))
+        except OSError:  # a file system without links
+            return ""
+        number += 1
+    return count(number, "normal video") if number else ""
+
+
+def _list_text(entries: Sequence[ListEntry]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "label"])
+    for entry in entries:
+        # An ending that is part of the name needs another one behind it.
+        same = entry_video_id(entry.video) == entry.video
+        name = entry.video if same else f"{entry.video}.mp4"
+        writer.writerow([name, "+".join(entry.labels)])
+    return text.getvalue()
+
+
+def unused(folder: pathlib.Path, lists: Mapping[str, Sequence[ListEntry]]) -> list[str]:
+    """Returns a remark about a split that the user's own lists replace."""
+    path = folder / FOLDER
+    if not (path / RECORD).is_file():
+        return []
+    remark = f"{path} is not used, since train.csv and test.csv are there"
+    tested = {e.video for e in read_list(path / "test.csv")}
+    moved = sorted(tested & {e.video for e in lists["train"]})
+    if moved:
+        remark += (
+            f"; {count(len(moved), 'video')} of its test list are in train.csv now, so "
+            f"results don't compare with earlier ones: {first_names(moved)}"
+        )
+    return [remark]
+
+
+def read(
+    folder: pathlib.Path, entries: Sequence[ListEntry], options: ListOptions
+) -> OwnLists:
+    """Reads the split that was made before, and says what has changed since."""
+    path = folder / FOLDER
+    record = _read_record(path / RECORD)
+    for name in FLAGS:
+        asked = getattr(options, name)
+        if asked is not None and asked != record.get(name):
+            raise InputError(
+                f"--{name} {asked}: {path} was made with {record.get(name)}; leave the "
+                "flag out, or move that folder away to split again"
+            )
+
+    lists = {split: read_list(path / f"{split}.csv") for split in SPLITS}
+    known = {e.video: e for rows in lists.values() for e in rows}
+    for entry in entries:
+        listed = known.get(entry.video, entry)
+        if sorted(listed.labels) != sorted(entry.labels):
+            raise InputError(
+                f"{entry.where}: video {entry.video} has the label "
+                f"{'+'.join(entry.labels)}, but {listed.where} says "
+                f"{'+'.join(listed.labels)}; correct one of them"
+            )
+
+    counts = " and ".join(f"{len(lists[s])} in {FOLDER}/{s}.csv" for s in SPLITS)
+    remarks = [f"lists of the split that was made before: {counts}"]
+    new = [e.video for e in entries if e.video not in known]
+    if new:
+        remarks.append(
+            f"{count(len(new), 'video')} came after the split, so "
+            f"{'they are' if len(new) > 1 else 'it is'} not used: {first_names(new)}; add "
+            f"each to {FOLDER}/train.csv or {FOLDER}/test.csv"
+        )
+    return OwnLists(lists, True, remarks)
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file, so {path.parent} is no split of prepare; move that "
+            "folder away"
+        )
+    value = files.read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected an object, as prepare writes it")
+    return value
