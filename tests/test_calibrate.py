@@ -129,6 +129,25 @@ def test_recordings_unlike_the_ordinary_ones_are_named(place, tmp_path, capsys):
     assert "events may be missed" in settings["drift"]
 
 
+def test_videos_longer_than_the_ordinary_ones_are_named(place, tmp_path, capsys):
+    output, found = tmp_path / "calibration", tmp_path / "found"
+    wish = ["--false_alarms_per_100_videos", 40, "--output", output]
+    assert run(place, *wish) == 0
+    assert read_json(output / "calibration.json")["longest_seconds"] == 60.267
+
+    videos = [np.load(place / "normal" / f"{i}.npy") for i in range(3)]
+    np.save(tmp_path / "long.npy", np.concatenate(videos))
+    inputs = [place / "normal", tmp_path / "long.npy", "--checkpoint", place / "model"]
+    words = [*inputs, "--calibration", output, "--output", found]
+    capsys.readouterr()
+    assert detect.main([str(word) for word in words]) == 0
+    sentence = (
+        "1 video of up to 180.8 s, where the longest of the calibration has 60.3 s"
+    )
+    assert f"note: {sentence}" in capsys.readouterr().err
+    assert sentence in read_json(found / "events.json")["settings"]["drift"]
+
+
 def highest_score(place, i):
     detector = detect.Detector(place / "model", progress=False)
     x, edges = np.load(place / "normal" / f"{i}.npy"), np.arange(114.0)

@@ -1,5 +1,7 @@
 """Calibrations of models in words: zero-shot CLIP, and a trained model's other words."""
 
+import json
+
 import pytest
 from sample_videos import write_video
 from untrained import write_model
@@ -65,6 +67,38 @@ def test_words_without_a_model_are_calibrated_on_videos(clip, normal, tmp_path, 
     message = refused(capsys, detect, *use, *given, "--output", tmp_path / "other")
     assert "Normal is a street, and a field here; pass those of the" in message
     assert not (tmp_path / "other").exists()
+
+
+def test_words_without_a_model_are_calibrated_for_live_sources(
+    clip, normal, tmp_path, capsys
+):
+    words = ("--clip", clip, "--classes", CLASSES)
+    wish = ("--false_alarms_per_day", 4000, "--block", 10, "--normal", normal)
+    live = ("--live", "--high", 0.01, "--low", 0.01, "--min_length", 0)
+    made = ("--normal_words", "a street", "--output", tmp_path / "calibration")
+    assert done(calibrate, *words, *wish, *live, *made) == 0
+    threshold = read_json(tmp_path / "calibration" / FILE)["threshold"]
+
+    capsys.readouterr()
+    use = ("--live", normal / "5.mp4", "--pace", 0, "--normal", "a street")
+    use = (*words, *use, "--calibration", tmp_path / "calibration")
+    assert done(detect, *use) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["threshold"] == round(threshold, 4)
+    closed = [line for line in lines if line["type"] == "closed"]
+    assert all(line["score"] > threshold - 1e-4 for line in closed)
+
+
+def test_real_clips_of_avi_are_calibrated(clip, shared, tmp_path, capsys):
+    folder = shared("videos/hockey/no_fight")
+    clips = sorted(folder.glob("*.avi"))[:8]
+    words = ("--clip", clip, "--classes", CLASSES, "--normal_words", "a street")
+    wish = ("--false_alarms_per_100_videos", 40, "--normal", *clips, *LEVELS)
+    made = ("--check_splits", 2, "--output", tmp_path / "calibration")
+    assert done(calibrate, *words, *wish, *made) == 0
+    assert "8 ordinary videos, " in capsys.readouterr().out
+    value = read_json(tmp_path / "calibration" / FILE)
+    assert len(value["block_scores"]) == 8 and 1 < value["longest_seconds"] < 2
 
 
 def test_another_clip_model_is_refused(clip, normal, tmp_path, capsys):

@@ -89,6 +89,7 @@ def calibrate_files(
             blocks=BlockScores.of_recordings(recordings, wish.block),
             wish=wish.rate,
             path=output / FILE,
+            longest=None if wish.block else max(r.seconds for r in recordings),
         )
         rows = calibration_splits.split_rows(recordings, wish, splits or 0)
         write_calibration(output / FILE, calibration)

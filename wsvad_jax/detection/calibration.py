@@ -52,6 +52,7 @@ class CalibrationFile(Shape):
     block_seconds: Positive | None = None  # None: each block is a video
     wished_per_day: Positive | None = None
     wished_per_100_videos: Positive | None = None
+    longest_seconds: Positive | None = None
     threshold: Score
     block_scores: Annotated[list[Score], Field(min_length=1)]
 
@@ -68,6 +69,7 @@ class Calibration:
     blocks: BlockScores
     wish: float  # most false alarms per day, or per 100 videos
     path: pathlib.Path | None = None  # of its file
+    longest: float | None = None  # seconds of the longest video, where each is a block
 
     @property
     def threshold(self) -> float:
@@ -234,6 +236,8 @@ def write_calibration(path: pathlib.Path, calibration: Calibration) -> None:
     if blocks.seconds is not None:
         value["hours"] = round(blocks.size, 4)
         value["block_seconds"] = blocks.seconds
+    if calibration.longest is not None:
+        value["longest_seconds"] = round(calibration.longest, 3)
 
     value |= {
         "recordings": calibration.recordings,
@@ -284,6 +288,7 @@ def read_calibration(path: Any) -> Calibration:
         BlockScores(known.block_seconds, tuple(known.block_scores)),
         wish,
         file,
+        known.longest_seconds,
     )
     # An edited number would promise what the recordings don't show.
     if known.threshold != calibration.threshold:

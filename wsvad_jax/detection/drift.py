@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from wsvad_jax.detection.calibration import Calibration
     from wsvad_jax.detection.result import DetectionResult
 
+LONGER = 1.5  # times the longest video of a calibration; noted beyond it
+
 
 @dataclasses.dataclass(frozen=True)
 class AlarmCount:
@@ -142,11 +144,38 @@ def alarms_shown(
       results: results of recordings, in the order of their time.
     """
     count = None if calibration is None else count_alarms(calibration, results)
-    if count is None:
+    if calibration is None or count is None:
         return {}
 
     shown: dict[str, object] = {"alarms": str(count)}
-    if sentence := count.sentence():
+    found = [count.sentence(), longer_videos(calibration, results)]
+    sentences = [sentence for sentence in found if sentence]
+    for sentence in sentences:
         print(f"note: {sentence}", file=sys.stderr)
-        shown["drift"] = sentence
+    if sentences:
+        shown["drift"] = "; ".join(sentences)
     return shown
+
+
+def longer_videos(
+    calibration: "Calibration", results: Sequence["DetectionResult"]
+) -> str:
+    """Returns a sentence on videos that are much longer than the calibration's, or "".
+
+    A rate per 100 videos doesn't hold for them. One per day does.
+
+    Args:
+      calibration: calibration of the model.
+      results: results of recordings.
+    """
+    if calibration.longest is None:
+        return ""
+    ends = [float(r.edges[-1]) for r in results if len(r.edges)]
+    longer = [end for end in ends if end > LONGER * calibration.longest]
+    if not longer:
+        return ""
+    return (
+        f"{text.count(len(longer), 'video')} of up to {max(longer):.1f} s, where the longest "
+        f"of the calibration has {calibration.longest:.1f} s: longer videos have more false "
+        "alarms than promised; calibrate again on videos of this length"
+    )
