@@ -57,11 +57,15 @@ def open_alarms(folder, *addresses, said=None, grace=5.0, limit=100):
 
 
 def test_an_event_of_a_camera_arrives_with_its_time_of_day(tmp_path):
+    where = {"path": "hall.mp4", "start": 7.5}
     with webhook() as hook, open_alarms(tmp_path / "box", hook.address) as alarms:
         for line in (CAMERA, OPENED, {"type": "snippet", "anomaly": 0.3}):
             alarms.line("hall", line)
-        alarms.line("hall", CLOSED | {"clip": "hall.mp4"})
-    first, second = hook.messages
+        alarms.line("hall", CLOSED | {"clip": where})
+        alarms.line("hall", {"type": "clip", "source": "h", "id": "e1", **where})
+        alarms.line("hall", {"type": "clip", "id": None, **where})  # of no event
+        until(lambda: len(hook.messages) == 3)
+    first, second, third = hook.messages
     assert first == {
         "format": 1,
         "message_id": "e1-opened",
@@ -71,7 +75,9 @@ def test_an_event_of_a_camera_arrives_with_its_time_of_day(tmp_path):
     }
     assert second["message_id"] == "e1-closed"
     assert second["end_time"] == "2026-03-02T00:00:10.000+00:00"
-    assert second["clip"] == "hall.mp4" and second["type"] == "closed"
+    assert second["clip"] == where and second["type"] == "closed"
+    head = {"format": 1, "message_id": "e1-clip", "source": "hall"}
+    assert third == {**head, "type": "clip", "id": "e1", "clip": where}
     assert not (tmp_path / "box").exists()
 
 

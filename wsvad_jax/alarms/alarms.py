@@ -22,6 +22,7 @@ GRACE = 5.0  # seconds at the end for which a sink may be silent
 LONGEST_GRACE = 60.0  # seconds at the end in which messages are still delivered
 FORMAT = 1
 CHANGES = ("opened", "closed")
+OF_A_LINE = ("type", "id", "source")
 
 
 class Alarms:
@@ -112,6 +113,12 @@ class Alarms:
             self._origins[source] = event_ids.origin_of(source, address, line["began"])
         elif line["type"] in CHANGES:
             self._send(line, self._origins.get(source) or Origin(source, ""))
+        elif line["type"] == "clip" and line.get("id"):
+            # Its start and end are the clip's, so they aren't keys of the event.
+            clip = {k: v for k, v in line.items() if k not in OF_A_LINE}
+            self._send(
+                {"type": "clip", "id": line["id"], "clip": clip}, Origin(source, "")
+            )
 
     def tap(self, source: str) -> None:
         """Takes no packets of a source; see `detection.live.Listener`."""
@@ -152,16 +159,15 @@ class Alarms:
             "source": origin.name,
             **line,
         }
-        if (start := origin.time_of(line["start"])) is not None:
+        if (start := origin.time_of(line.get("start"))) is not None:
             body["start_time"] = start
         if (end := origin.time_of(line.get("end"))) is not None:
             body["end_time"] = end
-        opened = line["type"] == "opened"
         self._add(
             Message.of(body),
             self.identities,
-            opens=line["id"] if opened else "",
-            closes="" if opened else line["id"],
+            opens=line["id"] if line["type"] == "opened" else "",
+            closes=line["id"] if line["type"] == "closed" else "",
         )
 
     def _add(self, message: Message, sinks: Sequence[str], **changes: str) -> None:
