@@ -31,6 +31,7 @@ WRONG = {
     EventCommand: (
         *("", " ", "''", "'open", "no-such-program-here x", "/etc", "/etc/passwd"),
         *("cat | mail geheim", "cat > geheim", "true && true", "~/alarm.sh", "cat \0"),
+        *("http://u:geheim@h/x", "x" * 5000),
     ),
 }
 

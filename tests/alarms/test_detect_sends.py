@@ -91,6 +91,7 @@ def test_a_program_gets_each_event(model, features, tmp_path):
     ("flags", "match"),
     [
         (("--webhook", "http://h/x", "--outbox", "OUT"), "is the folder of --output"),
+        (("--webhook", "http://h/x", "--outbox", "http://box"), "is an address"),
         (("--outbox", "box"), "no effect without a sink"),
         (("--webhook", "http://h/x", "--outbox", " "), "--outbox is empty"),
         (("--webhook", "http://h/x", "--webhook", "http://u:p@h/x"), "given twice"),
@@ -99,7 +100,7 @@ def test_a_program_gets_each_event(model, features, tmp_path):
             "--on_event cat: given twice",
         ),
         (("--webhook", ""), "--webhook is empty"),
-        (("--mqtt", "broker"), "it has no scheme"),
+        (("--mqtt", "broker"), "the address has no scheme"),
     ],
 )
 def test_flags_that_contradict_each_other(flags, match, tmp_path):

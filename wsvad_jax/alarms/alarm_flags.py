@@ -56,6 +56,8 @@ def alarms_of(known: argparse.Namespace, output: pathlib.Path | None = None) -> 
 
     if known.outbox is not None and not known.outbox.strip(" \0"):
         raise InputError("--outbox is empty; expected a folder")
+    if "://" in (known.outbox or ""):
+        raise InputError("--outbox is an address; expected a folder on this machine")
     if not sinks:
         if known.outbox is not None:
             raise InputError(

@@ -56,10 +56,14 @@ class EventCommand:
                 f"{self.flag}: {sign} is for a shell, and none reads the command; put it "
                 "into a script, or pass sh -c '…'"
             )
+        if "://" in self.words[0]:
+            raise InputError(
+                f"{self.flag}: the command is an address; pass it by --webhook or --mqtt"
+            )
         program = shutil.which(self.words[0])
         if program is None:
             raise InputError(
-                f"{self.flag}: {self.words[0]} is no program that can be run; expected "
+                f"{self.flag}: {self.words[0]:.100} is no program that can be run; expected "
                 "one on PATH, or the path of an executable file"
             )
 

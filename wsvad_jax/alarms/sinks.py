@@ -116,7 +116,11 @@ def split_address(
     # What stands before :// is no secret, unless there is no ://.
     scheme = parts.scheme if "://" in address else ""
     if scheme not in schemes:
-        found = f"the address begins with {scheme}://" if scheme else "it has no scheme"
+        found = (
+            f"the address begins with {scheme}://"
+            if scheme
+            else "the address has no scheme"
+        )
         raise InputError(f"{flag}: {found}; {wanted}")
     if not host or port == 0:
         raise InputError(
