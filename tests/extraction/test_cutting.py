@@ -257,3 +257,36 @@ def test_decoding_stamps_are_derived_where_there_are_none():
     found = [stamps.next(pts, None, 10) for pts in shown]
     assert all(a < b for a, b in itertools.pairwise(found))
     assert all(dts <= pts for dts, pts in zip(found, shown, strict=True))
+
+
+REAL = [
+    ("Normal_Videos009_x264.mp4", True),  # with sound and a cover picture
+    ("Fighting033_x264_570_841.mp4", True),
+    ("demo.mp4", True),
+    ("hockey/fight/fi0.avi", True),
+    ("test.avi", False),  # Xvid that packs two pictures into a packet
+]
+
+
+@pytest.mark.parametrize(("name", "copied"), REAL)
+def test_real_videos(shared, tmp_path, name, copied):
+    source = shared(f"videos/{name}")
+    frames, times, read = as_read(source)
+    start, end = 0.4 * read.end, 0.7 * read.end
+    cut = Cutter(source).cut(tmp_path / "part.mp4", start, end)
+    assert cut.copied == copied
+    part, part_times, video = as_read(cut.path)
+    assert not video.damage and not video.remark
+
+    # The frame on the screen in the middle, in both.
+    for seconds in (start + 0.02, (start + end) / 2, end - 0.1):
+        k = np.flatnonzero(times <= seconds + 1e-3)[-1]
+        j = np.flatnonzero(part_times + cut.start <= seconds + 1e-3)[-1]
+        difference = np.abs(part[j].astype(int) - frames[k].astype(int)).mean()
+        assert difference == 0 if copied else difference < 5
+
+    if copied:
+        whole = {data for _, data in packets(source)}
+        assert all(data in whole for _, data in packets(cut.path))
+    with av.open(str(source)) as a, av.open(str(cut.path)) as b:
+        assert len(a.streams.audio) == len(b.streams.audio)

@@ -47,6 +47,13 @@ def check_folder(folder: str | os.PathLike, inputs: Sequence[str]) -> pathlib.Pa
     if not os.fspath(folder):
         raise InputError("--clips is empty; expected a folder for the clips of events")
     path = pathlib.Path(folder)
+    try:
+        path.exists()
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise InputError(
+            f"--clips {path}: can't be a folder ({why}); choose another"
+        ) from None
     if (path / "config.json").is_file() and not (path / LIST).is_file():
         raise InputError(
             f"--clips {path}: holds a model (config.json); --clip names a CLIP model, "
