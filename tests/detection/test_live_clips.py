@@ -151,6 +151,27 @@ def test_uncompressed_pictures_are_encoded(detector, tmp_path):
     assert not list((tmp_path / "clips").glob(".rec*"))
 
 
+@pytest.mark.parametrize("reordered", [0, 2])
+def test_a_stream_without_time_stamps(detector, tmp_path, reordered):
+    raw = numbered_video(
+        tmp_path / "raw.h264", *H264, *GOP, "-bf", reordered, count=64, rate=25
+    )
+    pipe = tmp_path / "camera"
+    thread = fed(pipe, raw, "-f", "h264")
+    lines = clipped(detector, pipe, tmp_path / "clips", ALWAYS, when_behind="wait")
+    thread.join()
+    if reordered:
+        remark = of(lines, "remark")[-1]["remark"]
+        assert remark.endswith("it has no time stamps, and its pictures are reordered")
+        assert not of(lines, "clip") and of(lines, "closed")[0]["clip"] is None
+        return
+    (clip,) = of(lines, "clip")
+    assert clip["copied"] and clip["end"] == pytest.approx(64 / 25)
+    frames, times, _ = as_read(clip["path"])
+    assert [number(frame) for frame in frames] == list(range(64))
+    np.testing.assert_allclose(times, np.arange(64) / 25, atol=1e-3)
+
+
 def test_a_clip_ends_where_its_source_is_lost(detector, video, tmp_path):
     stream = run("-i", video, "-c", "copy", tmp_path / "video.ts")
     with served(stream.read_bytes(), lost=(0,)) as (address, _):

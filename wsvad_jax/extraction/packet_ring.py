@@ -5,6 +5,8 @@ frame before a time on, and then the packets that follow.
 """
 
 import collections
+import dataclasses
+import fractions
 import io
 import math
 import threading
@@ -40,8 +42,14 @@ class SourceFormat:
         self.silence = sound_of(reader.container)[1]
         self.video = self.sound = None
         self.obstacle = ""  # why no clip is possible
+        # Frames without stamps are counted, as the reader does it.
+        self.counted: fractions.Fraction | None = None  # seconds per frame
+        self.count, self._context = 0, reader.stream.codec_context
         if reader.clock.useless:
-            self.obstacle = "its time stamps don't tell when its pictures are shown"
+            rate = fractions.Fraction(reader.clock.rate).limit_denominator(1001)
+            self.counted, self.start = 1 / rate, -offset
+        self.copied, self.container = False, ""
+        if self._is_reordered():
             return
 
         # Other packets are kept in NUT, which holds any, and are encoded at the end.
@@ -57,6 +65,30 @@ class SourceFormat:
                 self.sound = add(reader.sound, opaque=True)
         except ValueError as e:
             self.obstacle = str(e)
+
+    def stored(self, packet: Any) -> StoredPacket | None:
+        """Returns a copy of a packet with its stamps; None where they are unknown."""
+        is_video = packet.stream.index == self.index
+        stored = StoredPacket.of(packet, is_video=is_video)
+        if self.counted is None:
+            return stored
+
+        # Sound has no stamps either, and nothing is shown before the first key frame.
+        if not is_video or self._is_reordered() or not (self.count or stored.is_key):
+            return None
+        self.count += 1
+        count = self.count - 1
+        return dataclasses.replace(
+            stored, pts=count, dts=count, duration=1, base=self.counted
+        )
+
+    def _is_reordered(self) -> bool:
+        """Whether frames without stamps are stored in another order than shown."""
+        if self.counted is None or not self._context.has_b_frames:
+            return False
+        self.video = None
+        self.obstacle = "it has no time stamps, and its pictures are reordered"
+        return True
 
     def seconds(self, packet: StoredPacket) -> float | None:
         """Returns when a packet is decoded, in seconds of the source's clock."""
@@ -140,8 +172,9 @@ class PacketRing:
         made = self.format
         if made is None or made.video is None or not packet.size:
             return
-        is_video = packet.stream.index == made.index
-        stored = StoredPacket.of(packet, is_video=is_video)
+        stored = made.stored(packet)
+        if stored is None:
+            return
         with self.lock:
             seconds = made.seconds(stored)
             if seconds is None:
