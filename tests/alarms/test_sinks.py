@@ -5,7 +5,14 @@ import shlex
 import sys
 
 import pytest
-from alarm_servers import broker, free_port, silent_server, until, webhook
+from alarm_servers import (
+    broker,
+    certificate,
+    free_port,
+    silent_server,
+    until,
+    webhook,
+)
 
 from wsvad_jax.alarms import command as commands
 from wsvad_jax.alarms import mqtt
@@ -158,3 +165,16 @@ def test_mqtt_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "paho.mqtt.enums", None)
     with pytest.raises(InputError, match="pip install paho-mqtt"):
         MqttTopic("mqtt://broker/topic")
+
+
+def test_certificates_are_checked(tmp_path, monkeypatch):
+    path = certificate(tmp_path)
+    with webhook(certificate=path) as hook, broker(tmp_path, path) as running:
+        address = running.address("alarms/x").replace("mqtt://", "mqtts://")
+        for kind, where in ((Webhook, hook.address), (MqttTopic, address)):
+            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+            with pytest.raises(NotDeliveredError, match="certificate"):
+                kind(where).send(MESSAGE)
+            monkeypatch.setenv("SSL_CERT_FILE", str(path))
+            kind(where).send(MESSAGE)
+    assert hook.messages == [VALUE]

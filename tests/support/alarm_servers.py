@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -19,7 +20,7 @@ import pytest
 class Hook:
     """A server that keeps what is posted to it; `answers` are its next statuses."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, certificate: pathlib.Path | None = None) -> None:
         self.messages: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -47,7 +48,12 @@ class Hook:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/hook"
+        scheme = "http"
+        if certificate is not None:
+            context, scheme = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "https"
+            context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+            self.server.socket = context.wrap_socket(self.server.socket, True)
+        self.address = f"{scheme}://127.0.0.1:{self.server.server_port}/hook"
         threading.Thread(
             target=self.server.serve_forever, args=(0.02,), daemon=True
         ).start()
@@ -58,9 +64,9 @@ class Hook:
 
 
 @contextlib.contextmanager
-def webhook(port: int = 0) -> Iterator[Hook]:
-    """A running server."""
-    hook = Hook(port)
+def webhook(port: int = 0, certificate: pathlib.Path | None = None) -> Iterator[Hook]:
+    """A running server, with a certificate by TLS."""
+    hook = Hook(port, certificate)
     try:
         yield hook
     finally:
@@ -82,7 +88,7 @@ def free_port() -> int:
 class Broker:
     """A mosquitto with one user, who may not write to `closed/…`."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, certificate: pathlib.Path | None = None):
         path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
         program, passwords = (
             shutil.which(name, path=path) for name in ("mosquitto", "mosquitto_passwd")
@@ -102,6 +108,10 @@ class Broker:
             f"password_file {folder}/users\nacl_file {folder}/rights\n"
             f"persistence false\nuser {os.environ.get('USER') or 'root'}\n"
         )
+        if certificate is not None:
+            with open(folder / "conf", "a") as conf:
+                conf.write(f"certfile {certificate}\n")
+                conf.write(f"keyfile {certificate.with_suffix('.key')}\n")
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -150,14 +160,34 @@ class Broker:
 
 
 @contextlib.contextmanager
-def broker(folder: pathlib.Path) -> Iterator[Broker]:
+def broker(
+    folder: pathlib.Path, certificate: pathlib.Path | None = None
+) -> Iterator[Broker]:
     """A running broker; a skip where mosquitto isn't installed."""
-    made = Broker(folder)
+    made = Broker(folder, certificate)
     made.start()
     try:
         yield made
     finally:
         made.stop()
+
+
+def certificate(folder: pathlib.Path) -> pathlib.Path:
+    """A certificate of 127.0.0.1 that signs itself, its key beside it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes certificates, is not installed")
+    path = folder / "own.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-out", str(path), "-keyout", str(path.with_suffix(".key"))),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.with_suffix(".key").chmod(0o644)
+    return path
 
 
 def until(happens: Callable[[], Any], seconds: float = 30.0) -> None:
