@@ -154,10 +154,12 @@ def test_no_network_with_and_without_a_copy(hub, monkeypatch, tmp_path, capsys):
 
 def test_a_fault_of_the_hub_takes_the_copy(hub, capsys):
     load_checkpoint("me/x")
-    hub.status = {"/api/models": 503}
-    capsys.readouterr()
-    load_checkpoint("me/x")
-    assert "from the cache (the hub has a fault (503)" in capsys.readouterr().err
+    words = {503: "the hub has a fault (503)", 429: "the hub has had too many requests"}
+    for status, said in words.items():
+        hub.status = {"/api/models": status}
+        capsys.readouterr()
+        load_checkpoint("me/x")
+        assert f"from the cache ({said}" in capsys.readouterr().err
 
 
 def test_a_refusal_does_not_take_the_copy(hub):

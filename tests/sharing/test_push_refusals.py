@@ -57,9 +57,10 @@ def test_a_folder_that_is_no_model(model, tmp_path, capsys):
     for folder in ("", tmp_path / "nowhere", tmp_path / "file"):
         assert "no such folder; expected a workdir" in refused(folder, "me/x")
     assert "no model here (meta.json is missing)" in refused(tmp_path, "me/x")
-    assert "--license is ''; expected an identifier" in refused(
-        model, "me/x", "--license", ""
-    )
+    for licence in ("", " ", "MIT", "ü", "a b", "x" * 70, "../x", "[mit]", "a\nb"):
+        assert "expected an identifier of the hub" in refused(
+            model, "me/x", f"--license={licence}"
+        )
     with pytest.raises(SystemExit):
         push.main([str(model), "me/x", "--private", "--public"])
     assert "--public: not allowed with argument --private" in capsys.readouterr().err

@@ -19,6 +19,7 @@ NAME_RULE = (
 PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 NAME = re.compile(rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>[^\s@~^:?*\[\\]+))?")
 REFUSED = ("--", "..")  # the hub's rule
+BUSY = (408, 429)  # statuses of a hub that has no time
 LOCAL_STARTS = (".", "/", "~")
 # Kinds of errors that say that nobody answered, by class name: httpx's and requests'.
 NO_ANSWER = {
@@ -95,7 +96,7 @@ def is_no_answer(error: BaseException) -> bool:
         return False
     status = _status(error)
     if status is not None:
-        return status >= 500
+        return status >= 500 or status in BUSY
     return bool(_kinds(error) & NO_ANSWER)
 
 
