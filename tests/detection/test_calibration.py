@@ -119,7 +119,7 @@ def test_results_state_the_rate_only_where_it_is_known(place, detector, tmp_path
     assert set(event["false_alarms_per_day"]) == {"expected", "low", "high", "blocks"}
     page = (tmp_path / "calibrated" / "report.html").read_text()
     assert "Expected false alarms per day at this score: " in page
-    assert "The dashed line is the calibration&#39;s threshold" in page
+    assert "per day above the calibration&#39;s threshold: " in page
     head, first, *_ = (tmp_path / "calibrated" / "events.csv").read_text().splitlines()
     assert head.endswith(",false_alarms_per_day_low,false_alarms_per_day_high")
     assert len(head.split(",")) == len(first.split(","))

@@ -129,7 +129,9 @@ class Calibration:
         """Raises InputError unless the calibration was made with this model."""
         wanted = text.flatten(self.model)
         actual = text.flatten(model_identity(scorer))
-        for key in sorted(wanted.keys() | actual.keys(), key=lambda key: key != "name"):
+        # The model's name says most, then what the calibration knows.
+        keys = wanted.keys() | actual.keys()
+        for key in sorted(keys, key=lambda k: (k != "name", k not in wanted, k)):
             if wanted.get(key) == actual.get(key):
                 continue
             # A trained model and zero-shot CLIP both take words from the user.
