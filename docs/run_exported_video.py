@@ -36,6 +36,8 @@ def upright(frame):
         matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], np.int32)
     except KeyError:
         return picture
+    except ValueError:  # PyAV doesn't know other data of the frame
+        return np.rot90(picture, round(frame.rotation / 90))
     a, b, _, c, d = matrix[:5].tolist()
     if abs(b) > abs(a):
         return picture.swapaxes(0, 1)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
@@ -55,6 +57,17 @@ def check(frame, aspect, size, square_size):
         )
 
 
+def decode(packet):
+    """Returns the frames of a packet, none if it is damaged."""
+    # An empty packet is a dropped frame; only the last one ends the decoder.
+    if not packet.size and packet.dts is not None:
+        return []
+    try:
+        return packet.decode()
+    except av.error.InvalidDataError:
+        return []
+
+
 def snippets(container, stride, frame):
     """Yields the frames of each snippet to encode, and its begin and end in seconds."""
     stream = container.streams.video[0]
@@ -63,8 +76,7 @@ def snippets(container, stride, frame):
     begin, step = (container.start_time or 0) / 1e6, 1 / (stream.average_rate or 30)
     held, count, total, start = [], 0, 0, 0.0
     for packet in container.demux(stream):
-        # An empty packet is a dropped frame; only the last one ends the decoder.
-        for picture in packet.decode() if packet.size or packet.dts is None else ():
+        for picture in decode(packet):
             time = total * step if picture.time is None else picture.time - begin
             start = start if count else time
             held += [picture] if count <= last else []
@@ -86,6 +98,7 @@ def main(path, source):
     with open(f"{path}.json", encoding="utf-8") as file:
         about = json.load(file)
     step, names = load(path, about["format"]), about["class_names"]
+    low = about["thresholds"]["low"]
     empty = [np.zeros(shape, kind) for kind, shape in about["inputs"].values()]
     pixels, _, window, length = empty
     kind = "v4l2" if source.startswith("/dev/video") else None
@@ -99,9 +112,10 @@ def main(path, source):
             line = {"time": round(float(start), 3), "end": round(float(end), 3)}
             line["anomaly"] = round(float(score), 6)
             if classes:
-                line["class"] = names[int(np.argmax(classes[0]))]
+                abnormal = names[1 + int(np.argmax(classes[0][1:]))]
+                line["class"] = names[0] if score < low else abnormal
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)

@@ -159,7 +159,7 @@ def test_onnx_scores_as_the_model_does(detectors, tmp_path, model):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     assert names == list(read_json(f"{path}.json")["outputs"])
-    for videos in (2, 5) if model in export.ANY_BATCH else (2,):
+    for videos in (2, 5) if detector.network.spec.onnx_any_batch else (2,):
         features, length = inputs(detector, model, videos)
         found = session.run(None, {"features": features, "length": length})
         wanted = detector.score_windows(features, length)

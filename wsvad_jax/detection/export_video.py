@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from wsvad_jax.detection.detector import Detector
 
 INPUTS = ("pixels", "frames", "window", "length")
-LARGEST = 16384  # pixels of a frame's side
+LARGEST = 8192  # pixels of a frame's side
+WIDEST = 16  # longer side of a frame by its shorter one
 # What FILE.json says about the inputs and outputs.
 USAGE = {
     "pixels": "RGB of the snippet's frames, upright, as decoded: the program resizes them. "
@@ -64,12 +65,14 @@ class FrameSize:
     square: tuple[int, int] | None = None
 
     def __post_init__(self):
-        sides = (self.height, self.width, *(self.square or ()))
-        if not all(0 < n <= LARGEST for n in sides):
-            raise InputError(
-                f"frames of {self.height} x {self.width} pixels: expected sides of 1 to "
-                f"{LARGEST} pixels"
-            )
+        # The constants of a resize grow with both sides and with the aspect.
+        for sides in filter(None, ((self.height, self.width), self.square)):
+            short, long = sorted(sides)
+            if not (0 < short and long <= min(LARGEST, WIDEST * short)):
+                raise InputError(
+                    f"frames are {sides[0]} x {sides[1]} pixels; expected sides of 1 to "
+                    f"{LARGEST} pixels, one at most {WIDEST} times the other (--size)"
+                )
 
 
 def frame_size(text: str) -> FrameSize:
@@ -79,9 +82,10 @@ def frame_size(text: str) -> FrameSize:
       InputError: neither, or a video that can't be read.
     """
     parts = text.lower().split("x")
-    if len(parts) == 2 and all(p.isascii() and p.isdigit() for p in parts):
-        return FrameSize(int(parts[0][:9]), int(parts[1][:9]))
-    if not text or not pathlib.Path(text).exists():
+    digits = all(p.isascii() and p.isdigit() and len(p) < 10 for p in parts)
+    if len(parts) == 2 and digits:
+        return FrameSize(int(parts[0]), int(parts[1]))
+    if not os.path.exists(text):
         raise InputError(
             f"--size is {text!r}; expected height x width of the frames in pixels, such "
             "as 240x320, or a video of that size"

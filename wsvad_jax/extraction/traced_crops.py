@@ -103,11 +103,11 @@ def pillow_weights(n: int, m: int, interpolation: str) -> Int[np.ndarray, "m n"]
 
     # In a picture of 32-bit numbers, Pillow rounds sums of weighted pixels as it rounds
     # the weights for 8-bit pictures.
-    identity = np.eye(n, dtype=np.int32) << BITS
     filter_ = Image.Resampling[interpolation.upper()]
     parts = []
     for start in range(0, n, ROWS):
-        rows = Image.fromarray(identity[start : start + ROWS], "I")
+        identity = np.eye(min(ROWS, n - start), n, start, np.int32) << BITS
+        rows = Image.fromarray(identity)
         parts.append(np.asarray(rows.resize((m, rows.height), filter_)))
     return np.concatenate(parts).T
 

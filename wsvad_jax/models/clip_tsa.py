@@ -354,12 +354,15 @@ def _top_k(x: Float[Array, "M R T"], k: Int[Array, "R"]) -> Bool[Array, "M R T"]
     if T <= MAX_PAIRWISE:
         # Quadratic, but each pass is one vectorised comparison. For the 32 snippets of
         # a training video, that is 25 times as fast on a CPU as sorting.
-        def count(u, rank):
+        # The converter to ONNX knows no loop that reads values from outside.
+        def count(u, state):
+            rank, x = state
             other = jax.lax.dynamic_slice_in_dim(x, u, 1, -1)
             earlier = u < jnp.arange(T)[None, None]
-            return rank + ((other > x) | ((other == x) & earlier))
+            return rank + ((other > x) | ((other == x) & earlier)), x
 
-        rank = jax.lax.fori_loop(0, T, count, jnp.zeros(x.shape, jnp.int32))
+        start = jnp.zeros(x.shape, jnp.int32), x
+        rank, _ = jax.lax.fori_loop(0, T, count, start)
         return rank < k[None, :, None]
 
     # Sorting gives indices, rather than a k-th largest value to compare x with: XLA may
