@@ -1,10 +1,12 @@
 """`detect` sends the events of files, and says what couldn't be sent."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
 from alarm_servers import free_port, webhook
+from sample_videos import write_video
 from untrained import write_model
 
 from wsvad_jax import detect
@@ -77,6 +79,18 @@ def test_a_server_that_is_away_delays_only_the_end_and_gets_it_next_time(
         assert run(model, empty, tmp_path / "two", *more, "--min_length", "99") == 0
     assert sorted(message["source"] for message in hook.messages) == ["a", "b"]
     assert not (tmp_path / "out/outbox").exists()
+
+
+def test_a_message_names_the_clip_of_its_event(model, tiny, tmp_path):
+    video = write_video(tmp_path / "lobby.mp4", 160)
+    with webhook() as hook:
+        more = ("--clip", str(tiny.clip), "--force", "--webhook", hook.address)
+        clips = ("--clips", str(tmp_path / "clips"))
+        assert run(model, video, tmp_path / "out", *more, *clips) == 0
+    (message,) = hook.messages
+    assert message["source"] == "lobby" and message["path"] == str(video)
+    assert message["clip"] == events(tmp_path / "out")["lobby"][0]["clip"]
+    assert pathlib.Path(message["clip"]["path"]).is_file()
 
 
 def test_a_program_gets_each_event(model, features, tmp_path):
