@@ -246,7 +246,7 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
         (["--normal", " "], "--normal is empty; pass a name"),
         (["--normal", "{place}/model"], "model: holds no video files"),
         (["--normal", "{place}/words.txt"], "error: "),
-        (["--normal", "rtsp://camera/1"], "an address, not a file"),
+        (["--normal", "rtsp://camera/1"], "not a file; record it, and pass the"),
         (["--normal", "-"], "a stream, not a file"),
         (["--normal", "*.mp4"], "*.mp4: no such file"),
         (["--normal"], "expected at least one argument"),
@@ -289,7 +289,7 @@ def test_careless_words_get_one_sentence(place, tmp_path, capsys, words, message
     [
         (["--high", "0.7"], "--high has no effect with --calibration"),
         (["--force"], "--force has no effect with --calibration"),
-        (["--calibration", ""], "no calibration.json there"),
+        (["--calibration", ""], "calibration is ''; expected the folder"),
         (["--calibration", "nowhere"], "nowhere: no calibration.json there"),
         (["--calibration", "{place}/words.txt"], "words.txt"),
         (["--calibration", "{place}/normal"], "normal: no calibration.json there"),

@@ -256,7 +256,7 @@ def test_features_of_another_protocol_are_refused(place, detector, tmp_path):
         ({"block_scores": [0.5, 0.1]}, "not ascending"),
         ({"block_scores": [0.5, 2.0]}, "block_scores"),
         ({"block_scores": []}, "block_scores"),
-        ({"made_for": "both"}, "made_for"),
+        ({"made_for": "both"}, "made_for must be 'files' or 'live', found 'both'"),
         ({"version": 2}, "version"),
         ({"rules": {"high": 3}}, "rules: high is 3"),
     ],
@@ -279,7 +279,7 @@ def test_a_folder_without_a_calibration_is_named(tmp_path):
         read_calibration(tmp_path)
 
 
-@pytest.mark.parametrize("value", [0.5, True, ["a"]])
+@pytest.mark.parametrize("value", [0.5, True, ["a"], ""])
 def test_what_is_no_folder_is_named(value):
     with pytest.raises(InputError, match="^calibration is .*; expected the folder"):
         read_calibration(value)

@@ -61,6 +61,7 @@ def calibrate_files(
 
     # Inputs are checked before the model is loaded, which takes longer.
     skipped = SkippedFiles()
+    inputs.check_files(paths, "record it, and pass the recordings")
     videos = inputs.find_inputs(paths, skipped)
     if str(skipped):
         print(skipped, file=sys.stderr)

@@ -261,7 +261,7 @@ def read_calibration(path: Any) -> Calibration:
       InputError: no such file, another content, or a threshold that doesn't follow from
         the scores of the blocks.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(
             f"calibration is {path!r}; expected the folder that wsvad calibrate wrote"
         )

@@ -112,6 +112,8 @@ def _sentence(error: Any, root: Any, shape: type[Shape]) -> str:
     words = EXPECTED.get(kind, error["msg"])
     if kind in ("greater_than", "less_than", "less_than_equal", "finite_number"):
         words = "a finite number"
+    elif kind == "literal_error":
+        words = context["expected"]
     elif kind == "string_pattern_mismatch":
         words = f"a text of the form {context['pattern']}"
     elif kind == "greater_than_equal":
