@@ -165,6 +165,56 @@ def test_a_source_that_is_none_is_named_and_starts_nothing(detector, videos, tmp
     assert not lines or lines[-1][1]["type"] == "end"
 
 
+def test_a_source_that_fails_while_it_runs_stops_no_other(detector, videos):
+    class Tap:
+        packets = 0
+
+        def opened(self, reader, offset):
+            pass
+
+        def packet(self, packet):
+            self.packets += 1
+            if self.packets == 100:
+                raise ZeroDivisionError
+
+    class Listener(live.Listener):
+        def __init__(self):
+            self.lines = []
+
+        def line(self, source, line):
+            self.lines.append(line)
+
+        def tap(self, source):
+            return Tap() if source == "gate" else None
+
+    listener = Listener()
+    with pytest.raises(InputError, match=r"gate\.mp4: ZeroDivisionError"):
+        watch(detector, [str(v) for v in videos[1:]], pace=0.0, listeners=[listener])
+    lines = by_source(listener.lines)
+    assert "ZeroDivisionError" in lines["gate"][-1]["reason"]
+    assert lines["yard"][-1]["reason"] == "the source ended"
+    assert len(of(lines["yard"], "snippet")) == 33
+
+
+def test_a_pipe_has_one_reader(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    sources = [LiveSource(str(tmp_path / "pipe"), name) for name in ("a", "b")]
+    with pytest.raises(InputError, match="pipe: found twice"):
+        with_names(sources)
+
+
+def test_passwords_are_in_no_line(detector, videos, tmp_path):
+    stream = write_video(tmp_path / "stream.ts", 16 * 4)
+    with served(stream.read_bytes()) as (address, _):
+        address = address.replace("://", "://admin:secret@")
+        lines = watch(detector, address, pace=0.0)
+    assert lines[0]["source"] == address.replace("secret", "***")
+    assert "secret" not in str(lines) and len(of(lines, "snippet")) == 4
+    with pytest.raises(InputError) as error:
+        watch(detector, "http://admin:secret@127.0.0.1:9/video.ts")
+    assert "secret" not in str(error.value)
+
+
 def test_a_listener_gets_each_line_and_the_packets(detector, videos):
     class Tap:
         def __init__(self):

@@ -98,6 +98,7 @@ class WatchedSource:
         """
         self.lines, self.stream, self.labelled = lines, stream, labelled
         self.name = lines.source.name
+        self.started = False  # whether the start line was made
 
     def named(self, lines: Iterator[dict[str, Any]]) -> Iterator[NamedLine]:
         """Yields the source's name with each line."""
@@ -110,11 +111,13 @@ class WatchedSource:
             yield self.name, line
 
     def start(self) -> Iterator[dict[str, Any]]:
+        """Yields the first line, of a source that is open now."""
+        self.started = True
         yield self.lines.start(self.stream.when_behind)
 
     def end(self, reason: str) -> Iterator[dict[str, Any]]:
         """Yields the last lines; those of a source that never opened are none."""
-        if self.stream.is_open:
+        if self.started:
             yield from self.lines.end(reason, self.stream.dropped)
 
 
@@ -191,6 +194,9 @@ def run(
             # Letters that the output's encoding lacks are escaped as JSON does it.
             text = json.dumps(line, ensure_ascii=not unicode)
             print(text, file=out, flush=True)
+        # All threads end at the same time, not one after the other.
+        for each in watched:
+            each.stream.stop()
     return sum(each.lines.window.count for each in watched)
 
 
@@ -221,7 +227,7 @@ def _lines(
                 left.remove(each)
                 error = error or item.error
                 # Others don't run beside a camera whose address is wrong.
-                begun = begun and each.stream.is_open
+                begun = begun and (each.started or not item.error)
             yield from each.named(_status_lines(each, item))
 
         yield from _scored(scorer, taken)

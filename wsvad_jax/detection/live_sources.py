@@ -82,8 +82,11 @@ def with_names(sources: Sequence[LiveSource]) -> list[LiveSource]:
                 f"two live sources are named {source.name!r}; give each its own name"
             )
         taken.add(source.name)
-    if sum(source.source == "-" for source in sources) > 1:
-        raise InputError("-: found twice; standard input is one live source")
+    # Two readers of a pipe would each get a part of its packets.
+    texts = [source.source for source in sources]
+    for text in sorted(set(texts)):
+        if texts.count(text) > 1 and (text == "-" or pathlib.Path(text).is_fifo()):
+            raise InputError(f"{text}: found twice; a pipe can have one reader only")
 
     # Derived names give way to chosen ones.
     named = []

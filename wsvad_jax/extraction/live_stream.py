@@ -123,6 +123,7 @@ class SnippetStream:
             collections.deque(maxlen=16)
         )
         self.dropped = self.stopped = 0
+        self.stopped_at = 0.0  # time.monotonic() of the first `stop`
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "SnippetStream":  # noqa: PYI034 (beartype refuses Self here)
@@ -130,12 +131,18 @@ class SnippetStream:
         return self
 
     def __exit__(self, *exc) -> None:
+        self.stop()
+        # A blocked read can't be interrupted; the daemon thread ends with the process.
+        self.thread.join(max(self.stopped_at + 0.5 - time.monotonic(), 0.0))
+
+    def stop(self) -> None:
+        """Asks the thread to end, and doesn't wait for it."""
         with self.ready:
+            if not self.stopped:
+                self.stopped_at = time.monotonic()
             self.stopped = 1
             self.video.stopped.set()
             self.ready.notify_all()
-        # A blocked read can't be interrupted; the daemon thread ends with the process.
-        self.thread.join(0.5)
 
     def take(self, timeout: float) -> StreamSnippet | StreamStatus | None:
         """Returns the next snippet or state, or None after `timeout` seconds."""
