@@ -155,10 +155,7 @@ def run(
       InputError: no such source, or it holds no video. A source that fails after it was
         open gets its last line; the error is raised when the others have ended.
     """
-    given = [source] if isinstance(source, str | LiveSource) else list(source)
-    if not given:
-        raise InputError("no live source is given; expected at least one")
-    specs = [LiveSource(s) if isinstance(s, str) else s for s in given]
+    specs = _specs(source)
     labelled = len(specs) > 1 or bool(specs[0].name)
     scorer = LiveScorer(detector, len(specs))
 
@@ -187,6 +184,8 @@ def run(
     with contextlib.ExitStack() as stack:
         for each in watched:
             stack.enter_context(each.stream)
+        # All threads end at the same time, not one after the other.
+        stack.callback(lambda: [each.stream.stop() for each in watched])
         lines = _lines(scorer, watched, stop or threading.Event())
         for name, line in lines if clips is None else _clipped(clips, lines, watched):
             for listener in listeners:
@@ -194,9 +193,6 @@ def run(
             # Letters that the output's encoding lacks are escaped as JSON does it.
             text = json.dumps(line, ensure_ascii=not unicode)
             print(text, file=out, flush=True)
-        # All threads end at the same time, not one after the other.
-        for each in watched:
-            each.stream.stop()
     return sum(each.lines.window.count for each in watched)
 
 
@@ -209,6 +205,13 @@ def _clipped(
         for owner, other in clips.before(name, line):
             yield from sources[owner].named(iter([other]))
         yield name, line
+
+
+def _specs(source: str | LiveSource | Sequence[str | LiveSource]) -> list[LiveSource]:
+    given = [source] if isinstance(source, str | LiveSource) else list(source)
+    if not given:
+        raise InputError("no live source is given; expected at least one")
+    return [LiveSource(each) if isinstance(each, str) else each for each in given]
 
 
 def _lines(
