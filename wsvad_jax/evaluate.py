@@ -13,12 +13,16 @@ been extracted with the same settings as the training features. If the dataset h
 since the training, another --workdir is required, so that the earlier results stay valid.
 The recipe zero_shot needs no model folder: CLIP compares features with the class prompts.
 
+Events are found by the rules of `detect`, whose flags change them: --high, --low and the
+others. They change the metrics of events alone.
+
 --card scores VadCLIP or DSANet with other class words: the prompts of a card.json, which
 the model's text tower reads in place of the training's. The weights stay as they are.
 
 Outputs, in the workdir:
   results.json   every metric
-  scores.npz     VIDEO/anomaly [T] and VIDEO/classes [T, C] of each test video
+  scores.npz     VIDEO/anomaly [T] and VIDEO/classes [T, C] of each test video, and
+                 VIDEO/events: start and end in frames, score
   curves.json    ROC, precision-recall and calibration (`wsvad_jax.metrics.curves`)
   report.png     score curves over the true anomalies
   data.json      hashes of the scored data, if the workdir has no training run
@@ -29,6 +33,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
+from wsvad_jax.detection import rule_flags
 from wsvad_jax.evaluation.results import evaluate_model, saved_config
 from wsvad_jax.experiment.build import get_model_spec
 from wsvad_jax.experiment.config import load_config
@@ -69,6 +74,13 @@ def _parser() -> flags.Parser:
         help="score features made in another way than those of the training; "
         "results.json says so",
     )
+    parser.add_argument(
+        "--fps",
+        type=float,
+        help="frames per second of test videos whose features and card state none; "
+        "event metrics then have times",
+    )
+    rule_flags.add_rule_flags(parser)
     flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
     return parser
@@ -78,6 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+    rules = rule_flags.rules_of(known, parser.seen)
+    if known.low is not None:
+        passed = flags.given(parser, argv)
+        flags.refuse(passed, rule_flags.RELATIVE, "--low, which fixes where events end")
+    if known.fps is not None and not 0 < known.fps < float("inf"):
+        raise InputError(f"--fps is {known.fps}; expected frames per second, above 0")
     if known.checkpoint and not known.config:
         parser.error(TOGETHER)
     if known.card and not known.config:
@@ -114,7 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = checkpoint, known.workdir, known.data_dir
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         output.value = evaluate_model(
-            config, *where, force=known.force, card=known.card
+            config,
+            *where,
+            force=known.force,
+            card=known.card,
+            rules=rules,
+            fps=known.fps,
         )
     return 0
 

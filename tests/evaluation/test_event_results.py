@@ -1,5 +1,6 @@
 """Events of a scored test set: those of `detect`, and metrics computed by hand."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -119,3 +120,26 @@ def test_events_are_those_of_detect(tiny, tmp_path, model, changes):
         ]
         count += len(wanted)
     assert count == event_results(records, videos, card)["found"] > 0
+
+
+def test_a_rate_that_is_passed_is_for_videos_without_one():
+    results = event_results(split(VIDEOS), VIDEOS, CARD, fps=16.0)
+    assert results["fps"] == 16 and "remark" not in results
+    known = event_results(split(VIDEOS, 16.0), VIDEOS, CARD)
+    assert results["hours"] == known["hours"] and results["iou"] == known["iou"]
+
+    results = event_results(split(VIDEOS, 16.0), VIDEOS, CARD, fps=30.0)
+    assert results["hours"] == known["hours"]
+    assert "--fps 30 has no effect" in results["remark"]
+    assert "such as 16 per second" in results["remark"]
+
+
+def test_features_and_card_of_other_rates_are_named():
+    card = dataclasses.replace(CARD, fps=25.0)
+    results = event_results(split(VIDEOS, 16.0), VIDEOS, card)
+    assert (
+        "the features of 2 of 2 videos state another frame rate than the card "
+        "(4012: 16, card: 25 per second); that of the features is used"
+    ) in results["remark"]
+    card = dataclasses.replace(CARD, fps=16.1)  # a measured rate
+    assert "remark" not in event_results(split(VIDEOS, 16.0), VIDEOS, card)

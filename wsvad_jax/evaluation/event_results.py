@@ -4,7 +4,7 @@ Both use `events.find_events` with `events.DEFAULT_RULES`. The metrics are defin
 `wsvad_jax.metrics.event_level`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,12 @@ from wsvad_jax.metrics.event_level import VideoEvents, event_metrics
 
 if TYPE_CHECKING:
     from wsvad_jax.data.cards import Card
-    from wsvad_jax.data.dataset import Split
+    from wsvad_jax.data.dataset import Entry, Split
     from wsvad_jax.metrics.frame_level import EvalVideo
+
+
+# A measured rate may differ from the stated one by a part of the last frame's time.
+SAME_RATE = 0.02
 
 
 def event_results(
@@ -30,6 +34,8 @@ def event_results(
     videos: Sequence["EvalVideo"],
     card: "Card",
     rules: EventRules = DEFAULT_RULES,
+    fps: float | None = None,
+    found: Mapping[str, VideoEvents] | None = None,
 ) -> dict[str, Any]:
     """Returns the value of `events` in results.json.
 
@@ -38,24 +44,80 @@ def event_results(
       videos: scored test set, with the baselines of biased scores.
       card: card of the dataset.
       rules: what counts as an event.
+      fps: frames per second of videos whose rate neither features nor card state.
+      found: result of `split_events` with the same arguments, if it is there already.
     """
-    # Without its true events, an abnormal video can't tell hits from false alarms.
-    known = [
-        (video, frame_rate(entry, card))
+    if found is None:
+        found = split_events(split, videos, card, rules, fps)
+    metrics = event_metrics(list(found.values()))
+    results = {"rules": rules.as_dict(), "videos": len(found), **metrics}
+    if fps is not None:
+        results["fps"] = fps
+
+    entries = [entry for entry in split.entries if entry.video in found]
+    remarks = [_unknown_rates(found), _other_rates(entries, card, fps)]
+    if any(remarks):
+        results["remark"] = "; ".join(filter(None, remarks))
+    return results
+
+
+def split_events(
+    split: "Split",
+    videos: Sequence["EvalVideo"],
+    card: "Card",
+    rules: EventRules = DEFAULT_RULES,
+    fps: float | None = None,
+) -> dict[str, VideoEvents]:
+    """Returns the events of each test video whose truth is known, by name.
+
+    Without its true events, an abnormal video can't tell hits from false alarms.
+
+    Args:
+      split, videos, card, rules, fps: as `event_results` takes them.
+    """
+    return {
+        video.video: video_events(video, card, frame_rate(entry, card) or fps, rules)
         for video, entry in zip(videos, split.entries, strict=True)
         if video.known
-    ]
-    found = [video_events(video, card, fps, rules) for video, fps in known]
-    results = {"rules": rules.as_dict(), "videos": len(known), **event_metrics(found)}
+    }
 
-    untimed = [video.video for video, fps in known if fps is None]
-    if untimed:
-        results["remark"] = (
-            f"the frame rate of {len(untimed)} of {len(known)} videos is unknown "
-            f"({untimed[0]}), so there are no times: no delays and no false alarms per "
-            f"hour; the event rules assume {DEFAULT_FPS:g} frames per second"
+
+def _unknown_rates(found: Mapping[str, VideoEvents]) -> str:
+    untimed = [video for video, events in found.items() if events.fps is None]
+    if not untimed:
+        return ""
+    return (
+        f"the frame rate of {len(untimed)} of {len(found)} videos is unknown "
+        f"({untimed[0]}), so there are no times: no delays and no false alarms per "
+        f"hour; the event rules assume {DEFAULT_FPS:g} frames per second"
+    )
+
+
+def _other_rates(entries: Sequence["Entry"], card: "Card", fps: float | None) -> str:
+    """Words where features, card and --fps state different frame rates."""
+    remarks = []
+    differing = [e for e in entries if e.fps and card.fps and _differ(e.fps, card.fps)]
+    if differing:
+        first = differing[0]
+        remarks.append(
+            f"the features of {len(differing)} of {len(entries)} videos state another "
+            f"frame rate than the card ({first.video}: {first.fps:g}, card: "
+            f"{card.fps:g} per second); that of the features is used"
         )
-    return results
+    if fps is not None and entries:
+        stated = [rate for e in entries if (rate := frame_rate(e, card))]
+        if len(stated) == len(entries):
+            same = not any(_differ(rate, fps) for rate in stated)
+            other = "" if same else f" (such as {stated[0]:g} per second)"
+            remarks.append(
+                f"--fps {fps:g} has no effect: features or card state the frame rate of "
+                f"each video{other}"
+            )
+    return "; ".join(remarks)
+
+
+def _differ(a: float, b: float) -> bool:
+    return abs(a - b) > SAME_RATE * max(a, b)
 
 
 def video_events(

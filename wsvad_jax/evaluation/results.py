@@ -4,9 +4,10 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
 from wsvad_jax.experiment.identity import (
     comparable_config,
     first_difference,
@@ -14,6 +15,7 @@ from wsvad_jax.experiment.identity import (
 )
 from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.results.runs import NOT_TRAINED
+from wsvad_jax.results.seed_events import KEY
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import atomic_path, write_json
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from wsvad_jax.experiment.build import Experiment
+    from wsvad_jax.metrics.event_level import VideoEvents
     from wsvad_jax.metrics.frame_level import EvalVideo
 
 
@@ -35,6 +38,8 @@ def evaluate_model(
     *,
     force: bool = False,
     card: pathlib.Path | None = None,
+    rules: EventRules = DEFAULT_RULES,
+    fps: float | None = None,
 ) -> dict[str, Any]:
     """Scores the recipe's test set with the model in `checkpoint`.
 
@@ -50,6 +55,8 @@ def evaluate_model(
         results then name the difference under `forced`.
       card: card.json whose prompts replace the training's; the results then say so
         under `other_words`.
+      rules: what counts as an event.
+      fps: frames per second of test videos whose rate nothing else states.
 
     Raises:
       InputError: a model of another recipe, shapes that don't fit, or features made in
@@ -68,7 +75,7 @@ def evaluate_model(
                 f"--card {card} gives a trained model other words; {config.model_name} "
                 "reads those of the dataset's card, in the recipe's templates"
             )
-        return _evaluate_untrained(config, workdir, data_dir, force)
+        return _evaluate_untrained(config, workdir, data_dir, force, rules, fps)
     folder, params, batch_stats, meta = load_checkpoint(checkpoint)
     if meta["model"] != config.model_name:
         raise InputError(
@@ -77,10 +84,7 @@ def evaluate_model(
         )
 
     # A converted file comes with the text tower that it was trained with.
-    own_clip = folder / "clip"
-    if "clip" in config and (own_clip / "vocab.json").is_file():
-        config = config.copy_and_resolve_references()  # the caller's stays as it is
-        config.clip = str(own_clip)
+    config = _with_own_clip(config, folder / "clip")
     experiment, unnamed = open_experiment(config, data_dir), ()
     if card is not None:
         other_words.check_reads_text(experiment.spec, f"--card {card}")
@@ -101,7 +105,17 @@ def evaluate_model(
     videos = other_words.with_unnamed(videos, len(unnamed))
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
-    return write_results(experiment, videos, workdir, meta | {"forced": forced}, [])
+    meta |= {"forced": forced}
+    return write_results(experiment, videos, workdir, meta, [], rules=rules, fps=fps)
+
+
+def _with_own_clip(config: "ConfigDict", clip: pathlib.Path) -> "ConfigDict":
+    """Returns a recipe whose text tower is that of a model folder, if it has one."""
+    if "clip" not in config or not (clip / "vocab.json").is_file():
+        return config
+    config = config.copy_and_resolve_references()  # the caller's stays as it is
+    config.clip = str(clip)
+    return config
 
 
 def _notes_on_words(meta: dict[str, Any], unnamed: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +132,12 @@ def _notes_on_words(meta: dict[str, Any], unnamed: Sequence[str]) -> dict[str, A
 
 
 def _evaluate_untrained(
-    config: "ConfigDict", workdir: pathlib.Path, data_dir: str | None, force: bool
+    config: "ConfigDict",
+    workdir: pathlib.Path,
+    data_dir: str | None,
+    force: bool,
+    rules: EventRules,
+    fps: float | None,
 ) -> dict[str, Any]:
     """Scores the test set with a model without weights; see `evaluate_model`.
 
@@ -147,7 +166,8 @@ def _evaluate_untrained(
         data = run_data.describe(experiment.dataset, experiment.text_tower_id)
         write_json(workdir / run_data.FILE, data)
         write_json(workdir / "config.json", comparable_config(config))
-    return write_results(experiment, videos, workdir, {"selection": NOT_TRAINED}, [])
+    meta = {"selection": NOT_TRAINED}
+    return write_results(experiment, videos, workdir, meta, [], rules=rules, fps=fps)
 
 
 def _check_same_recipe(workdir: pathlib.Path, config: "ConfigDict") -> None:
@@ -222,6 +242,9 @@ def write_results(
     workdir: pathlib.Path,
     meta: dict[str, Any],
     history: Sequence[dict[str, Any]],
+    *,
+    rules: EventRules = DEFAULT_RULES,
+    fps: float | None = None,
 ) -> dict[str, Any]:
     """Writes results.json, scores.npz and report.png; prints the table.
 
@@ -231,10 +254,11 @@ def write_results(
       workdir: folder for the files.
       meta: model's `step`, `selection`, and `forced`, differences that --force let in.
       history: lines of metrics.jsonl, for the loss curves.
+      rules, fps: as `evaluate_model` takes them.
 
     Only the first of several processes writes; the others wait, and return {}.
     """
-    from wsvad_jax.evaluation import model_card, plots
+    from wsvad_jax.evaluation import event_results, model_card, plots
     from wsvad_jax.metrics.curves import curves
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results.event_table import event_table
@@ -246,8 +270,13 @@ def write_results(
 
     # Numbers, then scores, curves and pictures.
     config, card = experiment.config, experiment.dataset.card
+    split = experiment.dataset.split("test")
+    found = event_results.split_events(split, videos, card, rules, fps)
     results = results_of(experiment, videos, meta)
-    write_scores(workdir / "scores.npz", videos)
+    results["events"] = event_results.event_results(
+        split, videos, card, rules, fps, found
+    )
+    write_scores(workdir / "scores.npz", videos, found)
     write_json(
         workdir / "curves.json",
         curves(videos, card.class_names, card.stride),
@@ -277,8 +306,7 @@ def write_results(
 def results_of(
     experiment: "Experiment", videos: Sequence["EvalVideo"], meta: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the content of results.json; see `write_results`."""
-    from wsvad_jax.evaluation.event_results import event_results
+    """Returns the content of results.json but its events; see `write_results`."""
     from wsvad_jax.metrics import frame_level
 
     config, card = experiment.config, experiment.dataset.card
@@ -291,7 +319,6 @@ def results_of(
         normal_truth=config.eval.normal_truth,
         stride=card.stride,
     )
-    results["events"] = event_results(experiment.dataset.split("test"), videos, card)
     if remarks := meta.get("remarks"):
         results["remarks"] = list(remarks)
 
@@ -310,8 +337,16 @@ def results_of(
     }
 
 
-def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
-    """Writes each video's curves: VIDEO/anomaly, /classes and /anomaly_BRANCH."""
+def write_scores(
+    path: pathlib.Path,
+    videos: Sequence["EvalVideo"],
+    found: Mapping[str, "VideoEvents"],
+) -> None:
+    """Writes each video's curves and events.
+
+    They are VIDEO/anomaly, /classes, /anomaly_BRANCH, and /events: rows (start, end,
+    score), in frames. Videos of unknown truth have no events.
+    """
     import numpy as np
 
     arrays = {}
@@ -321,6 +356,9 @@ def write_scores(path: pathlib.Path, videos: Sequence["EvalVideo"]) -> None:
             arrays[f"{v.video}/classes"] = v.classes
         for name, curve in v.extra.items():
             arrays[f"{v.video}/anomaly_{name}"] = curve
+        if v.video in found:
+            own = found[v.video]
+            arrays[f"{v.video}/{KEY}"] = np.column_stack([own.found, own.score])
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 

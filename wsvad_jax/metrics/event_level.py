@@ -67,7 +67,7 @@ def event_metrics(
     Returns:
       counts, hours and the rate of normal videos; under `iou`, the metrics by threshold.
     """
-    found, truth, fps = _pool(videos)
+    found, truth, fps = pool_events(videos)
     matched = matched_events(found, truth, ious)
 
     # Without the rate of every video, neither hours nor delays are known.
@@ -114,7 +114,7 @@ def merge_overlapping(
     return merged
 
 
-def _pool(
+def pool_events(
     videos: Sequence[VideoEvents],
 ) -> tuple[Detections, Int[np.ndarray, "G 4"], Float[np.ndarray, "V"]]:
     """Returns all found events by falling score, all true ones, and frame rates."""

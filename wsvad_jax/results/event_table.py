@@ -39,8 +39,8 @@ def event_table(events: Mapping[str, Any]) -> str:
     return "\n".join([*aligned(rows), *lines])
 
 
-def event_values(events: Mapping[str, Any]) -> dict[str, float | None]:
-    """Returns the metrics as {'event_f1@0.1': value}."""
+def event_values(events: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the metrics, of any type, as {'event_f1@0.1': value}."""
     values = {f"event_{NORMAL_RATE}": events[NORMAL_RATE]}
     for iou, metrics in events["iou"].items():
         for key in (*FRACTIONS, *AMOUNTS):

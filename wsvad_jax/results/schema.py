@@ -58,6 +58,7 @@ class EventResults(Shape):
     false_alarms_per_hour_normal: Number | None
     iou: dict[PrintableText, EventMetrics]
     remark: PrintableText = ""
+    fps: Number | None = None  # assumed for videos that state none
 
 
 class Results(Shape, extra="allow"):
@@ -101,6 +102,13 @@ class MetricSummary(Shape):
     interval: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
 
 
+class EventSummary(Shape):
+    """Event-level metrics over seeds."""
+
+    metrics: dict[Text, MetricSummary]
+    remark: PrintableText = ""
+
+
 class Bootstrap(Shape):
     """Resamples that are kept to compare models in pairs."""
 
@@ -115,11 +123,13 @@ class SeedSummary(Shape):
     protocol: Text
     seeds: list[int]
     metrics: dict[Text, MetricSummary]
+    events: EventSummary | None = None  # older versions wrote none
     bootstrap: Bootstrap = Bootstrap()
 
     @model_validator(mode="after")
     def _check_counts(self) -> "SeedSummary":
-        for name, metric in self.metrics.items():
+        events = self.events.metrics if self.events else {}
+        for name, metric in [*self.metrics.items(), *events.items()]:
             if len(metric.seeds) != len(self.seeds):
                 raise expected(f"a summary in which {name} has one number per seed")
         return self

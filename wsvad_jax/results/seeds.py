@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsvad_jax.results.runs import Run, read_run
+from wsvad_jax.results.seed_events import events_summary_table, summarise_events
 from wsvad_jax.utils.errors import InputError, raise_if_unreadable
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.text import aligned, mean_and_std, percent
@@ -102,6 +103,10 @@ def summarise_seeds(
             if name in PAIRED and np.isfinite(means).all():
                 resamples[name] = " ".join(f"{mean:.5f}" for mean in means)
 
+    abnormal = np.array([v.abnormal for v in videos[0]])
+    weights = _weights(abnormal)
+    events = summarise_events(runs, dataset, videos, weights, percentile_interval)
+
     return {
         "model": first.model,
         "dataset": first.dataset,
@@ -111,6 +116,7 @@ def summarise_seeds(
         "step": [run.results.get("step") for run in runs],
         "device": first.results.get("device"),
         "metrics": metrics,
+        **({"events": events} if events else {}),
         "bootstrap": {
             "resamples": RESAMPLES,
             "level": LEVEL,
@@ -240,7 +246,10 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 video, _, curve = name.rpartition("/")
-                if curve != "classes":  # only anomaly curves have intervals
+                if curve not in (
+                    "classes",
+                    "events",
+                ):  # only anomaly curves have intervals
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
         raise_if_unreadable(path, e)
@@ -278,13 +287,20 @@ def bootstrap_means(
       seed: seed of the resamples.
       stride: frames per snippet.
     """
-    from wsvad_jax.metrics.bootstrap import resample_weights, resampled
+    from wsvad_jax.metrics.bootstrap import resampled
 
     # One draw for all runs: the interval is that of their mean.
     abnormal = np.array([v.abnormal for v in runs[0]])
-    weights = resample_weights(abnormal, n, np.random.default_rng(seed))
+    weights = _weights(abnormal, n, seed)
     values = [resampled(videos, metric, weights, stride=stride) for videos in runs]
     return np.mean(values, axis=0)
+
+
+def _weights(abnormal: np.ndarray, n: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+    """Returns counts [n, V] of each video per resample, the same for every metric."""
+    from wsvad_jax.metrics.bootstrap import resample_weights
+
+    return resample_weights(abnormal, n, np.random.default_rng(seed))
 
 
 def percentile_interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
@@ -311,7 +327,7 @@ def write_summary(
 
 
 def summary_table(summary: dict[str, Any]) -> str:
-    """Formats a summary as a plain text table, in %."""
+    """Formats a summary as plain text tables, of frames in % and of events."""
     seeds = summary["seeds"]
     # One column per seed shows outliers that a deviation hides.
     rows = [["%", "mean ± std", "95 % interval", *(f"seed {s}" for s in seeds)]]
@@ -326,4 +342,7 @@ def summary_table(summary: dict[str, Any]) -> str:
 
     count = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     title = f"{summary['model']} on {summary['dataset']}, {count}; {summary['weights']}"
-    return "\n".join([title, *aligned(rows)])
+    lines = [title, *aligned(rows)]
+    if events := summary.get("events"):
+        lines += events_summary_table(events, seeds)
+    return "\n".join(lines)
