@@ -264,7 +264,7 @@ def test_columns(own, header, row, options):
         (
             "video,label",
             {"label_column": "y"},
-            "--label_column y: no such column .* video",
+            "--label_column y: .*no column y; its columns are video",
         ),
         ("video,label,label", {}, r"names the column label 2 times"),
         (

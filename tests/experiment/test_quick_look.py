@@ -17,7 +17,7 @@ MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 @pytest.mark.parametrize("dataset", ["demo", "ucf", "xd", "shanghaitech", "mine"])
 def test_every_recipe_has_one(model, dataset):
     config = load_config(f"{model}:{dataset}", quick=True)
-    assert config.protocol == "quick" and config.quick.steps <= 500
+    assert config.protocol == "quick" and config.quick.steps <= 1000
     assert config.quick.batch_size <= 16 and config.quick.held_out == 0
     assert config.quick.select == "last" and not config.quick.reload_best
     assert (config.data.length or 0) <= 64

@@ -28,7 +28,7 @@ from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.text import count
 
-FOLDER, RECORD, ORDINARY = "split", "split.json", "ordinary"
+FOLDER, RECORD = "split", "split.json"
 FLAGS = ("normal_folder", "split_seed", "test_share")  # that split.json records
 
 
@@ -52,37 +52,38 @@ def write(folder: pathlib.Path, own: OwnLists) -> None:
             ]:
                 raise InputError(f"{folder}: a name of a video can't be in a list")
         files.write_json(made / RECORD, own.record)
-        links = _link_ordinary(folder, made / ORDINARY, own)
+        linked = _link_test_videos(folder, made, own)
         made.rename(folder / FOLDER)
     print(f"wrote {folder / FOLDER}: {', '.join(f'{s}.csv' for s in SPLITS)}, {RECORD}")
-    if links:
-        print(f"{folder / FOLDER / ORDINARY}: {links} of the test list, for calibrate")
+    if linked:
+        print(f"links to the test videos: {', '.join(f'{FOLDER}/{k}' for k in linked)}")
 
 
-def _link_ordinary(folder: pathlib.Path, links: pathlib.Path, own: OwnLists) -> str:
-    """Links the normal test videos; returns their count in words, "" without any.
+def _link_test_videos(
+    folder: pathlib.Path, made: pathlib.Path, own: OwnLists
+) -> list[str]:
+    """Links the test videos by kind; returns the folders that were made.
 
     Calibrating on training videos would promise too few false alarms.
     """
     by_name, normal = video_files(folder / VIDEOS), str((own.record or {})["normal"])
-    number = 0
+    kinds: dict[str, None] = {}
     for entry in own.lists["test"]:
-        known = entry.video in by_name
-        if not (
-            known and len(entry.labels) == 1 and same_name(entry.labels[0], normal)
-        ):
+        if entry.video not in by_name:
             continue
-        link = links / by_name[entry.video][0].relative_to(folder / VIDEOS)
+        is_normal = len(entry.labels) == 1 and same_name(entry.labels[0], normal)
+        kind = "test_normal" if is_normal else "test_abnormal"
+        source = by_name[entry.video][0].relative_to(folder)
+        link = made / kind / source.relative_to(VIDEOS)
+        # Relative, so that the folder can be moved.
+        up = len(link.relative_to(made).parts)
         try:
             link.parent.mkdir(parents=True, exist_ok=True)
-            # Relative, so that the folder can be moved; two levels are split/ordinary/.
-            up = [".."] * (2 + len(link.relative_to(links).parent.parts))
-            target = by_name[entry.video][0].relative_to(folder)
-            link.symlink_to(os.path.join(*up, target))
+            link.symlink_to(os.path.join(*[".."] * up, source))
         except OSError:  # a file system without links
-            return ""
-        number += 1
-    return count(number, "normal video") if number else ""
+            return list(kinds)
+        kinds[kind] = None
+    return list(kinds)
 
 
 def _list_text(entries: Sequence[ListEntry]) -> str:

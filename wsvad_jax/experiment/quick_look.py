@@ -13,7 +13,8 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-PART = 4  # a fourth of the steps of a small folder's training
+PART = 2  # half of the steps of a small folder's training
+WARMUP = 4  # at most a fourth of the steps
 STEPS = 100  # of a recipe whose training is counted in epochs
 MAX_BATCH = 16
 MAX_WINDOW = 64  # snippets
@@ -58,7 +59,7 @@ def apply(config: "ConfigDict", small: "ConfigDict") -> None:
 def _shorten_warmup(optim: "ConfigDict", steps: int) -> None:
     for group in optim.values():
         if group.get("warmup"):
-            group.warmup = min(group.warmup, max(steps // PART, 1))
+            group.warmup = min(group.warmup, max(steps // WARMUP, 1))
 
 
 def remark(config: "ConfigDict") -> str:

@@ -81,26 +81,43 @@ def validate(
 
 def _check_lists(report: ValidationReport, options: ListOptions) -> OwnLists:
     own = OwnLists({split: [] for split in SPLITS})
+    known = set()
     try:
         own = own_lists.resolve(report.folder, report.root, options)
     except InputError as e:
         report.add_problem("lists", e)
-        # The user's own lists are read one by one, since one may be usable.
+        known = {str(e)}
         for split in SPLITS:
-            path = report.folder / f"{split}.csv"
-            columns = options.video_column, options.label_column
-            try:
-                own.lists[split] = read_list(path, columns) if path.exists() else []
-            except InputError as error:
-                if str(error) != str(e):
-                    report.add_problem("lists", error)
+            own.lists[split] = _usable_list(report, split, options, known)
     for remark in own.remarks:
         report.add_remark("lists", remark)
 
     collector = ErrorCollector(skip=True)
     lists = drop_duplicates(own.lists, collector)
+    collector.errors[:] = [e for e in collector.errors if str(e) not in known]
     report.add_errors("lists", collector)
     return dataclasses.replace(own, lists=lists)
+
+
+def _usable_list(
+    report: ValidationReport, split: str, options: ListOptions, known: set[str]
+) -> list[ListEntry]:
+    """Reads a list although the other is not usable; adds errors that aren't known."""
+    path, columns = report.folder / f"{split}.csv", (None, None)
+    if not path.exists():
+        return []
+    try:
+        options.check()
+        columns = options.video_column, options.label_column
+    except InputError:
+        return []
+    try:
+        return read_list(path, columns)
+    except InputError as e:
+        if str(e) not in known:
+            report.add_problem("lists", e)
+            known.add(str(e))
+        return []
 
 
 def _check_labels(
