@@ -4,7 +4,10 @@
 
 FILE is the program; FILE.json lies beside it. VIDEO is a file, an address (rtsp://,
 http://), a camera (/dev/video0), or - for a stream on standard input. It prints a line of
-JSON per snippet. It needs NumPy, PyAV, and onnxruntime or JAX.
+JSON per snippet. It needs NumPy and PyAV, and onnxruntime or JAX with flatbuffers:
+
+  pip install numpy av onnxruntime          for FILE.onnx
+  pip install numpy av jax flatbuffers      for FILE.stablehlo
 """
 
 import json
