@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 from wsvad_jax import report
 from wsvad_jax.metrics import curves
 from wsvad_jax.metrics.frame_level import evaluate
-from wsvad_jax.results import seeds
+from wsvad_jax.results import seeds, svg_charts
 from wsvad_jax.results.results_table import results_table
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
@@ -27,6 +27,22 @@ def runs(tmp_path_factory):
         dirs = [write_run(folder / f"{model}-{c.seed}", c) for c in configs]
         seeds.write_summary(folder / f"{model}-seeds.json", dirs)
     return folder
+
+
+def test_each_series_has_its_own_look_and_the_legend_names_it(runs, tmp_path):
+    looks = [entry.color for entry in svg_charts.legend([str(i) for i in range(12)])]
+    assert len(set(looks)) == 12
+    chart = svg_charts.line_chart(
+        {str(i): ([0.0, 1.0], [0.0, 1.0]) for i in range(12)}, label="", x="", y=""
+    )
+    assert [curve.kind for curve in chart.curves] == [f"series {s}" for s in looks]
+
+    file = tmp_path / "report.html"
+    report.main([str(runs), "--html", str(file)])
+    text = file.read_text()
+    drawn = set(re.findall(r'<polyline class="(?:series )?([^"]+)"', text))
+    legend = text.partition("Curves, means")[2].partition("</ul>")[0]
+    assert set(re.findall(r'class="key ([^"]+)"', legend)) == drawn
 
 
 def test_curves_are_those_of_repeated_frames():

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsvad_jax.detection.report.svg_timeline import tick_step
 from wsvad_jax.detection.result import DetectionResult
 from wsvad_jax.evaluation.plots import INK, SCORE, STYLE, TRUTH
 from wsvad_jax.utils.files import atomic_path
 from wsvad_jax.utils.fonts import drawable, drawing
+from wsvad_jax.utils.text import clock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +39,19 @@ def write_picture(path: pathlib.Path, result: DetectionResult) -> None:
         axes[0].set_title(drawable(result.name), fontsize=11, weight="bold")
         if names:
             _draw_classes(figure, axes[1], result, names)
-        axes[-1].set_xlabel("seconds")
+        _show_clock(axes[-1], float(result.edges[-1]))
 
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100, facecolor="white")
+
+
+def _show_clock(ax: "Axes", end: float) -> None:
+    """Shows times as the page does, 0:07 or 1:02:30."""
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    ax.xaxis.set_major_locator(MultipleLocator(tick_step(end)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda t, _: clock(t)))
+    ax.set_xlabel("time (hours:minutes:seconds)" if end >= 3600 else "minutes:seconds")
 
 
 def _draw_scores(ax: "Axes", result: DetectionResult) -> None:
@@ -53,7 +64,14 @@ def _draw_scores(ax: "Axes", result: DetectionResult) -> None:
             event.start, event.end, color=TRUTH, alpha=0.2, linewidth=0, label=label
         )
     ax.stairs(result.anomaly, edges, color=SCORE, alpha=0.13, fill=True)
-    ax.stairs(result.anomaly, edges, baseline=None, color=SCORE, linewidth=1.5)
+    ax.stairs(
+        result.anomaly,
+        edges,
+        baseline=None,
+        color=SCORE,
+        linewidth=1.5,
+        label="anomaly score",
+    )
     for n, event in enumerate(result.events):
         label = None if n else "detected event"
         ax.plot([event.start, event.end], [1.06, 1.06], color=INK, lw=4, label=label)
@@ -75,8 +93,7 @@ def _draw_scores(ax: "Axes", result: DetectionResult) -> None:
     ax.set_ylabel("anomaly score")
     ax.grid(axis="y")
     ax.set_axisbelow(True)
-    if result.events or result.ground_truth:
-        ax.figure.legend(loc="outside upper right", ncols=3)
+    ax.figure.legend(loc="outside upper right", ncols=3)
 
 
 def _draw_classes(

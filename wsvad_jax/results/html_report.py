@@ -119,7 +119,7 @@ def write(
     values = {
         "title": "Results",
         "facts": [f"{len(groups)} recipes", f"{runs} runs", ", ".join(tables)],
-        "note": NOTE,
+        "note": NOTE.replace("`", ""),
         "event_note": EVENT_NOTE.replace("`", ""),
         "datasets": sections,
         "unknown": UNKNOWN,
@@ -146,7 +146,7 @@ def _dataset_section(
         notes=_clip_notes(groups),
         events=_result_table(events, EVENT_HEADS),
         comparisons=PlainTable(COMPARED, _compare_models(groups)),
-        models=svg_charts.legend(list(means)),
+        models=_curve_legend(means),
         without_ground_truth=[n for n in means if n not in known],
         # Without true events no frame is known to be anomalous, so neither curves nor
         # histograms mean anything.
@@ -155,6 +155,15 @@ def _dataset_section(
         kinds=svg_charts.legend(("normal", "anomalous"), "b"),
         histograms=[(n, _score_histogram(n, m)) for n, m in known.items()],
     )
+
+
+def _curve_legend(means: Mapping[str, MeanCurves]) -> list[LegendEntry]:
+    """Returns the models that have a curve, and the diagonal."""
+    # Colours follow the order of all models.
+    entries = svg_charts.legend(list(means))
+    drawn = [e for e in entries if means[e.name].has_ground_truth]
+    diagonal = "diagonal: chance in ROC, scores that are true rates in reliability"
+    return [*drawn, LegendEntry("diagonal", diagonal)]
 
 
 def _clip_notes(groups: Sequence[SeedGroup]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)  # as shares of an axis
 TOPS = (0.01, 0.02, 0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # ends of a scaled axis
-COLORS = 6  # colours of results.css; more series repeat them
+COLORS = 6  # colours of results.css; further series have broken lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def line_chart(
     # The reference line comes first, below the curves.
     curves = [Polyline("diagonal", _points((0.0, 1.0), (0.0, 1.0)))] if diagonal else []
     for i, (xs, ys) in enumerate(series.values()):
-        curves.append(Polyline(f"series s{i % COLORS}", _points(xs, ys)))
+        curves.append(Polyline(f"series {_style(i)}", _points(xs, ys)))
 
     return Chart(label, x, y, _ticks(), curves=curves)
 
@@ -127,7 +127,12 @@ def histogram(
 
 def legend(names: Sequence[str], prefix: str = "s") -> list[LegendEntry]:
     """Returns names with the colours of their series; `prefix` is "b" for bars."""
-    return [LegendEntry(f"{prefix}{i % COLORS}", n) for i, n in enumerate(names)]
+    return [LegendEntry(_style(i, prefix), n) for i, n in enumerate(names)]
+
+
+def _style(i: int, prefix: str = "s") -> str:
+    """Returns the CSS classes of a series; two series of a chart have different ones."""
+    return f"{prefix}{i % COLORS}" + (" broken" if i // COLORS % 2 else "")
 
 
 def _ticks(top: float = 1.0) -> list[AxisTick]:

@@ -131,8 +131,7 @@ def shades(
 def ticks(edges: Float[np.ndarray, "T1"]) -> list[Tick]:
     """Returns at most ten marks of the time axis, at round times."""
     end = _end(edges)
-    most = 10 if end < 3600 else 6  # hours make long labels
-    step = next(s for s in _round_steps() if end / s <= most)
+    step = tick_step(end)
 
     marks = []
     for i in range(int(end / step + 1e-6) + 1):
@@ -143,6 +142,16 @@ def ticks(edges: Float[np.ndarray, "T1"]) -> list[Tick]:
             Tick(_percent(fraction), clock(float(i * step)), anchor, i % 2 == 1)
         )
     return marks
+
+
+def tick_step(end: float) -> int:
+    """Returns the distance between at most ten marks, in seconds.
+
+    Args:
+      end: length of the time axis, in seconds.
+    """
+    most = 10 if end < 3600 else 6  # hours make long labels
+    return next(s for s in _round_steps() if end / s <= most)
 
 
 def _round_steps() -> Iterator[int]:
