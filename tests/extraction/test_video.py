@@ -1,5 +1,7 @@
 """Decoding real files, and the geometry of crops."""
 
+import gc
+
 import av
 import numpy as np
 import pytest
@@ -192,3 +194,17 @@ def test_unknown_choices_are_errors():
         video.crop(picture, 8, crops=5, resize="clip")
     with pytest.raises(InputError, match="first, middle, mean, found 'last'"):
         list(video.snippets(video.Video("x.mp4"), frame="last"))
+
+
+def test_frames_are_freed_at_once(tmp_path):
+    """Decoded pictures in reference cycles would fill the memory of a live source."""
+    path = write(tmp_path / "video.mp4", 60)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in video.Video(path).frames():
+            pass
+        left = [x for x in gc.get_objects() if type(x).__name__ == "VideoFrame"]
+    finally:
+        gc.enable()
+    assert len(left) <= 2

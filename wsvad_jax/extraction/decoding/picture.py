@@ -93,8 +93,12 @@ def display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
 
 def read_display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     """Returns the display matrix in a frame's side data, None without one."""
+    from av.sidedata.sidedata import SideDataContainer
+
+    # Not `frame.side_data`: the frame would keep it, and it keeps the frame. Memory of
+    # decoded pictures would grow until Python looks for such cycles.
     try:
-        matrix = np.frombuffer(frame.side_data["DISPLAYMATRIX"], np.int32)
+        matrix = np.frombuffer(SideDataContainer(frame)["DISPLAYMATRIX"], np.int32)
     except KeyError:
         return None
     except ValueError:
