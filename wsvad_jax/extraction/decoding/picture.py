@@ -98,7 +98,8 @@ def read_display_matrix(frame: Any) -> tuple[float, float, float, float] | None:
     # Not `frame.side_data`: the frame would keep it, and it keeps the frame. Memory of
     # decoded pictures would grow until Python looks for such cycles.
     try:
-        matrix = np.frombuffer(SideDataContainer(frame)["DISPLAYMATRIX"], np.int32)
+        container: Any = SideDataContainer  # PyAV's stub lacks the constructor
+        matrix = np.frombuffer(container(frame)["DISPLAYMATRIX"], np.int32)
     except KeyError:
         return None
     except ValueError:
