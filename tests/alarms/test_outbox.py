@@ -131,6 +131,24 @@ def test_what_is_no_outbox_is_refused_and_left_alone(tmp_path):
         assert path.read_bytes() == content
 
 
+def test_a_disk_that_is_full_at_the_start_is_named_and_nothing_is_left(
+    tmp_path, monkeypatch
+):
+    """A limit of pages, set when the file is opened, stands for the disk's."""
+    connect = sqlite3.connect
+
+    def on_a_full_disk(*arguments, **options):
+        db = connect(*arguments, **options)
+        db.execute("PRAGMA max_page_count = 1")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", on_a_full_disk)
+    with pytest.raises(InputError, match="is full.; make room on its disk") as error:
+        Outbox(tmp_path / "box").__enter__()
+    assert "damaged" not in str(error.value)
+    assert not (tmp_path / "box").exists()
+
+
 @pytest.mark.parametrize("folder", ["/proc/box", "x" * 300, "a\0b", "/dev/null/x"])
 def test_folders_that_cannot_be_made_are_refused(folder):
     with pytest.raises(InputError, match="^--outbox .* can't be written") as error:

@@ -85,10 +85,19 @@ class Outbox:
             ) from None
 
         path = self.folder / NAME
+        new = not path.exists()
         try:
             self._connection = _open(path)
         except sqlite3.Error as e:
+            if new:
+                _remove(path)
             self._stack.close()
+            # Of the disk, such as a full one; other errors are of the file's content.
+            if isinstance(e, sqlite3.OperationalError):
+                raise InputError(
+                    f"--outbox {self.folder}: {NAME} can't be written ({e}); make room on "
+                    "its disk, or choose another folder"
+                ) from None
             raise InputError(
                 f"--outbox {self.folder}: {NAME} is no outbox of this program, or damaged "
                 f"({e}); move it away, or choose another folder"
@@ -109,8 +118,7 @@ class Outbox:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             if empty and not self._unwritten:
-                for ending in ("", "-wal", "-shm"):
-                    (self.folder / f"{NAME}{ending}").unlink(missing_ok=True)
+                _remove(self.folder / NAME)
             self._stack.close()
 
     def register(self, sinks: Mapping[str, str]) -> None:
@@ -277,6 +285,12 @@ def _insert(db: sqlite3.Connection, sink: str, message: Message) -> None:
         "INSERT INTO messages (sink, key, body) VALUES (?, ?, ?)",
         (sink, message.key, message.body),
     )
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Removes the file, and those that SQLite keeps beside it."""
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
 
 
 def _open(path: pathlib.Path) -> sqlite3.Connection:
