@@ -173,7 +173,7 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
     assert "needs 24.0 h; record more, or wish for 131 per day or more" in message
     assert not output.exists()
     words = ["--false-alarms-per-day", 140, "--check_splits", 2, "--output", output]
-    assert "--check_splits, of half the recordings: 0.08 h" in refused(
+    assert "--check_splits, of half the recordings: 300 s" in refused(
         capsys, place, *words
     )
     assert not output.exists()
@@ -306,3 +306,16 @@ def test_careless_words_of_detect(place, tmp_path, capsys, words, message):
     err = capsys.readouterr().err
     assert e.value.code == 2 and err.count("error: ") == 1 and message in err
     assert "Traceback" not in err and not (tmp_path / "new").exists()
+
+
+def test_short_clips_need_no_hours_but_another_unit(place, tmp_path, capsys):
+    clip = place / "normal" / "0.npy"
+    np.save(tmp_path / "clip.npy", np.load(clip)[:4])
+    words = ["--checkpoint", place / "model", "--normal", tmp_path / "clip.npy"]
+    words += ["--fps", 30, "--false_alarms_per_day", 1, "--output", tmp_path / "out"]
+    with pytest.raises(SystemExit):
+        program.run(lambda: calibrate.main([str(word) for word in words]))
+    told = capsys.readouterr().err
+    assert "2 s of ordinary recordings are no block of 60 s" in told
+    assert "pass --false_alarms_per_100_videos" in told
+    assert not (tmp_path / "out").exists()

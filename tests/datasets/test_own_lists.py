@@ -279,3 +279,31 @@ def test_columns_that_are_not_there(own, header, options, message):
         (own / f"{split}.csv").write_text(f"{header}\nFight/0,Fight\n")
     with pytest.raises(InputError, match=message):
         resolve(own, **options)
+
+
+def test_a_video_moved_after_the_split_does_not_keep_its_old_label(own, capsys):
+    features = own / "features"
+    (features / "Normal" / "3.npy").rename(features / "Normal" / "corridor.npy")
+    run(own)
+
+    # The features of a deleted video would still be used, so it is named.
+    (features / "Normal" / "corridor.npy").rename(own / "corridor.npy")
+    check = [str(own), "--check", "--data_dir", str(own.parent / "data")]
+    prepare.main(check)
+    told = capsys.readouterr().out
+    assert "1 video of the split is no longer in the folder: Normal/corridor" in told
+
+    (own / "corridor.npy").rename(features / "Fight" / "corridor.npy")
+    message = (
+        r"split.*\.csv.*: video Normal/corridor is no longer .* Fight/corridor is new"
+    )
+    with pytest.raises(InputError, match=message):
+        run(own)
+    for name in ("train.csv", "test.csv"):
+        path = own / "split" / name
+        text = path.read_text().replace(
+            "Normal/corridor,Normal", "Fight/corridor,Fight"
+        )
+        path.write_text(text)
+    dataset = run(own)
+    assert "Fight/corridor" in names(dataset, "train") | names(dataset, "test")

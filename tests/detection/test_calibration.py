@@ -237,7 +237,7 @@ def test_features_of_another_protocol_are_refused(place, detector, tmp_path):
     ("change", "words"),
     [
         ({"threshold": 0.9}, "threshold is 0.9, but its blocks give"),
-        ({"wished_per_day": 1.0}, "can't support 1 false alarms per day"),
+        ({"wished_per_day": 1.0}, "can't support 1 false alarm per day"),
         ({"unit": "per 100 videos"}, "the key wished_per_100_videos is missing"),
         ({"unit": "per week"}, "unit"),
         (

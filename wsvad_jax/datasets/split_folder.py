@@ -2,7 +2,8 @@
 
 split/train.csv, test.csv    video,label
 split/split.json             seed, share, and which videos were kept together
-split/ordinary/              links to the normal test videos, for `calibrate`
+split/test_normal/           links to the normal test videos, for `calibrate`
+split/test_abnormal/         links to the others, for `detect`
 """
 
 import csv
@@ -142,6 +143,16 @@ def read(
     counts = " and ".join(f"{len(lists[s])} in {FOLDER}/{s}.csv" for s in SPLITS)
     remarks = [f"lists of the split that was made before: {counts}"]
     new = [e.video for e in entries if e.video not in known]
+    present = {e.video for e in entries}
+    gone = [e for e in known.values() if e.video not in present]
+    _check_moved(gone, new)
+    if gone:
+        remarks.append(
+            f"{count(len(gone), 'video')} of the split {'are' if len(gone) > 1 else 'is'} "
+            f"no longer in the folder: {first_names([e.video for e in gone])}; features "
+            f"that are still there are used, so delete the lines in {FOLDER}/ if they "
+            "should not be"
+        )
     if new:
         remarks.append(
             f"{count(len(new), 'video')} came after the split, so "
@@ -149,6 +160,22 @@ def read(
             f"each to {FOLDER}/train.csv or {FOLDER}/test.csv"
         )
     return OwnLists(lists, True, remarks)
+
+
+def _check_moved(gone: Sequence[ListEntry], new: Sequence[str]) -> None:
+    """Raises InputError if a listed video was moved, so that its label may be another.
+
+    Its old features may still be there, and would be trained on with the old label.
+    """
+    by_file = {pathlib.PurePosixPath(name).name: name for name in new}
+    for entry in gone:
+        moved = by_file.get(pathlib.PurePosixPath(entry.video).name)
+        if moved is not None:
+            raise InputError(
+                f"{entry.where}: video {entry.video} is no longer in the folder, but "
+                f"{moved} is new there; if it was moved, write {moved} and its label into "
+                "that line; if both are meant, rename the new one"
+            )
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def calibrate_files(
         for error in errors:
             print(f"skipped: {error}", file=sys.stderr)
 
+        _check_length(recordings, wish)
         calibration = Calibration(
             made_for="live" if wish.live else "files",
             model=model_identity(detector),
@@ -101,6 +102,17 @@ def calibrate_files(
     if splits is not None:
         value["splits"] = [row.as_dict() for row in rows]
     return value, not errors
+
+
+def _check_length(recordings: Sequence[Recording], wish: AlarmWish) -> None:
+    """Raises InputError for short clips, which a rate per day says nothing of."""
+    seconds = sum(recording.seconds for recording in recordings)
+    if wish.block is None or wish.live or seconds >= wish.block:
+        return
+    raise InputError(
+        f"{seconds:.0f} s of ordinary recordings are no block of {wish.block:g} s; record "
+        "more, or, for separate clips, pass --false_alarms_per_100_videos"
+    )
 
 
 def score_recordings(

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import hours_or_seconds
 
 DAY = 86_400.0  # seconds
 VIDEOS = 100  # videos that a rate refers to where a block is a video
@@ -129,7 +130,7 @@ class BlockScores:
         """Words the size, as "2.25 h" or "120 videos"."""
         if self.seconds is None:
             return _count(len(self.maxima), "video")
-        return f"{self.size:.2f} h"
+        return hours_or_seconds(self.size)
 
     @property
     def block(self) -> str:
@@ -174,7 +175,8 @@ class BlockScores:
         supported = _rounded_up(self.per_unit / (n + 1))
         other = f", or wish for {supported:g} {self.unit} or more" if n else ""
         return (
-            f"{found} can't support {wish:g} false alarms {self.unit}: that needs "
+            f"{found} can't support {wish:g} false "
+            f"{'alarm' if wish == 1 else 'alarms'} {self.unit}: that needs "
             f"{needs}; record more{other}"
         )
 

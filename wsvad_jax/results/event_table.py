@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wsvad_jax.utils.text import aligned, count, percent
+from wsvad_jax.utils.text import aligned, count, hours_or_seconds, percent
 
 # Rows of the printed table; the first ones are fractions.
 FRACTIONS = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %"}
@@ -32,7 +32,8 @@ def event_table(events: Mapping[str, Any]) -> str:
     if events[NORMAL_RATE] is not None:
         lines[0] += (
             f"; {amount(events[NORMAL_RATE])} false alarms per hour of normal video "
-            f"({events['normal_hours']:.2f} h of {events['hours']:.2f} h)"
+            f"({hours_or_seconds(events['normal_hours'])} of "
+            f"{hours_or_seconds(events['hours'])})"
         )
     if remark := events.get("remark"):
         lines.append(f"remark: {remark}")

@@ -324,7 +324,9 @@ def _take_steps(runs: Sequence[SeedRun], runner: StepRunner, start: int) -> int:
 
     with (
         multihost.PreemptionSignal() as preemption,
-        Progress("train", schedule.total, unit="step", initial=start) as progress,
+        Progress(
+            "train", schedule.total, unit="step", initial=start, compiles=True
+        ) as progress,
     ):
         while True:
             # A resumed run must not repeat the evaluation at its start step.

@@ -28,11 +28,22 @@ class Progress:
       total: number of units.
       unit: name of a unit.
       initial: units that are done at the start.
+      compiles: whether the first update includes compilation, so that its time says
+        nothing of the others.
     """
 
-    def __init__(self, label: str, total: int, *, unit: str = "it", initial: int = 0):
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        unit: str = "it",
+        initial: int = 0,
+        compiles: bool = False,
+    ):
         self.label, self.total, self.unit = label, total, unit
-        self.count = self.initial = initial
+        self.count = self.initial = self.first = initial
+        self.compiles = compiles
         self.info: dict[str, Any] = {}
         self.start = self.last_line = time.monotonic()
 
@@ -56,7 +67,7 @@ class Progress:
         # The last line shows the end state, but not after an error.
         if self.bar is not None:
             self.bar.close()
-        elif self.count > self.initial and exc[0] is None:
+        elif self.count > self.first and exc[0] is None:
             self._line()
 
     def update(self, n: int = 1, **info: Any) -> None:
@@ -69,6 +80,10 @@ class Progress:
             self.bar.update(n)
         elif time.monotonic() - self.last_line >= LINE_EVERY:
             self._line()
+
+        if self.compiles and n:
+            self.compiles = False
+            self.initial, self.start = self.count, time.monotonic()
 
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
@@ -92,10 +107,12 @@ class Progress:
         rate = done / max(self.last_line - self.start, 1e-9)
         left = (self.total - self.count) / rate if rate else float("inf")
 
+        # The time of a compilation is no rate.
+        speed = [f"{rate:.1f} {self.unit}/s"]
+        speed += [f"{left:.0f} s left"] if self.total else []
         parts = [
             f"{self.label} {self.count}" + (f"/{self.total}" if self.total else ""),
-            f"{rate:.1f} {self.unit}/s",
-            *([f"{left:.0f} s left"] if self.total else []),
+            *([] if self.compiles or not done else speed),
             *(f"{k} {v}" for k, v in self._texts().items()),
         ]
         print(", ".join(parts), file=sys.stderr, flush=True)

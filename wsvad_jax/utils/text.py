@@ -60,6 +60,11 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     return f"{front}:{s:02d}{rest}"
 
 
+def hours_or_seconds(hours: float) -> str:
+    """Formats a length as "2.25 h"; below 0.1 h as "33 s", which "0.01 h" would hide."""
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{hours * 3600:.0f} s"
+
+
 def count(n: int, noun: str) -> str:
     """Formats a count with its noun: "1 event", "3 events", "12 000 events"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")

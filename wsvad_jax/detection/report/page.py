@@ -189,8 +189,11 @@ def _page_values(
         "facts": [fact for fact in facts if fact],
         "note": settings.get("clip_note", ""),
         "settings": listed,
-        # The page may be passed on alone, so it contains the events.
-        "csv": data_uri(events_csv(results).encode(), "text/csv"),
+        # The page may be passed on alone, so it contains the events. A file's name may
+        # have bytes that are no text; they are escaped as in events.csv.
+        "csv": data_uri(
+            events_csv(results).encode(errors="backslashreplace"), "text/csv"
+        ),
         "json": urllib.parse.quote(json_link),
         "calibration": _calibration(settings),
         "rows": [],
