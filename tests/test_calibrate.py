@@ -173,7 +173,7 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
     assert "needs 24.0 h; record more, or wish for 131 per day or more" in message
     assert not output.exists()
     words = ["--false-alarms-per-day", 140, "--check_splits", 2, "--output", output]
-    assert "--check_splits, of half the recordings: 300 s" in refused(
+    assert "--check_splits, of half the recordings: 0.08 h" in refused(
         capsys, place, *words
     )
     assert not output.exists()

@@ -73,7 +73,7 @@ def test_more_than_one_alarm_per_block_is_no_wish():
 
 
 def test_no_recording_is_no_data():
-    with pytest.raises(InputError, match="^0 s of"):
+    with pytest.raises(InputError, match=r"0.00 h"):
         blocks_of([]).threshold(1.0)
 
 

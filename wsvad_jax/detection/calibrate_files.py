@@ -78,10 +78,8 @@ def calibrate_files(
         recordings, protocol = score_recordings(
             detector, videos, rules, wish, fps=fps, errors=errors
         )
-        for error in errors:
-            print(f"skipped: {error}", file=sys.stderr)
+        _check_recordings(recordings, errors, wish)
 
-        _check_length(recordings, wish)
         calibration = Calibration(
             made_for="live" if wish.live else "files",
             model=model_identity(detector),
@@ -104,8 +102,12 @@ def calibrate_files(
     return value, not errors
 
 
-def _check_length(recordings: Sequence[Recording], wish: AlarmWish) -> None:
-    """Raises InputError for short clips, which a rate per day says nothing of."""
+def _check_recordings(
+    recordings: Sequence[Recording], errors: Sequence[InputError], wish: AlarmWish
+) -> None:
+    """Prints what was skipped; raises InputError for clips too short for a rate per day."""
+    for error in errors:
+        print(f"skipped: {error}", file=sys.stderr)
     seconds = sum(recording.seconds for recording in recordings)
     if wish.block is None or wish.live or seconds >= wish.block:
         return

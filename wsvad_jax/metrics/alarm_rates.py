@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.text import hours_or_seconds
 
 DAY = 86_400.0  # seconds
 VIDEOS = 100  # videos that a rate refers to where a block is a video
@@ -130,7 +129,7 @@ class BlockScores:
         """Words the size, as "2.25 h" or "120 videos"."""
         if self.seconds is None:
             return _count(len(self.maxima), "video")
-        return hours_or_seconds(self.size)
+        return f"{self.size:.2f} h"
 
     @property
     def block(self) -> str:
