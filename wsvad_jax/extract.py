@@ -2,6 +2,7 @@
 
   python -m wsvad_jax.extract videos --clip openai/clip-vit-base-patch16 --output features
   python -m wsvad_jax.extract a.mp4 --clip CLIP_DIR --output features --compare a.npy
+  python -m wsvad_jax.extract a.mp4 --clip CLIP_DIR --identify a.npy
 
 Inputs: video files, or folders to search for videos. Other files in a folder are skipped
 and counted; hidden files are skipped.
@@ -9,7 +10,8 @@ and counted; hidden files are skipped.
 Outputs: OUTPUT/VIDEO.npy, float16 [crops, snippets, width], and VIDEO.json with the
 feature protocol and the times of the snippets. --layout crops writes one file per crop,
 VIDEO__0.npy, …, like the released features. --compare prints how far the features are
-from existing ones of the same videos.
+from existing ones of the same videos. --identify finds out how existing features of one
+video were made, and writes nothing.
 
 The same command resumes an interrupted extraction. From a damaged video, the readable
 part is extracted, with a warning. Videos that can't be read are listed and left out; the
@@ -25,12 +27,19 @@ flags are passed to Beam:
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from wsvad_jax.extraction.run import ExtractorOptions, extract, print_warnings
-from wsvad_jax.utils import flags, program
+from wsvad_jax.utils import flags, program, progress
+from wsvad_jax.utils.errors import InputError
 
 __all__ = ["extract"]
+# Flags that --identify doesn't read.
+EXTRACTING = (
+    "output", "crops", "frame", "resize", "stride", "layout", "shard", "batch_size",
+    "decoders", "compare", "runner",
+)  # fmt: skip
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -53,9 +62,13 @@ def _parser() -> argparse.ArgumentParser:
 
     add("videos", nargs="+", metavar="VIDEO|FOLDER")
     add(
-        "--clip", required=True, metavar="NAME|DIR", help="hub name or folder of a CLIP"
+        "--clip",
+        required=True,
+        action="append",
+        metavar="NAME|DIR",
+        help="hub name or folder of a CLIP model; several for --identify",
     )
-    add("--output", required=True, metavar="DIR", help="where the features go")
+    add("--output", metavar="DIR", help="where the features go")
 
     # The feature protocol: a model scores only features with the protocol it knows.
     add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures per frame")
@@ -96,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|DIR",
         help="existing features: print both lengths and the cosines",
     )
+    add(
+        "--identify",
+        metavar="FILE",
+        help="existing features of one video: find the protocol that makes them",
+    )
     add("--runner", metavar="NAME", help=program.RUNNER_HELP)
     flags.add_output_flags(parser)
     return parser
@@ -112,6 +130,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and not known.runner:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
 
+    if known.identify is not None:
+        flags.refuse(flags.given(parser, argv), EXTRACTING, "--identify")
+        return _identify(known)
+    if known.output is None:
+        parser.error("the following arguments are required: --output")
+    if len(known.clip) > 1:
+        raise InputError(
+            f"--clip {known.clip[1]}: is the second CLIP model; features have one, and "
+            "several are for --identify"
+        )
+
     from wsvad_jax.detection import inputs
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
@@ -119,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         inputs.check_files(known.videos, hint)
         summary = extract(
             known.videos,
-            clip=known.clip,
+            clip=known.clip[0],
             output=known.output,
             options=ExtractorOptions(
                 crops=known.crops,
@@ -139,6 +168,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.value = dataclasses.asdict(summary)
     print_warnings(summary)
     return program.EXIT_SKIPPED if summary.failed else 0
+
+
+def _identify(known: argparse.Namespace) -> int:
+    """Prints the protocol of existing features; returns the exit code."""
+    from wsvad_jax.clip.snapshot import load_snapshot
+    from wsvad_jax.extraction import identify
+
+    if len(known.videos) != 1 or os.path.isdir(known.videos[0]):
+        raise InputError(
+            f"--identify {known.identify}: expected one video file beside it, found "
+            f"{', '.join(known.videos)}"
+        )
+
+    # Mistakes of names come before the weights, which take longer.
+    for path in (known.videos[0], known.identify):
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: no such file")
+
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        names = list(dict.fromkeys(known.clip))
+        snapshots = [(name, load_snapshot(name)) for name in names]
+        with progress.Progress("encoding pictures", 0, unit="picture") as bar:
+            result = identify.identify(
+                known.videos[0], known.identify, snapshots, tick=bar.update
+            )
+        print("\n".join(result.sentences()))
+        output.value = dataclasses.asdict(result) | {"certain": result.certain}
+    return 0
 
 
 if __name__ == "__main__":
