@@ -118,16 +118,14 @@ def test_features_of_another_encoder_are_none_of_these(shared, snapshots, tmp_pa
         (181, 12, [16.0]),
         (181, 11, [16.0]),  # the shorter last snippet was left out
         (181, 23, [8.0]),
+        (271, 9, [32.0]),
         (181, 181, [1.0]),
         (181, 32, [181 / 32]),  # equal parts
-        (100, 5, [20.0, 17.0, 18.0]),
+        (100, 5, [17.0, 18.0, 19.0, 20.0]),
     ],
 )
 def test_strides_follow_from_the_lengths(num_frames, num_snippets, expected):
-    found = identify.strides(num_frames, num_snippets)
-    assert sorted(found)[:1] == sorted(expected)[:1] or found == expected
-    for stride in found:
-        assert num_snippets - 1 <= num_frames / stride < num_snippets + 1
+    assert identify.strides(num_frames, num_snippets) == expected
 
 
 @pytest.mark.parametrize(
@@ -176,7 +174,7 @@ def test_hidden_protocols_are_recovered(shared, snapshots, tmp_path):
             rng.choice(COLOURS),
             rng.choice(list(NORMALISATIONS)),
         )
-        stride = rng.choice([16, 16, 8])
+        stride = rng.choice([16, 16, 8, 32])
         frame = rng.choice(["0", str(stride // 2), "mean", str(rng.randrange(stride))])
         np.save(tmp_path / "a.npy", hidden(video, snapshot, choice, frame, stride))
         result = identify.identify(video, tmp_path / "a.npy", snapshots)

@@ -23,6 +23,7 @@ from wsvad_jax.extraction import video as videos
 from wsvad_jax.extraction.protocol_search import (
     Candidate,
     ProtocolSearch,
+    SnippetFrames,
 )
 from wsvad_jax.utils.errors import InputError
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SNIPPETS = 6  # snippets of a video that are compared
 FEWEST = 3  # snippets without which the agreement means nothing
 SAME, LIKELY = 0.995, 0.9  # agreement of equal features, and of nearly equal ones
-USUAL_STRIDE = 16
+USUAL_STRIDES = (16, 8, 32, 64, 4, 2, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def identify(
     """
     path = pathlib.Path(video)
     num_frames = _count_frames(path)
-    existing = compare.read_features(features, -(-num_frames // USUAL_STRIDE))
+    existing = compare.read_features(features, -(-num_frames // USUAL_STRIDES[0]))
     N, T, D = existing.shape
     if T < FEWEST:
         raise InputError(
@@ -165,7 +166,7 @@ def strides(num_frames: int, num_snippets: int) -> list[float]:
     F, T = num_frames, num_snippets
     whole = [s for s in range(1, F + 1) if T in (F // s, -(-F // s))]
     # A usual stride explains most files; few frames leave several.
-    usual = [s for s in (USUAL_STRIDE, 8, 1) if s in whole]
+    usual = [s for s in USUAL_STRIDES if s in whole]
     equal_parts = [] if usual else [F / T]
     return [float(s) for s in usual or whole[:3]] + equal_parts
 
