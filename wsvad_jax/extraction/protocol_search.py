@@ -272,4 +272,4 @@ class PictureFeatures:
             self.known[geometry, choice.colour, choice.normalisation, frame]
             for geometry in choice.geometries
         ]
-        return np.mean(rows, axis=0, dtype=np.float32)
+        return np.stack(rows).mean(0)
