@@ -233,7 +233,7 @@ class PictureFeatures:
         from wsvad_jax.clip.towers import encode_image
 
         self.snapshot, self.pictures, self.tick = snapshot, pictures, tick
-        self.known: dict[tuple[str, str, str, int], Float32[np.ndarray, D]] = {}
+        self.known: dict[tuple[str, str, str, int], np.ndarray] = {}  # [D]
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
 
