@@ -70,28 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", metavar="DIR", help="where the features go")
 
-    # The feature protocol: a model scores only features with the protocol it knows.
-    add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures per frame")
-    add(
-        "--frame",
-        default="middle",
-        choices=("first", "middle", "mean"),
-        help="frame of a snippet that is encoded; mean: the mean feature of all frames",
-    )
-    add(
-        "--resize",
-        default="stretch",
-        choices=("stretch", "clip"),
-        help="stretch: to 340 x 256, as for the released features; clip: "
-        "CLIP's own, bicubic shorter side and centre crop",
-    )
-    add("--stride", type=int, default=16, help="frames per snippet (16)")
-    add(
-        "--layout",
-        default="one",
-        choices=("one", "crops"),
-        help="one file per video [crops, snippets, width], or one per crop",
-    )
+    _add_protocol_flags(parser)
 
     # How the work is divided.
     add(
@@ -117,6 +96,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--runner", metavar="NAME", help=program.RUNNER_HELP)
     flags.add_output_flags(parser)
     return parser
+
+
+def _add_protocol_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the feature protocol."""
+    add = parser.add_argument
+    # The feature protocol: a model scores only features with the protocol it knows.
+    add("--crops", type=int, default=1, choices=(1, 5, 10), help="pictures per frame")
+    add(
+        "--frame",
+        default="middle",
+        choices=("first", "middle", "mean"),
+        help="frame of a snippet that is encoded; mean: the mean feature of all frames",
+    )
+    add(
+        "--resize",
+        default="stretch",
+        choices=("stretch", "clip"),
+        help="stretch: to 340 x 256, as for the released features; clip: "
+        "CLIP's own, bicubic shorter side and centre crop",
+    )
+    add("--stride", type=int, default=16, help="frames per snippet (16)")
+    add(
+        "--layout",
+        default="one",
+        choices=("one", "crops"),
+        help="one file per video [crops, snippets, width], or one per crop",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -69,7 +69,9 @@ class Identification:
             f"CLIP model: {best.protocol.clip}. Over {self.snippets} snippets: {figures}.",
         ]
         if other is not None:
-            apart = "" if self.certain else " They can't be told apart by this video."
+            apart = (
+                "" if self.certain else " They can't be distinguished by this video."
+            )
             sentences.append(
                 f"Runner-up (agreement {other.agreement:.4f}): "
                 f"{other.protocol.words()}.{apart}"
@@ -148,7 +150,7 @@ def identify(
     level = best.agreement
     verdict = "same" if level >= SAME else "likely" if level >= LIKELY else "none"
 
-    # Further crops of the file are told by their geometry alone.
+    # Further crops of the file differ in their geometry alone.
     crops = (best.protocol.picture.geometry,)
     if N > 1 and verdict != "none":
         search = next(s for s in searches if s.made(best.protocol))
