@@ -150,7 +150,7 @@ def test_names_and_paths(own, tmp_path, monkeypatch):
         registry.resolve("ucf", data)
     with pytest.raises(InputError, match="no dataset 'dmeo'; expected demo, ucf, xd, "):
         registry.resolve("dmeo", data)
-    with pytest.raises(InputError, match="shanghaitech, own, or the path"):
+    with pytest.raises(InputError, match="ubnormal, own, or the path"):
         registry.resolve("/no/such/folder", data)
 
 
