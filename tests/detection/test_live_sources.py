@@ -11,8 +11,14 @@ from untrained import write_model
 
 from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
-from wsvad_jax.detection.live_sources import LiveSource, parse_source, with_names
+from wsvad_jax.detection.live_sources import (
+    LiveSource,
+    derived_name,
+    parse_source,
+    with_names,
+)
 from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError
 
 ALL = EventRules(high=1e-6, low=1e-6)  # everything is an event
@@ -282,6 +288,31 @@ def test_derived_names_are_unique_and_hold_no_password():
     assert names == [
         *("lobby-2", "camera-554-live-1", "lobby", "lobby-3", "video0", "stdin")
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://u:hush@cam/x", "rtsp://u:***@cam/x"),
+        ("rtsp://u:hu/s?h#@cam/x", "rtsp://u:***@cam/x"),
+        ("rtsp://u:hu@sh@cam/x", "rtsp://u:***@cam/x"),
+        ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
+        ("rtsp://cam/a:b@c", "rtsp://cam/a:b@c"),
+        (
+            "rtsp://cam/user=u&password=hush&channel=1",
+            "rtsp://cam/user=u&password=***&channel=1",
+        ),
+        ("http://cam/v.cgi?usr=u&PWD=hush#x", "http://cam/v.cgi?usr=u&PWD=***#x"),
+        ("http://cam/s?access_token=hush", "http://cam/s?access_token=***"),
+        ("token=1.mp4", "token=1.mp4"),
+    ],
+)
+def test_passwords_and_tokens_are_not_shown(source, shown):
+    assert without_password(source) == shown
+    assert "hu" not in derived_name(source)
+    with pytest.raises(InputError) as error:
+        parse_source(f" door={source}")
+    assert "hush" not in str(error.value) and "hu/s" not in str(error.value)
 
 
 @pytest.mark.parametrize(

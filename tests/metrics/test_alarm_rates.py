@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsvad_jax.metrics.alarm_rates import BlockScores, Recording
+from wsvad_jax.metrics.alarm_rates import AlarmRate, BlockScores, Recording
 from wsvad_jax.utils.errors import InputError
 
 
@@ -89,6 +89,8 @@ def test_rates_have_the_interval_of_clopper_and_pearson():
     assert five.low / 1440 == pytest.approx(0.0164, abs=1e-4)
     assert five.high / 1440 == pytest.approx(0.1128, abs=1e-4)
     assert five.low < five.expected < five.high
+    many = str(AlarmRate(4321.4, 456.2, 7374.0, 3))
+    assert many == "4320 (95 % interval 456 to 7370)"
     assert five.as_dict() == {"expected": 85.5, "low": 23.7, "high": 162, "blocks": 5}
 
 

@@ -97,6 +97,8 @@ def find_inputs(
         for video in look(path, noted):
             if video.name in inputs:
                 other = inputs[video.name].files[0]
+                if other.resolve() == video.files[0].resolve():
+                    raise InputError(f"{video.files[0]}: found twice; leave one out")
                 raise InputError(
                     f"{other} and {video.files[0]} are both named {video.name}; "
                     "rename one, or pass the folder above both"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from wsvad_jax.detection.calibration import Calibration
 from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError
 
 MAX_NAME = 100  # letters of a source's name
@@ -39,7 +40,7 @@ def parse_source(text: str) -> LiveSource:
     if not equals or re.search(r"[/\\:?]", name) or _exists(text):
         return LiveSource(text)
 
-    check_name(name, f"--live {text}")
+    check_name(name, f"--live {without_password(text)}")
     if not source.strip():
         raise InputError(
             f"--live {text}: no source after the name; expected NAME=SOURCE"
@@ -107,7 +108,8 @@ def derived_name(source: str) -> str:
         return "stdin"
     if "://" in source:
         # Host and path; users, passwords and keys of the address are left out.
-        address = re.split(r"[?#]", source.partition("://")[2])[0]
+        shown = without_password(source)
+        address = re.split(r"[?#]", shown.partition("://")[2])[0]
         host, slash, path = address.partition("/")
         name = f"{host.rpartition('@')[2]}{slash}{path}"
     else:

@@ -17,6 +17,13 @@ from wsvad_jax.utils.errors import InputError
 PATIENCE = 10.0  # seconds of silence after which a network source is lost
 REST = 65536  # bytes behind a file's last packet, which hold its index
 
+# A password may hold / ? # and @; digits before a / are a port.
+USER_PASSWORD = re.compile(r"(://[^/?#:@]*):(?!\d*/).*@")
+NAMED_SECRET = re.compile(
+    r"((?:pass|passwd|password|pwd|pw|token|secret|key|auth|sig|signature)=)[^&;/#]*",
+    re.IGNORECASE,
+)
+
 
 @runtime_checkable
 class PacketTap(Protocol):
@@ -139,8 +146,12 @@ class LiveVideo(videos.Video):
 
 
 def without_password(source: str) -> str:
-    """Returns a source as lines and messages show it, with *** for a password."""
-    return re.sub(r"(://[^/?#:@]*):[^/?#]*@", r"\1:***@", source)
+    """Returns a source as lines and messages show it, with *** for passwords and tokens.
+
+    Many cameras take them in the path or the query, as `/user=admin&password=…`.
+    """
+    shown = USER_PASSWORD.sub(r"\1:***@", source)
+    return NAMED_SECRET.sub(r"\1***", shown) if "://" in source else shown
 
 
 def kind_of(source: str) -> str:

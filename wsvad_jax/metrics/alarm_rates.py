@@ -52,12 +52,13 @@ class AlarmRate:
 
     def __str__(self) -> str:
         """Words the rate as "21.6 (95 % interval 2.63 to 76.9)"."""
-        low, high = f"{self.low:.3g}", f"{self.high:.3g}"
+        rates = (self.expected, self.low, self.high)
+        expected, low, high = (f"{float(f'{rate:.3g}'):g}" for rate in rates)
         interval = f"({PERCENT} interval {low} to {high})"
         if self.blocks:
-            return f"{self.expected:.3g} {interval}"
+            return f"{expected} {interval}"
         # The expected rate is bounded, but 0 in the recordings doesn't mean never.
-        return f"fewer than {self.expected:.3g}; none in the recordings {interval}"
+        return f"fewer than {expected}; none in the recordings {interval}"
 
 
 @dataclasses.dataclass(frozen=True)
