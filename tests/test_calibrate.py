@@ -1,6 +1,7 @@
 """The program: what it prints and writes, and what is bad input."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +63,22 @@ def test_a_folder_is_calibrated_and_detect_takes_it(place, tmp_path, capsys):
         read_json(output / "calibration.json")["threshold"], 4
     )
     assert settings["min_prominence"] == 0.02
+
+
+def test_copies_of_a_recording_are_named(place, tmp_path, capsys):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name in "abc":
+        shutil.copy(place / "normal" / "1.npy", copies / f"{name}.npy")
+    words = ["--false-alarms-per-day", 400, "--output", tmp_path / "calibration"]
+    for given, said in (
+        ([place / "normal"], ""),
+        ([place / "normal", copies], "3 rec"),
+    ):
+        assert run(place, "--normal", *given, *words) == 0
+        err = capsys.readouterr().err
+        assert (f"note: {said}ordings counted more than once" in err) == bool(said)
+    assert "such as a, a copy of 1: " in err
 
 
 def test_separate_videos_are_promised_by_video(place, tmp_path, capsys):

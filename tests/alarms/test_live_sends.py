@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import threading
 
 import pytest
 from alarm_servers import free_port, silent_server, webhook
@@ -69,6 +70,40 @@ def test_events_of_a_live_file_arrive_with_the_ids_of_their_lines(
     # The same file gives the same ids.
     again, _ = watch(detector, str(video), tmp_path / "box", "http://127.0.0.1:9/")
     assert of(again, "opened", "closed") == of(lines, "opened", "closed")
+
+
+class StopAtOpening(live.Listener):
+    """Stops the scoring when an event opens."""
+
+    def __init__(self):
+        self.stop = threading.Event()
+
+    def line(self, source, line):
+        if line["type"] == "opened":
+            self.stop.set()
+
+
+def test_an_event_that_a_stop_cuts_off_is_no_copy_of_the_whole_one(
+    detector, video, tmp_path
+):
+    with webhook() as hook:
+        listener = StopAtOpening()
+        with Alarms(Outbox(tmp_path / "box"), [Webhook(hook.address)]) as alarms:
+            live.run(
+                detector,
+                str(video),
+                ALL,
+                pace=0.0,
+                out=io.StringIO(),
+                stop=listener.stop,
+                listeners=[alarms, listener],
+            )
+        watch(detector, str(video), tmp_path / "box", hook.address)
+
+    closed = {m["message_id"]: m for m in hook.messages if m["type"] == "closed"}
+    (cut,) = [m for m in closed.values() if m.get("reason") == "stopped"]
+    whole = closed[f"{cut['id']}-closed"]
+    assert "reason" not in whole and cut["end"] < whole["end"]
 
 
 def test_dead_sinks_lose_no_snippets(detector, video, tmp_path):

@@ -155,7 +155,8 @@ class Alarms:
             return
         body = {
             "format": FORMAT,
-            "message_id": f"{line['id']}-{line['type']}",
+            # An event that was cut off by a stop is no copy of the whole one.
+            "message_id": f"{line['id']}-{line.get('reason', line['type'])}",
             "source": origin.name,
             **line,
         }

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wsvad_jax.alarms import event_ids
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.feature_protocols import UNKNOWN
 from wsvad_jax.data.records import FeatureProtocol
@@ -65,6 +66,8 @@ def calibrate_files(
     videos = inputs.find_inputs(paths, skipped)
     if str(skipped):
         print(skipped, file=sys.stderr)
+    if copies := copies_among(videos):
+        print(copies, file=sys.stderr)
 
     detector = run.open_detector(options)
     run.check_tower_options(options, videos, detector)
@@ -114,6 +117,23 @@ def _check_recordings(
     raise InputError(
         f"{seconds:.0f} s of ordinary recordings are no block of {wish.block:g} s; record "
         "more, or, for separate clips, pass --false_alarms_per_100_videos"
+    )
+
+
+def copies_among(videos: Sequence["VideoInput"]) -> str:
+    """Returns a note about recordings that are there twice, "" without any."""
+    names: dict[str, list[str]] = {}
+    for video in videos:
+        names.setdefault(event_ids.file_mark(video.files[0]), []).append(video.name)
+    names.pop("", None)  # can't be read, which is said later
+    copies = [same for same in names.values() if len(same) > 1]
+    if not copies:
+        return ""
+    number = sum(len(same) - 1 for same in copies)
+    return (
+        f"note: {text.count(number, 'recording')} counted more than once, such as "
+        f"{copies[0][1]}, a copy of {copies[0][0]}: the calibration seems surer than it "
+        "is; leave copies out"
     )
 
 

@@ -33,7 +33,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from wsvad_jax.detection.live_lines import SourceLines
+from wsvad_jax.detection.live_lines import STOPPED, SourceLines
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.detection.live_sources import LiveSource, with_names
 from wsvad_jax.evaluation.events import EventRules
@@ -236,7 +236,7 @@ def _lines(
         yield from _scored(scorer, taken)
 
     for each in left:
-        yield from each.named(each.end("stopped"))
+        yield from each.named(each.end(STOPPED))
     if error:
         raise error
 

@@ -18,6 +18,8 @@ from wsvad_jax.extraction.live_stream import StreamSnippet, StreamStatus
 from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError
 
+STOPPED = "stopped"  # by a signal or the caller, before the source has ended
+
 
 class SourceLines:
     """Turns the snippets and states of a live source into lines."""
@@ -152,7 +154,10 @@ class SourceLines:
           reason: why nothing follows.
           dropped: number of snippets that were dropped.
         """
-        yield from self._counted(0.0, self._with_ids(self.events.close()))
+        for line in self._counted(0.0, self._with_ids(self.events.close())):
+            # Such an event may go on, and a file's next run finds its real end.
+            cut = reason == STOPPED and line["type"] == "closed"
+            yield line | {"reason": reason} if cut else line
         if self.count is not None and (sentence := self.count.sentence()):
             yield {"type": "remark", "remark": sentence}
         yield {
