@@ -64,10 +64,8 @@ def calibrate_files(
     skipped = SkippedFiles()
     inputs.check_files(paths, "record it, and pass the recordings")
     videos = inputs.find_inputs(paths, skipped)
-    if str(skipped):
-        print(skipped, file=sys.stderr)
-    if copies := copies_among(videos):
-        print(copies, file=sys.stderr)
+    for said in filter(None, (str(skipped), copies_among(videos))):
+        print(said, file=sys.stderr)
 
     detector = run.open_detector(options)
     run.check_tower_options(options, videos, detector)
