@@ -371,8 +371,7 @@ def test_inputs_that_are_refused(world, mil, tmp_path, capsys):
     shutil.copy(video, copy)
     assert "both named test1" in refused(capsys, video, copy, *ready)
     assert "test1.npy: found twice" in refused(capsys, video, video, *ready)
-    file = tmp_path / "file"
-    file.touch()
+    (file := tmp_path / "file").touch()
     line = refused(capsys, video, "--checkpoint", mil, "--output", file / "out")
     assert "can't be written" in line
     assert "no model here" in refused(
