@@ -52,6 +52,13 @@ def explained(rules=None, settings=None, tmp_path=None, **fields):
     return write(tmp_path, [made], settings=settings or {"high": 0.5})[0], made
 
 
+def test_the_highest_score_has_its_reason_where_no_event_is(tmp_path):
+    found, _ = explained(EventRules(low=0.4), tmp_path=tmp_path)
+    assert "the highest score is 0.90, at 0:09 (too short for an event)" in found.text
+    found, _ = explained(EventRules(high=0.95, low=0.95), tmp_path=tmp_path)
+    assert "the highest score is 0.90, at 0:09 (too low for an event)" in found.text
+
+
 def test_bumps_and_low_events_have_their_reasons(tmp_path):
     found, made = explained(tmp_path=tmp_path)
     assert [(e.start, e.end) for e in made.events] == [(31, 35)]

@@ -55,6 +55,13 @@ def test_the_printed_table():
     )
 
 
+def test_without_known_events_only_false_alarms_are_counted():
+    line = event_table(events(20) | {"true": 0}).splitlines()[-1]
+    assert line.startswith(
+        "2 events found in 2 videos whose truth is known, all without events; 0.00 false"
+    )
+
+
 def test_an_unknown_rate_is_a_dash_with_its_reason():
     lines = event_table(events(fps=None)).splitlines()
     cells = {line.split("  ")[0]: line.split()[-3:] for line in lines[2:-2]}

@@ -26,9 +26,11 @@ def event_table(events: Mapping[str, Any]) -> str:
 
     # What doesn't depend on the overlap stands below, with the reason for missing times.
     found = count(events["found"], "event")
-    lines = [
-        f"{found} found, {events['true']} true, {count(events['videos'], 'video')}"
-    ]
+    videos = count(events["videos"], "video")
+    lines = [f"{found} found, {events['true']} true, {videos}"]
+    if not events["true"]:
+        # Without known events, nothing but false alarms can be counted.
+        lines = [f"{found} found in {videos} whose truth is known, all without events"]
     if events[NORMAL_RATE] is not None:
         lines[0] += (
             f"; {amount(events[NORMAL_RATE])} false alarms per hour of normal video "

@@ -7,6 +7,13 @@ from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.text import clock, count
 
 SHORT = 2.0  # seconds; times of shorter events need tenths
+# Why a bump is no event, by the reason of `evaluation.bumps`.
+NO_EVENT = {
+    "short": "too short for an event",
+    "calibration": "not above the calibration's threshold",
+    "low": "too low for an event",
+}
+WITHOUT_BIAS = " without positional bias"
 
 
 def time_span(event: Event) -> str:
@@ -61,7 +68,19 @@ def summarize(result: DetectionResult) -> str:
 
     at = int(result.anomaly.argmax())
     top, when = float(result.anomaly[at]), clock(float(result.edges[at]))
-    return f"No event; the highest score is {top:.2f}, at {when}"
+    return f"No event; the highest score is {top:.2f}, at {when}{_why(result, at)}"
+
+
+def _why(result: DetectionResult, at: int) -> str:
+    """Words in brackets why the highest score is no event, "" where no rule is missed."""
+    if result.explanation is None:
+        return ""
+    middle = float(result.edges[at] + result.edges[at + 1]) / 2
+    for bump in result.explanation.bumps:
+        if bump.start <= middle < bump.end and bump.reason in NO_EVENT:
+            biased = bump.reason == "low" and bump.corrected < bump.score - 0.005
+            return f" ({NO_EVENT[bump.reason]}{WITHOUT_BIAS if biased else ''})"
+    return ""
 
 
 def headline(results: Sequence[DetectionResult]) -> str:
