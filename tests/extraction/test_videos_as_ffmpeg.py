@@ -17,7 +17,7 @@ from numbered_videos import (
     turned,
 )
 
-from wsvad_jax.detection.report import key_frames
+from wsvad_jax.extraction.decoding import forward_reader
 
 pytestmark = needs_ffmpeg
 X265 = ("-c:v", "libx265", "-x265-params", "log-level=none", "-crf", "10")
@@ -66,7 +66,7 @@ def check(path, monkeypatch):
     assert video.damage == ""
 
     # Far apart, so that the decoder seeks between them, and in the middle of frames.
-    monkeypatch.setattr(key_frames, "NEAR", 0.15)
+    monkeypatch.setattr(forward_reader, "NEAR", 0.15)
     chosen = [0, 3, 11, 12, 20, 27]
     shown = pictures(path, list(seconds[chosen] + 0.05))
     for i, picture in zip(chosen, shown, strict=True):
