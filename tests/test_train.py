@@ -79,11 +79,12 @@ def test_a_run_leaves_numbers_and_pictures(tiny, finished):
     assert results["device"].startswith("cpu")
 
     with np.load(finished / "scores.npz") as scores:
-        assert len(scores.files) == 6 * 3
+        assert len(scores.files) == 6 * 4
         for i in range(6):
             T = len(np.load(tiny.root / f"own/features/test{i}.npy"))
             assert scores[f"test{i}/anomaly"].shape == (T,)
             assert scores[f"test{i}/classes"].shape == (T, 3)
+            assert f"test{i}/events" in scores.files
     assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
     assert list((finished / "tensorboard").glob("events.out.*"))
     assert saved_steps(finished) == [4, 6]

@@ -64,6 +64,7 @@ def test_a_still_picture_is_never_the_video(tmp_path, plain, ending, order, mark
     with SnippetStream(
         str(path), frame="first", stride=40, preprocess=video.to_rgb, pace=0.0
     ) as stream:
+        assert stream.take(20.0).kind == "open"
         assert stream.take(20.0).snippet.num_frames == 40
 
 
