@@ -13,7 +13,7 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-PART = 2  # half of the steps of a small folder's training
+PART = 2  # half of the steps of a small folder's training, see docs/own_data.md
 WARMUP = 4  # at most a fourth of the steps
 STEPS = 100  # of a recipe whose training is counted in epochs
 MAX_BATCH = 16
