@@ -279,7 +279,7 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
         assert e.value.code == 2
     assert "expected i/n" in capsys.readouterr().err
     for more, message in (
-        (["--clip", tmp_path], "config.json"),
+        (["--clip", tmp_path], "is the second CLIP model"),
         (["--crops", 5, "--resize", "clip"], "requires crops=1"),
         (["--stride", 0], "stride must be at least 1"),
         (["--compare", "nothing.npy"], "nothing.npy: no such file"),
@@ -287,6 +287,8 @@ def test_arguments_that_do_not_fit(tmp_path, videos, clip, capsys):
     ):
         with pytest.raises(InputError, match=message):
             run(*command, *more)
+    with pytest.raises(InputError, match="config.json"):
+        run(videos, "--clip", tmp_path, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
