@@ -102,6 +102,8 @@ def _parser() -> flags.Parser:
 
 def _add_list_flags(parser: flags.Parser) -> None:
     lists = parser.add_argument_group("lists and labels of your own folder")
+
+    # Without lists, folder names are labels and a part of the videos is the test.
     lists.add_argument(
         "--normal_folder",
         metavar="NAME",
@@ -119,6 +121,8 @@ def _add_list_flags(parser: flags.Parser) -> None:
         metavar="SHARE",
         help="without test.csv: share of each class for the test list (default: 0.25)",
     )
+
+    # Lists of other programs have other columns.
     lists.add_argument(
         "--video_column",
         metavar="NAME",

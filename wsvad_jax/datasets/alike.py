@@ -5,6 +5,7 @@ other video. Of each pair of videos the common mean is subtracted first, so that
 videos of one fixed camera don't match by their background.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -43,10 +44,9 @@ def alike_videos(paths: Mapping[str, pathlib.Path]) -> list[tuple[str, ...]]:
     frames = {}
     with Progress("comparing videos", len(paths), unit="video") as progress:
         for name, path in paths.items():
-            try:
+            # The check or the extraction reports videos that can't be read.
+            with contextlib.suppress(InputError):
                 frames[name] = reduced_frames(path, most)
-            except InputError:
-                pass  # which the check or the extraction reports
             progress.update()
     return groups(_pairs(frames))
 

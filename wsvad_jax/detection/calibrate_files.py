@@ -222,6 +222,8 @@ def summary(calibration: Calibration) -> list[str]:
     blocks, threshold = calibration.blocks, calibration.threshold
     silent = sum(score == 0 for score in blocks.maxima)
     low, high = blocks.alarms_within(threshold, round(blocks.per_unit))
+
+    # Separate clips are counted one by one, other recordings in blocks of time.
     if blocks.seconds is None:
         basis = text.count(len(blocks.maxima), "ordinary video")
         further = (
@@ -233,12 +235,15 @@ def summary(calibration: Calibration) -> list[str]:
             f"{len(blocks.maxima)} blocks of {blocks.seconds:g} s"
         )
         further = f"alarms in one ordinary day: {low} to {high} ({PERCENT} of days)"
+
     lines = [
         f"{basis}, {silent} of them without an event",
         f"threshold: {threshold:.4f}, for {calibration.wish:g} false alarms {blocks.unit}",
         f"expected false alarms {blocks.unit} above it: {calibration.rate}",
         further,
     ]
+
+    # The wish leaves room for more alarms than the rules find.
     if threshold == 0:
         lines.insert(
             2,
