@@ -188,6 +188,11 @@ def _identify(known: argparse.Namespace) -> int:
         )
 
     # Mistakes of names come before the weights, which take longer.
+    if os.path.isdir(known.identify):
+        raise InputError(
+            f"--identify {known.identify}: is a folder; expected the feature file of "
+            f"{known.videos[0]}"
+        )
     for path in (known.videos[0], known.identify):
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file")

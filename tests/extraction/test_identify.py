@@ -153,6 +153,10 @@ def test_features_that_say_nothing_are_refused(
         ([".", "--identify", "x.npy"], "expected one video file"),
         (["a.mp4", "--identify", "x.npy"], "a.mp4: no such file"),
         (["a.mp4", "--identify", ""], "a.mp4: no such file"),
+        (
+            ["a.mp4", "--identify", "."],
+            "is a folder; expected the feature file of a.mp4",
+        ),
         (["a.mp4", "--clip", "other", "--output", "o"], "is the second CLIP model"),
     ],
 )
