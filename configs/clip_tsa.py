@@ -53,6 +53,8 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
+    # The anomaly classes to train on, NAME,NAME or published; "": all.
+    config.data.base_classes = ""
     config.data.length = 32  # training videos are averaged to 32 snippets
     config.data.samples = "videos"  # one sample per video, with all crops
     config.data.batch_sampling = "balanced"  # half normal, half abnormal videos

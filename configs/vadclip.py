@@ -69,6 +69,8 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
+    # The anomaly classes to train on, NAME,NAME or published; "": all.
+    config.data.base_classes = ""
     config.data.length = values["length"]  # snippets; None: the longest video's
     config.data.samples = "crops"  # one sample per crop
     config.data.batch_sampling = values["batch_sampling"]

@@ -48,6 +48,8 @@ def get_config(dataset: str = "demo") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = dataset
+    # Results are split into these anomaly classes and the others; "": no split.
+    config.data.base_classes = ""
     config.data.length = 256  # snippets whose mean a live source has; size of batches
 
     # Number of devices along each axis; data=None takes all remaining ones.

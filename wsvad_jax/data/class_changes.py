@@ -1,11 +1,13 @@
 """Views of a prepared dataset under other classes; its files stay as they are.
 
 `with_card` gives the videos the class indices of another card. `without_class` leaves a
-class out, with all videos that show it.
+class out, with all videos that show it. `only_classes` keeps some anomaly classes, and
+the videos that show one of them alone.
 """
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
 
 from wsvad_jax.data.cards import Card
 from wsvad_jax.data.dataset import Dataset, Entry, Split
@@ -48,15 +50,45 @@ def without_class(dataset: Dataset, name: str) -> Dataset:
     left_out = dataset.card.index(name)
     kept = tuple(c for c in dataset.card.classes if c.name != name)
     card = dataclasses.replace(dataset.card, classes=kept)
+    return _view(dataset, card, lambda shown: left_out not in shown, f"without {name}")
 
-    # Indices above the class move down by one.
-    new_index = {i: i - (i > left_out) for i in range(len(kept) + 1) if i != left_out}
+
+def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """Returns the normal videos, and those that show exactly one class of `names`.
+
+    Its card has the normal class and those of `names`, in the order of the dataset's.
+    Its hash differs from the dataset's, since it holds other records.
+
+    Args:
+      dataset: prepared dataset.
+      names: anomaly classes.
+
+    Raises:
+      InputError: no class has one of the names.
+    """
+    kept_indices = {dataset.card.index(name) for name in names}
+    kept = tuple(
+        c for i, c in enumerate(dataset.card.classes) if i == 0 or i in kept_indices
+    )
+    card = dataclasses.replace(dataset.card, classes=kept)
+
+    def is_kept(shown: set[int]) -> bool:
+        return len(shown - {0}) < 2 and shown <= {0, *kept_indices}
+
+    return _view(dataset, card, is_kept, f"only {'+'.join(card.class_names)}")
+
+
+def _view(
+    dataset: Dataset, card: Card, is_kept: Callable[[set[int]], bool], change: str
+) -> Dataset:
+    """Returns the videos whose classes are kept, under a card with fewer classes."""
+    new_index = {dataset.card.index(name): i for i, name in enumerate(card.class_names)}
     splits = {}
     for split_name, split in dataset.splits.items():
-        rows = [i for i, e in enumerate(split.entries) if left_out not in classes_of(e)]
+        rows = [i for i, e in enumerate(split.entries) if is_kept(classes_of(e))]
         splits[split_name] = _split(split, rows, new_index)
 
-    content = hashlib.sha256(f"{dataset.content} without {name}".encode()).hexdigest()
+    content = hashlib.sha256(f"{dataset.content} {change}".encode()).hexdigest()
     return dataclasses.replace(dataset, card=card, splits=splits, content=content)
 
 

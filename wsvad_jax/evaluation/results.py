@@ -1,10 +1,11 @@
 """Scores a test set and writes results.json, scores.npz and pictures."""
 
+import dataclasses
 import os
 import pathlib
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
@@ -15,15 +16,13 @@ from wsvad_jax.experiment.identity import (
 )
 from wsvad_jax.experiment.saved_config import read_config
 from wsvad_jax.results.runs import NOT_TRAINED
-from wsvad_jax.results.seed_events import KEY
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import atomic_path, write_json
+from wsvad_jax.utils.files import write_json
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from wsvad_jax.experiment.build import Experiment
-    from wsvad_jax.metrics.event_level import VideoEvents
     from wsvad_jax.metrics.frame_level import EvalVideo
 
 
@@ -62,6 +61,7 @@ def evaluate_model(
       InputError: a model of another recipe, shapes that don't fit, or features made in
         another way than those of the training, or a card that doesn't fit the dataset.
     """
+    from wsvad_jax.evaluation.base_novel_results import base_classes_of_model
     from wsvad_jax.evaluation.scorer import Scorer, score_split
     from wsvad_jax.experiment import other_words
     from wsvad_jax.experiment.build import check_params, open_experiment
@@ -86,6 +86,8 @@ def evaluate_model(
     # A converted file comes with the text tower that it was trained with.
     config = _with_own_clip(config, folder / "clip")
     experiment, unnamed = open_experiment(config, data_dir), ()
+    base = base_classes_of_model(experiment, meta, str(checkpoint))
+    experiment = dataclasses.replace(experiment, base_classes=base)
     if card is not None:
         other_words.check_reads_text(experiment.spec, f"--card {card}")
         words = other_words.read_words(card, experiment.dataset.card)
@@ -259,8 +261,11 @@ def write_results(
     Only the first of several processes writes; the others wait, and return {}.
     """
     from wsvad_jax.evaluation import event_results, model_card, plots
+    from wsvad_jax.evaluation.base_novel_results import results_of_groups
+    from wsvad_jax.evaluation.score_file import write_scores
     from wsvad_jax.metrics.curves import curves
     from wsvad_jax.parallel import multihost
+    from wsvad_jax.results.base_novel_table import base_novel_table
     from wsvad_jax.results.event_table import event_table
     from wsvad_jax.results.results_table import results_table
 
@@ -273,6 +278,7 @@ def write_results(
     split = experiment.dataset.split("test")
     found = event_results.split_events(split, videos, card, rules, fps)
     results = results_of(experiment, videos, meta)
+    results |= results_of_groups(experiment, videos, meta)
     results["events"] = event_results.event_results(
         split, videos, card, rules, fps, found
     )
@@ -297,6 +303,8 @@ def write_results(
     write_json(workdir / "results.json", results)
 
     print(results_table(results))
+    if "open_vocabulary" in results:
+        print(base_novel_table(results["open_vocabulary"]))
     print(event_table(results["events"]))
     print(f"results.json, scores.npz and report.png are in {workdir}")
     multihost.sync_processes("results")
@@ -335,32 +343,6 @@ def results_of(
         "device": device(),
         **{name: text for name, text in notes.items() if text},
     }
-
-
-def write_scores(
-    path: pathlib.Path,
-    videos: Sequence["EvalVideo"],
-    found: Mapping[str, "VideoEvents"],
-) -> None:
-    """Writes each video's curves and events.
-
-    They are VIDEO/anomaly, /classes, /anomaly_BRANCH, and /events: rows (start, end,
-    score), in frames. Videos of unknown truth have no events.
-    """
-    import numpy as np
-
-    arrays = {}
-    for v in videos:
-        arrays[f"{v.video}/anomaly"] = v.anomaly
-        if v.classes is not None:
-            arrays[f"{v.video}/classes"] = v.classes
-        for name, curve in v.extra.items():
-            arrays[f"{v.video}/anomaly_{name}"] = curve
-        if v.video in found:
-            own = found[v.video]
-            arrays[f"{v.video}/{KEY}"] = np.column_stack([own.found, own.score])
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment import quick_look, validation, zero_shot
+from wsvad_jax.experiment import base_classes, quick_look, validation, zero_shot
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir
 
@@ -60,6 +60,14 @@ class Experiment(ScoringModel):
     """A ScoringModel with its dataset, ready to train or to score."""
 
     dataset: "Dataset"
+    base_classes: tuple[str, ...] = ()  # see `base_classes`; () all
+    # The experiment with all classes, of one that trains on base classes alone.
+    whole: "Experiment | None" = None
+
+    @property
+    def with_all_classes(self) -> "Experiment":
+        """The experiment that scores, which also reads the words of novel classes."""
+        return self.whole or self
 
     @property
     def clip_note(self) -> str | None:
@@ -107,6 +115,9 @@ def open_experiment(
         dataset.width,
         make_mesh(dict(config.mesh)),
         dataset,
+        base_classes.read_base_classes(
+            config.data.get(base_classes.NAME, ""), dataset.card
+        ),
     )
 
     training_notes.show(experiment.clip_note, _clip_hint(experiment))

@@ -40,7 +40,7 @@ PROTOCOLS = ("clean", "paper", QUICK)
 # What keys were before recipes stated them, by section.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "": {"seeds": (), "checkpoint_every_steps": None},
-    "data": {"microbatches": 1},
+    "data": {"microbatches": 1, "base_classes": ""},
     "mesh": {"data": None, "fsdp": None},
 }
 # Switches of models that came later, by model.

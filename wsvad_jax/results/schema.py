@@ -61,6 +61,16 @@ class EventResults(Shape):
     fps: Number | None = None  # assumed for videos that state none
 
 
+class GroupResults(Shape):
+    """`open_vocabulary` in results.json: base and novel classes."""
+
+    base: list[PrintableText]
+    novel: list[PrintableText]
+    trained_on: PrintableText
+    of_several_classes: Count
+    groups: dict[PrintableText, dict[PrintableText, Number | None]]
+
+
 class Results(Shape, extra="allow"):
     """results.json; keys that aren't named here are further metrics and switches."""
 
@@ -85,6 +95,7 @@ class Results(Shape, extra="allow"):
     clip_note: PrintableText = ""  # what the CLIP models were trained on
     remarks: list[PrintableText] = Field(default_factory=list)
     events: EventResults | None = None  # older versions wrote none
+    open_vocabulary: GroupResults | None = None  # of runs with base classes
 
 
 class CollectedRun(Shape):

@@ -95,9 +95,8 @@ class SeedRun:
 
                 config = comparable_config(self.experiment.config)
                 write_json(self.workdir / "config.json", config)
-                data = run_data.describe(
-                    self.experiment.dataset, self.experiment.text_tower_id
-                )
+                whole = self.experiment.with_all_classes
+                data = run_data.describe(whole.dataset, whole.text_tower_id)
                 run_data.note(self.workdir, data)
 
         self.checkpoints = Checkpoints(self.workdir / "checkpoints")

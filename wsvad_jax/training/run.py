@@ -88,6 +88,7 @@ def train_experiment(
       InputError: the workdir holds a run of other data, or a loss isn't finite.
     """
     from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.experiment.training_view import training_view
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
     from wsvad_jax.training.loop import train_one_seed
@@ -96,6 +97,7 @@ def train_experiment(
         check_same_data(
             workdir, run_data.describe(experiment.dataset, experiment.text_tower_id)
         )
+    experiment = training_view(experiment)
     scorer = Scorer(experiment)
 
     # Process 0 holds the lock for all processes of the run, which share its folder.
@@ -117,6 +119,7 @@ def show_finished_run(
       InputError: the dataset has changed since the run.
     """
     from wsvad_jax.results import run_data
+    from wsvad_jax.results.base_novel_table import base_novel_table
     from wsvad_jax.results.results_table import results_table
 
     results = read_json(workdir / "results.json")
@@ -131,6 +134,8 @@ def show_finished_run(
         not_compared = "" if recorded else "an older version of this program noted none"
 
     print(results_table(results))
+    if "open_vocabulary" in results:
+        print(base_novel_table(results["open_vocabulary"]))
     print(f"{workdir} is finished; another --workdir or seed starts a new run")
     if not_compared:
         print(f"its data was not compared with the dataset: {not_compared}")
@@ -149,7 +154,7 @@ def write_run(
 
     Args:
       experiment: recipe, dataset and model that were trained.
-      scorer: compiled scoring program.
+      scorer: its compiled scoring program.
       workdir: folder of the run.
       best: selected weights.
       history: lines of metrics.jsonl.
@@ -159,11 +164,18 @@ def write_run(
       The content of results.json.
     """
     from wsvad_jax.evaluation import results as evaluate_results
-    from wsvad_jax.evaluation.scorer import score_split
+    from wsvad_jax.evaluation.scorer import Scorer, score_split
+    from wsvad_jax.experiment.training_view import training_remark
     from wsvad_jax.parallel import multihost
     from wsvad_jax.training import provenance
     from wsvad_jax.training.sampler import training_remarks
     from wsvad_jax.weights.model_folder import save_params
+
+    # A model that was trained on some classes is scored on all.
+    remarks = training_remarks(experiment)
+    if (whole := experiment.with_all_classes) is not experiment:
+        experiment, scorer = whole, Scorer(whole)
+        remarks.append(training_remark(whole))
 
     meta = {
         "model": experiment.config.model_name,
@@ -172,7 +184,8 @@ def write_run(
         "features": dataclasses.asdict(experiment.dataset.protocol),
         "step": best.step,
         "selection": selection_note(experiment),
-        "remarks": training_remarks(experiment),
+        "remarks": remarks,
+        **_base_classes(experiment),
         "checkpoint": "model",
         # Stored so that scoring doesn't need the dataset.
         "length": experiment.T,
@@ -194,14 +207,22 @@ def write_run(
     return evaluate_results.write_results(experiment, videos, workdir, meta, history)
 
 
+def _base_classes(experiment: "Experiment") -> dict[str, list[str]]:
+    names = list(experiment.base_classes)
+    return {"base_classes": names} if names else {}
+
+
 def selection_note(experiment: "Experiment") -> str:
     """Returns a description of the weight selection."""
     protocol_config = experiment.protocol_config
+    # Tables show the note, so such a row is not taken for a training on all classes.
+    classes = ", base classes only" if experiment.base_classes else ""
     if protocol_config.select == "last":
-        return "last weights"
+        return f"last weights{classes}"
+
     on_test = experiment.config.protocol == "paper"
     videos = "test" if on_test else "held-out training videos"
-    return f"best {protocol_config.metric} on {videos}"
+    return f"best {protocol_config.metric} on {videos}{classes}"
 
 
 def train_seeds(
@@ -342,6 +363,7 @@ def _train_together(
 ) -> None:
     """Trains opened experiments, which differ by seed alone, as one program."""
     from wsvad_jax.evaluation.scorer import Scorer
+    from wsvad_jax.experiment.training_view import training_view
     from wsvad_jax.results import run_data
     from wsvad_jax.training.vmapped_seeds import train_vmapped_seeds
 
@@ -351,6 +373,10 @@ def _train_together(
     for workdir in () if restart else workdirs:
         check_same_data(workdir, data)
 
+    # The seeds share one view of the videos, and score as they were opened.
+    first = training_view(first)
+    if first.whole:
+        opened = [dataclasses.replace(first, config=e.config, whole=e) for e in opened]
     scorer = Scorer(first)
     seeds = ", ".join(str(e.config.seed) for e in opened)
     progress.status(f"seeds {seeds} together")
