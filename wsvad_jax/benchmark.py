@@ -32,6 +32,13 @@ words.
   tables between two marked lines of FILE. With --check, nothing is trained, and the exit
   code is 1 if FILE differs from the files in --output.
 
+open_vocabulary: trains models on base classes alone, and scores base and novel classes
+(`--config.data.base_classes` of `train`). It then exchanges the words at test time, to
+show which scores depend on them.
+  python -m wsvad_jax.benchmark open_vocabulary --dataset demo \\
+      --base Explosion,RoadAccidents --output results/open_vocabulary
+  Outputs and flags: as text; --base published takes the papers' split of ucf and xd.
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -43,6 +50,7 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
+from wsvad_jax.benchmarks import open_vocabulary_program
 from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
 from wsvad_jax.results.seed_groups import UNTRAINED
@@ -71,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_speed(commands)
     _add_repro(commands)
     _add_text(commands)
+    open_vocabulary_program.add_command(commands)
     _add_aot(commands)
     return parser
 
@@ -177,6 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+    if known.part == open_vocabulary_program.COMMAND:
+        return _open_vocabulary(known, rest)
     choices = TEXT_MODELS if known.part == "text" else MODELS
     # zero_shot has nothing to time or to compile.
     others = UNTRAINED if known.part == "repro" else ()
@@ -195,6 +206,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             output.value, passed = _speed(models, known, rest)
         else:
             output.value, passed = _aot(models, known)
+    return 0 if passed else 1
+
+
+def _open_vocabulary(known: argparse.Namespace, changes: Sequence[str]) -> int:
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value, passed = open_vocabulary_program.run(known, changes)
     return 0 if passed else 1
 
 

@@ -167,9 +167,9 @@ def fold_class_name(name: str) -> str:
 
 def suggest_class(name: str, known: Sequence[str]) -> str:
     """Returns a suggestion for a misspelled class name, or ""."""
-    alike = [c for c in known if fold_class_name(c) == fold_class_name(name)]
-    alike = alike or difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {alike[0]!r}?)" if alike else ""
+    by_fold = {fold_class_name(c): c for c in known}
+    alike = difflib.get_close_matches(fold_class_name(name), by_fold, 1)
+    return f" (did you mean {by_fold[alike[0]]!r}?)" if alike else ""
 
 
 def infer_card(

@@ -1,5 +1,7 @@
 """Results over all, base and novel classes, `open_vocabulary` in results.json."""
 
+import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,13 @@ if TYPE_CHECKING:
 BASE, ALL, NOTHING = "base classes", "all classes", "nothing"
 
 
-def base_classes_of_model(
-    experiment: "Experiment", meta: Mapping[str, Any], source: str
-) -> tuple[str, ...]:
-    """Returns the base classes by which a model's results are split, () for none.
+def with_base_classes_of_model(
+    experiment: "Experiment", meta: Mapping[str, Any], source: str | os.PathLike
+) -> "Experiment":
+    """Returns the experiment with the base classes by which results are split.
 
     They are the recipe's, or those that the model was trained on, where the dataset has
-    them all.
+    them all; otherwise there are none.
 
     Args:
       experiment: opened recipe.
@@ -39,7 +41,8 @@ def base_classes_of_model(
             f"{source} was trained on the classes {', '.join(trained)}, but {KEY} is "
             f"{', '.join(asked)}; leave the key out to take those of the training"
         )
-    return asked or (trained if known.issuperset(trained) else ())
+    base = asked or (trained if known.issuperset(trained) else ())
+    return dataclasses.replace(experiment, base_classes=base)
 
 
 def results_of_groups(

@@ -1,6 +1,5 @@
 """Scores a test set and writes results.json, scores.npz and pictures."""
 
-import dataclasses
 import os
 import pathlib
 import platform
@@ -8,7 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.evaluation.base_novel_results import (
+    results_of_groups,
+    with_base_classes_of_model,
+)
 from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation.score_file import write_scores
 from wsvad_jax.experiment.identity import (
     comparable_config,
     first_difference,
@@ -61,7 +65,6 @@ def evaluate_model(
       InputError: a model of another recipe, shapes that don't fit, or features made in
         another way than those of the training, or a card that doesn't fit the dataset.
     """
-    from wsvad_jax.evaluation.base_novel_results import base_classes_of_model
     from wsvad_jax.evaluation.scorer import Scorer, score_split
     from wsvad_jax.experiment import other_words
     from wsvad_jax.experiment.build import check_params, open_experiment
@@ -84,10 +87,8 @@ def evaluate_model(
         )
 
     # A converted file comes with the text tower that it was trained with.
-    config = _with_own_clip(config, folder / "clip")
-    experiment, unnamed = open_experiment(config, data_dir), ()
-    base = base_classes_of_model(experiment, meta, str(checkpoint))
-    experiment = dataclasses.replace(experiment, base_classes=base)
+    opened = open_experiment(_with_own_clip(config, folder / "clip"), data_dir)
+    experiment, unnamed = with_base_classes_of_model(opened, meta, checkpoint), ()
     if card is not None:
         other_words.check_reads_text(experiment.spec, f"--card {card}")
         words = other_words.read_words(card, experiment.dataset.card)
@@ -261,11 +262,8 @@ def write_results(
     Only the first of several processes writes; the others wait, and return {}.
     """
     from wsvad_jax.evaluation import event_results, model_card, plots
-    from wsvad_jax.evaluation.base_novel_results import results_of_groups
-    from wsvad_jax.evaluation.score_file import write_scores
     from wsvad_jax.metrics.curves import curves
     from wsvad_jax.parallel import multihost
-    from wsvad_jax.results.base_novel_table import base_novel_table
     from wsvad_jax.results.event_table import event_table
     from wsvad_jax.results.results_table import results_table
 
@@ -278,7 +276,6 @@ def write_results(
     split = experiment.dataset.split("test")
     found = event_results.split_events(split, videos, card, rules, fps)
     results = results_of(experiment, videos, meta)
-    results |= results_of_groups(experiment, videos, meta)
     results["events"] = event_results.event_results(
         split, videos, card, rules, fps, found
     )
@@ -303,8 +300,6 @@ def write_results(
     write_json(workdir / "results.json", results)
 
     print(results_table(results))
-    if "open_vocabulary" in results:
-        print(base_novel_table(results["open_vocabulary"]))
     print(event_table(results["events"]))
     print(f"results.json, scores.npz and report.png are in {workdir}")
     multihost.sync_processes("results")
@@ -341,6 +336,7 @@ def results_of(
         "step": meta.get("step"),
         "versions": versions(),
         "device": device(),
+        **results_of_groups(experiment, videos, meta),
         **{name: text for name, text in notes.items() if text},
     }
 

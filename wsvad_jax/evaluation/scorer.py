@@ -6,6 +6,7 @@ all. The scores of the padding are dropped.
 """
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,16 @@ class Scorer:
         if self._encode_text is not None:
             text = self._encode_text(params, self.scoring_model.text)
         return ScoringWeights({"params": params, "batch_stats": batch_stats}, text)
+
+    def with_text(self, text: Any) -> "Scorer":
+        """Returns a scorer that reads other class prompts, with the same programs.
+
+        Args:
+          text: prompts of as many classes, with the text tower of the recipe.
+        """
+        other = copy.copy(self)
+        other.scoring_model = dataclasses.replace(self.scoring_model, text=text)
+        return other
 
     def max_windows_per_batch(self, L: int) -> int:
         """Returns the number of windows of L snippets that a full batch holds.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wsvad_jax.results.base_novel_table import base_novel_table
 from wsvad_jax.utils.text import aligned
 
 # Rows of the table, in this order: frames, videos, classes.
@@ -58,6 +59,8 @@ def results_table(results: Mapping[str, Any]) -> str:
             else "no ground truth of frames: all test videos are abnormal, and their "
             "events have unknown times or cover all frames"
         )
+    if groups := results.get("open_vocabulary"):
+        remarks.append(base_novel_table(groups))
     return "\n".join([*_title(results), *aligned(rows), *remarks])
 
 

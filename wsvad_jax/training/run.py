@@ -119,7 +119,6 @@ def show_finished_run(
       InputError: the dataset has changed since the run.
     """
     from wsvad_jax.results import run_data
-    from wsvad_jax.results.base_novel_table import base_novel_table
     from wsvad_jax.results.results_table import results_table
 
     results = read_json(workdir / "results.json")
@@ -134,8 +133,6 @@ def show_finished_run(
         not_compared = "" if recorded else "an older version of this program noted none"
 
     print(results_table(results))
-    if "open_vocabulary" in results:
-        print(base_novel_table(results["open_vocabulary"]))
     print(f"{workdir} is finished; another --workdir or seed starts a new run")
     if not_compared:
         print(f"its data was not compared with the dataset: {not_compared}")

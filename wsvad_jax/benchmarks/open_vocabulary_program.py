@@ -1,0 +1,119 @@
+"""The command `benchmark open_vocabulary`: its flags, and its run."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag
+from wsvad_jax.utils import flags
+from wsvad_jax.utils.errors import InputError
+
+COMMAND = "open_vocabulary"
+MODELS = ("vadclip", "dsanet", "zero_shot")
+MOST_SHUFFLES = 100
+
+
+def add_command(commands: "argparse._SubParsersAction") -> None:
+    """Adds the command to the program `benchmark`."""
+    parser = commands.add_parser(
+        COMMAND, help="train on base classes, and test novel classes and other words"
+    )
+    parser.add_argument(
+        "--models", default="all", help=f"of {','.join(MODELS)}, or all"
+    )
+    parser.add_argument("--dataset", default="demo", help="name or prepared folder")
+    parser.add_argument(
+        "--base",
+        default="published",
+        metavar="CLASS,…",
+        help="classes to train on; published: those of ucf's and xd's papers, or the "
+        "demo's",
+    )
+    parser.add_argument(
+        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
+    )
+
+    # What is compared with models that were trained on base classes.
+    parser.add_argument(
+        "--all_classes", action="store_true", help="train on all classes, too"
+    )
+    parser.add_argument(
+        "--shuffles", type=flags.count, default=5, help="shuffles that are averaged"
+    )
+    parser.add_argument(
+        "--paraphrases",
+        type=pathlib.Path,
+        metavar="CARD",
+        help="card.json with other words (default: the demo's)",
+    )
+
+    # Where data is read and results go.
+    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--runs", type=pathlib.Path, default=pathlib.Path("runs/open_vocabulary")
+    )
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="the seeds as one program"
+    )
+    parser.add_argument(
+        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="train nothing; compare --markdown"
+    )
+    flags.add_output_flags(parser)
+
+
+def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
+    """Runs the command; returns the value of --json, and whether checks passed.
+
+    Args:
+      known: flags of the command.
+      changes: flags --config.KEY=VALUE of every run.
+
+    Raises:
+      InputError: a flag that doesn't fit, or as `open_vocabulary.open_vocabulary`.
+    """
+    from wsvad_jax.benchmarks import open_vocabulary, open_vocabulary_table
+    from wsvad_jax.results.write import update_markdown
+
+    models = parse_names(known.models, MODELS, "--models")
+    if known.check and not known.markdown:
+        raise InputError("--check requires --markdown FILE")
+    if known.shuffles > MOST_SHUFFLES:
+        raise InputError(
+            f"--shuffles is {known.shuffles}; expected at most {MOST_SHUFFLES}"
+        )
+    if not known.base.strip():
+        raise InputError("--base names no class; pass CLASS,… or published")
+
+    if not known.check:
+        options = open_vocabulary.OpenVocabularyOptions(
+            base=known.base,
+            seeds=parse_seed_flag(known.seeds),
+            output=known.output,
+            runs=known.runs,
+            all_classes=known.all_classes,
+            shuffles=known.shuffles,
+            paraphrases=known.paraphrases,
+            data_dir=known.data_dir,
+            changes=changes,
+            together=known.together,
+        )
+        open_vocabulary.open_vocabulary(models, known.dataset, options)
+
+    # The tables show all results in the folder, like those of `report`.
+    results = open_vocabulary_table.read_results(known.output)
+    for result in results:
+        print(f"{open_vocabulary_table.plain(result)}\n")
+
+    passed = True
+    if known.markdown:
+        table = open_vocabulary_table.markdown(results)
+        passed = update_markdown(known.markdown, table, check=known.check)
+    value: dict[str, Any] = {"results": [r.model_dump() for r in results]}
+    return value, passed
