@@ -3,17 +3,19 @@
 The recipe's key `data.base_classes` holds them; `training_view` applies it.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.data.cards import Card, fold_class_name, suggest_class
 from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.cards import Card
 
 PUBLISHED = "published"  # stands for the split of the dataset's papers
 NAME = "base_classes"
 KEY = f"config.data.{NAME}"
 
 
-def read_base_classes(text: Any, card: Card, flag: str = KEY) -> tuple[str, ...]:
+def read_base_classes(text: Any, card: "Card", flag: str = KEY) -> tuple[str, ...]:
     """Returns the classes that a text names, in the card's order; () for "".
 
     Case and blanks of names don't matter.
@@ -27,6 +29,7 @@ def read_base_classes(text: Any, card: Card, flag: str = KEY) -> tuple[str, ...]
       InputError: an unknown or duplicate name, the normal class, all anomaly classes, or
         `published` for a dataset without a known split.
     """
+    from wsvad_jax.data.cards import fold_class_name, suggest_class
     from wsvad_jax.datasets.open_vocabulary_splits import find_split
 
     if not isinstance(text, str):
