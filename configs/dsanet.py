@@ -23,6 +23,7 @@ without SG-NM):
   + adapter              --config.model.sgnm=False --config.model.dcsa=False
   + adapter + SG-NM      --config.model.dcsa=False
   + adapter + DCSA       --config.model.sgnm=False
+Beyond the paper, --config.loss.cross_pseudo=1 adds the cross pseudo-labels of CPL-VAD.
 """
 
 from ml_collections import ConfigDict
@@ -69,6 +70,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.loss.background = 1.0
     config.loss.consistency = 1.0
     config.loss.gather = 1.0
+    # Above 0, each branch labels snippets for the other one.
+    config.loss.cross_pseudo = 0.0
+    config.loss.update(values["cross_pseudo"])
 
     config.data = ConfigDict()
     config.data.name = dataset
@@ -161,6 +165,15 @@ def clean_small(*, steps: int, eval_every_steps: int | None) -> dict:
     }
 
 
+def cross_pseudo(
+    *, warmup: int, votes: float, gap: int, length: int, scales: int, flat: float
+) -> dict:
+    """Returns the settings of wsvad_jax.models.cross_pseudo, with its prefix."""
+    settings = {"warmup": warmup, "votes": votes, "calm": 0.2, "gap": gap}
+    settings |= {"length": length, "scales": scales, "flat": flat}
+    return {f"cross_pseudo_{name}": value for name, value in settings.items()}
+
+
 def released_optimisers(lr: float) -> dict:
     """Returns the released optimisers; SG-NM (`video_anomaly_refiner`) has its own."""
     return {
@@ -199,6 +212,13 @@ XD_MODEL = {
 UCF_PAPER = paper(batch_size=128, lr=7e-5, metric="auc", eval_every_steps=10)
 XD_PAPER = paper(batch_size=96, lr=1e-5, metric="ap", eval_every_steps=None)
 
+# CPL-VAD's released settings, for windows of 256 snippets. The warm-up, about half of
+# the training, is ours.
+UCF_LABELS = cross_pseudo(warmup=600, votes=0.49, gap=5, length=6, scales=5, flat=0.55)
+XD_LABELS = cross_pseudo(warmup=1000, votes=0.73, gap=21, length=7, scales=5, flat=0.95)
+# Those of UCF-Crime, for windows of 32 snippets.
+SMALL_LABELS = cross_pseudo(warmup=50, votes=0.49, gap=1, length=1, scales=2, flat=0.55)
+
 UCF = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
@@ -206,6 +226,7 @@ UCF = {
     "classifier_init_scale": 1.0,
     "model": UCF_MODEL,
     "align": 1.1,
+    "cross_pseudo": UCF_LABELS,
     "length": 256,
     "batch_sampling": "balanced",  # half normal, half abnormal videos
     "normal_truth": "unmatched",  # as in the released ground truth
@@ -219,6 +240,7 @@ XD = {
     "classifier_init_scale": 1.0,
     "model": XD_MODEL,
     "align": 5.0,
+    "cross_pseudo": XD_LABELS,
     "length": 256,
     "batch_sampling": "uniform",  # videos of any class
     "normal_truth": "whole_video",
@@ -235,6 +257,7 @@ DEMO = {
     # Attention windows of 8 snippets spread an event over its neighbours.
     "model": {**UCF_MODEL, "attn_window": 2},
     "align": 1.1,
+    "cross_pseudo": SMALL_LABELS,
     "length": 32,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",
@@ -249,6 +272,7 @@ OTHER = {
     "classifier_init_scale": 1.0,
     "model": UCF_MODEL,
     "align": 1.1,
+    "cross_pseudo": SMALL_LABELS,
     "length": None,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",

@@ -24,6 +24,7 @@ Switches of the paper's ablations:
   A-branch alone       --config.model.classify=False
   prompts              --config.model.learn_prompt=False,
                        --config.model.visual_prompt=False
+Beyond the paper, --config.loss.cross_pseudo=1 adds the cross pseudo-labels of CPL-VAD.
 """
 
 from ml_collections import ConfigDict
@@ -66,6 +67,9 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.loss.mil = 1.0
     config.loss.align = 1.0
     config.loss.text = values["text"]
+    # Above 0, each branch labels snippets for the other one.
+    config.loss.cross_pseudo = 0.0
+    config.loss.update(values["cross_pseudo"])
 
     config.data = ConfigDict()
     config.data.name = dataset
@@ -148,6 +152,15 @@ def clean_small(*, lr: float, eval_every_steps: int | None) -> dict:
     }
 
 
+def cross_pseudo(
+    *, warmup: int, votes: float, gap: int, length: int, scales: int, flat: float
+) -> dict:
+    """Returns the settings of wsvad_jax.models.cross_pseudo, with its prefix."""
+    settings = {"warmup": warmup, "votes": votes, "calm": 0.2, "gap": gap}
+    settings |= {"length": length, "scales": scales, "flat": flat}
+    return {f"cross_pseudo_{name}": value for name, value in settings.items()}
+
+
 def adamw(lr: float, milestones: tuple[int, ...]) -> dict:
     """Returns AdamW; its rate falls to a tenth after each epoch of `milestones`."""
     return {
@@ -170,6 +183,13 @@ XD_PAPER = paper(
     eval_every_steps=None,
 )
 
+# CPL-VAD's released settings, for windows of 256 snippets. The warm-up, about half of
+# the training, is ours.
+UCF_LABELS = cross_pseudo(warmup=600, votes=0.49, gap=5, length=6, scales=5, flat=0.55)
+XD_LABELS = cross_pseudo(warmup=1000, votes=0.73, gap=21, length=7, scales=5, flat=0.95)
+# Those of UCF-Crime, for windows of 32 snippets.
+SMALL_LABELS = cross_pseudo(warmup=75, votes=0.49, gap=1, length=1, scales=2, flat=0.55)
+
 UCF = {
     "checkpoint_every_steps": None,
     "clip": VIT_B16,
@@ -178,6 +198,7 @@ UCF = {
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
+    "cross_pseudo": UCF_LABELS,
     "length": 256,
     "batch_sampling": "balanced",  # half normal, half abnormal videos
     "normal_truth": "unmatched",  # as in the released ground truth
@@ -192,6 +213,7 @@ XD = {
     "visual_layers": 1,
     "attn_window": 64,
     "text": 1e-4,
+    "cross_pseudo": XD_LABELS,
     "length": 256,
     "batch_sampling": "uniform",  # videos of any class
     "normal_truth": "whole_video",
@@ -208,6 +230,7 @@ DEMO = {
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
+    "cross_pseudo": SMALL_LABELS,
     "length": 32,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",
@@ -223,6 +246,7 @@ OTHER = {
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
+    "cross_pseudo": SMALL_LABELS,
     "length": None,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",

@@ -156,6 +156,8 @@ def build_model(config: "ConfigDict") -> Any:
     Raises:
       InputError: the model has no such field, or a value is outside its range.
     """
+    from wsvad_jax.models import cross_pseudo
+
     spec: Any = get_model_spec(config)
 
     # An unknown field would only fail in the constructor, with a traceback.
@@ -168,7 +170,9 @@ def build_model(config: "ConfigDict") -> Any:
 
     ranges = {"dtype": DTYPES, **spec.field_ranges}
     validation.check(config.model, ranges, "config.model.")
-    return spec.Model(**config.model)
+    model = spec.Model(**config.model)
+    cross_pseudo.check(dict(config.get("loss", {})), model)
+    return model
 
 
 def window_length(

@@ -31,6 +31,7 @@ KEYS_NOT_AFFECTING_METRICS = (
 KEYS_SET_PER_RUN = ("seed", "checkpoint_every_steps", "data.name")
 # A difference in one of these explains all others, so it is named first.
 FIRST = ("model_name", "protocol")
+CROSS_PSEUDO = "loss.cross_pseudo"  # weight of a term, and prefix of its settings
 
 
 def comparable_config(config: "ConfigDict") -> dict[str, Any]:
@@ -52,9 +53,14 @@ def keys_in_force(
     others = [p for p in old_keys.PROTOCOLS if p != protocol]
     unused = tuple(f"{p}." for p in others if len(others) < len(old_keys.PROTOCOLS))
     ignored = (*ignored, *NOT_OF_A_RUN)
+
+    # Settings of a loss term that is off decide nothing.
+    values = flatten(config)
+    if not values.get(CROSS_PSEUDO):
+        unused += (f"{CROSS_PSEUDO}_",)
     return {
         key: value
-        for key, value in flatten(config).items()
+        for key, value in values.items()
         if not key.startswith(unused)
         and key not in ignored
         and key.partition(".")[0] not in NOT_OF_A_RUN

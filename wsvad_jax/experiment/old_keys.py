@@ -43,10 +43,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "data": {"microbatches": 1, "base_classes": ""},
     "mesh": {"data": None, "fsdp": None},
 }
-# Switches of models that came later, by model.
+# Switches of models and terms of their losses that came later, by model.
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "vadclip": {"classifier_init_scale": 1.0},
     "dsanet": {"classifier_init_scale": 1.0, "use_graph": True},
+}
+LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "vadclip": {"cross_pseudo": 0.0},
+    "dsanet": {"cross_pseudo": 0.0},
 }
 PROTOCOL_DEFAULTS = {
     "epochs": None,
@@ -126,7 +130,9 @@ def _complete(config: Config) -> None:
         if section and section not in config:
             config[section] = {}
         _add(config[section] if section else config, defaults)
-    _add(config.get("model"), MODEL_DEFAULTS.get(config.get("model_name"), {}))
+    name = config.get("model_name")
+    _add(config.get("model"), MODEL_DEFAULTS.get(name, {}))
+    _add(config.get("loss"), LOSS_DEFAULTS.get(name, {}))
 
     for protocol in PROTOCOLS:
         plan: Any = config.get(protocol)

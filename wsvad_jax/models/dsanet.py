@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from wsvad_jax.clip.activations import gelu
 from wsvad_jax.clip.prompts import TextInputs
 from wsvad_jax.clip.towers import CLIPText, end_token
-from wsvad_jax.models import common, lgt_adapter, losses, released
+from wsvad_jax.models import common, cross_pseudo, lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
@@ -393,6 +393,7 @@ def loss_fn(
         "mil": losses.mil_top_k(outputs.anomaly_logits, label, length),
         "align": losses.mil_align(outputs.align_logits, label, length),
         "text": losses.text_contrast(outputs.text),
+        **cross_pseudo.terms(outputs, batch, weights),
     }
 
     if outputs.event_logits is not None and outputs.background_logits is not None:
@@ -417,15 +418,14 @@ def microbatch_term_weights(
 ) -> dict[str, Any]:
     """Weight of a microbatch in the full-batch mean of each term.
 
-    Most terms are means over videos. `consistency` is a mean over valid snippets, and
-    `gather` a mean over the snippets chosen as normal.
+    Terms are means over videos, `consistency` and `gather` over (chosen) snippets.
     """
 
     def fraction(count: Callable[[Int[Array, "B"]], Array]) -> Float[Array, ""]:
         return jnp.sum(count(microbatch.length)) / jnp.sum(count(batch.length))
 
     of_videos: Any = len(microbatch.length) / len(batch.length)
-    weights: dict[str, Any] = dict.fromkeys(TERMS, of_videos)
+    weights: dict[str, Any] = dict.fromkeys((*TERMS, cross_pseudo.TERM), of_videos)
     weights["consistency"] = fraction(lambda length: length)
     # Without `mask_padding`, all videos have the same count.
     if model.mask_padding:

@@ -29,13 +29,13 @@ from jaxtyping import Array, Float, Int, Num
 
 from wsvad_jax.clip import towers
 from wsvad_jax.clip.prompts import TextInputs
-from wsvad_jax.models import lgt_adapter, losses, released
+from wsvad_jax.models import cross_pseudo, lgt_adapter, losses, released
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
 
 FIELD_RANGES = lgt_adapter.FIELD_RANGES
-TERMS = ("mil", "align", "text")
+TERMS = ("mil", "align", "text", cross_pseudo.TERM)
 
 
 @struct.dataclass
@@ -171,7 +171,8 @@ def loss_fn(
     Args:
       outputs: outputs of a forward pass.
       batch: `label` [B, C] multi-hot and `length` [B].
-      weights: weights of `mil` (Eq. 11), `align` (Eq. 10) and `text` (Eq. 12).
+      weights: weights of `mil` (Eq. 11), `align` (Eq. 10), `text` (Eq. 12) and
+        `cross_pseudo` (module cross_pseudo).
       term_weights: weight of this microbatch in each term's full-batch mean; None for
         a full batch.
     """
@@ -187,6 +188,7 @@ def loss_fn(
         )
         terms["text"] = losses.text_contrast(outputs.text)
 
+    terms |= cross_pseudo.terms(outputs, batch, weights)
     return losses.weighted(terms, weights, term_weights)
 
 

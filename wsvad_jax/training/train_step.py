@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from wsvad_jax.models.cross_pseudo import weights_at
 from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.parallel.mesh import batch_sharding, fsdp_shardings, replicated_sharding
 from wsvad_jax.training.state import LossFn, State, Step
@@ -48,12 +49,13 @@ def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) 
 
 
 def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
-    """Returns the loss (params, batch_stats, batch, text, rngs) → loss, (terms, …).
+    """Returns the loss (params, batch_stats, batch, text, rngs, step) → loss, (terms, …).
 
-    The second result holds the loss terms and the new `batch_stats`.
+    The second result holds the loss terms and the new `batch_stats`. `step` counts the
+    steps taken before; None is a step after any warm-up of a term.
     """
 
-    def loss(params, batch_stats, batch, text, rngs):
+    def loss(params, batch_stats, batch, text, rngs, step=None):
         outputs, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
             batch.features.astype(jnp.float32),  # stored as float16
@@ -64,7 +66,7 @@ def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callabl
             mutable=["batch_stats"],
         )
 
-        loss, terms = loss_fn(outputs, batch, weights)
+        loss, terms = loss_fn(outputs, batch, weights_at(weights, step))
         return loss, (terms, changed.get("batch_stats", {}))
 
     return loss
@@ -82,7 +84,7 @@ def accumulate_gradients(
     assert spec.loss_fn is not None and spec.microbatch_term_weights is not None
     loss_fn, microbatch_term_weights = spec.loss_fn, spec.microbatch_term_weights
 
-    def gradient(params, batch_stats, batch, text, rngs):
+    def gradient(params, batch_stats, batch, text, rngs, step=None):
         del rngs
         # The text encoder runs once per step, since the class texts don't depend on the
         # videos. Its VJP is applied once, to the summed gradient.
@@ -94,7 +96,8 @@ def accumulate_gradients(
                 variables, x, microbatch.length, class_features, train=True
             )
             term_weights = microbatch_term_weights(model, microbatch, batch)
-            return loss_fn(outputs, microbatch, weights, term_weights)
+            own_weights = weights_at(weights, step)
+            return loss_fn(outputs, microbatch, own_weights, term_weights)
 
         value_and_grad = jax.value_and_grad(microbatch_loss, (0, 1), has_aux=True)
 
@@ -156,7 +159,7 @@ def make_train_step(
         rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
 
         (loss, (terms, batch_stats)), grads = gradient(
-            state.params, state.batch_stats, batch, text, rngs
+            state.params, state.batch_stats, batch, text, rngs, state.step
         )
 
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
