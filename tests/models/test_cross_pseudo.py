@@ -14,15 +14,15 @@ from wsvad_jax.data.records import Batch
 from wsvad_jax.experiment import build, identity, old_keys
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.models import cross_pseudo, vadclip
-from wsvad_jax.models.cross_pseudo import Settings
+from wsvad_jax.models.cross_pseudo import LabelSettings
 from wsvad_jax.parallel.mesh import make_mesh
 from wsvad_jax.training.state import make_init
 from wsvad_jax.training.train_step import make_loss, make_train_step
 from wsvad_jax.utils.errors import InputError
 
 # Without what looks at neighbours, a snippet's label depends on its own score.
-PLAIN = Settings(votes=0.4, calm=0.2, gap=0, length=1, scales=1, flat=1.0)
-SMALL = Settings(votes=0.49, calm=0.2, gap=1, length=1, scales=2, flat=0.55)
+PLAIN = LabelSettings(votes=0.4, calm=0.2, gap=0, length=1, scales=1, flat=1.0)
+SMALL = LabelSettings(votes=0.49, calm=0.2, gap=1, length=1, scales=2, flat=0.55)
 T = 16
 PLACES = np.arange(T)
 # Compiled at once: operation by operation, each would be compiled alone.
@@ -89,7 +89,9 @@ def test_a_snippet_between_the_limits_has_no_label():
 
 def test_short_spikes_are_no_anomalies():
     score = np.where((PLACES == 2) | (PLACES >= 8), 0.97, 0.05)
-    target, labelled = labels(score, Settings(votes=0.4, gap=0, length=3, scales=1))
+    target, labelled = labels(
+        score, LabelSettings(votes=0.4, gap=0, length=3, scales=1)
+    )
     assert not target[:8].any() and target[8:].all() and labelled.all()
 
 
@@ -104,7 +106,7 @@ def test_all_of_a_normal_video_is_normal():
     assert not target.any() and labelled.sum() == 10
 
 
-@pytest.mark.parametrize("settings", [SMALL, Settings(length=2)])
+@pytest.mark.parametrize("settings", [SMALL, LabelSettings(length=2)])
 def test_padding_neither_has_labels_nor_changes_them(settings):
     r = np.random.RandomState(1)
     score = np.where(PLACES < 5, 0.9, 0.2) + 0.05 * r.random_sample(T)

@@ -33,7 +33,7 @@ FOCUS = 2.0  # exponent γ of the focal loss
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class LabelSettings:
     """How labels are made; in recipes, `loss.cross_pseudo_NAME`.
 
     The defaults are those of the release on UCF-Crime, for windows of 256 snippets;
@@ -58,11 +58,11 @@ class Settings:
     flat: float = 0.55
 
 
-def settings_of(weights: Mapping[str, Any]) -> Settings:
+def settings_of(weights: Mapping[str, Any]) -> LabelSettings:
     """Returns the settings among the weights of a recipe's loss."""
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [field.name for field in dataclasses.fields(LabelSettings)]
     given = {n: weights[f"{TERM}_{n}"] for n in names if f"{TERM}_{n}" in weights}
-    return Settings(**given)
+    return LabelSettings(**given)
 
 
 def is_on(weights: Mapping[str, Any]) -> bool:
@@ -145,7 +145,7 @@ def cross_pseudo_loss(
     aligned: Float[Array, "B T"],
     label: Float[Array, "B C"],
     length: Int[Array, "B"],
-    settings: Settings,
+    settings: LabelSettings,
 ) -> Float[Array, ""]:
     """L_focal of both directions: each branch learns the labels that the other one made.
 
@@ -185,7 +185,7 @@ def pseudo_labels(
     score: Float[Array, "B T"],
     abnormal: Bool[Array, "B"],
     where: Bool[Array, "B T"],
-    settings: Settings,
+    settings: LabelSettings,
 ) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
     """Labels in [0, 1] that a branch's scores give, and the snippets that have one.
 
@@ -212,7 +212,7 @@ def pseudo_labels(
 
 
 def vote_share(
-    score: Float[Array, "B T"], where: Bool[Array, "B T"], settings: Settings
+    score: Float[Array, "B T"], where: Bool[Array, "B T"], settings: LabelSettings
 ) -> Float[Array, "B T"]:
     """How far scales and thresholds agree that a snippet is in an anomalous segment.
 
