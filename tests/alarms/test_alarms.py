@@ -248,7 +248,7 @@ def test_dead_sinks_are_not_waited_for(tmp_path):
 class Slow:
     """A sink that takes a moment for each message, and has a fault at first."""
 
-    flag, shown, identity = "--slow", "slow", "slow"
+    flag, shown, identity, tries = "--slow", "slow", "slow", None
 
     def __init__(self) -> None:
         self.taken: list[str] = []

@@ -15,6 +15,8 @@ from wsvad_jax.alarms.sinks import Message, NotDeliveredError, identity_of
 from wsvad_jax.utils.errors import InputError
 
 LONGEST = 60.0  # seconds that a program may take for one message
+# A program that fails on a message may fail on it for ever, and later ones would wait.
+TRIES = 8  # two minutes, with pauses of 1, 2, 4 … 64 s
 # Words that a shell would act on, and a program would get as its arguments.
 OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1"})
 
@@ -23,6 +25,7 @@ class EventCommand:
     """A program that takes one message per start."""
 
     flag = "--on_event"
+    tries = TRIES
 
     def __init__(self, command: str):
         """Splits the command as a shell does.

@@ -1,7 +1,8 @@
 """Delivers the messages of an outbox to one sink, in a thread of its own.
 
 Messages are sent in their order, one at a time. A sink that doesn't answer is tried again
-after a pause that doubles. Scoring never waits for it.
+after a pause that doubles. Scoring never waits for it. A program that fails on a message
+gets it a few times, and then the message is set aside.
 """
 
 import sys
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from wsvad_jax.alarms.outbox import Outbox
+from wsvad_jax.alarms.outbox import Outbox, Waiting
 from wsvad_jax.alarms.sinks import MessageRefusedError, NotDeliveredError, Sink
 from wsvad_jax.utils.text import count
 
@@ -44,6 +45,7 @@ class Delivery:
         self.sink, self.outbox, self.pauses, self.say = sink, outbox, pauses, say
         self.delivered_at = 0.0  # time.monotonic() of the last acknowledgement
         self.delivered = self.failures = self.refused = 0
+        self._tries = ("", 0)  # key of the message that failed last, and how often
         self._new, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"alarms to {sink.shown}", daemon=True
@@ -109,6 +111,8 @@ class Delivery:
                 )
             return 0.0
         except NotDeliveredError as e:
+            if self._is_last_try(waiting.message.key):
+                return self._give_up(waiting, str(e))
             return self._pause(str(e), e.wait)
         # A thread that ends would leave all later messages waiting in silence.
         except Exception as e:  # noqa: BLE001
@@ -120,6 +124,26 @@ class Delivery:
         if self.failures:
             self.say(f"{self.sink.shown} takes messages again")
         self.failures = 0
+        return 0.0
+
+    def _is_last_try(self, key: str) -> bool:
+        """Counts a failed try; whether the sink gets this message no more."""
+        last, number = self._tries
+        self._tries = key, number + 1 if key == last else 1
+        return self.sink.tries is not None and self._tries[1] >= self.sink.tries
+
+    def _give_up(self, waiting: Waiting, reason: str) -> float:
+        """Sets a message aside that failed too often, so that later ones are sent."""
+        self.outbox.set_aside(waiting, f"failed {self._tries[1]} times: {reason}")
+        self.refused += 1
+        self.failures = 0
+
+        # Each one is named: nothing else says which event nobody heard of.
+        self.say(
+            f"{self.sink.shown} failed {self._tries[1]} times on message "
+            f"{waiting.message.key} ({reason}); it is set aside in "
+            f"{self.outbox.folder}, the next start sends it once more"
+        )
         return 0.0
 
     def _pause(self, reason: str, wait: float) -> float:

@@ -30,6 +30,7 @@ class MqttTopic:
     """A topic of a broker."""
 
     flag = "--mqtt"
+    tries = None
 
     def __init__(self, address: str):
         """Reads the address.

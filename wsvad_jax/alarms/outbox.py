@@ -59,6 +59,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._stack = contextlib.ExitStack()
         self._unwritten: collections.deque[Waiting] = collections.deque()
+        self._aside: list[tuple[Waiting, str]] = []  # refused while the disk was full
         self._over: set[str] = set()  # events that closed while the disk was full
         self._acknowledged: set[int] = set()  # that couldn't be removed from the disk
         self._last = 0  # number of the last message in memory
@@ -117,7 +118,7 @@ class Outbox:
                 )
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
-            if empty and not self._unwritten:
+            if empty and not (self._unwritten or self._aside):
                 _remove(self.folder / NAME)
             self._stack.close()
 
@@ -194,6 +195,8 @@ class Outbox:
         with self._lock:
             if waiting in self._unwritten:
                 self._unwritten.remove(waiting)
+                self._aside.append((waiting, reason or "refused"))
+                self._flush()
                 return
             with contextlib.suppress(sqlite3.Error), self._connection as db:
                 db.execute(
@@ -214,11 +217,13 @@ class Outbox:
         count = "SELECT COUNT(*) FROM messages WHERE sink = ? AND refused"
         with self._lock:
             held = sum(item.sink == sink for item in self._unwritten)
+            aside = sum(item.sink == sink for item, _ in self._aside)
             try:
                 waiting = self._value(f"{count} = ''", sink) - len(self._acknowledged)
-                return max(waiting, 0) + held, self._value(f"{count} != ''", sink)
+                refused = self._value(f"{count} != ''", sink)
+                return max(waiting, 0) + held, refused + aside
             except sqlite3.Error:
-                return held, 0
+                return held, aside
 
     def others(self, sinks: Sequence[str]) -> dict[str, int]:
         """Returns how many messages wait for sinks other than these, by address."""
@@ -233,7 +238,8 @@ class Outbox:
         """Returns the number of a sink's messages that still can't be written."""
         with self._lock:
             self._flush()
-            return sum(item.sink == sink for item in self._unwritten)
+            held = [*self._unwritten, *(item for item, _ in self._aside)]
+            return sum(item.sink == sink for item in held)
 
     def open_events(self) -> list[tuple[dict[str, Any], list[str]]]:
         """Returns the messages that opened events which never closed, and their sinks."""
@@ -250,7 +256,7 @@ class Outbox:
 
     def _flush(self) -> None:
         """Writes what is held in memory, and removes what was acknowledged."""
-        if not (self._unwritten or self._acknowledged or self._over):
+        if not (self._unwritten or self._aside or self._acknowledged or self._over):
             return
         with contextlib.suppress(sqlite3.Error):
             with self._connection as db:
@@ -260,7 +266,10 @@ class Outbox:
                 db.executemany("DELETE FROM open_events WHERE id = ?", over)
                 for item in self._unwritten:
                     _insert(db, item.sink, item.message)
+                for item, reason in self._aside:
+                    _insert(db, item.sink, item.message, reason)
             self._unwritten.clear()
+            self._aside.clear()
             self._over.clear()
             self._acknowledged.clear()
 
@@ -278,12 +287,14 @@ class Outbox:
         return self._connection.execute(query, arguments).fetchone()[0]
 
 
-def _insert(db: sqlite3.Connection, sink: str, message: Message) -> None:
+def _insert(
+    db: sqlite3.Connection, sink: str, message: Message, refused: str = ""
+) -> None:
     # A new row: the older one may be on its way, and is then removed by its number.
     db.execute("DELETE FROM messages WHERE sink = ? AND key = ?", (sink, message.key))
     db.execute(
-        "INSERT INTO messages (sink, key, body) VALUES (?, ?, ?)",
-        (sink, message.key, message.body),
+        "INSERT INTO messages (sink, key, body, refused) VALUES (?, ?, ?, ?)",
+        (sink, message.key, message.body, refused),
     )
 
 

@@ -47,6 +47,7 @@ class Sink(Protocol):
     flag: str  # with hyphens, for messages
     shown: str  # the address without secrets
     identity: str  # of the address in the outbox
+    tries: int | None  # times that a message is sent before it is set aside; None: ever
 
     def send(self, message: Message) -> None:
         """Sends a message; returns when the sink has acknowledged it.

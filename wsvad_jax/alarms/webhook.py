@@ -36,6 +36,7 @@ class Webhook:
     """A server that takes messages by POST."""
 
     flag = "--webhook"
+    tries = None
 
     def __init__(self, address: str):
         """Reads the address.
