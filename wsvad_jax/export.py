@@ -19,8 +19,9 @@ the text tower, so the file is about as large as the model's own weights.
 
 The ending of the file (.onnx or .stablehlo) or --format chooses the format.
 StableHLO (the default; `jax.export`) takes any batch and runs on cpu, cuda and tpu.
-ONNX (package jax2onnx) takes any batch for VadCLIP and DSANet. MIL ranking and CLIP-TSA
-have the fixed batch --batch there, since the converter can't leave it open.
+ONNX (package jax2onnx) has the fixed batch --batch, or 1. For VadCLIP and DSANet, it takes
+any batch without --batch where the converter can leave it open; FILE.json and the output
+say where it can't.
 
 With --video, the image tower is part of the program. It takes the frames of one snippet,
 uint8 RGB [frames, H, W, 3], and the state that its last call returned: the features of the
@@ -63,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"most, of a model for whole videos ({LONGEST})")  # fmt: skip
     add("--crops", type=int, default=0, metavar="N", help="crops of a video, of a "
         "model for whole videos (as in training)")  # fmt: skip
-    add("--batch", type=int, default=1, help="videos at a time, where ONNX can't leave "
-        "it open (%(default)s)")  # fmt: skip
+    add("--batch", type=int, help="videos at a time of an ONNX program (open where the "
+        "converter can, else 1)")  # fmt: skip
     add("--force", action="store_true", help="take another CLIP model's text tower")
 
     # What only a program from pixels to scores needs.
@@ -128,7 +129,7 @@ def export_features(
     known: argparse.Namespace, passed: Mapping[str, str], kind: str
 ) -> int:
     """Writes a program from features to scores; returns the exit code."""
-    if known.batch < 1:
+    if known.batch is not None and known.batch < 1:
         raise InputError(f"--batch is {known.batch}; expected 1 or more")
     if kind != "onnx":
         flags.refuse(passed, ("batch",), "StableHLO, which takes any batch")
@@ -138,8 +139,6 @@ def export_features(
 
     # Which flags have an effect depends on the model.
     detector = Detector(known.checkpoint, clip=known.clip, force=known.force)
-    if detector.network.spec.onnx_any_batch:
-        flags.refuse(passed, ("batch",), "this model, which takes any batch")
     if detector.weights.text is None:
         flags.refuse(passed, ("clip",), "this model, which has no prompts")
     training_notes.show(detector.clip_note)
@@ -162,4 +161,4 @@ def _print_size(path: pathlib.Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, resumes=False)

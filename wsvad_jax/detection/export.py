@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def export_model(
     kind: str = "",
     length: int = 0,
     crops: int = 0,
-    batch: int = 1,
+    batch: int | None = None,
 ) -> pathlib.Path:
     """Writes a model's program and the JSON that describes it; returns its path.
 
@@ -55,7 +56,8 @@ def export_model(
       length: snippets T per window; 0 is the model's. For a model for whole videos, 0
         is 256, and videos may be shorter but not longer.
       crops: crops N; 0 is as in training, and 1 for a model for windows.
-      batch: batch size of an ONNX file where it can't be left open.
+      batch: batch size of an ONNX file; None leaves it open where the converter can,
+        and is 1 elsewhere. FILE.json names it.
 
     Raises:
       InputError: a size that the model doesn't have, or ONNX without its packages.
@@ -64,10 +66,10 @@ def export_model(
     kind = format_of(output, kind)
     shape = sizes(detector, length, crops)
 
+    note = ""
     if kind == "onnx":
-        fixed = 0 if detector.network.spec.onnx_any_batch else batch
         with atomic_path(output) as temporary:
-            write_onnx(detector, shape, fixed, temporary)
+            fixed, note = _write_onnx_open(detector, shape, batch, temporary)
         first: Any = fixed or "b"
     else:
         program = stablehlo(detector, shape)
@@ -76,11 +78,45 @@ def export_model(
         first = "b"
 
     # A program says nothing about itself.
-    write_json(
-        output.with_name(f"{output.name}.json"),
-        description(detector, kind, (first, *shape)),
-    )
+    value = description(detector, kind, (first, *shape))
+    if note:
+        value["batch_note"] = note
+        print(f"note: {note}", file=sys.stderr)
+    write_json(output.with_name(f"{output.name}.json"), value)
     return output
+
+
+def _write_onnx_open(
+    detector: "Detector",
+    shape: tuple[int, int, int],
+    batch: int | None,
+    path: pathlib.Path,
+) -> tuple[int, str]:
+    """Writes an ONNX program with an open batch where that is possible.
+
+    Returns:
+      the batch size, 0 open, and a note where it is fixed though nobody asked for it.
+    """
+    from importlib.metadata import version
+
+    if batch is not None:
+        write_onnx(detector, shape, batch, path)
+        return batch, ""
+
+    # What a converter can leave open differs from version to version.
+    if detector.network.spec.onnx_any_batch:
+        try:
+            write_onnx(detector, shape, 0, path)
+            return 0, ""
+        except InputError:  # a fixed batch fails with the same reason, or none
+            write_onnx(detector, shape, 1, path)
+            return 1, (
+                f"the batch is fixed at 1, since jax2onnx {version('jax2onnx')} can't "
+                "leave it open for this model; --batch N fixes another"
+            )
+
+    write_onnx(detector, shape, 1, path)
+    return 1, ""
 
 
 def format_of(output: pathlib.Path, kind: str = "") -> str:
