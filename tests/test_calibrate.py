@@ -65,6 +65,29 @@ def test_a_folder_is_calibrated_and_detect_takes_it(place, tmp_path, capsys):
     assert settings["min_prominence"] == 0.02
 
 
+@pytest.mark.parametrize(
+    "wish, message",
+    [
+        (["--false_alarms_per_100_videos", 1], "10 ordinary videos can't support 1 "),
+        (["--false_alarms_per_day", 1], "0.17 h of ordinary recordings (10 blocks"),
+        (["--block", 700], "603 s of ordinary recordings are no block of 700 s"),
+    ],
+)
+def test_too_few_recordings_are_refused_before_they_are_scored(
+    place, tmp_path, capsys, wish, message
+):
+    # The model can't score this width, which only scoring would say.
+    for i in range(10):
+        np.save(tmp_path / f"{i}.npy", np.ones((113, 24), np.float16))
+    words = ["--normal", tmp_path, "--output", tmp_path / "out"]
+    assert message in refused(capsys, place, *words, *wish)
+    assert not (tmp_path / "out").exists()
+
+    # Enough of them are scored.
+    said = refused(capsys, place, *words, "--false_alarms_per_day", 400)
+    assert "24" in said and "can't support" not in said
+
+
 def test_copies_of_a_recording_are_named(place, tmp_path, capsys):
     copies = tmp_path / "copies"
     copies.mkdir()

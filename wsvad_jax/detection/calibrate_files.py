@@ -18,7 +18,7 @@ from wsvad_jax.detection.calibration import (
     model_identity,
     write_calibration,
 )
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
 from wsvad_jax.metrics.alarm_rates import PERCENT, VIDEOS, BlockScores, Recording
 from wsvad_jax.utils import files, text
 from wsvad_jax.utils.errors import InputError
@@ -72,6 +72,7 @@ def calibrate_files(
     run.input_assumptions(videos, None, detector)
     run.time_assumptions(videos, fps, detector)
 
+    check_amount(videos, wish, fps, detector.card.stride)
     make_folder(output)
     errors = skipped.errors
     with files.locked(output):  # removes the folder again if nothing is written into it
@@ -103,6 +104,47 @@ def calibrate_files(
     return value, not errors
 
 
+def check_amount(
+    videos: Sequence["VideoInput"], wish: AlarmWish, fps: float | None, stride: int
+) -> None:
+    """Raises InputError where recordings can't support a wish, before they are scored.
+
+    The number of recordings, or their stated length, decides. Where a length is only an
+    estimate, or unknown, scoring decides.
+
+    Args:
+      videos: ordinary recordings.
+      wish: most false alarms, and length of a block.
+      fps: frames per second of features without times; None is the default.
+      stride: frames per snippet, where features don't say it.
+    """
+    from wsvad_jax.detection.input_ground_truth import stated_length_of
+
+    # Recordings that turn out to be damaged make the number smaller.
+    if wish.block is None:
+        BlockScores(None, (0.0,) * len(videos)).threshold(wish.rate)
+        return
+
+    total = 0.0
+    for video in videos:
+        try:
+            frames, length = stated_length_of(video, stride, fps or DEFAULT_FPS)
+        except InputError:  # reported when it is read
+            return
+        if not frames or not length:
+            return
+        total += length
+
+    # Lengths differ a little once frames are decoded: only a clear case is refused here.
+    if (longest := 1.01 * total + len(videos)) < wish.block and not wish.live:
+        raise InputError(_no_block(total, wish.block))
+    try:
+        BlockScores(wish.block, (0.0,) * int(longest / wish.block)).threshold(wish.rate)
+    except InputError:
+        BlockScores(wish.block, (0.0,) * int(total / wish.block)).threshold(wish.rate)
+        raise
+
+
 def _check_recordings(
     recordings: Sequence[Recording], errors: Sequence[InputError], wish: AlarmWish
 ) -> None:
@@ -112,8 +154,12 @@ def _check_recordings(
     seconds = sum(recording.seconds for recording in recordings)
     if wish.block is None or wish.live or seconds >= wish.block:
         return
-    raise InputError(
-        f"{seconds:.0f} s of ordinary recordings are no block of {wish.block:g} s; record "
+    raise InputError(_no_block(seconds, wish.block))
+
+
+def _no_block(seconds: float, block: float) -> str:
+    return (
+        f"{seconds:.0f} s of ordinary recordings are no block of {block:g} s; record "
         "more, or, for separate clips, pass --false_alarms_per_100_videos"
     )
 

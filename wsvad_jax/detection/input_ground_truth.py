@@ -182,14 +182,23 @@ def check_ground_truth(
             )
 
         with contextlib.suppress(InputError):  # reported when the file is read
-            known.append((item, *_length(source, stride, fps)))
+            known.append((item, *stated_length_of(source, stride, fps)))
 
     # The unit is decided for all videos at once.
     time_units.check_unit(known, stride)
 
 
-def _length(source: VideoInput, stride: int, fps: float | None) -> tuple[int, float]:
+def stated_length_of(
+    source: VideoInput, stride: int, fps: float | None
+) -> tuple[int, float]:
     """Returns a video's frames and seconds, 0 unknown, without reading all of it.
+
+    The frames of a video file are 0 where its length is an estimate, too.
+
+    Args:
+      source: video or features.
+      stride: frames per snippet, where features don't say it.
+      fps: frames per second, where features don't say it; None if not known.
 
     Raises:
       InputError: it can't be read.
