@@ -6,7 +6,7 @@ numbers are finite. Keys that a shape doesn't name are kept, unless it forbids t
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import pydantic
 from pydantic import AfterValidator, Field
@@ -94,7 +94,11 @@ def check_shape(
         return shape.model_validate(value)
     # One error is enough for one sentence.
     except pydantic.ValidationError as e:
-        sentence = _sentence(e.errors(include_url=False)[0], value, shape)
+        # An unknown key may be a misspelt one, and the cause of a missing one.
+        errors = sorted(
+            e.errors(include_url=False), key=lambda x: x["type"] != "extra_forbidden"
+        )
+        sentence = _sentence(errors[0], value, shape)
     raise InputError(f"{source}: {sentence}" + (f"; {advice}" if advice else ""))
 
 
@@ -105,7 +109,7 @@ def _sentence(error: Any, root: Any, shape: type[Shape]) -> str:
     if kind == "missing":
         return f"the key {_dotted(error['loc'])} is missing"
     if kind == "extra_forbidden":
-        keys = ", ".join(shape.model_fields)
+        keys = ", ".join(_keys_at(error["loc"][:-1], shape))
         return f"unknown key {key!r}; expected one of {keys}"
 
     # pydantic's words are for programmers: they say "input" and name Python's types.
@@ -126,6 +130,21 @@ def _sentence(error: Any, root: Any, shape: type[Shape]) -> str:
     if not key:
         return f"expected {words}, found {found!r:.60}"
     return f"{key} must be {words}, found {found!r:.60}"
+
+
+def _keys_at(location: tuple[Any, ...], shape: type[Shape]) -> list[str]:
+    """Returns the keys that the object at a location may have."""
+    for key in location:
+        if isinstance(key, str) and key in shape.model_fields:
+            shape = _shape_in(shape.model_fields[key].annotation) or shape
+    return list(shape.model_fields)
+
+
+def _shape_in(annotation: Any) -> type[Shape] | None:
+    """Returns the first shape in a type such as list[Shape] or Shape | None."""
+    if isinstance(annotation, type) and issubclass(annotation, Shape):
+        return annotation
+    return next(filter(None, map(_shape_in, get_args(annotation))), None)
 
 
 def _locate(location: tuple[Any, ...], value: Any) -> tuple[str, Any]:
