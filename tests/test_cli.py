@@ -56,6 +56,14 @@ def test_what_a_user_can_cause_is_one_line(capsys, error, code, line):
     assert capsys.readouterr().err == line
 
 
+def test_a_program_that_keeps_nothing_does_not_promise_to_resume(capsys):
+    with pytest.raises(SystemExit) as e:
+        cli.run(raising(KeyboardInterrupt()), resumes=False)
+    assert e.value.code == 130
+    line = capsys.readouterr().err
+    assert "no results are written" in line and "resumes" not in line
+
+
 def test_a_full_disk_of_a_library_names_the_file(capsys):
     error = RuntimeError(
         "write() failed: No space left on device; writing /d/a.rec; at 9"

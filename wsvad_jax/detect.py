@@ -103,7 +103,7 @@ def parser() -> flags.Parser:
 
     # How inputs are read where they don't say it themselves.
     add("--ground_truth", "--truth", metavar="FILE", help="true events, as test_segments.json: in frames, "
-        "or in seconds where it says so")  # fmt: skip
+        "or in seconds where it says so; or a CSV file with video,start,end in seconds")  # fmt: skip
     add("--fps", type=float, help="frames per second of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="geometry of frames if the "
         "model doesn't name it (see extract)")  # fmt: skip
@@ -329,4 +329,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, resumes=False)

@@ -94,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.low is not None:
         passed = flags.given(parser, argv)
         flags.refuse(passed, rule_flags.RELATIVE, "--low, which fixes where events end")
-    if known.fps is not None and not 0 < known.fps < float("inf"):
-        raise InputError(f"--fps is {known.fps}; expected frames per second, above 0")
+    flags.check_fps(known.fps)
     if known.checkpoint and not known.config:
         parser.error(TOGETHER)
     if known.card and not known.config:
@@ -143,4 +142,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, resumes=False)

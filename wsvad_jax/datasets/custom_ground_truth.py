@@ -39,7 +39,9 @@ def read_ground_truth(path: pathlib.Path) -> dict[str, GroundTruth]:
     """
     truth: dict[str, GroundTruth] = {}
     written: dict[str, str] = {}
-    read = truth_csv.read_csv if path.suffix == ".csv" else ground_truth.read_json
+    read = (
+        truth_csv.read_csv if path.suffix.lower() == ".csv" else ground_truth.read_json
+    )
     for name, item in read(path).items():
         video = entry_video_id(name)
         if (other := written.setdefault(video, name)) != name:

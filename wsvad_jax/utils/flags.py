@@ -13,6 +13,8 @@ from typing import Any
 
 from wsvad_jax.utils.errors import InputError
 
+# Flags whose values are paths, though neither type nor metavar says so.
+PATHS = ("workdir", "data_dir")
 # From a frame every quarter of an hour to high-speed cameras.
 FPS = 0.001, 100_000
 
@@ -23,6 +25,7 @@ EXTRAS = {
     "mqtt": ("paho-mqtt",),
     "onnx": ("jax2onnx", "onnxruntime"),
     "torch": ("torch",),
+    "umap": ("umap-learn",),
     "aot": ("libtpu",),
 }
 # Words that other programs use for a key of ours.
@@ -51,7 +54,25 @@ class Parser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else [str(word) for word in args]
         own = {_underscored(option): option for option in options(self)}
         self.seen = tuple(_as_defined(word, own) for word in words)
+        self._refuse_empty_paths()
         return super().parse_known_args(list(self.seen), namespace)
+
+    def _refuse_empty_paths(self) -> None:
+        """Ends the program where a flag for a file or folder is empty.
+
+        An empty path would be the current folder.
+        """
+        for i, word in enumerate(self.seen):
+            flag, equals, value = word.partition("=")
+            action = self._option_string_actions.get(flag)
+            if action is None or not _takes_path(action):
+                continue
+            if not equals:
+                value = self.seen[i + 1] if i + 1 < len(self.seen) else "given later"
+            try:
+                output_folder(value, "file" if action.metavar == "FILE" else "folder")
+            except argparse.ArgumentTypeError as e:
+                self.error(f"argument {flag}: {e}")
 
     def error(self, message: str):
         own = options(self)
@@ -102,15 +123,26 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def output_folder(word: str) -> pathlib.Path:
+def _takes_path(action: argparse.Action) -> bool:
+    """Whether a flag's value is the path of one file or folder."""
+    path = action.type in (pathlib.Path, output_folder)
+    return path or action.metavar in ("DIR", "FILE") or action.dest in PATHS
+
+
+def output_folder(word: str, kind: str = "folder") -> pathlib.Path:
     """Returns the folder that a flag names, for argparse; an empty word is no folder.
+
+    Args:
+      word: value of the flag.
+      kind: folder, or file.
 
     Raises:
       argparse.ArgumentTypeError: no name of a folder.
     """
     if not word.strip() or "\0" in word:
+        example = "the folder for the results, such as results"
         raise argparse.ArgumentTypeError(
-            f"{word!r} names no folder; pass the folder for the results, such as results"
+            f"{word!r} names no {kind}; pass {example if kind == 'folder' else 'a name'}"
         )
     return pathlib.Path(word)
 

@@ -44,11 +44,15 @@ RUNNER_HELP = "runner of Apache Beam: DirectRunner, FlinkRunner …; other flags
 MULTIHOST_HELP = f"one of several processes that compute together (or {MULTIHOST}=1)"
 
 
-def run(main: Callable[[], int]) -> None:
+def run(main: Callable[[], int], *, resumes: bool = True) -> None:
     """Runs a program's `main` and ends the process with its exit code.
 
     What a user can cause (bad input, a full disk, Ctrl-C) is one line on standard
     error and a non-zero code; a traceback is a bug.
+
+    Args:
+      main: work of the program; returns its exit code.
+      resumes: whether the same command continues after Ctrl-C where it was interrupted.
     """
     escape_unprintable_output()
     silence_full_disk_in_threads()
@@ -68,7 +72,10 @@ def run(main: Callable[[], int]) -> None:
         print(f"stopped: {e}; {resume_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
-        print(f"interrupted; {resume_command()} resumes from here", file=sys.stderr)
+        again = f"{resume_command()} resumes from here"
+        if not resumes:
+            again = "no results are written, and the same command begins from the start"
+        print(f"interrupted; {again}", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenExecutor:
         print(
