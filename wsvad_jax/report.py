@@ -2,6 +2,7 @@
 
   python -m wsvad_jax.report runs --output report
   python -m wsvad_jax.report runs --html report.html
+  python -m wsvad_jax.report runs/dsanet-demo-0 --output report --figures
   python -m wsvad_jax.report runs --collect results
   python -m wsvad_jax.report results --markdown docs/results.md --published
   python -m wsvad_jax.report results --markdown README.md --short --published --check
@@ -11,6 +12,9 @@ Inputs: workdirs that training wrote, folders of them, or files that --collect w
 Outputs:
   --output DIR     DIR/report.md and DIR/report.csv: one row per dataset, model and
                    protocol, with mean ± standard deviation over its seeds
+  --figures        with --output: DIR/figures/RUN/ with figures for papers, each as PNG,
+                   SVG and PDF: snippets before and after the model by t-SNE or UMAP,
+                   curves of each class, and the points of both as CSV
   --markdown FILE  the same tables, between the lines <!-- results:begin --> and
                    <!-- results:end --> of FILE; with --short, one row per model and
                    dataset instead
@@ -26,6 +30,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from wsvad_jax.evaluation.figures import write as figures
 from wsvad_jax.results.runs import find_runs
 from wsvad_jax.results.seed_groups import group_by_recipe
 from wsvad_jax.results.tables import number_rows
@@ -36,6 +41,10 @@ from wsvad_jax.results.write import (
     write_outputs,
 )
 from wsvad_jax.utils import flags, program
+from wsvad_jax.utils.errors import InputError
+
+SNIPPETS, MAX_SNIPPETS = 2000, 20_000  # of a figure; more would take an hour
+OF_FIGURES = ("embedding", "snippets", "data_dir")  # flags that --figures reads
 
 
 def _parser() -> flags.Parser:
@@ -60,6 +69,22 @@ def _parser() -> flags.Parser:
     add("--short", action="store_true", help="write one row per model and dataset")
     add("--collect", metavar="DIR", type=pathlib.Path, help="for copies of the results")
     add("--html", metavar="FILE", type=pathlib.Path, help="gets a page with curves")
+
+    add("--figures", action="store_true", help="write figures of each run, too")
+    add(
+        "--embedding",
+        choices=("tsne", "umap"),
+        default="tsne",
+        help="how snippets are placed in figures (default: tsne)",
+    )
+    add(
+        "--snippets",
+        metavar="N",
+        type=flags.count,
+        default=SNIPPETS,
+        help=f"snippets per figure, at most (default: {SNIPPETS})",
+    )
+    add("--data_dir", help="folder of prepared datasets, for figures")
 
     add("--published", action="store_true", help="list benchmarks without a run, too")
     add(
@@ -87,9 +112,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--check requires --markdown and no other output")
     if known.short and not known.markdown:
         parser.error("--short requires --markdown")
+    passed = flags.given(parser, argv)
+    if known.figures and not known.output:
+        parser.error("--figures requires --output DIR")
+    if not known.figures:
+        flags.refuse(passed, OF_FIGURES, "no --figures", "pass --figures, too")
+    if known.snippets > MAX_SNIPPETS:
+        raise InputError(
+            f"--snippets is {known.snippets}; expected {MAX_SNIPPETS} or less"
+        )
     if not (known.output or known.markdown or known.html):
         alone = "--collect alone" if known.collect else "--json alone"
-        flags.refuse(flags.given(parser, argv), ("published",), alone)
+        flags.refuse(passed, ("published",), alone)
 
     runs, summaries, unfinished = find_runs(known.runs)
     for path in unfinished:
@@ -102,6 +136,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             table = markdown_table(groups, published=known.published, short=known.short)
             return 0 if update_markdown(known.markdown, table, check=True) else 1
 
+        # What figures lack is said before the tables are written.
+        folders = {}
+        if known.figures:
+            folders = figures.plan_figures(runs, known.output, known.embedding)
+
         write_outputs(
             groups,
             summaries,
@@ -109,8 +148,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             published=known.published,
             short=known.short,
         )
+        if folders:
+            figures.write_all(
+                folders,
+                method=known.embedding,
+                count=known.snippets,
+                data_dir=known.data_dir,
+            )
+            output.value["figures"] = [str(folder) for folder in folders]
     return 0
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, resumes=False)

@@ -87,7 +87,7 @@ def evaluate_model(
         )
 
     # A converted file comes with the text tower that it was trained with.
-    opened = open_experiment(_with_own_clip(config, folder / "clip"), data_dir)
+    opened = open_experiment(with_own_clip(config, folder / "clip"), data_dir)
     experiment, unnamed = with_base_classes_of_model(opened, meta, checkpoint), ()
     if card is not None:
         other_words.check_reads_text(experiment.spec, f"--card {card}")
@@ -112,8 +112,13 @@ def evaluate_model(
     return write_results(experiment, videos, workdir, meta, [], rules=rules, fps=fps)
 
 
-def _with_own_clip(config: "ConfigDict", clip: pathlib.Path) -> "ConfigDict":
-    """Returns a recipe whose text tower is that of a model folder, if it has one."""
+def with_own_clip(config: "ConfigDict", clip: pathlib.Path) -> "ConfigDict":
+    """Returns a recipe whose text tower is that of a model folder, if it has one.
+
+    Args:
+      config: recipe, which stays as it is.
+      clip: folder `clip` of the model folder, which may be missing.
+    """
     if "clip" not in config or not (clip / "vocab.json").is_file():
         return config
     config = config.copy_and_resolve_references()  # the caller's stays as it is

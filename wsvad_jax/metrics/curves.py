@@ -5,13 +5,13 @@ small, can be averaged over seeds, and the page of results needs neither scores 
 dataset. Frames count as in `wsvad_jax.metrics.frame_level`.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from wsvad_jax.metrics.class_curves import class_pool
 from wsvad_jax.metrics.frame_level import STRIDE, EvalVideo, Pool
 
 GRID = np.linspace(0, 1, 101)  # false positive rates, and recalls
@@ -80,17 +80,7 @@ def _class_ap(
 
     result = {}
     for c, name in enumerate(class_names[1:], 1):
-        # The curve of one class, whose own events are the truth.
-        of_class = [
-            dataclasses.replace(
-                v,
-                anomaly=v.classes[:, c],  # pyright: ignore[reportOptionalSubscript]
-                segments=tuple(s for s in v.segments if s[2] == c),
-                label=(c,) if any(s[2] == c for s in v.segments) else (0,),
-            )
-            for v in videos
-        ]
-        pool = Pool.of(of_class, None, stride)
+        pool = class_pool(videos, c, stride)
         known = pool.positive.any()
         result[name] = round(pool.average_precision(), 5) if known else None
     return result

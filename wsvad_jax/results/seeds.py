@@ -91,7 +91,7 @@ def summarise_seeds(
 
     # Intervals are computed from the scores, since results.json has single values.
     dataset = _open(first, data_dir)
-    _check_data(runs, dataset)
+    check_same_data(runs, dataset)
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
 
@@ -165,7 +165,7 @@ def check_alike(runs: Sequence[Run]) -> None:
         seen[run.seed] = run.source
 
 
-def _check_data(runs: Sequence[Run], dataset: "Dataset") -> None:
+def check_same_data(runs: Sequence[Run], dataset: "Dataset") -> None:
     """Raises InputError if a run was scored on other records than the dataset's."""
     for run in runs:
         if run.content and run.content != dataset.content:
@@ -187,8 +187,15 @@ def _open(run: Run, data_dir: str | None) -> "Dataset":
     return open_dataset(registry.resolve(run.config["data"]["name"], data_dir))
 
 
-def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
+def scored_videos(
+    run: Run, dataset: "Dataset", *, with_classes: bool = False
+) -> "list[EvalVideo]":
     """Pairs the scores of a run with the dataset's ground truth.
+
+    Args:
+      run: finished run.
+      dataset: its dataset.
+      with_classes: whether class probabilities are read, too, where there are any.
 
     Raises:
       InputError: scores.npz is missing, or has other videos than the dataset.
@@ -196,7 +203,7 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     from wsvad_jax.metrics.frame_level import EvalVideo, check
 
     path = pathlib.Path(run.source) / "scores.npz"
-    scores = _read_curves(path)
+    scores = _read_curves(path, ("classes",) if with_classes else ())
 
     entries = dataset.split("test").entries
     scored = {video for video, curves in scores.items() if "anomaly" in curves}
@@ -213,13 +220,15 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     for e in entries:
         curves = scores[e.video]
         extra = {
-            k.removeprefix("anomaly_"): v for k, v in curves.items() if k != "anomaly"
+            k.removeprefix("anomaly_"): v
+            for k, v in curves.items()
+            if k not in ("anomaly", "classes")
         }
         videos.append(
             EvalVideo(
                 video=e.video,
                 anomaly=curves["anomaly"],
-                classes=None,
+                classes=curves.get("classes"),
                 segments=e.segments,
                 num_frames=e.num_frames,
                 label=e.label,
@@ -235,8 +244,10 @@ def scored_videos(run: Run, dataset: "Dataset") -> "list[EvalVideo]":
     return videos
 
 
-def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the anomaly curves of a scores.npz by video and name."""
+def _read_curves(
+    path: pathlib.Path, others: Sequence[str] = ()
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the anomaly curves of a scores.npz by video and name, and `others`."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; score again with evaluate --workdir")
 
@@ -246,10 +257,9 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 video, _, curve = name.rpartition("/")
-                if curve not in (
-                    "classes",
-                    "events",
-                ):  # only anomaly curves have intervals
+                if curve in others:
+                    scores.setdefault(video, {})[curve] = _curve(arrays[name], 2)
+                elif curve not in ("classes", "events"):
                     scores.setdefault(video, {})[curve] = _curve(arrays[name])
     except Exception as e:  # noqa: BLE001 damage can raise anything
         raise_if_unreadable(path, e)
@@ -260,8 +270,8 @@ def _read_curves(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     return scores
 
 
-def _curve(array: np.ndarray) -> np.ndarray:
-    if array.ndim != 1 or array.dtype.kind != "f":
+def _curve(array: np.ndarray, axes: int = 1) -> np.ndarray:
+    if array.ndim != axes or array.dtype.kind != "f":
         raise ValueError(f"a curve has type {array.dtype} and shape {array.shape}")
     return array
 

@@ -1,0 +1,1 @@
+"""Figures for papers: snippets before and after a model, and curves of each class."""
