@@ -28,10 +28,9 @@ Outputs:
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from wsvad_jax.evaluation.figures import write as figures
-from wsvad_jax.results.runs import find_runs
+from wsvad_jax.results.runs import Run, find_runs
 from wsvad_jax.results.seed_groups import group_by_recipe
 from wsvad_jax.results.tables import number_rows
 from wsvad_jax.results.write import (
@@ -137,9 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if update_markdown(known.markdown, table, check=True) else 1
 
         # What figures lack is said before the tables are written.
-        folders = {}
-        if known.figures:
-            folders = figures.plan_figures(runs, known.output, known.embedding)
+        folders = _plan_figures(known, runs)
 
         write_outputs(
             groups,
@@ -149,14 +146,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             short=known.short,
         )
         if folders:
-            figures.write_all(
-                folders,
-                method=known.embedding,
-                count=known.snippets,
-                data_dir=known.data_dir,
-            )
+            _write_figures(known, folders)
             output.value["figures"] = [str(folder) for folder in folders]
     return 0
+
+
+def _plan_figures(
+    known: argparse.Namespace, runs: Sequence[Run]
+) -> dict[pathlib.Path, Run]:
+    """Returns the runs that get figures, by folder; {} without --figures."""
+    if not known.figures:
+        return {}
+    # Figures need libraries that the tables don't.
+    from wsvad_jax.evaluation.figures.write import plan_figures
+
+    return plan_figures(runs, known.output, known.embedding)
+
+
+def _write_figures(
+    known: argparse.Namespace, folders: Mapping[pathlib.Path, Run]
+) -> None:
+    from wsvad_jax.evaluation.figures.write import write_all
+
+    write_all(
+        folders,
+        method=known.embedding,
+        count=known.snippets,
+        data_dir=known.data_dir,
+    )
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def test_neighbours_stay_neighbours_and_texts_are_near_their_class():
     category = np.arange(90) % 3
     snippets = centres[category] + random.normal(0, 0.3, (90, 16)) + 5
     texts = centres - 7  # a constant difference, as between images and texts
-    place = encode.SnippetFeatures("features", snippets, texts)
+    place = encode.StageFeatures("features", snippets, texts)
     points, marks, settings = embedding.embed(place, "tsne")
     assert settings["seed"] == 0 and settings["perplexity"] == 30
     assert marks is not None
@@ -121,7 +121,7 @@ def test_neighbours_stay_neighbours_and_texts_are_near_their_class():
 )
 def test_snippets_without_neighbours_are_refused(snippets, words):
     with pytest.raises(InputError, match=words):
-        embedding.embed(encode.SnippetFeatures("features", snippets, None), "tsne")
+        embedding.embed(encode.StageFeatures("features", snippets, None), "tsne")
 
 
 def test_a_run_gets_figures_points_and_captions(finished, tmp_path, capsys):

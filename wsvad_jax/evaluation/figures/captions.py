@@ -11,7 +11,7 @@ from wsvad_jax.results.runs import Run
 from wsvad_jax.utils.text import count
 
 if TYPE_CHECKING:
-    from wsvad_jax.evaluation.figures.encode import SnippetFeatures
+    from wsvad_jax.evaluation.figures.encode import StageFeatures
     from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.metrics.class_curves import ClassCurve
 
@@ -38,7 +38,7 @@ CURVES = {
 
 def of_snippets(
     experiment: "Experiment",
-    place: "SnippetFeatures",
+    place: "StageFeatures",
     sample: SnippetSample,
     method: str,
 ) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from wsvad_jax.evaluation.figures.encode import SnippetFeatures
+from wsvad_jax.evaluation.figures.encode import StageFeatures
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.progress import status
@@ -31,7 +31,7 @@ def check_method(method: str) -> None:
 
 
 def embed(
-    features: SnippetFeatures, method: str, seed: int = 0
+    features: StageFeatures, method: str, seed: int = 0
 ) -> tuple[Float[np.ndarray, "S 2"], Float[np.ndarray, "C 2"] | None, dict[str, Any]]:
     """Places snippets, and class texts with them, in one plane.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class SnippetFeatures:
+class StageFeatures:
     """Features of S snippets and of C class texts at one place of a model."""
 
     title: str
@@ -28,7 +28,7 @@ class SnippetFeatures:
 
 def read_features(
     experiment: "Experiment", params: Any, batch_stats: Any, sample: SnippetSample
-) -> list[SnippetFeatures]:
+) -> list[StageFeatures]:
     """Returns the features of snippets before a model and, where known, after it.
 
     The first entry has the dataset's features; several crops are averaged.
@@ -58,7 +58,7 @@ def read_features(
                 plain[row], encoded[row] = own, made
 
     texts, why = clip_texts(experiment)
-    before = [SnippetFeatures("features", np.stack(plain), texts, why)]
+    before = [StageFeatures("features", np.stack(plain), texts, why)]
     if layer is None:
         return before
 
@@ -70,7 +70,7 @@ def read_features(
         note = f"{spec.title} reads no class texts"
     return [
         *before,
-        SnippetFeatures(layer.title, np.stack(encoded), own_texts, note),
+        StageFeatures(layer.title, np.stack(encoded), own_texts, note),
     ]
 
 
