@@ -120,8 +120,19 @@ def _curve(name: str, pool: Pool) -> ClassCurve:
         float(metrics.auc(fpr, tpr)),
         pool.average_precision(),
         *_thinned(fpr, tpr),
-        *_thinned(recall[::-1], precision[::-1]),
+        *_thinned(*_from_the_first_hit(recall, precision)),
     )
+
+
+def _from_the_first_hit(
+    recall: Float[np.ndarray, "Q"], precision: Float[np.ndarray, "Q"]
+) -> tuple[Float[np.ndarray, "Q1"], Float[np.ndarray, "Q1"]]:
+    """Returns a precision-recall curve from the highest score on.
+
+    scikit-learn's first point, precision 1 at recall 0, belongs to no score.
+    """
+    recall, precision = recall[-2::-1], precision[-2::-1]
+    return np.append(0.0, recall), np.append(precision[0], precision)
 
 
 def _thinned(

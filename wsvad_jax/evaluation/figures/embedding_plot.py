@@ -33,6 +33,7 @@ def draw_embedding(
       title: title of the figure.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import Normal, Stroke
 
     labels = [short_name(text) for text in class_names]
     columns = legend_columns(labels)
@@ -55,14 +56,16 @@ def draw_embedding(
                 alpha=0.6 if c == 0 else 0.85,
                 rasterized=False,
             )
+        # A white ring inside the black one, since a class may be black.
         for c, place in enumerate(texts if texts is not None else ()):
             ax.scatter(
                 *place,
-                s=70,
+                s=60,
                 color=style.class_color(c),
                 marker=style.class_marker(c),
-                edgecolors="black",
-                linewidths=1.2,
+                edgecolors="white",
+                linewidths=1.0,
+                path_effects=[Stroke(linewidth=3.4, foreground="black"), Normal()],
                 zorder=3,
             )
 
