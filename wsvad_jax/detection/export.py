@@ -94,17 +94,12 @@ def _write_onnx_open(
 ) -> tuple[int, str]:
     """Writes an ONNX program with an open batch where that is possible.
 
-    Returns:
-      the batch size, 0 open, and a note where it is fixed though nobody asked for it.
+    Returns the batch size, 0 open, and a note where the converter has fixed it.
     """
     from importlib.metadata import version
 
-    if batch is not None:
-        write_onnx(detector, shape, batch, path)
-        return batch, ""
-
     # What a converter can leave open differs from version to version.
-    if detector.network.spec.onnx_any_batch:
+    if batch is None and detector.network.spec.onnx_any_batch:
         try:
             write_onnx(detector, shape, 0, path)
             return 0, ""
@@ -115,8 +110,8 @@ def _write_onnx_open(
                 "leave it open for this model; --batch N fixes another"
             )
 
-    write_onnx(detector, shape, 1, path)
-    return 1, ""
+    write_onnx(detector, shape, batch or 1, path)
+    return batch or 1, ""
 
 
 def format_of(output: pathlib.Path, kind: str = "") -> str:

@@ -113,12 +113,7 @@ def evaluate_model(
 
 
 def with_own_clip(config: "ConfigDict", clip: pathlib.Path) -> "ConfigDict":
-    """Returns a recipe whose text tower is that of a model folder, if it has one.
-
-    Args:
-      config: recipe, which stays as it is.
-      clip: folder `clip` of the model folder, which may be missing.
-    """
+    """Returns a recipe whose text tower is in the folder `clip`, if there is one."""
     if "clip" not in config or not (clip / "vocab.json").is_file():
         return config
     config = config.copy_and_resolve_references()  # the caller's stays as it is

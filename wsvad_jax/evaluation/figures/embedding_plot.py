@@ -2,12 +2,16 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from wsvad_jax.evaluation.figures import style
 from wsvad_jax.utils.fonts import drawable, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LEGEND_LINE = 0.165  # inches per line of the legend
 
@@ -33,7 +37,6 @@ def draw_embedding(
       title: title of the figure.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patheffects import Normal, Stroke
 
     labels = [short_name(text) for text in class_names]
     columns = legend_columns(labels)
@@ -44,30 +47,9 @@ def draw_embedding(
         figure = Figure((style.WIDTH, height), layout="constrained")
         ax = figure.subplots()
 
-        # Normal snippets are many, so anomalies are drawn over them.
-        for c in range(len(class_names)):
-            own = points[category == c]
-            ax.scatter(
-                *own.T,
-                s=5 if c == 0 else 9,
-                color=style.class_color(c),
-                marker=style.class_marker(c),
-                linewidths=0,
-                alpha=0.6 if c == 0 else 0.85,
-                rasterized=False,
-            )
-        # A white ring inside the black one, since a class may be black.
-        for c, place in enumerate(texts if texts is not None else ()):
-            ax.scatter(
-                *place,
-                s=60,
-                color=style.class_color(c),
-                marker=style.class_marker(c),
-                edgecolors="white",
-                linewidths=1.0,
-                path_effects=[Stroke(linewidth=3.4, foreground="black"), Normal()],
-                zorder=3,
-            )
+        _draw_points(ax, points, category)
+        if texts is not None:
+            _draw_texts(ax, texts)
 
         # Units of the axes mean nothing, but both are of one scale.
         ax.set_aspect("equal", adjustable="datalim")
@@ -85,6 +67,37 @@ def draw_embedding(
             borderpad=0.1,
         )
         return style.save(figure, folder, name)
+
+
+def _draw_points(ax: "Axes", points: np.ndarray, category: np.ndarray) -> None:
+    # Normal snippets are many, so anomalies are drawn over them.
+    for c in np.unique(category):
+        ax.scatter(
+            *points[category == c].T,
+            s=5 if c == 0 else 9,
+            color=style.class_color(c),
+            marker=style.class_marker(c),
+            linewidths=0,
+            alpha=0.6 if c == 0 else 0.85,
+        )
+
+
+def _draw_texts(ax: "Axes", texts: np.ndarray) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
+    # A white ring inside the black one, since a class may be black.
+    rings = [Stroke(linewidth=3.4, foreground="black"), Normal()]
+    for c, place in enumerate(texts):
+        ax.scatter(
+            *place,
+            s=60,
+            color=style.class_color(c),
+            marker=style.class_marker(c),
+            edgecolors="white",
+            linewidths=1.0,
+            path_effects=rings,
+            zorder=3,
+        )
 
 
 def _legend(labels, with_texts):
