@@ -307,8 +307,11 @@ def test_no_device_is_one_sentence(tmp_path, platform):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm", "cpuu"])
-def test_no_device_in_any_program(finished, clip, tmp_path, platform):
+@pytest.mark.parametrize(
+    ("platform", "half"), [("tpu", 0), ("cuda", 1), ("rocm", 1), ("cpuu", 0)]
+)
+def test_no_device_in_any_program(finished, clip, tmp_path, platform, half):
+    """Each program with two of the platforms."""
     import sample_videos
 
     (tmp_path / "in/videos").mkdir(parents=True)
@@ -334,6 +337,6 @@ def test_no_device_in_any_program(finished, clip, tmp_path, platform):
         ),
         "benchmark": ("speed", "--models", "mil_ranking", "--steps", 1),
     }
-    for name, arguments in programs.items():
+    for name, arguments in list(programs.items())[half::2]:
         program = f"wsvad_jax.{name.split()[0]}"
         without_device(platform, program, *arguments, cwd=tmp_path / "empty")

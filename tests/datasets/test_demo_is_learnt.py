@@ -10,7 +10,7 @@ from wsvad_jax.experiment.config import load_config
 from wsvad_jax.training.run import train_seeds
 from wsvad_jax.utils.files import cache_dir
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="module")

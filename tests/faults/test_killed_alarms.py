@@ -1,6 +1,6 @@
 """`detect --live` killed in the middle of events: every event arrives all the same.
 
-WSVAD_JAX_FAULT_ROUNDS (20) is the number of kills; WSVAD_JAX_FAULT_SEED draws the moments,
+WSVAD_JAX_FAULT_ROUNDS (6) is the number of kills; WSVAD_JAX_FAULT_SEED draws the moments,
 and is printed where a test fails.
 """
 
@@ -19,7 +19,7 @@ from alarm_servers import broker, webhook
 from sample_videos import write_video
 from untrained import write_model
 
-ROUNDS = int(os.environ.get("WSVAD_JAX_FAULT_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("WSVAD_JAX_FAULT_ROUNDS", "6"))
 SEED = int(os.environ.get("WSVAD_JAX_FAULT_SEED", random.randrange(10**6)))
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 SNIPPETS = 60
