@@ -58,7 +58,11 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.dcsa = True
     config.model.sgnm = True
     config.model.classifier_init_scale = values["classifier_init_scale"]
-    config.model.mask_padding = False  # the release attends to padding, too
+    # Switches that take a snippet's place in the window out of its score. The release
+    # attends to padding, learns positions and doesn't normalise its distance graph.
+    config.model.mask_padding = values["mask_padding"]
+    config.model.positions = values["positions"]
+    config.model.distance_graph = "released"  # or row_normalised
     config.model.dtype = "float32"
     config.model.remat = False  # True: less memory, slower backward pass
 
@@ -224,6 +228,8 @@ UCF = {
     "clip": VIT_B16,
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "model": UCF_MODEL,
     "align": 1.1,
     "cross_pseudo": UCF_LABELS,
@@ -238,6 +244,8 @@ XD = {
     "clip": VIT_B16,
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "model": XD_MODEL,
     "align": 5.0,
     "cross_pseudo": XD_LABELS,
@@ -254,6 +262,8 @@ DEMO = {
     "clip": "auto",
     "use_graph": False,  # on videos of a few dozen snippets it blurs the events
     "classifier_init_scale": 0.01,  # 1 turns the scores of some seeds upside down
+    "mask_padding": False,
+    "positions": True,
     # Attention windows of 8 snippets spread an event over its neighbours.
     "model": {**UCF_MODEL, "attn_window": 2},
     "align": 1.1,
@@ -270,6 +280,8 @@ OTHER = {
     "clip": "auto",
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "model": UCF_MODEL,
     "align": 1.1,
     "cross_pseudo": SMALL_LABELS,

@@ -59,7 +59,11 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.learn_prompt = True
     config.model.visual_prompt = True
     config.model.classifier_init_scale = values["classifier_init_scale"]
-    config.model.mask_padding = False  # the release attends to padding, too
+    # Switches that take a snippet's place in the window out of its score. The release
+    # attends to padding, learns positions and doesn't normalise its distance graph.
+    config.model.mask_padding = values["mask_padding"]
+    config.model.positions = values["positions"]
+    config.model.distance_graph = "released"  # or row_normalised
     config.model.dtype = "float32"
     config.model.remat = False  # True: less memory, slower backward pass
 
@@ -195,6 +199,8 @@ UCF = {
     "clip": VIT_B16,
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
@@ -210,6 +216,8 @@ XD = {
     "clip": VIT_B16,
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "visual_layers": 1,
     "attn_window": 64,
     "text": 1e-4,
@@ -227,6 +235,8 @@ DEMO = {
     "clip": "auto",
     "use_graph": False,  # on videos of a few dozen snippets it blurs the events
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
@@ -243,6 +253,8 @@ OTHER = {
     "clip": "auto",
     "use_graph": True,
     "classifier_init_scale": 1.0,
+    "mask_padding": False,
+    "positions": True,
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,

@@ -5,6 +5,7 @@
       --protocol clean,paper --output results
   python -m wsvad_jax.benchmark text --models vadclip,dsanet --datasets demo --seeds 5 \\
       --together --output results/text
+  python -m wsvad_jax.benchmark position runs/dsanet-demo-0 runs/vadclip-demo-0
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times each recipe on synthetic features. Workloads: training, scoring, evaluating a
@@ -39,6 +40,11 @@ show which scores depend on them.
       --base Explosion,RoadAccidents --output results/open_vocabulary
   Outputs and flags: as text; --base published takes the papers' split of ucf and xd.
 
+position: measures the positional bias of finished runs, without labels of frames. It
+scores the normal training videos, and takes the variance over position of the mean logit.
+  Outputs: a table with the variance, and its share of the variance of all logits; with
+  --output a JSON file, which has the mean logit per position too.
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -68,7 +74,7 @@ WORKLOAD_OF_FLAG = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> flags.Parser:
     parser = flags.Parser(
         prog="python -m wsvad_jax.benchmark",
         description=__doc__,
@@ -80,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_repro(commands)
     _add_text(commands)
     open_vocabulary_program.add_command(commands)
+    _add_position(commands)
     _add_aot(commands)
     return parser
 
@@ -173,6 +180,16 @@ def _add_text(commands: "argparse._SubParsersAction") -> None:
     flags.add_output_flags(parser)
 
 
+def _add_position(commands: "argparse._SubParsersAction") -> None:
+    parser = commands.add_parser("position", help="measure the positional bias of runs")
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
+    parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="JSON")
+    flags.add_output_flags(parser)
+
+
 def _add_aot(commands: "argparse._SubParsersAction") -> None:
     parser = commands.add_parser("aot", help="compile ahead of time for TPU topologies")
     parser.add_argument("--topology", default="v5e:2x4", help="as v5e:2x4,v4:2x2x2")
@@ -188,6 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     known, rest = parser.parse_known_args(argv)
     if known.part == open_vocabulary_program.COMMAND:
         return _open_vocabulary(known, rest)
+    if known.part == "position":
+        return _position(parser, known, rest)
     choices = TEXT_MODELS if known.part == "text" else MODELS
     # zero_shot has nothing to time or to compile.
     others = UNTRAINED if known.part == "repro" else ()
@@ -292,6 +311,19 @@ def _check_conditions(conditions: Sequence[str], known: argparse.Namespace) -> N
                 f"{flag} has no effect without the condition {condition}; add it to "
                 "--conditions, or leave the flag out"
             )
+
+
+def _position(
+    parser: flags.Parser, known: argparse.Namespace, rest: Sequence[str]
+) -> int:
+    from wsvad_jax.benchmarks.position import measure_runs
+
+    # A run is measured with its own recipe.
+    if rest:
+        parser.error(f"unexpected argument {rest[0]!r}")
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value = measure_runs(known.runs, known.data_dir, known.output)
+    return 0
 
 
 def _speed(

@@ -44,9 +44,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mesh": {"data": None, "fsdp": None},
 }
 # Switches of models and terms of their losses that came later, by model.
+EVENNESS = {"positions": True, "distance_graph": "released"}
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "vadclip": {"classifier_init_scale": 1.0},
-    "dsanet": {"classifier_init_scale": 1.0, "use_graph": True},
+    "vadclip": {"classifier_init_scale": 1.0, **EVENNESS},
+    "dsanet": {"classifier_init_scale": 1.0, "use_graph": True, **EVENNESS},
 }
 LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     "vadclip": {"cross_pseudo": 0.0},

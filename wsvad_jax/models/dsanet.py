@@ -95,6 +95,8 @@ class Model(nn.Module):
       sgnm: False drops SG-NM.
       classifier_init_scale: factor of the C-branch's initial kernel; released: 1.
       mask_padding: True hides padding from attention, distance graph and pooling.
+      positions: False drops the learned positions.
+      distance_graph: released, or row_normalised: its rows sum to 1.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
     """
@@ -115,6 +117,8 @@ class Model(nn.Module):
     sgnm: bool = True
     classifier_init_scale: float = 1.0
     mask_padding: bool = False
+    positions: bool = True
+    distance_graph: str = "released"
     dtype: Any = "float32"
     remat: bool = False
 
@@ -147,6 +151,8 @@ class Model(nn.Module):
             use_graph=self.use_graph,
             dtype=dtype,
             remat=self.remat,
+            positions=self.positions,
+            distance_graph=self.distance_graph,
             name="encoder",
         )(x, length, where)
         scale = self.classifier_init_scale
@@ -162,15 +168,11 @@ class Model(nn.Module):
         if train and self.dcsa:
             event, background = decoupled_logits(v, a, classes, where)
         if train and self.sgnm:
+            sizes = self.prototypes, self.normality_ratio, self.decoder_layers
             normality = Normality(
-                self.prototypes,
-                self.normality_ratio,
-                self.decoder_layers,
-                self.decoder_heads,
-                dtype,
-                self.remat,
+                *sizes, self.decoder_heads, dtype, self.remat,
                 name="video_anomaly_refiner",
-            )
+            )  # fmt: skip
             v_hat, gather = normality(v, jax.nn.sigmoid(a), where)
 
         return Outputs(
@@ -261,11 +263,8 @@ def decoupled_logits(
         weight = jnp.where(where, jnp.expm1(SHARPNESS * score), 0)
         weight = weight / jnp.sum(weight, -1, keepdims=True)
         pooled = jnp.einsum("bt,btd->bd", weight, v.astype(jnp.float32))
-        return (
-            losses.normalise(pooled)
-            @ losses.normalise(text).T
-            / lgt_adapter.TEMPERATURE
-        )
+        cosine = losses.normalise(pooled) @ losses.normalise(text).T
+        return cosine / lgt_adapter.TEMPERATURE
 
     return logits(jax.nn.sigmoid(a)), logits(jax.nn.sigmoid(-a))
 

@@ -33,11 +33,13 @@ from wsvad_jax.utils.errors import InputError
 TEMPERATURE = 0.07  # temperature of every cosine logit
 SIMILARITY_THRESHOLD = 0.7
 CONTEXT = 10  # learned vectors on either side of a class name
+GRAPHS = ("released", "row_normalised")  # values of `distance_graph`
 FIELD_RANGES = {  # valid values of the encoder's fields
     "visual_layers": "[0, inf)",
     "visual_heads": "[1, inf)",
     "attn_window": "[1, inf)",
     "classifier_init_scale": "(0, inf)",
+    "distance_graph": GRAPHS,
 }
 xavier = nn.initializers.xavier_uniform()
 
@@ -126,15 +128,20 @@ def apply_blocks(
 class GraphConv(nn.Module):
     """Graph convolution gc(x, G) = G (x W) + residual (VadCLIP Eq. 4).
 
-    The residual is x, or a convolution of x where the width changes.
+    The residual is x, or a convolution of x where the width changes. Beyond the ends of
+    a video, the convolution sees zeros, or with `repeat_ends` its end snippets.
     """
 
     features: int
     dtype: Any = jnp.float32
+    repeat_ends: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], graph: Float[Array, "#B T T"]
+        self,
+        x: Float[Array, "B T D"],
+        graph: Float[Array, "#B T T"],
+        where: Bool[Array, "B T"],
     ) -> Float[Array, "B T E"]:
         D = x.shape[-1]
         weight = self.param("weight", xavier, (D, self.features)).astype(self.dtype)
@@ -143,14 +150,18 @@ class GraphConv(nn.Module):
         residual = x
         if self.features != D:
             init = common.uniform(5 * D)
-            residual = TemporalConv(
+            conv = TemporalConv(
                 self.features,
                 size=5,
                 dtype=self.dtype,
                 kernel_init=init,
                 bias_init=init,
                 name="residual",
-            )(x)
+            )
+            if self.repeat_ends:
+                residual = conv(extend_ends(x, where, 2))[:, 2:-2]
+            else:
+                residual = conv(x)
 
         return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
 
@@ -172,14 +183,34 @@ def similarity_graph(
     return weight / jnp.maximum(jnp.sum(weight, -1, keepdims=True), 1)
 
 
+def extend_ends(
+    x: Float[Array, "B T D"], where: Bool[Array, "B T"], by: int
+) -> Float[Array, "B T2 D"]:
+    """Extends videos by copies of their first and last valid snippet, `by` per end."""
+    last = jnp.maximum(jnp.sum(where, -1)[:, None] - 1, 0)
+    index = jnp.arange(-by, x.shape[1] + by)[None]
+    return jnp.take_along_axis(x, jnp.clip(index, 0, last)[..., None], axis=1)
+
+
 def distance_graph(T: int) -> Float[Array, "1 T T"]:
     """Distance graph exp(−|i − j| / e), not normalised (VadCLIP Eq. 3)."""
     t = jnp.arange(T, dtype=jnp.float32)
     return jnp.exp(-jnp.abs(t[:, None] - t[None]) / jnp.e)[None]
 
 
+def row_normalised_graph(where: Bool[Array, "B T"]) -> Float[Array, "B T T"]:
+    """Distance graph whose rows sum to 1 over the snippets of the mask (ours)."""
+    graph = jnp.where(where[:, None], distance_graph(where.shape[1]), 0)
+    return graph / jnp.maximum(jnp.sum(graph, -1, keepdims=True), 1e-6)
+
+
 class LGTAdapter(nn.Module):
-    """LGT adapter: positions, windowed attention, two graphs, one projection."""
+    """LGT adapter: positions, windowed attention, two graphs, one projection.
+
+    Without `positions` and with `distance_graph="row_normalised"`, snippets of equal
+    features have equal outputs: nothing tells a snippet's place in the window. The
+    position table then stays zero; it keeps the form of released files.
+    """
 
     layers: int
     window: int
@@ -188,6 +219,8 @@ class LGTAdapter(nn.Module):
     use_graph: bool = True
     dtype: Any = jnp.float32
     remat: bool = False  # recomputes the blocks' activations in the backward pass
+    positions: bool = True
+    distance_graph: str = "released"
 
     @nn.compact
     def __call__(
@@ -211,9 +244,10 @@ class LGTAdapter(nn.Module):
             )
 
         # The position table fixes the window length T of a trained model.
-        normal = nn.initializers.normal(0.01)
-        positions = self.param("frame_position_embeddings", normal, (T, D))
-        x = x + positions[None].astype(x.dtype)
+        init = nn.initializers.normal(0.01) if self.positions else nn.initializers.zeros
+        positions = self.param("frame_position_embeddings", init, (T, D))
+        if self.positions:
+            x = x + positions[None].astype(x.dtype)
 
         # Local context: attention inside windows.
         if self.use_local:
@@ -232,15 +266,17 @@ class LGTAdapter(nn.Module):
         keep = where[..., None].astype(x.dtype)
         x = x * keep
         valid = jnp.arange(T)[None] < length[:, None]
-        graphs = similarity_graph(x, valid), distance_graph(T)
+        even = self.distance_graph == "row_normalised"
+        distance = row_normalised_graph(where) if even else distance_graph(T)
+        graphs = similarity_graph(x, valid), distance
 
         Graph = nn.remat(GraphConv) if self.remat else GraphConv
         branches = []
         for i, graph in enumerate(graphs):
             y = x
             for j in (1, 2):
-                conv = Graph(D // 2, self.dtype, name=f"gc{2 * i + j}")
-                y = quick_gelu(conv(y, graph)) * keep
+                conv = Graph(D // 2, self.dtype, even, name=f"gc{2 * i + j}")
+                y = quick_gelu(conv(y, graph, where)) * keep
             branches.append(y)
 
         return common.linear(D, D, "linear", self.dtype)(jnp.concatenate(branches, -1))

@@ -63,6 +63,8 @@ class Model(nn.Module):
       classifier_init_scale: factor of the C-branch's initial kernel; the released
         code has 1.
       mask_padding: True hides padding from attention, distance graph and pooling.
+      positions: False drops the learned positions.
+      distance_graph: released, or row_normalised: its rows sum to 1.
       dtype: type of the activations.
       remat: True recomputes the blocks' activations in the backward pass.
     """
@@ -78,6 +80,8 @@ class Model(nn.Module):
     visual_prompt: bool = True
     classifier_init_scale: float = 1.0
     mask_padding: bool = False
+    positions: bool = True
+    distance_graph: str = "released"
     dtype: Any = "float32"
     remat: bool = False
 
@@ -111,6 +115,8 @@ class Model(nn.Module):
             self.use_graph,
             dtype,
             self.remat,
+            self.positions,
+            self.distance_graph,
             name="encoder",
         )
         v = encoder(features[:, 0].astype(dtype), length, where)

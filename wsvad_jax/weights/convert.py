@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -182,6 +183,18 @@ def _tokenizer_files(name_or_dir: str) -> dict[str, str]:
     return files
 
 
+def _note_other_graph(meta: dict[str, Any], target: pathlib.Path) -> None:
+    """Prints a note if the released code would score an exported file otherwise."""
+    fields = (meta.get("config") or {}).get("model") or {}
+    graph = fields.get("distance_graph", "released")
+    if graph != "released":
+        print(
+            f"note: the model has distance_graph={graph!r}, which the released code "
+            f"doesn't; it would give {target.name} other scores",
+            file=sys.stderr,
+        )
+
+
 def export_file(
     config: Any,
     checkpoint: str | os.PathLike,
@@ -212,6 +225,8 @@ def export_file(
             f"{folder} holds a {meta.get('model')} model, but the recipe is for {name}; "
             "pass the recipe that it was made with"
         )
+
+    _note_other_graph(meta, target)
 
     # PyTorch is missing in many installations: say so before the work.
     if target.suffix != ".safetensors":
