@@ -296,7 +296,7 @@ OTHER = {
     "decoder_layers": 2,  # 8, as released, take more than twice the time
     "model": UCF_MODEL,
     "align": 1.1,
-    "cross_pseudo": SMALL_LABELS,
+    "cross_pseudo": SMALL_LABELS | {"cross_pseudo_warmup": 30},
     "length": None,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",

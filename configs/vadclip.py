@@ -267,7 +267,7 @@ OTHER = {
     "visual_layers": 2,
     "attn_window": 8,
     "text": 0.1,
-    "cross_pseudo": SMALL_LABELS,
+    "cross_pseudo": SMALL_LABELS | {"cross_pseudo_warmup": 30},
     "length": None,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",
