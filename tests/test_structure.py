@@ -50,6 +50,7 @@ ORDER = (
     "alarms",
     "detection",
     "retrieval",
+    "audit",
     "benchmarks",
 )
 HEAVY = {

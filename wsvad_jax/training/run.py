@@ -174,22 +174,7 @@ def write_run(
         experiment, scorer = whole, Scorer(whole)
         remarks.append(training_remark(whole))
 
-    meta = {
-        "model": experiment.config.model_name,
-        "config": comparable_config(experiment.config),
-        "card": experiment.dataset.card.to_json(),
-        "features": dataclasses.asdict(experiment.dataset.protocol),
-        "step": best.step,
-        "selection": selection_note(experiment),
-        "remarks": remarks,
-        **_base_classes(experiment),
-        "checkpoint": "model",
-        # Stored so that scoring doesn't need the dataset.
-        "length": experiment.T,
-        "width": experiment.width,
-        "tower": experiment.text_tower_id,
-        "clip_note": experiment.clip_note,
-    }
+    meta = model_meta(experiment, best.step, remarks)
     save_params(workdir / "model", best.params, best.batch_stats, meta)
 
     start = time.perf_counter()
@@ -202,6 +187,34 @@ def write_run(
         write_json(workdir / provenance.FILE, content)
     # results.json comes last: it marks the run as finished.
     return evaluate_results.write_results(experiment, videos, workdir, meta, history)
+
+
+def model_meta(
+    experiment: "Experiment", step: int, remarks: list[str]
+) -> dict[str, Any]:
+    """Returns the notes of a model folder: all that scoring needs besides weights.
+
+    Args:
+      experiment: recipe, dataset and model that score.
+      step: step of the selected weights.
+      remarks: how training departed from the recipe.
+    """
+    return {
+        "model": experiment.config.model_name,
+        "config": comparable_config(experiment.config),
+        "card": experiment.dataset.card.to_json(),
+        "features": dataclasses.asdict(experiment.dataset.protocol),
+        "step": step,
+        "selection": selection_note(experiment),
+        "remarks": remarks,
+        **_base_classes(experiment),
+        "checkpoint": "model",
+        # Stored so that scoring doesn't need the dataset.
+        "length": experiment.T,
+        "width": experiment.width,
+        "tower": experiment.text_tower_id,
+        "clip_note": experiment.clip_note,
+    }
 
 
 def _base_classes(experiment: "Experiment") -> dict[str, list[str]]:

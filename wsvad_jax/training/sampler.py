@@ -242,12 +242,9 @@ def training_remarks(experiment: "Experiment") -> list[str]:
     samples = (
         crops if experiment.config.data.samples == "crops" else np.ones_like(crops)
     )
-    if experiment.config.protocol == "clean" and (
-        fraction := experiment.protocol_config.held_out
-    ):
-        samples = samples * ~batching.held_out_mask(
-            label, fraction, experiment.config.seed
-        )
+    samples = samples * ~left_out_mask(experiment, len(label))
+    if experiment.config.protocol == "clean":
+        samples = samples * ~_held_out(experiment, label)
 
     normal = int(samples[label[:, 0] > 0].sum())
     _, remark = fit_batch_size(experiment, normal, int(samples.sum()) - normal)
@@ -255,7 +252,10 @@ def training_remarks(experiment: "Experiment") -> list[str]:
 
 
 def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
-    """Creates the sampler. Under `clean`, held-out videos are excluded."""
+    """Creates the sampler. Under `clean`, held-out videos are excluded.
+
+    `experiment.left_out` is excluded under every protocol.
+    """
     packed = packing.pack_split(
         experiment.dataset,
         "train",
@@ -263,9 +263,10 @@ def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
         samples=experiment.config.data.samples,
     )
 
-    rows = np.arange(len(packed.length))
+    excluded = left_out_mask(experiment, len(packed.video))
     if experiment.config.protocol == "clean":
-        rows = rows[~held_out_mask(experiment, packed)[packed.index]]
+        excluded |= held_out_mask(experiment, packed)
+    rows = np.flatnonzero(~excluded[packed.index])
 
     sampler = BatchSampler(experiment, packed, rows)
     if sampler.remark and multihost.is_process_zero():
@@ -273,10 +274,25 @@ def open_batch_sampler(experiment: "Experiment") -> BatchSampler:
     return sampler
 
 
+def left_out_mask(experiment: "Experiment", num_videos: int) -> np.ndarray:
+    """Returns which training videos are in `experiment.left_out`, bool [V]."""
+    mask = np.zeros(num_videos, bool)
+    mask[sorted(experiment.left_out)] = True
+    return mask
+
+
 def held_out_mask(experiment: "Experiment", packed: "packing.Packed") -> np.ndarray:
     """Returns which training videos are held out under `clean`, bool [V]."""
     _, first = np.unique(packed.index, return_index=True)
+    return _held_out(experiment, packed.label[first])
+
+
+def _held_out(experiment: "Experiment", label: np.ndarray) -> np.ndarray:
+    """Chooses among the videos that are not left out, given labels [V, C]."""
     fraction = experiment.protocol_config.held_out
-    if not fraction:
-        return np.zeros(len(first), bool)
-    return batching.held_out_mask(packed.label[first], fraction, experiment.config.seed)
+    mask = np.zeros(len(label), bool)
+    if fraction:
+        kept = np.flatnonzero(~left_out_mask(experiment, len(label)))
+        seed = experiment.config.seed
+        mask[kept] = batching.held_out_mask(label[kept], fraction, seed)
+    return mask
