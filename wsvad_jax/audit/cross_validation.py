@@ -75,7 +75,7 @@ def _train_and_score(
 ) -> None:
     """Trains without `videos`, scores them, and writes model and scores."""
     from wsvad_jax.training.loop import train_one_seed
-    from wsvad_jax.training.run import model_meta
+    from wsvad_jax.training.model_notes import model_meta
     from wsvad_jax.training.sampler import training_remarks
     from wsvad_jax.weights.model_folder import save_params
 
@@ -160,7 +160,7 @@ def _windows(
 
 def write_scores(path: pathlib.Path, scores: Sequence[SnippetScores]) -> None:
     """Writes the scores of videos in their order, as 0/anomaly, 0/classes …"""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for i, video in enumerate(scores):
         arrays[f"{i}/anomaly"] = np.asarray(video.anomaly)
         if video.classes is not None:

@@ -113,7 +113,7 @@ def _check_folds(
 ) -> None:
     """Raises InputError unless each fold has both kinds; large groups may prevent it."""
     for f in range(num_folds):
-        inside = [is_abnormal(labels[v]) for v in np.flatnonzero(fold == f)]
+        inside = [is_abnormal(labels[v]) for v in np.flatnonzero(fold == f).tolist()]
         for kind, name in ((False, "normal"), (True, "abnormal")):
             if kind not in inside:
                 alike = count(len(labels), "training video")

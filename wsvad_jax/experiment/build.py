@@ -60,11 +60,11 @@ class Experiment(ScoringModel):
     """A ScoringModel with its dataset, ready to train or to score."""
 
     dataset: "Dataset"
-    # Indices of training videos that are neither trained on nor used to select weights.
-    left_out: frozenset[int] = frozenset()
     base_classes: tuple[str, ...] = ()  # see `base_classes`; () all
     # The experiment with all classes, of one that trains on base classes alone.
     whole: "Experiment | None" = None
+    # Indices of training videos that are neither trained on nor used to select weights.
+    left_out: frozenset[int] = frozenset()
 
     @property
     def with_all_classes(self) -> "Experiment":

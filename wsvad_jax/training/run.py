@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.experiment.identity import comparable_config
 from wsvad_jax.training.workdir import (
     check_same_data,
     check_workdir,
@@ -165,6 +164,7 @@ def write_run(
     from wsvad_jax.experiment.training_view import training_remark
     from wsvad_jax.parallel import multihost
     from wsvad_jax.training import provenance
+    from wsvad_jax.training.model_notes import model_meta
     from wsvad_jax.training.sampler import training_remarks
     from wsvad_jax.weights.model_folder import save_params
 
@@ -187,52 +187,6 @@ def write_run(
         write_json(workdir / provenance.FILE, content)
     # results.json comes last: it marks the run as finished.
     return evaluate_results.write_results(experiment, videos, workdir, meta, history)
-
-
-def model_meta(
-    experiment: "Experiment", step: int, remarks: list[str]
-) -> dict[str, Any]:
-    """Returns the notes of a model folder: all that scoring needs besides weights.
-
-    Args:
-      experiment: recipe, dataset and model that score.
-      step: step of the selected weights.
-      remarks: how training departed from the recipe.
-    """
-    return {
-        "model": experiment.config.model_name,
-        "config": comparable_config(experiment.config),
-        "card": experiment.dataset.card.to_json(),
-        "features": dataclasses.asdict(experiment.dataset.protocol),
-        "step": step,
-        "selection": selection_note(experiment),
-        "remarks": remarks,
-        **_base_classes(experiment),
-        "checkpoint": "model",
-        # Stored so that scoring doesn't need the dataset.
-        "length": experiment.T,
-        "width": experiment.width,
-        "tower": experiment.text_tower_id,
-        "clip_note": experiment.clip_note,
-    }
-
-
-def _base_classes(experiment: "Experiment") -> dict[str, list[str]]:
-    names = list(experiment.base_classes)
-    return {"base_classes": names} if names else {}
-
-
-def selection_note(experiment: "Experiment") -> str:
-    """Returns a description of the weight selection."""
-    protocol_config = experiment.protocol_config
-    # Tables show the note, so such a row is not taken for a training on all classes.
-    classes = ", base classes only" if experiment.base_classes else ""
-    if protocol_config.select == "last":
-        return f"last weights{classes}"
-
-    on_test = experiment.config.protocol == "paper"
-    videos = "test" if on_test else "held-out training videos"
-    return f"best {protocol_config.metric} on {videos}{classes}"
 
 
 def train_seeds(
