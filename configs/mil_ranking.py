@@ -132,5 +132,5 @@ XD = {"paper": paper(metric="ap"), "clean": clean()}
 SHANGHAITECH = UCF
 DEMO = {"paper": paper(metric="auc"), "clean": clean_small(steps=1000)}
 # A folder of few videos.
-OTHER = {"paper": paper(metric="auc"), "clean": clean_small(steps=2000)}
+OTHER = {"paper": paper(metric="auc"), "clean": clean_small(steps=1000)}
 DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH, "demo": DEMO}

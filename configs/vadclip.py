@@ -278,7 +278,7 @@ OTHER = {
         correct=False,
         optim={
             "name": "adamw",
-            "lr": 2e-4,
+            "lr": 1e-4,
             "weight_decay": 0.01,
             "schedule": "constant",
         },
