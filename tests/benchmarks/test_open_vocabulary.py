@@ -79,6 +79,7 @@ def test_flags_that_are_refused(tiny, tmp_path):
     )
     refused("--check requires --markdown", "--check")
     refused("--base names no class", "--base=")
+    refused("--dataset is empty", "--dataset=", "--base=Fire")
     refused("--shuffles is 1000; expected at most 100", "--shuffles=1000")
     refused("no results of benchmark open_vocabulary", "--check", "--markdown=a.md")
     refused(

@@ -88,6 +88,9 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
         raise InputError(
             f"--shuffles is {known.shuffles}; expected at most {MOST_SHUFFLES}"
         )
+    # A recipe without a dataset would take its default.
+    if not known.dataset.strip():
+        raise InputError("--dataset is empty; pass a name or a prepared folder")
     if not known.base.strip():
         raise InputError("--base names no class; pass CLASS,… or published")
 
