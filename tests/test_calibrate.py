@@ -290,7 +290,7 @@ def test_a_wish_beyond_the_data_leaves_nothing(place, tmp_path, capsys):
         (["--normal", "-"], "a stream, not a file"),
         (["--normal", "*.mp4"], "*.mp4: no such file"),
         (["--normal"], "expected at least one argument"),
-        (["--output", ""], "'' names no folder"),
+        (["--output", ""], "--output is empty; expected a folder"),
         (["--output", "a\0b"], "names no folder"),
         (["--output", "{place}/words.txt"], "words.txt: can't be written"),
         (["--output", "{place}/words.txt/x"], "x: can't be written"),

@@ -152,7 +152,7 @@ def test_features_that_say_nothing_are_refused(
         (["a.mp4", "b.mp4", "--identify", "x.npy"], "expected one video file"),
         ([".", "--identify", "x.npy"], "expected one video file"),
         (["a.mp4", "--identify", "x.npy"], "a.mp4: no such file"),
-        (["a.mp4", "--identify", ""], "a.mp4: no such file"),
+        (["a.mp4", "--identify", ""], "--identify is empty; expected a file"),
         (
             ["a.mp4", "--identify", "."],
             "is a folder; expected the feature file of a.mp4",

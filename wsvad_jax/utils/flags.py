@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(list(self.seen), namespace)
 
     def _refuse_empty_paths(self) -> None:
-        """Ends the program where a flag for a file or folder is empty.
+        """Raises InputError where a flag for a file or folder is empty.
 
         An empty path would be the current folder.
         """
@@ -69,10 +69,9 @@ class Parser(argparse.ArgumentParser):
                 continue
             if not equals:
                 value = self.seen[i + 1] if i + 1 < len(self.seen) else "given later"
-            try:
-                output_folder(value, "file" if action.metavar == "FILE" else "folder")
-            except argparse.ArgumentTypeError as e:
-                self.error(f"argument {flag}: {e}")
+            if not value.strip():
+                kind = "file" if action.metavar == "FILE" else "folder"
+                raise InputError(f"{flag} is empty; expected a {kind}")
 
     def error(self, message: str):
         own = options(self)
@@ -129,20 +128,15 @@ def _takes_path(action: argparse.Action) -> bool:
     return path or action.metavar in ("DIR", "FILE") or action.dest in PATHS
 
 
-def output_folder(word: str, kind: str = "folder") -> pathlib.Path:
-    """Returns the folder that a flag names, for argparse; an empty word is no folder.
-
-    Args:
-      word: value of the flag.
-      kind: folder, or file.
+def output_folder(word: str) -> pathlib.Path:
+    """Returns the folder that a flag names, for argparse.
 
     Raises:
       argparse.ArgumentTypeError: no name of a folder.
     """
-    if not word.strip() or "\0" in word:
-        example = "the folder for the results, such as results"
+    if "\0" in word:
         raise argparse.ArgumentTypeError(
-            f"{word!r} names no {kind}; pass {example if kind == 'folder' else 'a name'}"
+            f"{word!r} names no folder; pass the folder for the results, such as results"
         )
     return pathlib.Path(word)
 
