@@ -45,6 +45,12 @@ scores the normal training videos, and takes the variance over position of the m
   Outputs: a table with the variance, and its share of the variance of all logits; with
   --output a JSON file, which has the mean logit per position too.
 
+transfer: trains each model once per dataset of --train and seed, and scores it on the
+test set of each dataset of --test, with the class words of that set's card.
+  python -m wsvad_jax.benchmark transfer --models mil_ranking,vadclip \\
+      --train demo_twin,demo_stamp --test demo_twin,demo_stamp --output results/transfer
+  Outputs and flags: as text, with one file MODEL/TRAINING_SET.json per training set.
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -56,7 +62,7 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
-from wsvad_jax.benchmarks import open_vocabulary_program
+from wsvad_jax.benchmarks import open_vocabulary_program, transfer_program
 from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
 from wsvad_jax.results.seed_groups import UNTRAINED
@@ -66,6 +72,10 @@ from wsvad_jax.utils.errors import InputError
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 TEXT_MODELS = ("vadclip", "dsanet")
 SIZES = ("batch_size", "length", "width")
+# Commands whose flags and work are in files of their own.
+OWN_PROGRAMS = {
+    each.COMMAND: each.run for each in (open_vocabulary_program, transfer_program)
+}
 # Flags of one workload alone.
 WORKLOAD_OF_FLAG = {
     "videos": "evaluation",
@@ -87,6 +97,7 @@ def _parser() -> flags.Parser:
     _add_text(commands)
     open_vocabulary_program.add_command(commands)
     _add_position(commands)
+    transfer_program.add_command(commands)
     _add_aot(commands)
     return parser
 
@@ -203,8 +214,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
-    if known.part == open_vocabulary_program.COMMAND:
-        return _open_vocabulary(known, rest)
+    if known.part in OWN_PROGRAMS:
+        with program.output(quiet=known.quiet, json_only=known.json) as output:
+            output.value, passed = OWN_PROGRAMS[known.part](known, rest)
+        return 0 if passed else 1
     if known.part == "position":
         return _position(parser, known, rest)
     choices = TEXT_MODELS if known.part == "text" else MODELS
@@ -225,12 +238,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             output.value, passed = _speed(models, known, rest)
         else:
             output.value, passed = _aot(models, known)
-    return 0 if passed else 1
-
-
-def _open_vocabulary(known: argparse.Namespace, changes: Sequence[str]) -> int:
-    with program.output(quiet=known.quiet, json_only=known.json) as output:
-        output.value, passed = open_vocabulary_program.run(known, changes)
     return 0 if passed else 1
 
 

@@ -13,7 +13,8 @@ Inputs, one of:
     test_segments.json and card.json
   ucf, xd, shanghaitech, msad or ubnormal, with the folders of the released features and
     annotations
-  demo; --clip NAME makes its features with another CLIP model than the package's
+  demo, or another demo world (demo_twin, demo_plaza, demo_dusk, demo_camera,
+    demo_stamp); --clip NAME makes its features with another CLIP model than the package's
 The CLIP model of --clip extracts the features of videos/ into features/. If you run the
 command again, it extracts only new and changed videos.
 
@@ -32,6 +33,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from wsvad_jax.datasets import registry
 from wsvad_jax.datasets.list_options import ListOptions
 from wsvad_jax.datasets.prepare import (
     check_arguments,
@@ -177,9 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             usable, output.value = _check(known)
         return 0 if usable else program.EXIT_INPUT
 
-    if known.folder == "demo":
+    if registry.demo_world(known.folder) is not None:
         read = {"data_dir", "clip", "runner", "quiet", "json"}
-        flags.refuse(passed, passed.keys() - read, "demo")
+        flags.refuse(passed, passed.keys() - read, known.folder)
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
         path = prepare(

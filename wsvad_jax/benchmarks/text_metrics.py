@@ -20,6 +20,7 @@ from wsvad_jax.metrics.class_bootstrap import (
 from wsvad_jax.metrics.frame_level import EvalVideo
 
 OVERALL = ("auc", "ano_auc", "ap", "auc_align", "map_avg_clean", "naming")
+OF_NAMES = ("map_avg_clean", "naming")  # they need class probabilities
 OF_CLASS = ("class_ap", "class_naming", "class_ano_auc")
 
 
@@ -37,6 +38,8 @@ def overall_values(
 ) -> dict[str, Float[np.ndarray, "R1"]]:
     """Returns the metrics over all classes, by name.
 
+    A model without class probabilities has no metrics of them.
+
     Args:
       videos: scored test set.
       weights: counts of each video by resample.
@@ -44,6 +47,8 @@ def overall_values(
     """
     values = {}
     for name in OVERALL:
+        if name in OF_NAMES and videos[0].classes is None:
+            continue
         if name == "map_avg_clean":
             ap = class_average_precision(videos, weights, stride=stride)
             values[name] = mean_over_classes(ap)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wsvad_jax.data.tfds_builder import Writer
     from wsvad_jax.datasets.custom import SourceDataset
     from wsvad_jax.datasets.custom_videos import ExtractionOptions
+    from wsvad_jax.datasets.demo.worlds import World
     from wsvad_jax.datasets.list_options import ListOptions
     from wsvad_jax.datasets.validation.report import ValidationReport
 
@@ -41,7 +42,7 @@ def prepare(
     """Prepares a dataset and returns its version folder.
 
     Args:
-      name: path of a custom folder, name of a public dataset, or 'demo'.
+      name: path of a custom folder, or name of a public dataset or a demo world.
       features: folder of the features; None is the custom folder's features/.
       annotations: folder of a public dataset's lists and ground truth.
       data_dir: folder of prepared datasets; None is the cache's.
@@ -67,16 +68,16 @@ def prepare(
 
     base, lists = registry.prepared_data_dir(data_dir), lists or ListOptions()
     extraction = ExtractionOptions(clip, crops, frame, resize)
-    built_in = is_built_in(name)
+    built_in = registry.is_built_in(name)
     for_own = {
         "lists_built_in": lists.flags,
         "extracts_built_in": _sets_features(name, extraction),
         "renames_built_in": rename,
     }
     check_arguments(name, slack=slack, runner=runner, **(for_own if built_in else {}))
-    if name == registry.DEMO:
+    if (world := registry.demo_world(name)) is not None:
         given = clip is not None
-        path = _demo(base, clip) if given else registry.resolve(name, data_dir)
+        path = _demo(base, clip, world) if given else registry.resolve(name, data_dir)
         training_notes.show(feature_protocols.clip_note(open_dataset(path).protocol))
         return path
 
@@ -101,19 +102,18 @@ def _sets_features(name: str, extraction: "ExtractionOptions") -> bool:
     from wsvad_jax.datasets import registry
 
     # The demo's videos are at hand, so another CLIP model can make its features.
-    taken = (
-        dataclasses.replace(extraction, clip=None) if name == registry.DEMO else None
-    )
+    demo = registry.demo_world(name) is not None
+    taken = dataclasses.replace(extraction, clip=None) if demo else None
     return (taken or extraction).is_set
 
 
-def _demo(base: pathlib.Path, clip: str) -> pathlib.Path:
-    """Prepares the demo with features of a CLIP model; returns its version folder."""
+def _demo(base: pathlib.Path, clip: str, world: "World") -> pathlib.Path:
+    """Prepares a demo world with features of a CLIP model; returns its version folder."""
     from wsvad_jax.clip.snapshot import load_snapshot
     from wsvad_jax.datasets.demo import dataset
 
     # Loading checks the model and finds a hub's one.
-    return dataset.prepare_demo(base, clip=load_snapshot(clip).path)
+    return dataset.prepare_demo(base, clip=load_snapshot(clip).path, world=world)
 
 
 def _write(
@@ -132,13 +132,6 @@ def _write(
     path = write_dataset(*content, base, dataset.about, source, writer, fps)
     _write_report(path, dataset, problems)
     return path
-
-
-def is_built_in(name: str) -> bool:
-    """Whether a name is the demo's or a public dataset's, and so no custom folder's."""
-    from wsvad_jax.datasets import registry
-
-    return name in (registry.DEMO, *registry.PUBLIC_NAMES)
 
 
 def _writer(runner: str, options: Sequence[str]) -> "Writer | None":
@@ -168,6 +161,8 @@ def check_arguments(
       slack: snippets, see `prepare`.
       runner: runner of Apache Beam.
     """
+    from wsvad_jax.datasets import registry
+
     if lists_built_in:
         raise InputError(
             f"{', '.join(lists_built_in.values())}: for a folder of your own; {name} brings its lists"
@@ -186,8 +181,8 @@ def check_arguments(
         raise InputError(f"--slack {slack}: expected 0 or 1 snippets")
 
     program.check_runner(runner)
-    if name == "demo" and runner:
-        raise InputError(f"--runner {runner}: the demo is made by one process")
+    if runner and registry.demo_world(name) is not None:
+        raise InputError(f"--runner {runner}: {name} is made by one process")
 
 
 def _public_dataset(
@@ -290,7 +285,7 @@ def check_folder(
     from wsvad_jax.datasets import registry
     from wsvad_jax.datasets.validation import validate
 
-    if is_built_in(name):
+    if registry.is_built_in(name):
         raise InputError(
             f"--check looks through a folder of your own; {name} is checked while it is "
             "prepared (a folder of that name is ./" + name + ")"
@@ -319,13 +314,13 @@ def check_name(base: pathlib.Path, source: str, rename: str | None = None) -> No
     """
     from wsvad_jax.data.dataset import METADATA, VERSION
     from wsvad_jax.data.tfds_builder import dataset_folder
-    from wsvad_jax.datasets import custom
+    from wsvad_jax.datasets import custom, registry
 
     if rename is not None and not rename.strip():
         raise InputError("--name is empty; expected the dataset's name")
     name = rename or custom.dataset_name(pathlib.Path(source))
     folder = base / dataset_folder(name)
-    if is_built_in(folder.name):
+    if registry.is_built_in(folder.name):
         raise InputError(
             f"{source}: {name} is the name of a built-in dataset; pass --name NAME"
         )

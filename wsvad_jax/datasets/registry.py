@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from wsvad_jax.data import cards
 from wsvad_jax.data.cards import Card
@@ -9,9 +10,27 @@ from wsvad_jax.data.dataset import INDEX, METADATA, VERSION, Entry
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
+if TYPE_CHECKING:
+    from wsvad_jax.datasets.demo.worlds import World
+
 DEMO = "demo"
 PUBLIC_CARDS = (cards.UCF, cards.XD, cards.SHANGHAITECH, cards.MSAD, cards.UBNORMAL)
 PUBLIC_NAMES = tuple(card.name for card in PUBLIC_CARDS)
+
+
+def demo_world(name: str) -> "World | None":
+    """Returns the demo world of a dataset's name, None for any other name."""
+    # Other names need no drawing library.
+    if name.partition("_")[0] != DEMO:
+        return None
+    from wsvad_jax.datasets.demo.worlds import WORLDS
+
+    return WORLDS.get(name)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a name is a demo world's or a public dataset's."""
+    return name in PUBLIC_NAMES or demo_world(name) is not None
 
 
 def prepared_data_dir(data_dir: str | os.PathLike | None) -> pathlib.Path:
@@ -37,10 +56,13 @@ def is_prepared(name: str, data_dir: str | os.PathLike | None = None) -> bool:
 def recipe_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
     """Returns the name that recipes know a dataset by: its card's, or `name` itself.
 
-    Recipes have values for the demo and the public datasets, whatever their path. Only
-    the cards of these have such names: `prepare` refuses them for other folders.
+    Recipes have values for the demo and the public datasets, whatever their path. All
+    demo worlds have those of the demo. Only the cards of these have such names:
+    `prepare` refuses them for other folders.
     """
-    card = None if name in (DEMO, *PUBLIC_NAMES) else find_card(name, data_dir)
+    if demo_world(name) is not None:
+        return DEMO
+    card = None if name in PUBLIC_NAMES else find_card(name, data_dir)
     return (recipe_name_of_card(card) if card else "") or name
 
 
@@ -74,26 +96,27 @@ def find_card(name: str, data_dir: str | os.PathLike | None = None) -> Card | No
 
 def recipe_name_of_card(card: Card) -> str:
     """Returns the name by which recipes know a card's dataset, "" for any other."""
-    return DEMO if card.name == DEMO else public_name(card)
+    return DEMO if demo_world(card.name) is not None else public_name(card)
 
 
 def resolve(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """Returns the version folder of a prepared dataset.
 
     Args:
-      name: 'demo' (built if it is missing), 'ucf', 'xd', 'shanghaitech', another
-        dataset prepared into `data_dir`, or the path of a prepared dataset.
+      name: 'demo' or another demo world (built if it is missing), 'ucf', 'xd',
+        'shanghaitech', another dataset prepared into `data_dir`, or the path of a
+        prepared dataset.
       data_dir: folder of prepared datasets; None is the one in the cache.
 
     Raises:
       InputError: no such dataset, or it is not prepared yet.
     """
     base = prepared_data_dir(data_dir)
-    # Only the demo is built on demand; others need files that the user has.
-    if name == DEMO:
+    # Only demo worlds are built on demand; others need files that the user has.
+    if (world := demo_world(name)) is not None:
         from wsvad_jax.datasets.demo import dataset
 
-        return dataset.prepare_demo(base)
+        return dataset.prepare_demo(base, world=world)
     if (version := find_prepared(name, data_dir)) is not None:
         return version
 
@@ -127,8 +150,7 @@ def find_prepared(
     base, path = prepared_data_dir(data_dir), pathlib.Path(name).expanduser()
     bare = path.name == name
     # A public name means the public dataset, even where a folder is called the same.
-    own = name in (DEMO, *PUBLIC_NAMES)
-    folders = [base / name] if own else [path] + [base / name] * bare
+    folders = [base / name] if is_built_in(name) else [path] + [base / name] * bare
     for folder in folders:
         for version in (folder, folder / VERSION):
             if (version / INDEX).is_file():

@@ -14,6 +14,7 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
 if TYPE_CHECKING:
+    from wsvad_jax.clip.prompts import TextInputs
     from wsvad_jax.experiment.build import Experiment
     from wsvad_jax.experiment.class_words import Words
     from wsvad_jax.models.spec import ModelSpec
@@ -98,6 +99,28 @@ def card_of_words(
     return dataclasses.replace(trained, classes=(first, *named))
 
 
+def open_words(
+    experiment: "Experiment", card: Card
+) -> "tuple[TextInputs, dict[str, Any]]":
+    """Returns the text inputs of a card's prompts, and the text tower's identity.
+
+    The tower is that of the training, whatever CLIP model the card names. Every scoring
+    with other words than the training's reads them here.
+
+    Args:
+      experiment: opened recipe with the training's dataset.
+      card: card with the prompts.
+
+    Raises:
+      InputError: a prompt doesn't fit the text tower.
+    """
+    from wsvad_jax.experiment.build import open_text
+
+    dataset = experiment.dataset
+    words = dataclasses.replace(card, clip=dataset.card.clip)
+    return open_text(experiment.config, dataclasses.replace(dataset, card=words))
+
+
 def with_other_words(
     experiment: "Experiment", card: Card
 ) -> "tuple[Experiment, tuple[str, ...]]":
@@ -114,12 +137,10 @@ def with_other_words(
       InputError: the model reads no text, or a prompt doesn't fit the text tower.
     """
     from wsvad_jax.data.class_changes import classes_shown, with_card
-    from wsvad_jax.experiment.build import open_text
 
     check_reads_text(experiment.spec, "--card")
     dataset = experiment.dataset
-    words = dataclasses.replace(dataset, card=card)
-    text, tower = open_text(experiment.config, words)
+    text, tower = open_words(experiment, card)
 
     # Training videos play no part here, so classes that only they show are left out.
     test = dataclasses.replace(dataset, splits={"test": dataset.split("test")})

@@ -60,8 +60,8 @@ def train_command(
     name = registry.recipe_name_of_card(dataset.card)
     recipe, why = recipe_for(name, dataset.width, dataset.card.clip)
 
-    # Public sets go by name, which says what is trained; other folders by path.
-    words = ["--config", f"{recipe}:{name or path}"]
+    # Built-in sets go by name, which says what is trained; other folders by path.
+    words = ["--config", f"{recipe}:{dataset.card.name if name else path}"]
     if name and data_dir is not None:
         words += ["--data_dir", str(pathlib.Path(data_dir).expanduser().absolute())]
     return flags.command("train", *words), why

@@ -64,7 +64,7 @@ def split_query(
             missing = "what is searched, after the words: features, videos or found/"
         raise InputError(f"{words[0]!r} is alone; pass {missing}")
     sources = words[1:]
-    if there[1] or sources[0] == registry.DEMO:
+    if there[1] or registry.demo_world(sources[0]) is not None:
         return words[0], list(sources)
     if registry.find_prepared(sources[0], data_dir):
         return words[0], list(sources)

@@ -275,7 +275,8 @@ def _prepared(paths: Sequence[str], data_dir: Any) -> pathlib.Path | None:
         # A file or folder here comes before a dataset of that name.
         here = os.path.exists(path)
         place = os.path.abspath(path) if here else path
-        demo = path == registry.DEMO and not here  # built where it is missing
+        # A demo world is built where it is missing.
+        demo = registry.demo_world(path) is not None and not here
         if not demo and not registry.find_prepared(place, data_dir):
             continue
         if len(paths) > 1:

@@ -1,6 +1,6 @@
-"""Builds the demo dataset, the offline default: rendered videos and their features.
+"""Builds the demo dataset, the offline default, and those of the other demo worlds.
 
-The demo takes the path of real data. Videos are rendered to mp4 files (`world`). The
+A demo takes the path of real data. Videos are rendered to mp4 files (`world`). The
 small CLIP snapshot of the package, in the hub's format, extracts their features. The
 folder has the layout of a user's dataset and is prepared like one.
 It is built once. On reuse, a manifest of hashes finds missing or damaged files, and
@@ -8,6 +8,7 @@ only these are built again.
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -21,7 +22,9 @@ import numpy as np
 from wsvad_jax.clip.packaged import PACKAGED_FOLDER
 from wsvad_jax.datasets.demo.events import EVENTS
 from wsvad_jax.datasets.demo.figures import FPS
-from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, plan_video, write_video
+from wsvad_jax.datasets.demo.prompts import PROMPTS
+from wsvad_jax.datasets.demo.world import NORMAL, VideoPlan, write_video
+from wsvad_jax.datasets.demo.worlds import DEMO, World
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.files import atomic_path, read_json, write_json, write_text
 from wsvad_jax.utils.processes import run_in_pool
@@ -30,104 +33,88 @@ from wsvad_jax.utils.progress import Progress
 MANIFEST = "manifest.json"
 BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
 VERSION = 3  # version of the demo world; an older folder is built again
-SEED = 0
-VIDEOS = (90, 45)  # number of training and test videos
+SEED = DEMO.seed
+VIDEOS = DEMO.videos  # number of training and test videos
 NORMAL_FRACTION = 0.5  # share of normal videos
 # In the manifest: whether the user gave the CLIP snapshot. In the settings of an
 # unfinished folder: the hashes of its files, {} for the package's.
 OWN_CLIP = "own_clip"
 CLIP = "../world/clip"  # path of the snapshot, relative to the prepared dataset
 FRAME = "middle"  # frame of each snippet that is encoded
-# They say what can be seen, since the demo's CLIP knows things and no events. They were
-# chosen on a demo world of another seed. The order is that of the class indices.
-PROMPTS = {
-    NORMAL: [
-        "a person walking",
-        "a car driving by",
-        "nobody and no cars",
-        "clear air and no flames",
-    ],
-    "Arson": ["a fire and black smoke", "small flames and smoke"],
-    "Explosion": [
-        "a bright flash",
-        "a ball of fire and pieces in the air",
-        "large flames and thick smoke",
-    ],
-    "Fighting": [
-        "people with raised arms",
-        "a person lying on the ground",
-        "a crowd of people close together with raised arms",
-        "a cloud of dust and people with their arms up",
-    ],
-    "RoadAccidents": [
-        "two cars touching",
-        "a tilted car",
-        "a car on its roof",
-        "grey smoke over the road and two cars",
-    ],
-}
 
 
 def prepare_demo(
     base: pathlib.Path,
-    videos: tuple[int, int] = VIDEOS,
+    videos: tuple[int, int] | None = None,
     clip: pathlib.Path | None = None,
+    world: World = DEMO,
 ) -> pathlib.Path:
-    """Returns the version folder of the demo dataset; builds it if it is missing.
+    """Returns the version folder of a demo dataset; builds it if it is missing.
 
     Args:
-      base: folder of prepared datasets; the videos are in its demo/world.
-      videos: number of training and test videos.
+      base: folder of prepared datasets; the videos are in its NAME/world.
+      videos: number of training and test videos; None is the world's own.
       clip: folder of a CLIP snapshot, see `build_world`.
+      world: what the videos show; its name is the dataset's.
 
     Raises:
-      InputError: as in `build_world`.
+      InputError: another dataset has that name, or as in `build_world`.
     """
     from wsvad_jax.data.dataset import VERSION as DATASET_VERSION
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.data.tfds_builder import write_dataset
     from wsvad_jax.datasets import custom
 
-    world, written = base / "demo" / "world", base / "demo" / DATASET_VERSION
+    folder, written = (base / world.name / name for name in ("world", DATASET_VERSION))
+    if written.is_dir() and not folder.is_dir():
+        raise InputError(
+            f"{base / world.name} holds a dataset that isn't the demo world of that name; "
+            "prepare it again under another --name, or pass another --data_dir"
+        )
+
     # A prepared dataset is reused only if the videos and features are unchanged.
-    changed = build_world(world, videos, clip=clip)
+    changed = build_world(folder, videos, clip=clip, world=world)
     if written.is_dir() and not changed:
         try:
             return open_dataset(written).path
         except UnreadableError:
             raise
         except InputError as e:
-            print(f"{e}; the demo's is written again", file=sys.stderr)
+            print(f"{e}; that of {world.name} is written again", file=sys.stderr)
 
     # An interruption must not leave the dataset of other features.
     shutil.rmtree(written, ignore_errors=True)
-    found = custom.load(world)
-    return write_dataset("demo", found.card, found.protocol, found.splits, base)
+    found = custom.load(folder)
+    return write_dataset(world.name, found.card, found.protocol, found.splits, base)
 
 
 def build_world(
     directory: pathlib.Path,
-    videos: tuple[int, int] = VIDEOS,
-    seed: int = SEED,
+    videos: tuple[int, int] | None = None,
+    seed: int | None = None,
     clip: pathlib.Path | None = None,
+    world: World = DEMO,
 ) -> bool:
-    """Builds the folder of the demo world, or its missing and damaged files.
+    """Builds the folder of a demo world, or its missing and damaged files.
 
     Returns whether anything was built.
 
     Args:
       directory: folder for videos/, features/, clip/, train.csv, test.csv,
         test_segments.json, card.json and manifest.json.
-      videos: number of training and test videos.
-      seed: seed of all random choices.
+      videos: number of training and test videos; None is the world's own.
+      seed: seed of all random choices; None is the world's own.
       clip: folder of a CLIP snapshot. It is copied, makes the features, and stays until
         another is given. None keeps it; a new folder gets the package's.
+      world: what the videos show.
 
     Raises:
       InputError: the snapshot that was given for this folder is damaged.
     """
-    plans = plan_videos(videos, seed)
-    made = {"version": VERSION, "videos": list(videos), "seed": seed}
+    world = world if seed is None else dataclasses.replace(world, seed=seed)
+    videos = videos or world.videos
+    plans = plan_videos(videos, world.seed, world)
+    made = {"version": VERSION, "videos": list(videos), **world.settings}
     own = _own_snapshot(directory, clip)
     manifest = _manifest(directory, made)
     everything = [p for split in plans.values() for p in split]
@@ -139,7 +126,10 @@ def build_world(
     expected = {_video_path(p) for p in everything} | {
         _features_path(p) for p in everything
     }
-    expected |= set(_list_files(plans)) | {"features/protocol.json", "clip/config.json"}
+    expected |= set(_list_files(plans, world)) | {
+        "features/protocol.json",
+        "clip/config.json",
+    }
 
     # An unfinished build may be one with another snapshot.
     unchanged = not (directory / BUILD_SETTINGS).exists() and (
@@ -160,16 +150,15 @@ def build_world(
     fresh = False
     if clip or not own:
         fresh = _copy_snapshot(clip or PACKAGED_FOLDER, directory)
-    _render_videos(
-        [p for p in everything if _video_path(p) not in good], directory, seed
-    )
+    missing = [p for p in everything if _video_path(p) not in good]
+    _render_videos(missing, directory, world)
     stale = [
         p
         for p in everything
         if fresh or not {_video_path(p), _features_path(p)} <= good
     ]
     _extract_features(stale, directory)
-    for name, text in _list_files(plans).items():
+    for name, text in _list_files(plans, world).items():
         write_text(directory / name, text)
 
     # The manifest is written last: an interrupted build is found to be incomplete.
@@ -181,15 +170,17 @@ def build_world(
     return True
 
 
-def plan_videos(videos: tuple[int, int], seed: int) -> dict[str, list[VideoPlan]]:
+def plan_videos(
+    videos: tuple[int, int], seed: int, world: World = DEMO
+) -> dict[str, list[VideoPlan]]:
     """Plans the videos of both splits; about half are normal."""
-    kinds = sorted(EVENTS)
+    world, kinds = dataclasses.replace(world, seed=seed), sorted(EVENTS)
     plans = {}
     for split, count in zip(("train", "test"), videos, strict=True):
         normal = max(int(count * NORMAL_FRACTION), 1)
         names = [NORMAL] * normal
         names += [kinds[i % len(kinds)] for i in range(count - normal)]
-        plans[split] = [plan_video(split, i, c, seed) for i, c in enumerate(names)]
+        plans[split] = [world.plan(split, i, c) for i, c in enumerate(names)]
     return plans
 
 
@@ -298,10 +289,12 @@ def _hash(path: pathlib.Path) -> str:
         return "missing"
 
 
-def _render_videos(plans: list[VideoPlan], directory: pathlib.Path, seed: int) -> None:
+def _render_videos(
+    plans: list[VideoPlan], directory: pathlib.Path, world: World
+) -> None:
     (directory / "videos").mkdir(exist_ok=True)
-    calls = [(p, directory / _video_path(p), seed) for p in plans]
-    run_in_pool(write_video, calls, "rendering the demo world", "video")
+    calls = [(p, directory / _video_path(p), world.seed) for p in plans]
+    run_in_pool(write_video, calls, f"rendering {world.name}", "video")
 
 
 def _snapshot_hashes(folder: pathlib.Path) -> dict[str, str]:
@@ -353,7 +346,7 @@ def _extract_features(plans: list[VideoPlan], directory: pathlib.Path) -> None:
     write_json(directory / "features" / "protocol.json", protocol)
 
 
-def _list_files(plans: Mapping[str, list[VideoPlan]]) -> dict[str, str]:
+def _list_files(plans: Mapping[str, list[VideoPlan]], world: World) -> dict[str, str]:
     """Name and content of the folder's lists, ground truth and dataset card."""
     # The layout of a user's dataset: two lists, ground truth and a card.
     files = {}
@@ -375,7 +368,7 @@ def _list_files(plans: Mapping[str, list[VideoPlan]]) -> dict[str, str]:
     ]
 
     card = {
-        "name": "demo",
+        "name": world.name,
         "classes": [{"name": n, "prompts": p} for n, p in PROMPTS.items()],
         "normal": NORMAL,
         "clip": CLIP,

@@ -26,6 +26,7 @@ from wsvad_jax.datasets.demo.figures import (
     Person,
     walking_motion,
 )
+from wsvad_jax.datasets.demo.recorder import PLAIN, Recorder
 from wsvad_jax.datasets.demo.scenes import (
     CAMERAS,
     HEIGHT,
@@ -56,13 +57,14 @@ class SceneEvent:
 
 @dataclasses.dataclass(frozen=True)
 class VideoPlan:
-    """Content of a video: its view, length and events."""
+    """Content of a video: its view, length, events and recorder."""
 
     video: str
     camera: int
     hour: str
     frames: int
     events: tuple[SceneEvent, ...]
+    recorder: Recorder = PLAIN
 
     @property
     def label(self) -> str:
@@ -196,7 +198,8 @@ def render(plan: VideoPlan, seed: int) -> Iterator[UInt8[np.ndarray, "96 128 3"]
     """Yields the frames of a video, as a pure function of the arguments."""
     scene = Scene(plan, seed)
     for frame in range(plan.frames):
-        yield scene.draw(frame)
+        picture = scene.draw(frame)
+        yield plan.recorder.record(picture, frame, FPS, plan.video, seed)
 
 
 def write_video(plan: VideoPlan, path: str | os.PathLike, seed: int) -> None:

@@ -1,0 +1,113 @@
+"""The command `benchmark transfer`: its flags, and what it runs."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag
+from wsvad_jax.utils import flags
+from wsvad_jax.utils.errors import InputError
+
+COMMAND = "transfer"
+MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
+
+
+def add_command(commands: Any) -> None:
+    """Adds the command with its flags.
+
+    Args:
+      commands: sub-parsers of the program.
+    """
+    parser = commands.add_parser(COMMAND, help="train on some datasets, test on others")
+    parser.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
+
+    # Not required with --check, which reads the results alone.
+    for flag, what in (("--train", "to train on"), ("--test", "whose test sets count")):
+        parser.add_argument(flag, metavar="A,B", help=f"datasets {what}")
+    parser.add_argument(
+        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
+    )
+
+    # Where data is read and results go.
+    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--runs", type=pathlib.Path, default="runs/transfer")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="the seeds as one program"
+    )
+
+    parser.add_argument(
+        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="train nothing; compare --markdown"
+    )
+    flags.add_output_flags(parser)
+
+
+def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
+    """Runs the command; returns the value of --json, and whether a check passed.
+
+    Args:
+      known: parsed flags.
+      changes: flags --config.KEY=VALUE of every run.
+
+    Raises:
+      InputError: flags that don't fit together, or as in `transfer.transfer`.
+    """
+    from wsvad_jax.benchmarks import transfer_table
+    from wsvad_jax.results.write import update_markdown
+
+    models = parse_names(known.models, MODELS, "--models")
+    if not known.check:
+        _measure(models, known, changes)
+    elif not known.markdown:
+        raise InputError("--check requires --markdown FILE")
+    else:
+        # Flags of a measurement would have no effect.
+        asked = [f"--{k}" for k in ("train", "test") if getattr(known, k) is not None]
+        if unread := [*asked, *changes]:
+            raise InputError(
+                f"{unread[0]} has no effect with --check, which compares the results in "
+                f"{known.output}; leave it out"
+            )
+
+    # The tables show all results in the folder, like those of `text`.
+    rows = transfer_table.read_rows(known.output)
+    print(transfer_table.plain(rows))
+    passed = True
+    if known.markdown:
+        table = transfer_table.markdown(rows)
+        passed = update_markdown(known.markdown, table, check=known.check)
+    return {"results": [row.model_dump() for row in rows]}, passed
+
+
+def _measure(
+    models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
+) -> None:
+    from wsvad_jax.benchmarks import transfer
+
+    options = transfer.TransferOptions(
+        seeds=parse_seed_flag(known.seeds),
+        output=known.output,
+        runs=known.runs,
+        data_dir=known.data_dir,
+        changes=changes,
+        together=known.together,
+    )
+    sets = (_datasets(flag, getattr(known, flag)) for flag in ("train", "test"))
+    transfer.transfer(models, *sets, options)
+
+
+def _datasets(flag: str, text: str | None) -> list[str]:
+    """Returns the names in 'a,b', each once."""
+    names = [name.strip() for name in (text or "").split(",")]
+    if not all(names):
+        raise InputError(
+            f"--{flag} {'has an empty name' if text else 'is missing'}; expected names or "
+            f"prepared folders, as in --{flag} demo_twin,demo_stamp"
+        )
+    return list(dict.fromkeys(names))

@@ -1,0 +1,241 @@
+"""Tables of `benchmark transfer`, from the files that it wrote."""
+
+import pathlib
+from collections.abc import Sequence
+
+from wsvad_jax.results.published_transfer import published_cells
+from wsvad_jax.results.results_table import NAMES
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json
+from wsvad_jax.utils.json_shapes import (
+    Count,
+    Number,
+    PrintableText,
+    Shape,
+    check_shape,
+)
+from wsvad_jax.utils.text import aligned, count, percent
+
+NOT_RUN = "not run"
+NOTE = (
+    "In %, mean ± sample standard deviation over the seeds, with the 95 % bootstrap "
+    "interval of the mean over test videos. Metric: frame AUC; on xd, AP. Each row is "
+    "trained once per seed and scored on every test set, with the class words of the test "
+    "set's card. Test sets of the training's own dataset are in *italics*."
+)
+DROP_NOTE = (
+    "Change from the model's own test set to the others, in percentage points, with its "
+    "95 % interval over test videos and seeds. **Bold**: the interval leaves out 0."
+)
+DIFFERENCE_NOTE = (
+    "Difference to the model that was trained on the test set's own training videos, on "
+    "the same test videos, in percentage points. **Bold**: the interval leaves out 0."
+)
+PUBLISHED_NOTE = (
+    "Published numbers, in %, beside ours. A source that we could not open is marked."
+)
+PUBLISHED_HEADS = (
+    *("model", "trained on", "tested on", "metric"),
+    *("published", "ours", "source of the published number"),
+)
+
+
+class TransferChange(Shape):
+    """A difference of a metric between two cells."""
+
+    mean: Number | None
+    interval: list[Number] | None
+
+
+class TransferMetric(Shape):
+    """A metric of a model on a test set, over the seeds."""
+
+    mean: Number | None
+    std: Number | None
+    interval: list[Number] | None
+    drop: TransferChange | None = None
+    difference: TransferChange | None = None
+
+
+class TransferTest(Shape):
+    """A test set that a model was scored on."""
+
+    headline: PrintableText
+    videos: Count
+    note: PrintableText | None = None
+    metrics: dict[PrintableText, TransferMetric]
+
+
+class TransferRow(Shape):
+    """A file of `benchmark transfer`: a model, and what it was trained on."""
+
+    model: PrintableText
+    train: PrintableText
+    protocol: PrintableText
+    seeds: list[int]
+    videos: Count
+    clip_note: PrintableText | None = None
+    tests: dict[PrintableText, TransferTest]
+
+
+def read_rows(folder: pathlib.Path) -> list[TransferRow]:
+    """Reads all results in FOLDER/MODEL/TRAINING_SET.json.
+
+    Raises:
+      InputError: there is none, or a file has another shape.
+    """
+    paths = sorted(folder.glob("*/*.json"))
+    if not paths:
+        raise InputError(
+            f"{folder}: no results of benchmark transfer here (MODEL/TRAINING_SET.json)"
+        )
+    return [
+        check_shape(TransferRow, read_json(p), p, "measure it again") for p in paths
+    ]
+
+
+def markdown(rows: Sequence[TransferRow]) -> str:
+    """Returns all tables as Markdown."""
+    sections = [NOTE]
+    for note in dict.fromkeys(row.clip_note for row in rows if row.clip_note):
+        sections.append(f"Note: {note}.")
+    sections.append(_markdown_table(_score_rows(rows, bold=True)))
+    for note in _notes(rows):
+        sections.append(f"Note: {note}.")
+
+    for words, key in ((DROP_NOTE, "drop"), (DIFFERENCE_NOTE, "difference")):
+        if any(_changes(rows, key)):
+            table = _change_rows(rows, key, bold=True)
+            sections += [words, _markdown_table(table)]
+    sections += [PUBLISHED_NOTE, _markdown_table(_published_rows(rows), left=4)]
+    return "\n\n".join(sections) + "\n"
+
+
+def plain(rows: Sequence[TransferRow]) -> str:
+    """Returns all tables for a terminal."""
+    lines = ["scores in %", *aligned(_score_rows(rows), left=(0, 1))]
+    titles = {
+        "drop": "change from the own test set, in points",
+        "difference": "difference to the model of the test set's own training videos",
+    }
+    for key, title in titles.items():
+        if any(_changes(rows, key)):
+            lines += ["", title, *aligned(_change_rows(rows, key), left=(0, 1))]
+    lines += ["", "published", *aligned(_published_rows(rows), left=(0, 1, 2, 3, 6))]
+    return "\n".join([*lines, *(f"note: {note}" for note in _notes(rows))])
+
+
+def _names(rows: Sequence[TransferRow]) -> tuple[list[str], list[str], list[str]]:
+    """Returns models, training sets and test sets, in the order of the files."""
+    models = dict.fromkeys(row.model for row in rows)
+    trained = dict.fromkeys(row.train for row in rows)
+    tested = dict.fromkeys(name for row in rows for name in row.tests)
+    # Test sets stand in the order of the training sets, further ones behind them.
+    order = [n for n in trained if n in tested] + [
+        n for n in tested if n not in trained
+    ]
+    return list(models), list(trained), order
+
+
+def _score_rows(rows: Sequence[TransferRow], *, bold: bool = False) -> list[list[str]]:
+    models, trained, tested = _names(rows)
+    heads = {
+        t: h for row in rows for t, test in row.tests.items() for h in [test.headline]
+    }
+    columns = [f"{name}, {NAMES.get(heads[name], heads[name])}" for name in tested]
+    known = {(row.model, row.train): row for row in rows}
+
+    table = [["model", "trained on", *columns]]
+    for model in models:
+        for train in trained:
+            row = known.get((model, train))
+            cells = [_score(row, name, bold) for name in tested]
+            about = f"{train}, {count(len(row.seeds), 'seed')}" if row else train
+            table.append([model, about, *cells])
+    return table
+
+
+def _score(row: TransferRow | None, test: str, italics: bool) -> str:
+    if row is None or test not in row.tests:
+        return NOT_RUN
+    cell = row.tests[test]
+    metric = cell.metrics[cell.headline]
+    text = percent(metric.mean, metric.std, undefined="-")
+    if metric.interval:
+        low, high = metric.interval
+        text += f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"*{text}*" if italics and test == row.train else text
+
+
+def _changes(rows: Sequence[TransferRow], key: str) -> list[TransferChange]:
+    found = []
+    for row in rows:
+        for name in row.tests:
+            if (change := _change(row, name, key)) is not None:
+                found.append(change)
+    return found
+
+
+def _change(row: TransferRow, test: str, key: str) -> TransferChange | None:
+    """Returns a cell's change; a drop needs one metric on both test sets."""
+    cell, own = row.tests[test], row.tests.get(row.train)
+    if key == "drop" and (own is None or own.headline != cell.headline):
+        return None
+    return getattr(cell.metrics[cell.headline], key)
+
+
+def _change_rows(
+    rows: Sequence[TransferRow], key: str, *, bold: bool = False
+) -> list[list[str]]:
+    models, trained, tested = _names(rows)
+    known = {(row.model, row.train): row for row in rows}
+    table = [["model", "trained on", *tested]]
+    for model in models:
+        for train in trained:
+            row = known.get((model, train))
+            cells = [_change_cell(row, name, key, bold) for name in tested]
+            table.append([model, train, *cells])
+    return table
+
+
+def _change_cell(row: TransferRow | None, test: str, key: str, bold: bool) -> str:
+    if row is None or test not in row.tests:
+        return NOT_RUN
+    change = _change(row, test, key)
+    if change is None or change.mean is None or change.interval is None:
+        return "-"
+    low, high = change.interval
+    text = f"{100 * change.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"**{text}**" if bold and not low <= 0 <= high else text
+
+
+def _published_rows(rows: Sequence[TransferRow]) -> list[list[str]]:
+    known = {(row.model, row.train): row for row in rows}
+    table = [list(PUBLISHED_HEADS)]
+    for cell in published_cells():
+        row = known.get((cell.model, cell.train))
+        test = row.tests.get(cell.test) if row else None
+        metric = test.metrics.get(cell.metric) if test else None
+        ours = percent(metric.mean, metric.std, undefined="-") if metric else NOT_RUN
+        names = [cell.model, cell.train, cell.test, NAMES.get(cell.metric, cell.metric)]
+        table.append([*names, f"{cell.value:.2f}", ours, cell.source])
+    return table
+
+
+def _notes(rows: Sequence[TransferRow]) -> list[str]:
+    notes = {
+        f"{row.train} and {name}: {test.note}"
+        for row in rows
+        for name, test in row.tests.items()
+        if test.note
+    }
+    return sorted(notes)
+
+
+def _markdown_table(rows: Sequence[Sequence[str]], left: int = 2) -> str:
+    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    lines = [rows[0], rule, *rows[1:]]
+    escaped = [
+        [c.replace("|", "\\|").replace("<", "&lt;") for c in line] for line in lines
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
