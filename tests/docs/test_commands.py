@@ -102,6 +102,10 @@ COVERED = (
         "benchmarks/test_benchmark.py::test_a_grid_leaves_a_file_a_run_*",
     ),
     (r"benchmark speed", "benchmarks/test_benchmark.py::test_speed_measures_*"),
+    (
+        r"benchmark transfer",
+        "benchmarks/test_transfer.py::test_a_benchmark_from_training_to_table",
+    ),
     (r"benchmark aot", "needs libtpu"),
     (r"wsvad_jax\.benchmark ", "benchmarks/test_benchmark.py::*"),
     (r"report .*--html", "results/test_html_report.py::test_a_page_has_tables_*"),

@@ -98,8 +98,8 @@ def _measure(
         changes=changes,
         together=known.together,
     )
-    sets = (_datasets(flag, getattr(known, flag)) for flag in ("train", "test"))
-    transfer.transfer(models, *sets, options)
+    train, test = _datasets("train", known.train), _datasets("test", known.test)
+    transfer.transfer(models, train, test, options)
 
 
 def _datasets(flag: str, text: str | None) -> list[str]:

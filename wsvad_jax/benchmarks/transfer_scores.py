@@ -70,7 +70,7 @@ def _identity(experiment: "Experiment", workdir: pathlib.Path) -> str:
 
 
 def _write(path: pathlib.Path, identity: str, videos: "Sequence[EvalVideo]") -> None:
-    arrays = {IDENTITY: np.array(identity)}
+    arrays: dict[str, Any] = {IDENTITY: np.array(identity)}
     for v in videos:
         curves = {"anomaly": v.anomaly, "classes": v.classes}
         curves |= {f"anomaly_{name}": curve for name, curve in v.extra.items()}
