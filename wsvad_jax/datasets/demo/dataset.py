@@ -31,6 +31,7 @@ from wsvad_jax.utils.processes import run_in_pool
 from wsvad_jax.utils.progress import Progress
 
 MANIFEST = "manifest.json"
+ALWAYS = ("features/protocol.json", "clip/config.json")  # files of every folder
 BUILD_SETTINGS = "part.json"  # settings of an unfinished folder
 VERSION = 3  # version of the demo world; an older folder is built again
 SEED = DEMO.seed
@@ -123,13 +124,9 @@ def build_world(
     good = {
         name for name, wanted in manifest.items() if wanted == _hash(directory / name)
     }
-    expected = {_video_path(p) for p in everything} | {
-        _features_path(p) for p in everything
-    }
-    expected |= set(_list_files(plans, world)) | {
-        "features/protocol.json",
-        "clip/config.json",
-    }
+    expected = {_video_path(p) for p in everything}
+    expected |= {_features_path(p) for p in everything}
+    expected |= {*_list_files(plans, world), *ALWAYS}
 
     # An unfinished build may be one with another snapshot.
     unchanged = not (directory / BUILD_SETTINGS).exists() and (
@@ -162,12 +159,18 @@ def build_world(
         write_text(directory / name, text)
 
     # The manifest is written last: an interrupted build is found to be incomplete.
-    expected |= {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
-    found = {name: _hash(directory / name) for name in sorted(expected)}
-    settings = {**made, OWN_CLIP: bool(own)}
+    _write_manifest(directory, {**made, OWN_CLIP: bool(own)}, expected)
+    return True
+
+
+def _write_manifest(
+    directory: pathlib.Path, settings: Mapping, expected: set[str]
+) -> None:
+    """Writes the hashes of a finished folder's files, and ends the build."""
+    names = expected | {f"clip/{p.name}" for p in (directory / "clip").iterdir()}
+    found = {name: _hash(directory / name) for name in sorted(names)}
     write_json(directory / MANIFEST, {**settings, "files": found})
     (directory / BUILD_SETTINGS).unlink(missing_ok=True)
-    return True
 
 
 def plan_videos(
