@@ -33,7 +33,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax.datasets import registry
 from wsvad_jax.datasets.list_options import ListOptions
 from wsvad_jax.datasets.prepare import (
     check_arguments,
@@ -178,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with program.output(quiet=known.quiet, json_only=known.json) as output:
             usable, output.value = _check(known)
         return 0 if usable else program.EXIT_INPUT
+
+    from wsvad_jax.datasets import registry  # with pydantic, which --help does without
 
     if registry.demo_world(known.folder) is not None:
         read = {"data_dir", "clip", "runner", "quiet", "json"}
