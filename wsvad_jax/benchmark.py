@@ -51,6 +51,10 @@ test set of each dataset of --test, with the class words of that set's card.
       --train demo_twin,demo_stamp --test demo_twin,demo_stamp --output results/transfer
   Outputs and flags: as text, with one file MODEL/TRAINING_SET.json per training set.
 
+flips: flips a share of the training labels, audits them as `prepare --audit` does, and
+counts the flipped ones among the first k. Outputs and flags: as text.
+  python -m wsvad_jax.benchmark flips --datasets demo --output results/flips
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -62,7 +66,11 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
-from wsvad_jax.benchmarks import open_vocabulary_program, transfer_program
+from wsvad_jax.benchmarks import (
+    label_flips_program,
+    open_vocabulary_program,
+    transfer_program,
+)
 from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
 from wsvad_jax.results.seed_groups import UNTRAINED
@@ -74,7 +82,8 @@ TEXT_MODELS = ("vadclip", "dsanet")
 SIZES = ("batch_size", "length", "width")
 # Commands whose flags and work are in files of their own.
 OWN_PROGRAMS = {
-    each.COMMAND: each.run for each in (open_vocabulary_program, transfer_program)
+    each.COMMAND: each.run
+    for each in (open_vocabulary_program, transfer_program, label_flips_program)
 }
 # Flags of one workload alone.
 WORKLOAD_OF_FLAG = {
@@ -98,6 +107,7 @@ def _parser() -> flags.Parser:
     open_vocabulary_program.add_command(commands)
     _add_position(commands)
     transfer_program.add_command(commands)
+    label_flips_program.add_command(commands)
     _add_aot(commands)
     return parser
 

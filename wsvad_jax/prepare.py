@@ -3,6 +3,7 @@
   python -m wsvad_jax.prepare my_videos --clip openai/clip-vit-base-patch16
   python -m wsvad_jax.prepare my_videos --check     lists problems, writes nothing
   python -m wsvad_jax.prepare ucf --features DIR --annotations DIR --data_dir DIR
+  python -m wsvad_jax.prepare my_videos --audit RUN   ranks labels that models dispute
   python -m wsvad_jax.prepare my_videos --runner=DirectRunner \\
       --direct_num_workers=8 --direct_running_mode=multi_processing
 
@@ -24,13 +25,20 @@ the folder's. The program prints its path and the command that trains on it.
 A missing or unreadable file is an error. --skip-bad leaves out its video instead, and
 lists it in report.txt beside the data. With --runner NAME, Apache Beam writes the shards
 (extra beam). Unknown flags are then passed to Beam.
+
+--audit RUN prepares nothing. It trains the recipe of RUN, a workdir of training, once per
+fold on the other folds, and ranks the training videos by how much the models dispute
+their labels. Output: audit.csv, audit.json and audit.html in RUN/audit. No label is
+changed. An interrupted audit resumes.
 """
 
 import argparse
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.datasets.list_options import ListOptions
@@ -42,10 +50,14 @@ from wsvad_jax.datasets.prepare import (
 )
 from wsvad_jax.experiment import suggestion
 from wsvad_jax.utils import flags, program
+from wsvad_jax.utils.errors import InputError
 
 __all__ = ["check_folder", "prepare"]
 # Flags that only a preparation reads.
 UNCHECKED = ("clip", "crops", "frame", "resize", "skip_bad", "runner")
+# Flags that only an audit reads, and all that it reads.
+AUDIT_ONLY = ("folds", "videos", "unlabelled", "fps", "output")
+AUDIT_READS = {"audit", "data_dir", "clip", "quiet", "json", *AUDIT_ONLY}
 
 
 def _parser() -> flags.Parser:
@@ -88,6 +100,7 @@ def _parser() -> flags.Parser:
 
     _add_list_flags(parser)
     _add_video_flags(parser)
+    _add_audit_flags(parser)
     parser.add_argument(
         "--check",
         action="store_true",
@@ -157,6 +170,37 @@ def _add_video_flags(parser: flags.Parser) -> None:
     )
 
 
+def _add_audit_flags(parser: flags.Parser) -> None:
+    audit = parser.add_argument_group("audit of the training labels")
+    audit.add_argument(
+        "--audit",
+        metavar="RUN",
+        help="rank training videos whose labels cross-validated models dispute; RUN is a "
+        "workdir of training on this dataset",
+    )
+    audit.add_argument(
+        "--folds", type=flags.count, metavar="K", help="number of folds (default: 5)"
+    )
+    audit.add_argument(
+        "--videos",
+        metavar="FOLDER",
+        help="the training videos, for pictures (default: where they were prepared from)",
+    )
+    audit.add_argument(
+        "--unlabelled",
+        nargs="+",
+        metavar="FOLDER|VIDEO|FEATURES",
+        help="also rank these by how uncertain the models are about them; --clip names "
+        "the CLIP model of videos",
+    )
+    audit.add_argument(
+        "--fps", type=float, help="frames per second of --unlabelled features (30)"
+    )
+    audit.add_argument(
+        "--output", type=flags.output_folder, metavar="DIR", help="(default: RUN/audit)"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
@@ -168,6 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Flags without an effect on what was asked for are refused.
     passed = flags.given(parser, argv)
+    if known.audit is not None:
+        return _audit(known, passed)
+    flags.refuse(passed, AUDIT_ONLY, "a preparation", "they belong to --audit RUN")
 
     if known.check:
         flags.refuse(passed, UNCHECKED, "--check, which writes nothing")
@@ -211,6 +258,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"train: {command}")
         output.value = {"path": str(path), "train": command, "remark": why}
     return 0
+
+
+def _audit(known: argparse.Namespace, passed: Mapping[str, str]) -> int:
+    """Audits the labels of a dataset; returns the program's exit code."""
+    from wsvad_jax.audit.folds import DEFAULT_FOLDS
+    from wsvad_jax.audit.result import AuditOptions
+    from wsvad_jax.audit.run import audit_labels
+
+    mode = "--audit, which prepares nothing"
+    flags.refuse(passed, sorted(passed.keys() - AUDIT_READS), mode)
+    if not known.audit.strip():
+        raise InputError("--audit is empty; pass the workdir of a training run")
+    flags.check_fps(known.fps)
+    if not known.unlabelled:
+        flags.refuse(passed, ("clip", "fps"), "--audit without --unlabelled")
+
+    options = AuditOptions(
+        pathlib.Path(known.audit).expanduser(),
+        known.output,
+        known.data_dir,
+        DEFAULT_FOLDS if known.folds is None else known.folds,
+        known.videos,
+        known.unlabelled or (),
+        known.clip,
+        known.fps,
+    )
+    # Unlabelled videos that can't be read are left out.
+    errors: list[InputError] = []
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value = audit_labels(known.folder, options, errors)
+        for error in errors:
+            print(f"skipped: {error}", file=sys.stderr)
+    return program.EXIT_SKIPPED if errors else 0
 
 
 def _check(known: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
