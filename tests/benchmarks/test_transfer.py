@@ -27,7 +27,8 @@ def renamed(tiny, tmp_path_factory):
     """The tiny dataset under another name, with other names of its classes."""
     folder = tmp_path_factory.mktemp("renamed") / "street"
     shutil.copytree(tiny.root / "own", folder)
-    new = {"Fire": "Blaze", "Fight": "Brawl"}
+    # Their order stays, on which the held-out videos depend.
+    new = {"Fight": "Brawl", "Fire": "Burn"}
     for name in ("train.csv", "test.csv", "test_segments.json"):
         text = (folder / name).read_text()
         for old, word in new.items():
@@ -44,7 +45,7 @@ def mil(tiny):
 def test_a_model_reads_the_words_of_the_test_set(tiny, renamed):
     training = open_experiment(tiny.config("vadclip"))
     testing = with_test_set(training, renamed)
-    assert testing.dataset.card.class_names == ("Normal", "Blaze", "Brawl")
+    assert testing.dataset.card.class_names == ("Normal", "Brawl", "Burn")
     assert testing.text is not None and training.text is not None
     assert not np.array_equal(testing.text.tokens, training.text.tokens)
     # All else is the training's: windows, and the text tower whatever the card names.
@@ -167,12 +168,20 @@ def test_cells_without_a_run_say_so():
 
 def test_careless_flags(tiny, renamed, tmp_path):
     command = ["transfer", "--models", "mil_ranking", "--output", str(tmp_path)]
+    command += ["--data_dir", str(tmp_path / "data")]
     own = str(tiny.path)
     for flags, words in (
         ([], "--train is missing"),
         (["--train", own], "--test is missing"),
         (["--train", f"{own},", "--test", own], "--train has an empty name"),
         (["--train", own, "--test", "nowhere"], "no dataset 'nowhere'"),
+        # No demo world is built for a run that can't begin.
+        (["--train", "demo_plaza", "--test", "nowhere"], "no dataset 'nowhere'"),
+        (["--train", own, "--test", "demo_plaza", "--config.no=1"], "no such key"),
+        (["--train", "demo_", "--test", own], "no dataset 'demo_'"),
+        (["--train", own, "--test", str(tiny.root / "own")], "not a prepared dataset"),
+        (["--train", own, "--test", "xd"], "dataset xd is not prepared there"),
+        (["--train", own, "--test", own, "--models", ""], "must be one of"),
         (["--train", own, "--test", own, "--seeds", "0"], "at least one seed"),
         (["--train", own, "--test", own, "--seeds", "1,1"], "duplicate seed"),
         (["--train", own, "--test", own, "--models", "zero_shot"], "must be one of"),
@@ -233,4 +242,4 @@ def test_a_benchmark_from_training_to_table(tiny, renamed, tmp_path, capsys):
 
 
 def test_class_cards_keep_their_prompts(renamed):
-    assert ClassCard("Blaze", ("blaze",)) in renamed.card.classes
+    assert ClassCard("Burn", ("burn",)) in renamed.card.classes

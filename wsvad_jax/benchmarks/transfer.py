@@ -24,6 +24,8 @@ from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.text import file_stem, mean_and_std
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from wsvad_jax.data.dataset import Dataset
     from wsvad_jax.experiment.build import Experiment
 
@@ -75,13 +77,17 @@ def transfer(
       InputError: two datasets of one name, features that were made in different ways, or
         a workdir of other data.
     """
+    from wsvad_jax.experiment.build import open_experiment
+
     seeds = seed_summary.parse_seeds(options.seeds)
+    configs = {model: [_config(model, n, options) for n in train] for model in models}
+    _build_last([*train, *test], options)
     tests = _open_tests(test, options)
 
     # All pairs are checked before the first training.
     cases: dict[str, list[Experiment]] = {}
     for model in models:
-        cases[model] = [_open_training(model, name, options) for name in train]
+        cases[model] = [open_experiment(c, options.data_dir) for c in configs[model]]
         _check_names("--train", train, [e.dataset for e in cases[model]])
         for experiment in cases[model]:
             _check_pairs(experiment, tests)
@@ -110,12 +116,19 @@ def _open_tests(names: Sequence[str], options: TransferOptions) -> "list[Dataset
     return tests
 
 
-def _open_training(model: str, name: str, options: TransferOptions) -> "Experiment":
-    from wsvad_jax.experiment.build import open_experiment
-
+def _config(model: str, name: str, options: TransferOptions) -> "ConfigDict":
     flags = [f"--config={model}:{name}", *options.changes]
-    config = load_config(flags, options.data_dir)
-    return open_experiment(config, options.data_dir)
+    return load_config(flags, options.data_dir)
+
+
+def _build_last(names: Sequence[str], options: TransferOptions) -> None:
+    """Raises InputError for a dataset that is missing, then builds demo worlds."""
+    from wsvad_jax.datasets import registry
+
+    # Rendering a world takes minutes, and a mistyped name shouldn't come after it.
+    unique = dict.fromkeys(names)
+    for name in sorted(unique, key=lambda n: registry.demo_world(n) is not None):
+        registry.resolve(name, options.data_dir)
 
 
 def _check_names(

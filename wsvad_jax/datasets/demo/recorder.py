@@ -7,6 +7,7 @@ that a change of the camera can be measured apart from one of the street or the 
 import dataclasses
 import datetime
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,12 +20,12 @@ GLYPHS = {
     "3": 0b111001111001111, "4": 0b101101111001001, "5": 0b111100111001111,
     "6": 0b111100111101111, "7": 0b111001001001001, "8": 0b111101111101111,
     "9": 0b111101111001111, "-": 0b000000111000000, ":": 0b000010000010000,
-    " ": 0,
 }  # fmt: skip
 GLYPH_ROWS, GLYPH_COLUMNS = 5, 3
 FIRST_DAY = datetime.datetime(2024, 1, 1)
 DAYS = 365  # in which recordings begin
-STAMP_ROW, STAMP_MARGIN = 3, 2  # pixels: top of the box, and space around the text
+STAMP_ROW, STAMP_MARGIN = 3, 2  # pixels: top of the box, and space around a line
+STAMP_SCALE = 2  # pixels per pixel of a glyph; chosen in a world of another seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Recorder:
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factor of each colour
     blur: int = 0  # passes of a 3 x 3 filter
     noise: float = 0.0  # standard deviation in grey levels
-    time_stamp: bool = False  # date and time at the upper edge
+    time_stamp: bool = False  # date, and time below it, at the upper edge
 
     def record(
         self, picture: Picture, frame: int, fps: int, video: str, seed: int
@@ -68,7 +69,7 @@ class Recorder:
             rng = np.random.default_rng([seed, key, 4])
             begin = int(rng.integers(DAYS * 24 * 3600))
             now = FIRST_DAY + datetime.timedelta(seconds=begin + frame // fps)
-            _write(x, f"{now:%Y-%m-%d %H:%M:%S}")
+            _write(x, (f"{now:%Y-%m-%d}", f"{now:%H:%M:%S}"))
         return x
 
 
@@ -86,18 +87,30 @@ def _smoothed(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _write(picture: Picture, text: str) -> None:
-    """Writes white text on a black box, centred at the upper edge."""
-    columns = (GLYPH_COLUMNS + 1) * len(text) - 1
-    mask = np.zeros((GLYPH_ROWS, columns), bool)
+def _write(picture: Picture, lines: Sequence[str]) -> None:
+    """Writes white lines on a black box, centred at the upper edge."""
+    masks = [np.pad(_line_mask(text), STAMP_MARGIN) for text in lines]
+    width = max(mask.shape[1] for mask in masks)
+    box = np.concatenate([_widened(mask, width) for mask in masks])
+
+    # Image towers see the centre crop alone, so the box stands in its middle.
+    left = (picture.shape[1] - width) // 2
+    rows = slice(STAMP_ROW, STAMP_ROW + box.shape[0])
+    picture[rows, left : left + width] = np.where(box, 235, 16)[..., None]
+
+
+def _line_mask(text: str) -> np.ndarray:
+    """Returns which pixels of a line of text are white."""
+    mask = np.zeros((GLYPH_ROWS, (GLYPH_COLUMNS + 1) * len(text) - 1), bool)
     for i, letter in enumerate(text):
         bits = f"{GLYPHS[letter]:0{GLYPH_ROWS * GLYPH_COLUMNS}b}"
         glyph = np.array([bit == "1" for bit in bits])
         left = i * (GLYPH_COLUMNS + 1)
         mask[:, left : left + GLYPH_COLUMNS] = glyph.reshape(GLYPH_ROWS, -1)
+    return mask.repeat(STAMP_SCALE, axis=0).repeat(STAMP_SCALE, axis=1)
 
-    # Image towers see the centre crop alone, so the box stands in its middle.
-    box = np.pad(mask, STAMP_MARGIN)
-    left = (picture.shape[1] - box.shape[1]) // 2
-    rows = slice(STAMP_ROW, STAMP_ROW + box.shape[0])
-    picture[rows, left : left + box.shape[1]] = np.where(box, 235, 16)[..., None]
+
+def _widened(mask: np.ndarray, width: int) -> np.ndarray:
+    """Returns a line in the middle of a wider one."""
+    before = (width - mask.shape[1]) // 2
+    return np.pad(mask, ((0, 0), (before, width - mask.shape[1] - before)))
