@@ -71,7 +71,7 @@ from wsvad_jax.benchmarks import (
     open_vocabulary_program,
     transfer_program,
 )
-from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag, repro
+from wsvad_jax.benchmarks.grid import dataset_names, parse_names, parse_seed_flag, repro
 from wsvad_jax.benchmarks.suite import TPU_DATASETS, WORKLOADS, speed_benchmark
 from wsvad_jax.results.seed_groups import UNTRAINED
 from wsvad_jax.utils import flags, program
@@ -259,7 +259,7 @@ def _repro(
 
     groups = repro(
         models,
-        known.datasets.split(","),
+        dataset_names(known.datasets),
         known.seeds,
         parse_names(known.protocol, PROTOCOLS, "--protocol"),
         known.output,
@@ -283,13 +283,16 @@ def _text(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> tuple[dict, bool]:
     from wsvad_jax.benchmarks import text_benchmark, text_conditions, text_table
-    from wsvad_jax.results.write import update_markdown
+    from wsvad_jax.results.write import check_markdown, update_markdown
 
     if known.check and not known.markdown:
         raise InputError("--check requires --markdown FILE")
     conditions = parse_names(known.conditions, text_conditions.NAMES, "--conditions")
     _check_conditions(conditions, known)
     if not known.check:
+        # A page without its two lines must not cost the trainings.
+        if known.markdown:
+            check_markdown(known.markdown)
         options = text_benchmark.TextBenchmarkOptions(
             seeds=parse_seed_flag(known.seeds),
             output=known.output,
@@ -301,7 +304,8 @@ def _text(
             changes=changes,
             together=known.together,
         )
-        text_benchmark.text_benchmark(models, known.datasets.split(","), options)
+        datasets = dataset_names(known.datasets)
+        text_benchmark.text_benchmark(models, datasets, options)
 
     # The tables show all results in the folder, like those of `report`.
     results = text_table.read_results(known.output)

@@ -93,6 +93,10 @@ def test_flags_that_are_refused(tiny, tmp_path):
         "config.data.base_classes is set by --base",
         *(dataset, "--base=Fire", "--config.data.base_classes=Fire"),
     )
+    refused(
+        "config.data.base_classes is set by --base",
+        *(dataset, "--base=Fire", "--config.data.base_classes", "Fire"),
+    )
     card = tmp_path / "card.json"
     words = [{"name": n, "prompts": ["a"]} for n in ("Normal", "Fire", "Smoke")]
     card.write_text(json.dumps({"name": "own", "classes": words}))
@@ -101,6 +105,34 @@ def test_flags_that_are_refused(tiny, tmp_path):
         *(dataset, "--base=Fire", f"--paraphrases={card}", "--models=vadclip"),
     )
     assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
+
+
+def test_what_cannot_be_written_is_refused_first(tmp_path):
+    """Trainings take hours, and their results are written after them."""
+
+    def refused(message: str, *flags: str) -> None:
+        command = ["open_vocabulary", "--runs", str(tmp_path / "runs"), *flags]
+        with pytest.raises(InputError, match=message):
+            benchmark.main(command)
+        assert not (tmp_path / "runs").exists()
+
+    page = tmp_path / "page.md"
+    page.write_text("# No lines for results\n")
+    new = f"--output={tmp_path / 'new'}"
+    refused(
+        "page.md: expected one line <!-- results:begin -->", new, f"--markdown={page}"
+    )
+    refused("page.md is a file; expected a folder", f"--output={page}")
+
+    # The results of another benchmark would be replaced.
+    other = tmp_path / "text" / "demo" / "vadclip.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"model": "vadclip", "conditions": {}}')
+    refused(
+        "vadclip.json: .*; pass another --output folder",
+        f"--output={other.parent.parent}",
+    )
+    assert read_json(other)["conditions"] == {}
 
 
 def metric(mean: float, *interval: float) -> dict:
@@ -153,6 +185,10 @@ def test_tables(result):
     )
     assert words in text
     assert "**" not in open_vocabulary_table.plain(result)
+
+    # The papers' numbers are of their own base classes.
+    chosen = result.model_copy(update={"split": "chosen"})
+    assert "published" not in open_vocabulary_table.markdown([chosen])
     assert "AP" not in [line.split(" | ")[0] for line in text.splitlines()]
 
 

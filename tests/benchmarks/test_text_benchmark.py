@@ -74,6 +74,7 @@ def test_a_held_out_class_is_not_trained_but_scored(tiny, card):
     assert scoring.dataset.card.class_names == card.class_names
     test = base.dataset.split("test").entries
     assert scoring.dataset.split("test").entries == test
+    assert scoring.text is not None
     np.testing.assert_array_equal(scoring.text.tokens, base.text.tokens)
     assert (training.T, scoring.T) == (base.T, base.T)
 
@@ -98,8 +99,30 @@ def test_flags_of_the_text_benchmark(tmp_path, capsys):
             benchmark.main([*command, "--conditions=permuted", *flags])
     with pytest.raises(InputError, match="--check requires --markdown"):
         benchmark.main([*command, "--check"])
+    page = tmp_path / "page.md"
+    page.write_text("# No lines for results\n")
+    with pytest.raises(InputError, match="page.md: expected one line"):
+        benchmark.main([*command, "--markdown", str(page)])
     with pytest.raises(InputError, match="no results of benchmark text here"):
         benchmark.main([*command, "--check", "--markdown", str(tmp_path / "a.md")])
+
+
+@pytest.mark.parametrize("part", ["text", "repro"])
+def test_an_empty_dataset_is_not_the_default_one(part, tmp_path):
+    command = [part, "--models=vadclip", f"--output={tmp_path}"]
+    with pytest.raises(InputError, match="--datasets is empty; pass names"):
+        benchmark.main([*command, "--datasets="])
+    with pytest.raises(InputError, match="--datasets demo, has an empty name"):
+        benchmark.main([*command, "--datasets=demo,"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_text_benchmark_takes_no_base_classes(tiny, tmp_path):
+    command = ["text", "--models=vadclip", f"--datasets={tiny.path}"]
+    folders = [f"--output={tmp_path / 'results'}", f"--runs={tmp_path / 'runs'}"]
+    with pytest.raises(InputError, match="base_classes contradicts the conditions"):
+        benchmark.main([*command, *folders, "--config.data.base_classes=Fire"])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -38,6 +38,23 @@ def parse_names(
     return list(dict.fromkeys(names))
 
 
+def dataset_names(text: str, flag: str = "--datasets") -> list[str]:
+    """Returns the names or paths of datasets in 'a,b', each once.
+
+    Args:
+      text: value of the flag.
+      flag: flag, for the message.
+
+    Raises:
+      InputError: a name is empty; a recipe without a dataset would take its default.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        wrong = f"{flag} {text} has an empty name" if any(names) else f"{flag} is empty"
+        raise InputError(f"{wrong}; pass names or prepared folders, as demo,ucf")
+    return list(dict.fromkeys(names))
+
+
 def repro(
     models: Sequence[str],
     datasets: Sequence[str],

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsvad_jax.benchmarks import open_vocabulary_words, text_benchmark, text_metrics
+from wsvad_jax.benchmarks.open_vocabulary_table import CHOSEN
 from wsvad_jax.benchmarks.open_vocabulary_words import OWN, WordsAtTest
-from wsvad_jax.experiment.base_classes import NAME, PUBLISHED, read_base_classes
+from wsvad_jax.experiment.base_classes import (
+    NAME,
+    PUBLISHED,
+    read_base_classes,
+    refuse_base_classes,
+)
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.metrics.base_novel import group_rows, group_values
 from wsvad_jax.results import seeds as seed_summary
@@ -79,10 +85,6 @@ def open_vocabulary(
       InputError: a model without text, base classes that the dataset doesn't allow, or a
         workdir of another run.
     """
-    if any(f"{NAME}=" in change for change in options.changes):
-        raise InputError(
-            f"--config.data.{NAME} is set by {FLAG}; leave it out, and pass {FLAG}"
-        )
     seeds = seed_summary.parse_seeds(options.seeds)
 
     # All recipes and classes are read before the first training.
@@ -115,6 +117,7 @@ def open_case(
     config = load_config(
         [f"--config={model}:{dataset}", *options.changes], options.data_dir
     )
+    refuse_base_classes(config, f"is set by {FLAG}; leave it out, and pass {FLAG}")
     whole = open_experiment(config, options.data_dir)
     check_reads_text(whole.spec, f"--models {model}")
     base = read_base_classes(options.base or PUBLISHED, whole.dataset.card, FLAG)
@@ -321,7 +324,7 @@ def _about(
         "seeds": list(seeds),
         "base": list(base),
         "novel": [name for name in card.class_names[1:] if name not in base],
-        "split": split.source if split and set(split.base) == set(base) else "chosen",
+        "split": split.source if split and set(split.base) == set(base) else CHOSEN,
         "test_videos": {group: len(own) for group, own in rows.items()},
         "abnormal_test_videos": {
             group: sum(videos[i].abnormal for i in own) for group, own in rows.items()

@@ -79,7 +79,7 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
       InputError: a flag that doesn't fit, or as `open_vocabulary.open_vocabulary`.
     """
     from wsvad_jax.benchmarks import open_vocabulary, open_vocabulary_table
-    from wsvad_jax.results.write import update_markdown
+    from wsvad_jax.results.write import check_markdown, update_markdown
 
     models = parse_names(known.models, MODELS, "--models")
     if known.check and not known.markdown:
@@ -95,6 +95,10 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
         raise InputError("--base names no class; pass CLASS,… or published")
 
     if not known.check:
+        # What can't be written must not cost the trainings.
+        open_vocabulary_table.check_output(known.output)
+        if known.markdown:
+            check_markdown(known.markdown)
         options = open_vocabulary.OpenVocabularyOptions(
             base=known.base,
             seeds=parse_seed_flag(known.seeds),

@@ -22,6 +22,7 @@ NOTE = (
     "points, with their 95 % interval over test videos and seeds. **Bold**: the interval "
     "leaves out 0."
 )
+CHOSEN = "chosen"  # the split of base classes that no paper has
 TRAININGS = {"base": "base classes", "all": "all classes", "none": "nothing"}
 # Metrics of the table of words; the frame metrics are those of all videos.
 WORD_COLUMNS = {
@@ -97,13 +98,27 @@ def read_results(folder: pathlib.Path) -> list[OpenVocabularyResults]:
     ]
 
 
+def check_output(folder: pathlib.Path) -> None:
+    """Checks, before anything is trained, that results can be written to a folder.
+
+    Raises:
+      InputError: it is a file, or holds files of something else, which would be replaced
+        or break the tables.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder} is a file; expected a folder")
+    for path in sorted(folder.glob("*/*.json")):
+        advice = "pass another --output folder, or move this file away"
+        check_shape(OpenVocabularyResults, read_json(path), path, advice)
+
+
 def markdown(results: Sequence[OpenVocabularyResults]) -> str:
     """Returns the tables of all results as Markdown."""
     sections = [NOTE]
     for result in results:
         note = f"\n\nNote: {result.clip_note}." if result.clip_note else ""
         sections.append(f"{_title(result, '**')}{note}")
-        rows = [*_group_rows(result), *_published_rows(result.dataset)]
+        rows = [*_group_rows(result), *_published_rows(result)]
         sections.append(_markdown_table(rows, left=2))
         sections.append(_markdown_table(_word_rows(result)))
     return "\n\n".join(sections) + "\n"
@@ -111,7 +126,7 @@ def markdown(results: Sequence[OpenVocabularyResults]) -> str:
 
 def plain(result: OpenVocabularyResults) -> str:
     """Returns the tables of one result for a terminal."""
-    rows = [*_group_rows(result, bold=False), *_published_rows(result.dataset)]
+    rows = [*_group_rows(result, bold=False), *_published_rows(result)]
     lines = [f"{_title(result)} In %.", *aligned(rows, left=(0, 1)), ""]
     return "\n".join([*lines, *aligned(_word_rows(result, bold=False))])
 
@@ -149,11 +164,12 @@ def _group_rows(result: OpenVocabularyResults, *, bold: bool = True) -> list[lis
     return rows
 
 
-def _published_rows(dataset: str) -> list[list[str]]:
-    """Rows of the papers' numbers, for the datasets that they report."""
+def _published_rows(result: OpenVocabularyResults) -> list[list[str]]:
+    """Rows of the papers' numbers, for the datasets and base classes that they report."""
     published: Sequence[PublishedGroups] = ()
-    if dataset in SPLITS:
-        published = SPLITS[dataset].published
+    # With other base classes, the groups would be of other videos.
+    if result.dataset in SPLITS and result.split != CHOSEN:
+        published = SPLITS[result.dataset].published
     return [
         [ROWS[key], f"{each.model}, published ({each.source})", *map(_percent, values)]
         for key in ROWS

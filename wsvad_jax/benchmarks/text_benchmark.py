@@ -56,9 +56,10 @@ def text_benchmark(
       options: what is measured, and where files go.
 
     Raises:
-      InputError: a model without text, a condition that the dataset doesn't allow, or a
-        workdir of other data.
+      InputError: a model without text, a condition that the dataset doesn't allow, base
+        classes, or a workdir of other data.
     """
+    from wsvad_jax.experiment.base_classes import refuse_base_classes
     from wsvad_jax.experiment.build import open_experiment
     from wsvad_jax.experiment.other_words import check_reads_text
 
@@ -68,7 +69,13 @@ def text_benchmark(
     # All recipes and conditions are read before the first training.
     cases = []
     for dataset, model in grid:
-        config = load_config([f"--config={model}:{dataset}", *options.changes])
+        flags = [f"--config={model}:{dataset}", *options.changes]
+        config = load_config(flags, options.data_dir)
+        refuse_base_classes(
+            config,
+            "contradicts the conditions, which train on all classes or leave one out; "
+            "leave it out, or use benchmark open_vocabulary",
+        )
         base = open_experiment(config, options.data_dir)
         check_reads_text(base.spec, f"--models {model}")
         cases.append((base, _conditions(base, options)))

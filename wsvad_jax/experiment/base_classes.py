@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Any
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from wsvad_jax.data.cards import Card
 
 PUBLISHED = "published"  # stands for the split of the dataset's papers
 NAME = "base_classes"
 KEY = f"config.data.{NAME}"
+
+
+def refuse_base_classes(config: "ConfigDict", why: str) -> None:
+    """Raises InputError if a recipe names base classes.
+
+    Args:
+      config: recipe.
+      why: end of the message: why they don't fit, and what to do.
+    """
+    if config.data.get(NAME):
+        raise InputError(f"--{KEY} {why}")
 
 
 def read_base_classes(text: Any, card: "Card", flag: str = KEY) -> tuple[str, ...]:

@@ -94,11 +94,7 @@ def update_markdown(path: pathlib.Path, table: str, *, check: bool = False) -> b
     Raises:
       InputError: the file is no text in UTF-8, or lacks the lines.
     """
-    try:
-        old = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a text file in UTF-8") from None
-
+    old = _read_page(path)
     new = tables.with_table(old, table, str(path))
     if new == old:
         return True
@@ -114,3 +110,19 @@ def update_markdown(path: pathlib.Path, table: str, *, check: bool = False) -> b
 
     write_text(path, new)
     return True
+
+
+def check_markdown(path: pathlib.Path) -> None:
+    """Checks that `update_markdown` can write a table into a file.
+
+    Raises:
+      InputError: as `update_markdown`.
+    """
+    tables.with_table(_read_page(path), "", str(path))
+
+
+def _read_page(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected a text file in UTF-8") from None
