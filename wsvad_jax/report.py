@@ -160,7 +160,7 @@ def _plan_figures(
     # Figures need libraries that the tables don't.
     from wsvad_jax.evaluation.figures.write import plan_figures
 
-    return plan_figures(runs, known.output, known.embedding)
+    return plan_figures(runs, known.output, known.embedding, known.data_dir)
 
 
 def _write_figures(

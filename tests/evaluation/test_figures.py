@@ -1,7 +1,9 @@
 """Figures of a run: the snippets that they show, and the files that are written."""
 
 import csv
+import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from untrained import write_model
 from wsvad_jax import report
 from wsvad_jax.data.dataset import Entry
 from wsvad_jax.evaluation.figures import embedding, encode, sample
+from wsvad_jax.evaluation.figures.write import plan_figures
 from wsvad_jax.evaluation.windows import windows_of_split
 from wsvad_jax.experiment import build
 from wsvad_jax.models.encoded_features import encoded_features, encoded_layer
+from wsvad_jax.results.runs import find_runs
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
@@ -57,7 +61,15 @@ def test_without_true_events_snippets_have_the_label_of_their_video():
     assert chosen.available.tolist() == [5, 0, 7]
 
 
-@pytest.mark.parametrize("model", ("mil_ranking", "clip_tsa", "vadclip", "dsanet"))
+@pytest.mark.parametrize(
+    "model",
+    (
+        "mil_ranking",
+        "clip_tsa",
+        "vadclip",
+        pytest.param("dsanet", marks=pytest.mark.slow),
+    ),
+)
 def test_features_are_those_of_the_chosen_snippets(tiny, tmp_path, model):
     from wsvad_jax.weights.model_folder import load_params
 
@@ -67,28 +79,33 @@ def test_features_are_those_of_the_chosen_snippets(tiny, tmp_path, model):
     chosen = sample.sample_snippets(split.entries, 3, 16, 20)
     before, after = encode.read_features(experiment, params, stats, chosen)
 
-    layer = encoded_layer(experiment.spec)
-    assert layer is not None
+    # The class texts are the model's own, where it reads any.
     text = None
     if experiment.text is not None:
-        text = experiment.model.encode_text(params, experiment.text)
+        text = jax.jit(experiment.model.encode_text)(params, experiment.text)
         np.testing.assert_allclose(after.texts, text, rtol=1e-5, atol=1e-5)
     else:
         assert before.texts is None and after.texts is None
+        assert after.note.endswith("reads no class texts")
+
+    layer = encoded_layer(experiment.spec)
+    assert layer is not None
+    variables = {"params": params, "batch_stats": stats}
+
+    @jax.jit
+    def alone(x, n):
+        return encoded_features(layer, experiment.model, variables, x, n, text)
 
     # One video at a time, on its own.
-    variables = {"params": params, "batch_stats": stats}
     for index, windows in windows_of_split(experiment, "test"):
-        for row in range(len(chosen.video)):
-            if chosen.video[row] not in index:
-                continue
-            v, t = chosen.video[row], chosen.snippet[row]
-            record = split[int(v)].features.astype(np.float32)
+        for row in np.flatnonzero(np.isin(chosen.video, index)):
+            v, t = int(chosen.video[row]), chosen.snippet[row]
+            record = split[v].features.astype(np.float32)
             np.testing.assert_allclose(before.snippets[row], record[:, t].mean(0))
+
             w = np.flatnonzero(windows.video == np.flatnonzero(index == v)[0])[0]
             x = jnp.asarray(windows.features[w : w + 1], jnp.float32)
-            n = jnp.asarray(windows.length[w : w + 1], jnp.int32)
-            made = encoded_features(layer, experiment.model, variables, x, n, text)
+            made = alone(x, jnp.asarray(windows.length[w : w + 1], jnp.int32))
             np.testing.assert_allclose(
                 after.snippets[row], made[0, t], rtol=1e-4, atol=1e-4
             )
@@ -125,8 +142,11 @@ def test_snippets_without_neighbours_are_refused(snippets, words):
 
 
 def test_a_run_gets_figures_points_and_captions(finished, tmp_path, capsys):
-    report.main([str(finished), "--output", str(tmp_path), "--figures"])
-    (folder,) = (tmp_path / "figures").iterdir()
+    (folder,) = plan_figures(find_runs([finished])[0], tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "older.png").touch()
+    command = [str(finished), "--output", str(tmp_path), "--figures"]
+    report.main([*command, "--snippets", "40"])
     content = read_json(folder / "figures.json")
     names = {"snippets_features", "snippets_encoded", "anomaly_roc", "anomaly_auc"}
     assert set(content["figures"]) == {*names, "class_roc", "class_pr"}
@@ -136,7 +156,9 @@ def test_a_run_gets_figures_points_and_captions(finished, tmp_path, capsys):
             text = (folder / file).read_bytes()
             assert text.startswith(starts[file.rpartition(".")[2]])
         assert figure["caption"]
-    assert str(folder) in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert str(folder) in out
+    assert "didn't write: older.png" in err  # and is still there
 
     with open(folder / "snippets.csv") as f:
         rows = list(csv.DictReader(f))
@@ -156,6 +178,7 @@ def test_a_run_gets_figures_points_and_captions(finished, tmp_path, capsys):
         assert np.trapezoid(xy[:, 1], xy[:, 0]) == pytest.approx(area["auc"], abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_model_without_classes_says_what_is_missing(tiny, tmp_path, capsys):
     from wsvad_jax.training.run import train_and_evaluate
 
@@ -207,3 +230,11 @@ def test_copies_of_results_have_no_figures(finished, tmp_path):
             [str(tmp_path / "copies"), "--output", str(tmp_path / "out"), "--figures"]
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_changed_data_is_refused_before_anything_is_written(finished, tmp_path):
+    (run,), *_ = find_runs([finished])
+    changed = dataclasses.replace(run, about={"dataset": "0" * 64})
+    with pytest.raises(InputError, match="scored on other data"):
+        plan_figures([changed], tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -72,8 +72,7 @@ def embed(
 
 def _centred(x: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
     """Returns rows of length 1, less their mean, of length 1 again."""
-    for _ in range(2):
-        x = _unit(x)
+    x = _unit(x)
     # A single text has no mean to differ from.
     return _unit(x - x.mean(0, keepdims=True)) if len(x) > 1 else x
 

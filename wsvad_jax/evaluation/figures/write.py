@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.evaluation.figures import captions
+from wsvad_jax.evaluation.figures import captions, style
 from wsvad_jax.evaluation.figures.embedding import METHODS, check_method
 from wsvad_jax.results.runs import Run
 from wsvad_jax.utils.errors import InputError
@@ -36,7 +36,10 @@ COUNT, SEED = 2000, 0  # snippets of a figure, and the seed of choice and method
 
 
 def plan_figures(
-    runs: Sequence[Run], output: pathlib.Path, method: str = "tsne"
+    runs: Sequence[Run],
+    output: pathlib.Path,
+    method: str = "tsne",
+    data_dir: str | None = None,
 ) -> dict[pathlib.Path, Run]:
     """Returns the runs that have figures, by the folder of their figures.
 
@@ -46,10 +49,11 @@ def plan_figures(
       runs: finished runs.
       output: folder that gets `figures/`.
       method: a key of `embedding.METHODS`.
+      data_dir: folder of prepared datasets.
 
     Raises:
-      InputError: no run has figures, two runs have one name, or the method's package is
-        missing.
+      InputError: no run has figures, two runs have one name, a run's dataset is missing
+        or has changed, or the method's package is missing.
     """
     check_method(method)
     reasons = {run.source: reason for run in runs if (reason := missing(run))}
@@ -69,6 +73,9 @@ def plan_figures(
             )
         folders[folder] = run
 
+    # Before anything is written, since figures of many runs take long.
+    for run in folders.values():
+        _check_data(run, data_dir)
     for source, reason in reasons.items():
         print(f"no figures of {source}: it {reason}", file=sys.stderr)
     return folders
@@ -110,6 +117,16 @@ def missing(run: Run) -> str:
     if run.is_trained and not (run.source / "model").is_dir():
         return "has no model folder; train it again"
     return ""
+
+
+def _check_data(run: Run, data_dir: str | None) -> None:
+    """Raises InputError unless a run's dataset is there, as the run has scored it."""
+    from wsvad_jax.data.dataset import open_dataset
+    from wsvad_jax.datasets import registry
+    from wsvad_jax.results import seeds
+
+    name = (run.config or {})["data"]["name"]
+    seeds.check_same_data([run], open_dataset(registry.resolve(name, data_dir)))
 
 
 def _name(run: Run) -> str:
@@ -170,9 +187,18 @@ def write_figures(
         "notes": list(dict.fromkeys([*notes, *more])),
     }
     write_json(folder / "figures.json", content)
-    for note in content["notes"]:
+    for note in [*content["notes"], *_older_files(folder, content["figures"])]:
         print(f"note: {note}", file=sys.stderr)
     return content
+
+
+def _older_files(folder: pathlib.Path, figures: Mapping[str, Any]) -> list[str]:
+    """Returns a note on pictures of an earlier call, which stay where they are."""
+    new = {file for figure in figures.values() for file in figure["files"]}
+    found = {p.name for kind in style.FORMATS for p in folder.glob(f"*.{kind}")}
+    if not (older := sorted(found - new)):
+        return []
+    return [f"{folder} has files that this call didn't write: {', '.join(older)}"]
 
 
 def _open(run: Run, data_dir: str | None) -> "tuple[Experiment, Any, Any]":
