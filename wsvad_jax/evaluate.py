@@ -6,6 +6,7 @@
   python -m wsvad_jax.evaluate --config dsanet:demo --checkpoint runs/dsanet-demo-0 \\
       --card other_words.json --workdir OUT
   python -m wsvad_jax.evaluate --config configs/zero_shot.py:demo --workdir OUT
+  python -m wsvad_jax.evaluate --with RUN --with RUN --workdir OUT
 
 Inputs: the workdir of a finished training, or a recipe and a model folder (WORKDIR/model
 or the output of `python -m wsvad_jax.convert`). The test features must have
@@ -19,6 +20,9 @@ others. They change the metrics of events alone.
 --card scores VadCLIP or DSANet with other class words: the prompts of a card.json, which
 the model's text tower reads in place of the training's. The weights stay as they are.
 
+--with averages the ranks that finished runs give the snippets of their test set. Ranks are
+taken over the whole test set, so this rates a test set and detects nothing.
+
 Outputs, in the workdir:
   results.json   every metric
   scores.npz     VIDEO/anomaly [T] and VIDEO/classes [T, C] of each test video, and
@@ -31,7 +35,7 @@ Outputs, in the workdir:
 
 import argparse
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wsvad_jax.detection import rule_flags
 from wsvad_jax.evaluation.results import evaluate_model, saved_config
@@ -40,6 +44,7 @@ from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
+ENSEMBLE_FLAGS = {"members", "smooth", "workdir", "data_dir", "quiet", "json"}
 TOGETHER = "pass --config and --checkpoint, the folder of a model, together"
 
 
@@ -63,6 +68,20 @@ def _parser() -> flags.Parser:
         type=pathlib.Path,
         metavar="FILE",
         help="card.json with other prompts or classes for the model",
+    )
+    parser.add_argument(
+        "--with",
+        dest="members",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="workdir of a finished run; two or more make a rank ensemble",
+    )
+    parser.add_argument(
+        "--smooth",
+        type=flags.count,
+        metavar="SNIPPETS",
+        help="odd width of a moving average over the ranks of --with (default: none)",
     )
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
@@ -90,6 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+    if known.members:
+        return _ensemble(known, rest, flags.given(parser, argv))
+    if known.smooth is not None:
+        parser.error("--smooth requires --with")
     rules = rule_flags.rules_of(known, parser.seen)
     if known.low is not None:
         passed = flags.given(parser, argv)
@@ -137,6 +160,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             card=known.card,
             rules=rules,
             fps=known.fps,
+        )
+    return 0
+
+
+def _ensemble(
+    known: argparse.Namespace, rest: Sequence[str], passed: Mapping[str, str]
+) -> int:
+    """Scores a rank ensemble; returns the exit code."""
+    from wsvad_jax.evaluation.rank_ensemble import evaluate_ensemble
+
+    # What changes how a model scores, or what counts as an event, would go unread.
+    flags.refuse(passed, passed.keys() - ENSEMBLE_FLAGS, "--with")
+    if rest:
+        raise InputError(
+            f"unexpected argument {rest[0]!r}; --with scores finished runs"
+        )
+
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value = evaluate_ensemble(
+            known.members, known.workdir, known.data_dir, width=known.smooth or 1
         )
     return 0
 

@@ -70,6 +70,11 @@ class Run:
         return self.results.get("selection") != NOT_TRAINED
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether these are mean ranks of several runs (`evaluate --with`)."""
+        return bool(self.results.get("ensemble"))
+
+    @property
     def content(self) -> str:
         """Hash of the dataset's records; "" if unknown."""
         return (self.about or {}).get("dataset") or ""
@@ -78,7 +83,7 @@ class Run:
     def weights_description(self) -> str:
         """Origin of the weights and how they were selected, in words."""
         selection = self.results.get("selection") or "selection unknown"
-        if not self.is_trained:
+        if not self.is_trained or self.is_ensemble:
             return selection
         if not self.config:
             return f"scored here: {self.results.get('checkpoint')}, {selection}"
@@ -94,6 +99,8 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Returns the config values that affect the metrics, as {'a.b': value}."""
+        if self.is_ensemble:
+            return {"of": self.results["ensemble"].get("members")}
         if not self.config:
             return {"checkpoint": self.results.get("checkpoint")}
         return identity.keys_in_force(

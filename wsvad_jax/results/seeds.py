@@ -90,7 +90,7 @@ def summarise_seeds(
         metrics[key] = {"mean": mean, "std": std, "seeds": values}
 
     # Intervals are computed from the scores, since results.json has single values.
-    dataset = _open(first, data_dir)
+    dataset = open_dataset_of(first, data_dir)
     check_same_data(runs, dataset)
     videos = [scored_videos(run, dataset) for run in runs]
     names = [f"{m}{suffix}" for m in HEADLINE for suffix in _suffixes(videos[0])]
@@ -176,7 +176,12 @@ def check_same_data(runs: Sequence[Run], dataset: "Dataset") -> None:
             )
 
 
-def _open(run: Run, data_dir: str | None) -> "Dataset":
+def open_dataset_of(run: Run, data_dir: str | None) -> "Dataset":
+    """Opens the dataset that a run was trained on.
+
+    Raises:
+      InputError: the run has no config.json, or its dataset can't be opened.
+    """
     from wsvad_jax.data.dataset import open_dataset
     from wsvad_jax.datasets import registry
 

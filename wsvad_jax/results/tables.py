@@ -50,12 +50,14 @@ NOTE = (
 )
 
 # Columns of the short table, by protocol of the runs.
+ENSEMBLE = "ensemble"
 SHORT_COLUMNS = {
     "clean": "trained here, clean",
     "paper": "trained here, selected on test",
     "quick": "quick look, not trained fully",
     "": "released weights, scored here",
     NOT_TRAINED: "zero-shot, not trained",
+    ENSEMBLE: "rank ensemble",
 }
 SHORT_HEADS = ("model", "dataset", "metric", *SHORT_COLUMNS.values(), "published")
 SHORT_NOTE = (
@@ -140,7 +142,7 @@ def trained_row(group: SeedGroup, keys: Sequence[str]) -> Row:
     row = {
         "model": first.model + (f" ({group.variant})" if group.variant else ""),
         "weights": first.weights_description,
-        "seeds": str(len(group.runs)) if first.is_trained else "–",
+        "seeds": str(len(group.runs)) if _has_seeds(first) else "–",
     }
 
     # Without ground truth, an empty cell would look like a missing run.
@@ -156,6 +158,10 @@ def trained_row(group: SeedGroup, keys: Sequence[str]) -> Row:
             row[INTERVAL] = "–".join(f"{100 * x:.2f}" for x in interval)
 
     return row | {"steps": group.steps(), "device": group.devices()}
+
+
+def _has_seeds(run: Run) -> bool:
+    return run.is_trained and not run.is_ensemble
 
 
 def published_row(numbers: Published) -> Row:
@@ -228,6 +234,8 @@ def _short_cells(groups: Iterable[SeedGroup], key: str) -> Row:
     for group in groups:
         text = percent(*group.mean_and_std(key))
         column = group.first.protocol if group.first.is_trained else NOT_TRAINED
+        if group.first.is_ensemble:
+            column = ENSEMBLE
         cells.setdefault(SHORT_COLUMNS[column], []).append(text)
     return {column: "; ".join(filter(None, texts)) for column, texts in cells.items()}
 
@@ -334,7 +342,7 @@ def _number_row(group: SeedGroup) -> dict[str, Any]:
         "weights": run.weights_description,
         "protocol": run.protocol,
         "n": len(group.runs),
-        "seeds": " ".join(map(str, group.seeds)) if run.is_trained else "",
+        "seeds": " ".join(map(str, group.seeds)) if _has_seeds(run) else "",
         "step": group.steps(),
         "device": group.devices(),
     }

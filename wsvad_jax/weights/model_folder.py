@@ -94,6 +94,7 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
     """
     path = directory / "meta.json"
     if not path.is_file():
+        _refuse_ensemble(directory)
         raise InputError(
             f"{directory}: no model here (meta.json is missing); pass "
             "WORKDIR/model or the output of `python -m wsvad_jax.convert`"
@@ -102,6 +103,16 @@ def read_meta(directory: pathlib.Path) -> dict[str, Any]:
     check_shape(ModelMeta, meta, path, "train or convert the model again")
     meta["config"] = check_config(meta["config"], f"{path}: config")
     return meta
+
+
+def _refuse_ensemble(directory: pathlib.Path) -> None:
+    """Raises InputError if a folder has the results of `evaluate --with`."""
+    path = directory / "results.json"
+    if path.is_file() and (results := read_json(path)).get("ensemble"):
+        raise InputError(
+            f"{directory} is a {results.get('selection')}, which has no model: its "
+            "scores are ranks over a whole test set; pass one of its runs"
+        )
 
 
 def load_params(
