@@ -309,6 +309,14 @@ def test_settings_that_make_no_sense(changes, said):
         build.build_model(config)
 
 
+def test_a_warm_up_as_long_as_the_training_is_refused():
+    weights = {"cross_pseudo": 1.0, "cross_pseudo_warmup": 30}
+    with pytest.raises(InputError, match="has 30 steps, so the labels would never"):
+        cross_pseudo.check_warmup(weights, 30)
+    cross_pseudo.check_warmup(weights, 31)
+    cross_pseudo.check_warmup(weights | {"cross_pseudo": 0.0}, 30)
+
+
 def test_settings_of_a_term_that_is_off_make_no_other_run():
     """Runs from before there was the term share rows with today's."""
     config = load_config(["--config=vadclip"]).to_dict()

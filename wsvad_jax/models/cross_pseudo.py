@@ -95,6 +95,21 @@ def check(weights: Mapping[str, Any], model: Any) -> None:
             )
 
 
+def check_warmup(weights: Mapping[str, Any], steps: int) -> None:
+    """Raises InputError if the term is on but its warm-up lasts all of the training.
+
+    Args:
+      weights: weights of a recipe's loss.
+      steps: steps of the training.
+    """
+    warmup = settings_of(weights).warmup
+    if is_on(weights) and warmup >= steps:
+        raise InputError(
+            f"config.loss.{TERM}_warmup is {warmup}, but the training has {steps} steps, "
+            "so the labels would never count; lower it, to half of the steps for example"
+        )
+
+
 def weights_at(weights: Mapping[str, Any], step: Any) -> Mapping[str, Any]:
     """Returns the weights of a step: that of the term is 0 during the warm-up.
 

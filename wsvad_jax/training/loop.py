@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsvad_jax.experiment.identity import comparable_config
+from wsvad_jax.models.cross_pseudo import check_warmup
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated_sharding
 from wsvad_jax.results import run_data
@@ -221,6 +222,8 @@ class SingleSeedStepRunner:
 def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
     """Returns (init, train_step) of a run: key → state, (state, batch, …) → state."""
     experiment, schedule = run.experiment, run.schedule
+    weights = dict(experiment.config.loss)
+    check_warmup(weights, schedule.total)
     optimiser = optim.build_optimiser(
         experiment.protocol_config.to_dict(),
         # Rounded up: the last epoch may be partial.
@@ -237,7 +240,7 @@ def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
         experiment.model,
         experiment.spec,
         optimiser,
-        weights=dict(experiment.config.loss),
+        weights=weights,
         microbatches=microbatches,
     )
 
