@@ -7,11 +7,13 @@ import finished
 import numpy as np
 import pytest
 
-from wsvad_jax import detect, evaluate, report
+from wsvad_jax import evaluate, report
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.results import run_data
 from wsvad_jax.utils import program
+from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
+from wsvad_jax.weights.hub_model import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +104,10 @@ def test_tables_show_it_in_a_row_of_its_own(runs, tmp_path, capsys):
     assert "| rank ensemble |" in page.read_text()
 
 
-def test_it_detects_nothing(runs, tmp_path, capsys):
-    assert ensemble(tmp_path / "out", *runs[:2]) == 0
-    words = [
-        str(tmp_path),
-        f"--checkpoint={tmp_path / 'out'}",
-        f"--output={tmp_path / 'd'}",
-    ]
-    said = refused(capsys, detect.main, words)
-    assert "rank ensemble of 2 runs, which has no model" in said
+def test_it_has_no_model_to_detect_with(runs, tmp_path):
+    assert ensemble(tmp_path, *runs[:2]) == 0
+    with pytest.raises(InputError, match="rank ensemble of 2 runs, which has no model"):
+        load_checkpoint(tmp_path)
 
 
 def copied(runs, tmp_path, change):
