@@ -37,6 +37,8 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from ml_collections import ConfigDict
+
 from wsvad_jax.detection import rule_flags
 from wsvad_jax.evaluation.results import evaluate_model, saved_config
 from wsvad_jax.experiment.build import get_model_spec
@@ -69,20 +71,7 @@ def _parser() -> flags.Parser:
         metavar="FILE",
         help="card.json with other prompts or classes for the model",
     )
-    parser.add_argument(
-        "--with",
-        dest="members",
-        action="append",
-        default=[],
-        metavar="RUN",
-        help="workdir of a finished run; two or more make a rank ensemble",
-    )
-    parser.add_argument(
-        "--smooth",
-        type=flags.count,
-        metavar="SNIPPETS",
-        help="odd width of a moving average over the ranks of --with (default: none)",
-    )
+    _add_ensemble_flags(parser)
     parser.add_argument(
         "--data_dir", help="folder of prepared datasets (default: the cache)"
     )
@@ -103,6 +92,24 @@ def _parser() -> flags.Parser:
     flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
     return parser
+
+
+def _add_ensemble_flags(parser: flags.Parser) -> None:
+    """Adds the flags of a rank ensemble."""
+    parser.add_argument(
+        "--with",
+        dest="members",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="workdir of a finished run; two or more make a rank ensemble",
+    )
+    parser.add_argument(
+        "--smooth",
+        type=flags.count,
+        metavar="SNIPPETS",
+        help="odd width of a moving average over the ranks of --with (default: none)",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,6 +142,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         config = saved_config(known.workdir, rest)
 
+    checkpoint = _checkpoint_of(known, config, parser)
+    where = checkpoint, known.workdir, known.data_dir
+    with program.output(quiet=known.quiet, json_only=known.json) as output:
+        output.value = evaluate_model(
+            config,
+            *where,
+            force=known.force,
+            card=known.card,
+            rules=rules,
+            fps=known.fps,
+        )
+    return 0
+
+
+def _checkpoint_of(
+    known: argparse.Namespace, config: ConfigDict, parser: flags.Parser
+) -> str | None:
+    """Returns where the weights are; refuses flags that don't go together."""
     checkpoint = known.checkpoint
     if get_model_spec(config).is_trained:
         if known.config and not checkpoint:
@@ -150,18 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--checkpoint {checkpoint}: {config.model_name} has no weights; leave the "
             "flag out"
         )
-
-    where = checkpoint, known.workdir, known.data_dir
-    with program.output(quiet=known.quiet, json_only=known.json) as output:
-        output.value = evaluate_model(
-            config,
-            *where,
-            force=known.force,
-            card=known.card,
-            rules=rules,
-            fps=known.fps,
-        )
-    return 0
+    return checkpoint
 
 
 def _ensemble(

@@ -192,42 +192,12 @@ def _write(
 ) -> dict[str, Any]:
     """Writes the files of the ensemble, results.json last; prints the table."""
     from wsvad_jax.evaluation import plots
-    from wsvad_jax.evaluation.results import device, versions, write_scores
-    from wsvad_jax.metrics import frame_level
+    from wsvad_jax.evaluation.results import write_scores
     from wsvad_jax.metrics.curves import curves
     from wsvad_jax.results.results_table import results_table
 
-    card, first = dataset.card, runs[0]
-    eval_config = (first.config or {}).get("eval", {})
-    truth = eval_config.get("normal_truth", frame_level.NORMAL_TRUTHS[0])
-    results = frame_level.evaluate(
-        videos, card.class_names, normal_truth=truth, stride=card.stride
-    )
-    # A rank above one half says that half of the snippets score less, no more.
-    results = {k: v for k, v in results.items() if k != "far"}
-
-    kind = f"rank ensemble of {len(runs)} runs"
-    smoothed = f", smoothed over {width} snippets" if width > 1 else ""
-    models = list(dict.fromkeys(run.model for run in runs))
-    has_classes = videos[0].classes is not None
-    remarks = [TRANSDUCTIVE, LEFT_OUT, MEAN_CLASSES if has_classes else NO_CLASSES]
-    results |= {
-        "model": " + ".join(models),
-        "dataset": card.name,
-        "seed": 0,  # of no meaning; files of results have one
-        "protocol": "",
-        "selection": kind + smoothed,
-        "ensemble": {
-            "runs": len(runs),
-            "width": width,
-            "members": "; ".join(map(_member, runs)),
-        },
-        "checkpoint": kind.replace(" ", "-")
-        + (f"-smoothed-{width}" if smoothed else ""),
-        "remarks": remarks,
-        "versions": versions(),
-        "device": device(),
-    }
+    card = dataset.card
+    results = _results(runs, dataset, videos, width)
 
     write_json(workdir / run_data.FILE, run_data.describe(dataset))
     write_scores(workdir / "scores.npz", videos, {})
@@ -238,7 +208,7 @@ def _write(
         workdir / "report.png",
         videos,
         [],
-        title=f"{' + '.join(models)} on {card.name}, {kind}",
+        title=f"{results['model']} on {card.name}, {_kind(runs)}",
         class_names=card.class_names,
         stride=card.stride,
     )
@@ -247,6 +217,53 @@ def _write(
     print(results_table(results))
     print(f"results.json, scores.npz and report.png are in {workdir}")
     return results
+
+
+def _results(
+    runs: Sequence[Run],
+    dataset: "Dataset",
+    videos: "Sequence[EvalVideo]",
+    width: int,
+) -> dict[str, Any]:
+    """Metrics of the ensemble, and what it is of."""
+    from wsvad_jax.evaluation.results import device, versions
+    from wsvad_jax.metrics import frame_level
+
+    card, first = dataset.card, runs[0]
+    eval_config = (first.config or {}).get("eval", {})
+    truth = eval_config.get("normal_truth", frame_level.NORMAL_TRUTHS[0])
+    results = frame_level.evaluate(
+        videos, card.class_names, normal_truth=truth, stride=card.stride
+    )
+    # A rank above one half says that half of the snippets score less, no more.
+    results = {k: v for k, v in results.items() if k != "far"}
+
+    kind = _kind(runs)
+    smoothed = f", smoothed over {width} snippets" if width > 1 else ""
+    checkpoint = kind.replace(" ", "-") + (f"-smoothed-{width}" if smoothed else "")
+    has_classes = videos[0].classes is not None
+    remarks = [TRANSDUCTIVE, LEFT_OUT, MEAN_CLASSES if has_classes else NO_CLASSES]
+
+    return results | {
+        "model": " + ".join(dict.fromkeys(run.model for run in runs)),
+        "dataset": card.name,
+        "seed": 0,  # of no meaning; files of results have one
+        "protocol": "",
+        "selection": kind + smoothed,
+        "ensemble": {
+            "runs": len(runs),
+            "width": width,
+            "members": "; ".join(map(_member, runs)),
+        },
+        "checkpoint": checkpoint,
+        "remarks": remarks,
+        "versions": versions(),
+        "device": device(),
+    }
+
+
+def _kind(runs: Sequence[Run]) -> str:
+    return f"rank ensemble of {len(runs)} runs"
 
 
 def _member(run: Run) -> str:
