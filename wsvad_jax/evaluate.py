@@ -36,8 +36,7 @@ Outputs, in the workdir:
 import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from wsvad_jax.detection import rule_flags
 from wsvad_jax.evaluation.results import evaluate_model, saved_config
@@ -45,6 +44,9 @@ from wsvad_jax.experiment.build import get_model_spec
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 ENSEMBLE_FLAGS = {"members", "smooth", "workdir", "data_dir", "quiet", "json"}
 TOGETHER = "pass --config and --checkpoint, the folder of a model, together"
@@ -157,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _checkpoint_of(
-    known: argparse.Namespace, config: ConfigDict, parser: flags.Parser
+    known: argparse.Namespace, config: "ConfigDict", parser: flags.Parser
 ) -> str | None:
     """Returns where the weights are; refuses flags that don't go together."""
     checkpoint = known.checkpoint
