@@ -72,10 +72,10 @@ def calibrate_files(
     run.input_assumptions(videos, None, detector)
     run.time_assumptions(videos, fps, detector)
 
-    check_amount(videos, wish, fps, detector.card.stride)
     make_folder(output)
     errors = skipped.errors
     with files.locked(output):  # removes the folder again if nothing is written into it
+        check_amount(videos, wish, fps, detector.card.stride)
         rules = live_rules(rules) if wish.live else rules
         recordings, protocol = score_recordings(
             detector, videos, rules, wish, fps=fps, errors=errors
