@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from sample_videos import VISION, write_clip, write_sound, write_video
+from untrained import write_model
 
 from wsvad_jax import detect
 from wsvad_jax.clip.random_snapshot import write_random_snapshot
@@ -148,13 +149,14 @@ def test_nothing_of_a_still_video_stands_out(detectors, model, n):
         assert np.ptp(found[name]) < 1e-3, name
 
 
-def test_the_published_scoring_keeps_the_place(world, tmp_path):
-    model = shutil.copytree(world.workdirs["dsanet"] / "model", tmp_path / "model")
+def test_the_published_scoring_keeps_the_place(tiny, tmp_path):
+    model = write_model(tiny, "dsanet", tmp_path / "model")
     config = read_json(model / "meta.json")["config"]
     config["clean"]["remove_position_bias"] = False
     still = np.ones((50, D), np.float16)
     plain = Detector(change(model, config=config))
-    assert np.ptp(plain.score(still)["anomaly"]) > 1e-3
+    # Scores of random weights are small, so their logarithms are compared.
+    assert np.ptp(np.log(plain.score(still)["anomaly"])) > 1
     edges = np.arange(51.0)
     assert plain.detect(still, edges, "v", high=1.0, min_prominence=1e-3).events == ()
 

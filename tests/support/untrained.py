@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from small_models import TEXT_MODELS
 
 from wsvad_jax.experiment import build, identity
 from wsvad_jax.weights.model_folder import save_params
@@ -23,6 +24,12 @@ def write_model(
       **protocol: of the features that it is to have been trained on.
     """
     config = tiny.config(model)
+    # The released encoder: scores of snippets that look alike differ by their place.
+    if model in TEXT_MODELS:
+        config.model.update(
+            positions=True, distance_graph="released", mask_padding=False
+        )
+        config.clean.remove_position_bias = True
     opened = build.open_experiment(config)
 
     def init(text):
