@@ -153,9 +153,7 @@ def test_the_published_scoring_keeps_the_place(tiny, tmp_path):
     model = write_model(tiny, "dsanet", tmp_path / "model")
     config = read_json(model / "meta.json")["config"]
     config["clean"]["remove_position_bias"] = False
-    still = np.ones((50, D), np.float16)
-    plain = Detector(change(model, config=config))
-    # Scores of random weights are small, so their logarithms are compared.
+    still, plain = np.ones((50, D), np.float16), Detector(change(model, config=config))
     assert np.ptp(np.log(plain.score(still)["anomaly"])) > 1
     edges = np.arange(51.0)
     assert plain.detect(still, edges, "v", high=1.0, min_prominence=1e-3).events == ()
