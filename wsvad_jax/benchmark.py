@@ -69,6 +69,7 @@ from collections.abc import Sequence
 from wsvad_jax.benchmarks import (
     label_flips_program,
     open_vocabulary_program,
+    program_flags,
     transfer_program,
 )
 from wsvad_jax.benchmarks.grid import dataset_names, parse_names, parse_seed_flag, repro
@@ -156,19 +157,7 @@ def _add_grid(parser: argparse.ArgumentParser, runs: str) -> None:
     """Adds the flags of a grid: every model on every dataset, with every seed."""
     parser.add_argument("--models", default="all", help="as dsanet,vadclip, or all")
     parser.add_argument("--datasets", default="demo", help="names or prepared folders")
-    parser.add_argument(
-        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
-    )
-
-    # Where data is read and results go.
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path(runs))
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
-    parser.add_argument(
-        "--together", action="store_true", help="the seeds as one program"
-    )
+    program_flags.add_run_flags(parser, runs)
 
 
 def _add_text(commands: "argparse._SubParsersAction") -> None:
@@ -192,12 +181,7 @@ def _add_text(commands: "argparse._SubParsersAction") -> None:
         help="card.json with paraphrased prompts (default: the demo's)",
     )
 
-    parser.add_argument(
-        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="train nothing; compare --markdown"
-    )
+    program_flags.add_page_flags(parser)
     flags.add_output_flags(parser)
 
 
@@ -283,16 +267,11 @@ def _text(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> tuple[dict, bool]:
     from wsvad_jax.benchmarks import text_benchmark, text_conditions, text_table
-    from wsvad_jax.results.write import check_markdown, update_markdown
 
-    if known.check and not known.markdown:
-        raise InputError("--check requires --markdown FILE")
+    program_flags.check_page(known)
     conditions = parse_names(known.conditions, text_conditions.NAMES, "--conditions")
     _check_conditions(conditions, known)
     if not known.check:
-        # A page without its two lines must not cost the trainings.
-        if known.markdown:
-            check_markdown(known.markdown)
         options = text_benchmark.TextBenchmarkOptions(
             seeds=parse_seed_flag(known.seeds),
             output=known.output,
@@ -309,13 +288,9 @@ def _text(
 
     # The tables show all results in the folder, like those of `report`.
     results = text_table.read_results(known.output)
-    for result in results:
-        print(f"{text_table.plain(result)}\n")
-    passed = True
-    if known.markdown:
-        table = text_table.markdown(results)
-        passed = update_markdown(known.markdown, table, check=known.check)
-    return {"results": [result.model_dump() for result in results]}, passed
+    return program_flags.show_results(
+        known, results, text_table.plain, text_table.markdown
+    )
 
 
 def _check_conditions(conditions: Sequence[str], known: argparse.Namespace) -> None:

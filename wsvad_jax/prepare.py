@@ -172,6 +172,8 @@ def _add_video_flags(parser: flags.Parser) -> None:
 
 def _add_audit_flags(parser: flags.Parser) -> None:
     audit = parser.add_argument_group("audit of the training labels")
+
+    # What is audited, and how.
     audit.add_argument(
         "--audit",
         metavar="RUN",
@@ -181,6 +183,8 @@ def _add_audit_flags(parser: flags.Parser) -> None:
     audit.add_argument(
         "--folds", type=flags.count, metavar="K", help="number of folds (default: 5)"
     )
+
+    # What is shown and ranked beside the training features.
     audit.add_argument(
         "--videos",
         metavar="FOLDER",
@@ -196,6 +200,7 @@ def _add_audit_flags(parser: flags.Parser) -> None:
     audit.add_argument(
         "--fps", type=float, help="frames per second of --unlabelled features (30)"
     )
+
     audit.add_argument(
         "--output", type=flags.output_folder, metavar="DIR", help="(default: RUN/audit)"
     )

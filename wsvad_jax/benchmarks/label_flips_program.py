@@ -5,13 +5,16 @@ the flipped ones among the first k.
 """
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag
+from wsvad_jax.benchmarks import program_flags
+from wsvad_jax.benchmarks.grid import (
+    dataset_names,
+    parse_names,
+    parse_seed_flag,
+)
 from wsvad_jax.utils import flags
-from wsvad_jax.utils.errors import InputError
 
 COMMAND = "flips"
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
@@ -24,9 +27,6 @@ def add_command(commands: "argparse._SubParsersAction") -> None:
         "--models", default="mil_ranking", help="as dsanet,vadclip, or all"
     )
     parser.add_argument("--datasets", default="demo", help="names or prepared folders")
-    parser.add_argument(
-        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
-    )
 
     # What is flipped, and how it is looked for.
     parser.add_argument(
@@ -34,18 +34,8 @@ def add_command(commands: "argparse._SubParsersAction") -> None:
     )
     parser.add_argument("--folds", type=flags.count, metavar="K", help="(default: 5)")
 
-    # Where data is read and results go.
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/flips"))
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
-    parser.add_argument(
-        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="train nothing; compare --markdown"
-    )
+    program_flags.add_run_flags(parser, "runs/flips", together=False)
+    program_flags.add_page_flags(parser)
     flags.add_output_flags(parser)
 
 
@@ -63,10 +53,8 @@ def run(
     """
     from wsvad_jax.audit.folds import DEFAULT_FOLDS
     from wsvad_jax.benchmarks import label_flips, label_flips_table
-    from wsvad_jax.results.write import update_markdown
 
-    if known.check and not known.markdown:
-        raise InputError("--check requires --markdown FILE")
+    program_flags.check_page(known)
     if not known.check:
         options = label_flips.FlipOptions(
             parse_seed_flag(known.seeds),
@@ -78,14 +66,9 @@ def run(
             changes,
         )
         models = parse_names(known.models, MODELS, "--models")
-        label_flips.flip_benchmark(models, known.datasets.split(","), options)
+        label_flips.flip_benchmark(models, dataset_names(known.datasets), options)
 
     # The tables show all results in the folder.
-    results = label_flips_table.read_results(known.output)
-    for result in results:
-        print(f"{label_flips_table.plain(result)}\n")
-    passed = True
-    if known.markdown:
-        table = label_flips_table.markdown(results)
-        passed = update_markdown(known.markdown, table, check=known.check)
-    return {"results": [result.model_dump() for result in results]}, passed
+    table = label_flips_table
+    results = table.read_results(known.output)
+    return program_flags.show_results(known, results, table.plain, table.markdown)

@@ -15,6 +15,7 @@ import numpy as np
 from wsvad_jax.benchmarks import open_vocabulary_words, text_benchmark, text_metrics
 from wsvad_jax.benchmarks.open_vocabulary_table import CHOSEN
 from wsvad_jax.benchmarks.open_vocabulary_words import OWN, WordsAtTest
+from wsvad_jax.benchmarks.result_facts import result_facts
 from wsvad_jax.experiment.base_classes import (
     NAME,
     PUBLISHED,
@@ -309,8 +310,6 @@ def _about(
 ) -> dict[str, Any]:
     """Returns which model, classes, data, code and bootstrap the numbers come from."""
     from wsvad_jax.datasets.open_vocabulary_splits import find_split
-    from wsvad_jax.evaluation.results import device, versions
-    from wsvad_jax.training import provenance
 
     first, card = case.first, case.first.dataset.card
     base = first.base_classes
@@ -329,19 +328,7 @@ def _about(
         "abnormal_test_videos": {
             group: sum(videos[i].abnormal for i in own) for group, own in rows.items()
         },
-        "content": first.dataset.content,
-        "text_tower": (first.text_tower_id or {}).get("hash"),
-        "clip_note": first.clip_note,
-        "overrides": provenance.overrides(first.config, card.name),
-        "git": provenance.git_state(),
-        "versions": versions(),
-        "device": device(),
-        "bootstrap": {
-            "resamples": options.resamples,
-            "level": seed_summary.LEVEL,
-            "seed": seed_summary.SEED,
-            "method": METHOD,
-        },
+        **result_facts(first, card.name, options.resamples, method=METHOD),
     }
     # Files are kept in version control, without paths of this machine.
     return without_folders(about)

@@ -3,8 +3,8 @@
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
+from wsvad_jax.benchmarks import program_flags
 from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
@@ -30,9 +30,6 @@ def add_command(commands: "argparse._SubParsersAction") -> None:
         help="classes to train on; published: those of ucf's and xd's papers, or the "
         "demo's",
     )
-    parser.add_argument(
-        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
-    )
 
     # What is compared with models that were trained on base classes.
     parser.add_argument(
@@ -48,23 +45,8 @@ def add_command(commands: "argparse._SubParsersAction") -> None:
         help="card.json with other words (default: the demo's)",
     )
 
-    # Where data is read and results go.
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--runs", type=pathlib.Path, default=pathlib.Path("runs/open_vocabulary")
-    )
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
-    parser.add_argument(
-        "--together", action="store_true", help="the seeds as one program"
-    )
-    parser.add_argument(
-        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="train nothing; compare --markdown"
-    )
+    program_flags.add_run_flags(parser, "runs/open_vocabulary")
+    program_flags.add_page_flags(parser)
     flags.add_output_flags(parser)
 
 
@@ -79,11 +61,9 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
       InputError: a flag that doesn't fit, or as `open_vocabulary.open_vocabulary`.
     """
     from wsvad_jax.benchmarks import open_vocabulary, open_vocabulary_table
-    from wsvad_jax.results.write import check_markdown, update_markdown
 
     models = parse_names(known.models, MODELS, "--models")
-    if known.check and not known.markdown:
-        raise InputError("--check requires --markdown FILE")
+    program_flags.check_page(known)
     if known.shuffles > MOST_SHUFFLES:
         raise InputError(
             f"--shuffles is {known.shuffles}; expected at most {MOST_SHUFFLES}"
@@ -97,8 +77,6 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
     if not known.check:
         # What can't be written must not cost the trainings.
         open_vocabulary_table.check_output(known.output)
-        if known.markdown:
-            check_markdown(known.markdown)
         options = open_vocabulary.OpenVocabularyOptions(
             base=known.base,
             seeds=parse_seed_flag(known.seeds),
@@ -114,13 +92,6 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
         open_vocabulary.open_vocabulary(models, known.dataset, options)
 
     # The tables show all results in the folder, like those of `report`.
-    results = open_vocabulary_table.read_results(known.output)
-    for result in results:
-        print(f"{open_vocabulary_table.plain(result)}\n")
-
-    passed = True
-    if known.markdown:
-        table = open_vocabulary_table.markdown(results)
-        passed = update_markdown(known.markdown, table, check=known.check)
-    value: dict[str, Any] = {"results": [r.model_dump() for r in results]}
-    return value, passed
+    table = open_vocabulary_table
+    results = table.read_results(known.output)
+    return program_flags.show_results(known, results, table.plain, table.markdown)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsvad_jax.benchmarks import text_conditions, text_metrics
+from wsvad_jax.benchmarks.result_facts import result_facts
 from wsvad_jax.benchmarks.text_conditions import TextCondition
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.results import seeds as seed_summary
@@ -172,8 +173,6 @@ def _about(
     base: "Experiment", seeds: Sequence[int], options: TextBenchmarkOptions
 ) -> dict[str, Any]:
     """Returns which model, data, code and bootstrap the numbers come from."""
-    from wsvad_jax.evaluation.results import device, versions
-    from wsvad_jax.training import provenance
 
     name = base.dataset.card.name
     about = {
@@ -181,19 +180,7 @@ def _about(
         "dataset": name,
         "protocol": base.config.protocol,
         "seeds": list(seeds),
-        "content": base.dataset.content,
-        "text_tower": (base.text_tower_id or {}).get("hash"),
-        "clip_note": base.clip_note,
-        "overrides": provenance.overrides(base.config, name),
-        "git": provenance.git_state(),
-        "versions": versions(),
-        "device": device(),
-        "bootstrap": {
-            "resamples": options.resamples,
-            "level": seed_summary.LEVEL,
-            "seed": seed_summary.SEED,
-            "method": METHOD,
-        },
+        **result_facts(base, name, options.resamples, method=METHOD),
     }
     # Files are kept in version control, without paths of this machine.
     return without_folders(about)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsvad_jax.benchmarks import text_metrics
+from wsvad_jax.benchmarks.result_facts import result_facts
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.results import seeds as seed_summary
 from wsvad_jax.results.paired_interval import METHOD, paired_difference
@@ -298,8 +299,6 @@ def _about(
 ) -> dict[str, Any]:
     """Returns which model, data, code and bootstrap the numbers come from."""
     from wsvad_jax.datasets import registry
-    from wsvad_jax.evaluation.results import device, versions
-    from wsvad_jax.training import provenance
 
     card = experiment.dataset.card
     recipe = registry.recipe_name_of_card(card) or card.name
@@ -308,22 +307,15 @@ def _about(
         "train": card.name,
         "protocol": experiment.config.protocol,
         "seeds": list(seeds),
-        "content": experiment.dataset.content,
         "videos": len(experiment.dataset.split("train")),
-        "text_tower": (experiment.text_tower_id or {}).get("hash"),
-        "clip_note": experiment.clip_note,
-        "overrides": provenance.overrides(experiment.config, recipe),
-        "git": provenance.git_state(),
-        "versions": versions(),
-        "device": device(),
-        "bootstrap": {
-            "resamples": options.resamples,
-            "level": seed_summary.LEVEL,
-            "seed": seed_summary.SEED,
-            "interval": seed_summary.METHOD,
-            "difference": METHOD,
-            "drop": DROP_METHOD,
-        },
+        **result_facts(
+            experiment,
+            recipe,
+            options.resamples,
+            interval=seed_summary.METHOD,
+            difference=METHOD,
+            drop=DROP_METHOD,
+        ),
     }
     # Files are kept in version control, without paths of this machine.
     return without_folders(about)

@@ -1,11 +1,15 @@
 """The command `benchmark transfer`: its flags, and what it runs."""
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax.benchmarks.grid import parse_names, parse_seed_flag
+from wsvad_jax.benchmarks import program_flags
+from wsvad_jax.benchmarks.grid import (
+    dataset_names,
+    parse_names,
+    parse_seed_flag,
+)
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 
@@ -25,26 +29,9 @@ def add_command(commands: Any) -> None:
     # Not required with --check, which reads the results alone.
     for flag, what in (("--train", "to train on"), ("--test", "whose test sets count")):
         parser.add_argument(flag, metavar="A,B", help=f"datasets {what}")
-    parser.add_argument(
-        "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
-    )
 
-    # Where data is read and results go.
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--runs", type=pathlib.Path, default="runs/transfer")
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
-    parser.add_argument(
-        "--together", action="store_true", help="the seeds as one program"
-    )
-
-    parser.add_argument(
-        "--markdown", type=pathlib.Path, metavar="FILE", help="gets the tables"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="train nothing; compare --markdown"
-    )
+    program_flags.add_run_flags(parser, "runs/transfer")
+    program_flags.add_page_flags(parser)
     flags.add_output_flags(parser)
 
 
@@ -61,11 +48,10 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
     from wsvad_jax.benchmarks import transfer_table
     from wsvad_jax.results.write import update_markdown
 
+    program_flags.check_page(known)
     models = parse_names(known.models, MODELS, "--models")
     if not known.check:
         _measure(models, known, changes)
-    elif not known.markdown:
-        raise InputError("--check requires --markdown FILE")
     else:
         # Flags of a measurement would have no effect.
         asked = [f"--{k}" for k in ("train", "test") if getattr(known, k) is not None]
@@ -98,16 +84,12 @@ def _measure(
         changes=changes,
         together=known.together,
     )
-    train, test = _datasets("train", known.train), _datasets("test", known.test)
+    for flag in ("train", "test"):
+        if not getattr(known, flag):
+            raise InputError(
+                f"--{flag} is missing; expected names or prepared folders, as in "
+                f"--{flag} demo_twin,demo_stamp"
+            )
+    train = dataset_names(known.train, "--train")
+    test = dataset_names(known.test, "--test")
     transfer.transfer(models, train, test, options)
-
-
-def _datasets(flag: str, text: str | None) -> list[str]:
-    """Returns the names in 'a,b', each once."""
-    names = [name.strip() for name in (text or "").split(",")]
-    if not all(names):
-        raise InputError(
-            f"--{flag} {'has an empty name' if text else 'is missing'}; expected names or "
-            f"prepared folders, as in --{flag} demo_twin,demo_stamp"
-        )
-    return list(dict.fromkeys(names))
