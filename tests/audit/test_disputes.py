@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from wsvad_jax.audit import disputes
+from wsvad_jax.audit import cross_validation, disputes
 from wsvad_jax.audit.moments import highest_moments
 from wsvad_jax.models.scores import SnippetScores
+from wsvad_jax.utils.errors import InputError
 
 # Fold 1's model scores all videos lower than that of fold 0.
 LABELS = [(0,)] * 4 + [(1,)] * 4 + [(0,)] * 4 + [(1,)] * 4
@@ -81,3 +82,15 @@ def test_moments_are_the_peaks():
 def test_a_flat_curve_has_one_moment():
     (found,) = highest_moments(np.full(6, 0.3), np.arange(7.0))
     assert 0 <= found.start < found.end <= 6
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200])
+def test_a_cut_file_of_scores_is_named(tmp_path, kept):
+    path = tmp_path / cross_validation.SCORES
+    scores = [SnippetScores(np.linspace(0, 1, 30, dtype=np.float32), None)] * 3
+    cross_validation.write_scores(path, scores)
+    assert len(cross_validation.read_scores(tmp_path)) == 3
+
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match="scores.npz: not readable .*remove it"):
+        cross_validation.read_scores(tmp_path)

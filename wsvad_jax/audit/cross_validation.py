@@ -7,8 +7,10 @@ checkpoint. scores.npz, written last, marks the fold as done.
 import dataclasses
 import pathlib
 import shutil
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int
@@ -184,7 +186,7 @@ def read_scores(workdir: pathlib.Path) -> list[SnippetScores]:
             SnippetScores(arrays[f"{i}/anomaly"], arrays.get(f"{i}/classes"))
             for i in range(n)
         ]
-    except (OSError, ValueError, KeyError, EOFError) as e:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as e:
         raise InputError(
             f"{path}: not readable ({e}); remove it, and run the audit again"
         ) from None

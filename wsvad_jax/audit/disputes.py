@@ -19,7 +19,6 @@ from wsvad_jax.audit.folds import Label, is_abnormal
 from wsvad_jax.models.scores import SnippetScores
 
 RIDGE = 1.0  # L2 penalty of the slope, which keeps it finite if labels are separable
-NEWTON_STEPS = 50
 DISPUTED = 0.5  # dispute above which the model is on the other label's side
 
 
@@ -100,24 +99,20 @@ class LogisticCurve:
     def fit(
         cls, x: Float[np.ndarray, "V"], abnormal: Bool[np.ndarray, "V"]
     ) -> "LogisticCurve":
-        """Fits the curve with Newton's method; the slope has an L2 penalty.
+        """Fits the curve by logistic regression; the slope has an L2 penalty.
 
         A negative slope would say that higher scores are more normal. It becomes 0: such
         a model knows nothing, and disputes nothing.
         """
-        X = np.stack([np.ones_like(x), x], axis=1)
-        penalty = np.diag([1e-6, RIDGE])
-        w = np.zeros(2)
-        for _ in range(NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-np.clip(X @ w, -30, 30)))
-            gradient = X.T @ (p - abnormal) + penalty @ w
-            hessian = (X * (p * (1 - p))[:, None]).T @ X + penalty
-            step = np.linalg.solve(hessian, gradient)
-            w -= np.clip(step, -2, 2)
-        if w[1] < 0:
+        from sklearn.linear_model import LogisticRegression
+
+        fitted = LogisticRegression(C=1 / RIDGE).fit(x[:, None], abnormal)
+        intercept, slope = float(fitted.intercept_[0]), float(fitted.coef_[0, 0])
+
+        if slope < 0:
             share = float(np.clip(abnormal.mean(), 1e-6, 1 - 1e-6))
             return cls(float(np.log(share / (1 - share))), 0.0)
-        return cls(float(w[0]), float(w[1]))
+        return cls(intercept, slope)
 
 
 def rank_curve(
