@@ -102,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Flags that leave nothing to write, or that nothing would read.
     writes = known.output or known.markdown or known.collect or known.html
+    if known.figures and not known.output:
+        parser.error("--figures requires --output DIR")
     if not (writes or known.json):
         parser.error(
             "pass --output DIR, --markdown FILE, --html FILE, --collect DIR or --json"
@@ -112,8 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.short and not known.markdown:
         parser.error("--short requires --markdown")
     passed = flags.given(parser, argv)
-    if known.figures and not known.output:
-        parser.error("--figures requires --output DIR")
     if not known.figures:
         flags.refuse(passed, OF_FIGURES, "no --figures", "pass --figures, too")
     if known.snippets > MAX_SNIPPETS:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from audit_toy import CHANGES, write_toy
+from audit_toy import CHANGES, TRUTH, toy_record, write_toy
 
 from wsvad_jax import benchmark
 from wsvad_jax.audit.disputes import kind_disputes
@@ -94,7 +94,10 @@ def test_careless_flags(dataset, tmp_path, words, message):
 
 
 @pytest.mark.slow
-def test_flips_of_a_dataset_are_found(dataset, tmp_path):
+def test_flips_of_a_dataset_are_found(tmp_path):
+    # Every label is right before the flips, and every event is clear.
+    records = [toy_record(i, c, c, clear=True) for i, c in enumerate(2 * TRUTH)]
+    dataset = write_toy(tmp_path / "data", records)
     words = ["flips", "--datasets", str(dataset), "--seeds", "2", "--folds", "3"]
     words += ["--output", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     page = tmp_path / "page.md"
@@ -104,7 +107,7 @@ def test_flips_of_a_dataset_are_found(dataset, tmp_path):
 
     (path,) = (tmp_path / "out").glob("*/mil_ranking.json")
     result = read_json(path)
-    assert [seed["flipped"] for seed in result["seeds"]] == [2, 2]
-    assert result["precision"]["5"]["mean"] >= 0.3  # chance: 0.08
+    assert [seed["flipped"] for seed in result["seeds"]] == [5, 5]
+    assert result["precision"]["5"]["mean"] >= 0.5  # chance: 0.1
     assert "| mil_ranking |" in page.read_text()
     assert benchmark.main([*words, "--markdown", str(page), "--check"]) == 0

@@ -101,9 +101,11 @@ def test_the_last_snippet_may_be_incomplete():
     ],
 )
 def test_events_are_those_of_detect(tiny, tmp_path, model, changes):
-    experiment = open_experiment(tiny.config(model, **changes))
     folder = write_model(tiny, model, tmp_path / "model")
-    params, stats, _ = load_params(folder)
+    params, stats, meta = load_params(folder)
+    config = tiny.config(model, **changes)
+    config.model = meta["config"]["model"]  # the encoder of the weights
+    experiment = open_experiment(config)
     weights = Scorer(experiment), params, stats
     videos = score_split(experiment, *weights, with_baseline=True)
 

@@ -165,6 +165,7 @@ def test_nothing_is_made_again_because_it_cannot_be_read_now(tmp_path, monkeypat
     monkeypatch.setattr(demo, "build_world", lambda *_, **__: False)
     written = tmp_path / "demo/1.0.0"
     written.mkdir(parents=True)
+    (tmp_path / "demo/world").mkdir()
     write_json(written / "index.json", {"files": {}, "splits": {}})
     loop(written / "metadata.json")
     with pytest.raises(UnreadableError):

@@ -71,7 +71,7 @@ def draw_embedding(
 
 def _draw_points(ax: "Axes", points: np.ndarray, category: np.ndarray) -> None:
     # Normal snippets are many, so anomalies are drawn over them.
-    for c in np.unique(category):
+    for c in np.unique(category).tolist():
         ax.scatter(
             *points[category == c].T,
             s=5 if c == 0 else 9,
