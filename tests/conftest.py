@@ -25,30 +25,23 @@ def quick_compilation(request) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> Iterator[None]:
-    """Nothing is written to the user's cache, by this process or those it starts."""
-    cache = tmp_path_factory.mktemp("cache")
+    """One cache for all workers and the processes that they start; not the user's."""
+    # The folders of pytest-xdist's workers lie in one folder.
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    programs = cache / "programs"
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSVAD_JAX_CACHE", str(cache))
         # Processes that a test starts compile as quickly as this one, and only once.
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "programs"))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+        # Many tests compile the same small model.
+        jax.config.update("jax_compilation_cache_dir", str(programs))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         yield
-
-
-@pytest.fixture(scope="module")
-def kept_programs() -> Iterator[None]:
-    """Compiled programs are kept, for runs of one recipe that are compared."""
-    from jax.experimental.compilation_cache import compilation_cache
-
-    def switch(directory: str | None, seconds: float) -> None:
-        jax.config.update("jax_compilation_cache_dir", directory)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-        compilation_cache.reset_cache()
-
-    switch(os.environ["JAX_COMPILATION_CACHE_DIR"], 0.1)
-    yield
-    switch(None, 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from wsvad_jax import calibrate, detect
 from wsvad_jax.utils import program
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 
 @pytest.fixture(scope="module")
 def place(tiny, tmp_path_factory):

@@ -24,7 +24,6 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.weights import trained_model
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 D = 32
 
 

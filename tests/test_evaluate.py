@@ -11,8 +11,6 @@ from wsvad_jax.training.run import train_and_evaluate
 from wsvad_jax.utils import program
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):

@@ -19,7 +19,6 @@ from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 CLASSES = (
     ClassCard("Normal", ("an ordinary street",)),
     ClassCard("Fight", ("people fighting", "two people hitting each other")),

@@ -23,7 +23,6 @@ from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.utils.errors import InputError
 
 # Many runs compile the same program.
-pytestmark = pytest.mark.usefixtures("kept_programs")
 ODD = """it's "x" <b>&amp; ü 影 a.b"""
 
 

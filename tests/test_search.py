@@ -11,7 +11,6 @@ from wsvad_jax import extract, search
 from wsvad_jax.utils import program
 from wsvad_jax.utils.files import read_json, write_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 ODD = 'it\'s "x" <b>&amp; 影'
 
 

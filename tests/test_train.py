@@ -25,8 +25,6 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.weights.model_folder import load_params
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 KEYS = ("auc", "ano_auc", "ap", "ap_trapezoid", "far", "video_auc")
 ABOUT = ("model", "dataset", "seed", "protocol", "checkpoint", "step")
 

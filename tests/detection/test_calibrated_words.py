@@ -11,7 +11,6 @@ from wsvad_jax.detection.calibration import FILE, read_calibration
 from wsvad_jax.utils import program
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 CLASSES = "Fight=people fighting|a brawl,a fire"
 LEVELS = ("--high", "0.01", "--low", "0.01", "--min_length", "0")
 

@@ -11,8 +11,6 @@ from wsvad_jax.experiment.other_words import WARNING
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 
 @pytest.fixture(scope="module")
 def model(tiny, tmp_path_factory):

@@ -17,7 +17,6 @@ from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 WORDS = {"classes": "Fight=people fighting|a brawl,a fire", "normal": "a street"}
 FLAGS = ("--classes", WORDS["classes"], "--normal", WORDS["normal"])
 

@@ -21,8 +21,6 @@ from wsvad_jax.experiment.build import open_experiment
 from wsvad_jax.metrics.frame_level import EvalVideo
 from wsvad_jax.weights.model_folder import load_params
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 CARD = cards.infer_card(["Normal", "Fire"], name="small")
 
 

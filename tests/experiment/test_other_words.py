@@ -18,7 +18,6 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.weights.model_folder import load_params
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 MODELS = ("vadclip", "dsanet")
 
 

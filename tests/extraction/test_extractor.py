@@ -20,7 +20,6 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 
 # Many extractors compile the same program.
-pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,6 @@ def test_metrics_of_constant_scores(value):
     assert all(0 <= x <= 1 for x in (*found["map"], found["map_avg_clean"]))
 
 
-@pytest.mark.usefixtures("kept_programs")
 def test_two_runs_of_one_seed_are_identical(tiny, tmp_path):
     """Of the model that draws noise in every step and drops activations."""
     for folder in ("a", "b"):

@@ -18,7 +18,6 @@ from wsvad_jax.training.run import train_and_evaluate, train_seeds
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 MADE = FeatureProtocol("tower@0123456789ab", 16, 1, "middle", "stretch")
 
 

@@ -18,7 +18,6 @@ from wsvad_jax.retrieval.search import VideoSearch
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir, read_json, write_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
 SCENES = {"a": range(6), "night/b": range(10, 14), "c": range(20, 23)}
 
 

@@ -15,7 +15,7 @@ BASE = {"data__base_classes": "fire", "clean__epochs": "none", "clean__steps": 2
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory, kept_programs) -> pathlib.Path:
+def run(tiny, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("base") / "run"
     train_and_evaluate(tiny.config("vadclip", **BASE), workdir)
     return workdir
@@ -91,7 +91,7 @@ def test_an_unknown_class_leaves_no_file(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_without_classes_is_split_by_videos(tiny, tmp_path, kept_programs):
+def test_a_model_without_classes_is_split_by_videos(tiny, tmp_path):
     keys = {"clean__steps": 2, "data__base_classes": "Fight"}
     results = train_and_evaluate(tiny.config("mil_ranking", **keys), tmp_path / "run")
     groups = results["open_vocabulary"]["groups"]

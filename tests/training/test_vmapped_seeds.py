@@ -11,8 +11,6 @@ from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 TEXT = pytest.param("vadclip", marks=pytest.mark.slow)
 NOISE = pytest.param("clip_tsa", marks=pytest.mark.slow)
 

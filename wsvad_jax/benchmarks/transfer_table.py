@@ -17,6 +17,7 @@ from wsvad_jax.utils.json_shapes import (
 from wsvad_jax.utils.text import aligned, count, percent
 
 NOT_RUN = "not run"
+VIDEO_AUC = "video_auc"  # the metric of the labels that training sees
 NOTE = (
     "In %, mean ± sample standard deviation over the seeds, with the 95 % bootstrap "
     "interval of the mean over test videos. Metric: frame AUC; on xd, AP. Each row is "
@@ -31,6 +32,11 @@ DIFFERENCE_NOTE = (
     "Difference to the model that was trained on the test set's own training videos, on "
     "the same test videos, in percentage points. **Bold**: the interval leaves out 0."
 )
+VIDEO_NOTE = (
+    "Video AUC. Training sees labels of videos, so what it learns instead of events, such "
+    "as a mark that all abnormal videos have, shows here first."
+)
+VIDEO_DROP_NOTE = "Change of video AUC from the own test set, as above."
 PUBLISHED_NOTE = (
     "Published numbers, in %, beside ours. A source that we could not open is marked."
 )
@@ -107,6 +113,13 @@ def markdown(rows: Sequence[TransferRow]) -> str:
         if any(_changes(rows, key)):
             table = _change_rows(rows, key, bold=True)
             sections += [words, _markdown_table(table)]
+
+    if _have_video_auc(rows):
+        table = _score_rows(rows, VIDEO_AUC, bold=True)
+        sections += [VIDEO_NOTE, _markdown_table(table)]
+        if any(_changes(rows, "drop", VIDEO_AUC)):
+            table = _change_rows(rows, "drop", VIDEO_AUC, bold=True)
+            sections += [VIDEO_DROP_NOTE, _markdown_table(table)]
     sections += [PUBLISHED_NOTE, _markdown_table(_published_rows(rows), left=4)]
     return "\n\n".join(sections) + "\n"
 
@@ -121,6 +134,12 @@ def plain(rows: Sequence[TransferRow]) -> str:
     for key, title in titles.items():
         if any(_changes(rows, key)):
             lines += ["", title, *aligned(_change_rows(rows, key), left=(0, 1))]
+
+    if _have_video_auc(rows):
+        lines += ["", *aligned(_score_rows(rows, VIDEO_AUC), left=(0, 1))]
+        if any(_changes(rows, "drop", VIDEO_AUC)):
+            table = _change_rows(rows, "drop", VIDEO_AUC)
+            lines += ["", "change of video AUC, in points", *aligned(table, left=(0, 1))]
     lines += ["", "published", *aligned(_published_rows(rows), left=(0, 1, 2, 3, 6))]
     return "\n".join([*lines, *(f"note: {note}" for note in _notes(rows))])
 
@@ -137,10 +156,17 @@ def _names(rows: Sequence[TransferRow]) -> tuple[list[str], list[str], list[str]
     return list(models), list(trained), order
 
 
-def _score_rows(rows: Sequence[TransferRow], *, bold: bool = False) -> list[list[str]]:
+def _have_video_auc(rows: Sequence[TransferRow]) -> bool:
+    return any(VIDEO_AUC in test.metrics for row in rows for test in row.tests.values())
+
+
+def _score_rows(
+    rows: Sequence[TransferRow], metric: str | None = None, *, bold: bool = False
+) -> list[list[str]]:
+    """Returns a table of `metric`; None is each test set's headline metric."""
     models, trained, tested = _names(rows)
     heads = {
-        t: h for row in rows for t, test in row.tests.items() for h in [test.headline]
+        name: metric or test.headline for row in rows for name, test in row.tests.items()
     }
     columns = [f"{name}, {NAMES.get(heads[name], heads[name])}" for name in tested]
     known = {(row.model, row.train): row for row in rows}
@@ -149,17 +175,16 @@ def _score_rows(rows: Sequence[TransferRow], *, bold: bool = False) -> list[list
     for model in models:
         for train in trained:
             row = known.get((model, train))
-            cells = [_score(row, name, bold) for name in tested]
+            cells = [_score(row, name, heads[name], bold) for name in tested]
             about = f"{train}, {count(len(row.seeds), 'seed')}" if row else train
             table.append([model, about, *cells])
     return table
 
 
-def _score(row: TransferRow | None, test: str, italics: bool) -> str:
-    if row is None or test not in row.tests:
+def _score(row: TransferRow | None, test: str, name: str, italics: bool) -> str:
+    if row is None or test not in row.tests or name not in row.tests[test].metrics:
         return NOT_RUN
-    cell = row.tests[test]
-    metric = cell.metrics[cell.headline]
+    metric = row.tests[test].metrics[name]
     text = percent(metric.mean, metric.std, undefined="-")
     if metric.interval:
         low, high = metric.interval
@@ -167,25 +192,35 @@ def _score(row: TransferRow | None, test: str, italics: bool) -> str:
     return f"*{text}*" if italics and test == row.train else text
 
 
-def _changes(rows: Sequence[TransferRow], key: str) -> list[TransferChange]:
+def _changes(
+    rows: Sequence[TransferRow], key: str, metric: str | None = None
+) -> list[TransferChange]:
     found = []
     for row in rows:
         for name in row.tests:
-            if (change := _change(row, name, key)) is not None:
+            if (change := _change(row, name, key, metric)) is not None:
                 found.append(change)
     return found
 
 
-def _change(row: TransferRow, test: str, key: str) -> TransferChange | None:
+def _change(
+    row: TransferRow, test: str, key: str, metric: str | None
+) -> TransferChange | None:
     """Returns a cell's change; a drop needs one metric on both test sets."""
     cell, own = row.tests[test], row.tests.get(row.train)
+    if metric is not None:
+        return getattr(cell.metrics[metric], key) if metric in cell.metrics else None
     if key == "drop" and (own is None or own.headline != cell.headline):
         return None
     return getattr(cell.metrics[cell.headline], key)
 
 
 def _change_rows(
-    rows: Sequence[TransferRow], key: str, *, bold: bool = False
+    rows: Sequence[TransferRow],
+    key: str,
+    metric: str | None = None,
+    *,
+    bold: bool = False,
 ) -> list[list[str]]:
     models, trained, tested = _names(rows)
     known = {(row.model, row.train): row for row in rows}
@@ -193,15 +228,17 @@ def _change_rows(
     for model in models:
         for train in trained:
             row = known.get((model, train))
-            cells = [_change_cell(row, name, key, bold) for name in tested]
+            cells = [_change_cell(row, name, key, metric, bold) for name in tested]
             table.append([model, train, *cells])
     return table
 
 
-def _change_cell(row: TransferRow | None, test: str, key: str, bold: bool) -> str:
+def _change_cell(
+    row: TransferRow | None, test: str, key: str, metric: str | None, bold: bool
+) -> str:
     if row is None or test not in row.tests:
         return NOT_RUN
-    change = _change(row, test, key)
+    change = _change(row, test, key, metric)
     if change is None or change.mean is None or change.interval is None:
         return "-"
     low, high = change.interval

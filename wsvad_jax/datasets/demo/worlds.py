@@ -62,7 +62,7 @@ class World:
 
 
 DEMO = World()
-FEWER = (60, 32)  # videos of the other worlds, since rendering takes minutes
+FEWER = (60, 64)  # videos of the other worlds, since rendering takes minutes
 OTHERS = (
     World("demo_twin", 1, FEWER),
     World("demo_plaza", 2, FEWER, camera=1),
