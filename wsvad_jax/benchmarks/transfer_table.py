@@ -139,7 +139,11 @@ def plain(rows: Sequence[TransferRow]) -> str:
         lines += ["", *aligned(_score_rows(rows, VIDEO_AUC), left=(0, 1))]
         if any(_changes(rows, "drop", VIDEO_AUC)):
             table = _change_rows(rows, "drop", VIDEO_AUC)
-            lines += ["", "change of video AUC, in points", *aligned(table, left=(0, 1))]
+            lines += [
+                "",
+                "change of video AUC, in points",
+                *aligned(table, left=(0, 1)),
+            ]
     lines += ["", "published", *aligned(_published_rows(rows), left=(0, 1, 2, 3, 6))]
     return "\n".join([*lines, *(f"note: {note}" for note in _notes(rows))])
 
@@ -166,7 +170,9 @@ def _score_rows(
     """Returns a table of `metric`; None is each test set's headline metric."""
     models, trained, tested = _names(rows)
     heads = {
-        name: metric or test.headline for row in rows for name, test in row.tests.items()
+        name: metric or test.headline
+        for row in rows
+        for name, test in row.tests.items()
     }
     columns = [f"{name}, {NAMES.get(heads[name], heads[name])}" for name in tested]
     known = {(row.model, row.train): row for row in rows}
