@@ -208,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     parser = _parser()
     known, rest = parser.parse_known_args(argv)
+    if known.part != "speed" and getattr(known, "check", False) and known.markdown:
+        program_flags.refuse_measuring(parser, known, rest)
     if known.part in OWN_PROGRAMS:
         with program.output(quiet=known.quiet, json_only=known.json) as output:
             output.value, passed = OWN_PROGRAMS[known.part](known, rest)

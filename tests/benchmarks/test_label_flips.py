@@ -83,7 +83,7 @@ def test_the_table_has_the_chance_level_of_its_flips():
         (["--models", "foo"], "foo"),
         (["--folds", "20"], "pass --folds"),
         (["--check"], "--check requires --markdown"),
-        (["--check", "--markdown", "README.md"], "no results of benchmark flips"),
+        (["--check", "--markdown", "README.md"], "--datasets, --runs have no effect"),
     ],
 )
 def test_careless_flags(dataset, tmp_path, words, message):
@@ -91,6 +91,12 @@ def test_careless_flags(dataset, tmp_path, words, message):
     with pytest.raises(InputError, match=message):
         benchmark.main(["flips", *words, "--output", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_check_needs_results(tmp_path):
+    words = ["flips", "--output", str(tmp_path), "--check", "--markdown", "README.md"]
+    with pytest.raises(InputError, match="no results of benchmark flips"):
+        benchmark.main(words)
 
 
 @pytest.mark.slow
@@ -110,4 +116,5 @@ def test_flips_of_a_dataset_are_found(tmp_path):
     assert [seed["flipped"] for seed in result["seeds"]] == [5, 5]
     assert result["precision"]["5"]["mean"] >= 0.5  # chance: 0.1
     assert "| mil_ranking |" in page.read_text()
-    assert benchmark.main([*words, "--markdown", str(page), "--check"]) == 0
+    check = ["flips", "--output", str(tmp_path / "out"), "--markdown", str(page)]
+    assert benchmark.main([*check, "--check"]) == 0

@@ -81,7 +81,10 @@ def test_flags_that_are_refused(tiny, tmp_path):
     refused("--base names no class", "--base=")
     refused("--dataset is empty", "--dataset=", "--base=Fire")
     refused("--shuffles is 1000; expected at most 100", "--shuffles=1000")
-    refused("no results of benchmark open_vocabulary", "--check", "--markdown=a.md")
+    refused("--runs has no effect with --check", "--check", "--markdown=a.md")
+    check = ["open_vocabulary", "--check", "--markdown=a.md", f"--output={tmp_path}"]
+    with pytest.raises(InputError, match="no results of benchmark open_vocabulary"):
+        benchmark.main(check)
     refused(
         r"--base: 'fir' is no class of own \(did you mean 'Fire'\?\)",
         dataset,
@@ -236,7 +239,8 @@ def test_a_tiny_run_from_training_to_table(tiny, tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in before}
     text = page.read_text()
     assert "| shuffled, mean of 1 |" in text
-    check = [*command, "--check"]
+    check = ["open_vocabulary", "--output", str(tmp_path / "results"), "--check"]
+    check += ["--markdown", str(page)]
     assert benchmark.main(check) == 0
     page.write_text(text.replace("| own |", "| mine |"))
     assert benchmark.main(check) == 1

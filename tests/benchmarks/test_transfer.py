@@ -187,11 +187,14 @@ def test_careless_flags(tiny, renamed, tmp_path):
         (["--train", own, "--test", own, "--models", "zero_shot"], "must be one of"),
         (["--train", own, "--test", own, "--config.no=1"], "no such key"),
         (["--check"], "--check requires --markdown"),
-        (["--check", "--markdown", "a.md", "--train", own], "--train has no effect"),
-        (["--check", "--markdown", "a.md"], "no results of benchmark transfer here"),
+        (["--check", "--markdown", "a.md", "--train", own], "--train.* have no effect"),
+        (["--check", "--markdown", "a.md", "--together"], "--together have no effect"),
     ):
         with pytest.raises(InputError, match=words):
             benchmark.main([*command, *flags])
+    check = ["transfer", "--output", str(tmp_path), "--check", "--markdown", "a.md"]
+    with pytest.raises(InputError, match="no results of benchmark transfer here"):
+        benchmark.main(check)
     assert not list(tmp_path.iterdir())
 
 

@@ -5,7 +5,11 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
+
+# Flags of a command beside --check.
+READ_BY_CHECK = ("output", "markdown", "check", "quiet", "json")
 
 
 def add_run_flags(
@@ -55,6 +59,33 @@ def check_page(known: argparse.Namespace) -> None:
         raise InputError("--check requires --markdown FILE")
     if known.markdown and not known.check:
         check_markdown(known.markdown)
+
+
+def refuse_measuring(
+    parser: flags.Parser, known: argparse.Namespace, rest: Sequence[str]
+) -> None:
+    """Refuses flags of a measurement beside --check, which reads results alone.
+
+    Args:
+      parser: parser of the program `benchmark`, which has read the words.
+      known: flags of the command.
+      rest: words that the command doesn't know, as --config.KEY=VALUE.
+
+    Raises:
+      InputError: a flag that would have no effect.
+    """
+    words = list(parser.seen)
+    words.remove(known.part)
+    subparsers: list[Any] = [a.choices for a in parser._actions if a.dest == "part"]
+    passed = flags.given(subparsers[0][known.part], words)
+
+    measuring = [name for name in passed if name not in READ_BY_CHECK]
+    passed |= {word: word for word in rest}
+    flags.refuse(
+        passed,
+        [*measuring, *rest],
+        f"--check, which compares the results in {known.output} with --markdown",
+    )
 
 
 def show_results(

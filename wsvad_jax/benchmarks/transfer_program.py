@@ -52,14 +52,6 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
     models = parse_names(known.models, MODELS, "--models")
     if not known.check:
         _measure(models, known, changes)
-    else:
-        # Flags of a measurement would have no effect.
-        asked = [f"--{k}" for k in ("train", "test") if getattr(known, k) is not None]
-        if unread := [*asked, *changes]:
-            raise InputError(
-                f"{unread[0]} has no effect with --check, which compares the results in "
-                f"{known.output}; leave it out"
-            )
 
     # The tables show all results in the folder, like those of `text`.
     rows = transfer_table.read_rows(known.output)
