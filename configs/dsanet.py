@@ -294,11 +294,11 @@ OTHER = {
     # The released 8 decoder blocks take more than twice the time.
     "model": {**UCF_MODEL, "decoder_layers": 2},
     "align": 1.1,
-    "cross_pseudo": SMALL_LABELS | {"cross_pseudo_warmup": 30},
+    "cross_pseudo": SMALL_LABELS | {"cross_pseudo_warmup": 60},
     "length": None,
     "batch_sampling": "balanced",
     "normal_truth": "whole_video",
     "paper": UCF_PAPER,
-    "clean": clean_small(steps=60, eval_every_steps=None, warmup=10, correct=False),
+    "clean": clean_small(steps=120, eval_every_steps=None, warmup=10, correct=False),
 }
 DATASETS = {"ucf": UCF, "xd": XD, "shanghaitech": SHANGHAITECH, "demo": DEMO}
