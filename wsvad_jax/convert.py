@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import flags, program
-from wsvad_jax.weights import torch_mapping
-from wsvad_jax.weights.convert import TOKENIZER, export_file, import_file
 
 HELP = """\
 Converts checkpoints of the released PyTorch code into model folders, and back.
@@ -58,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(
             "pass --torch FILE --output DIR, or --checkpoint DIR --to_torch FILE"
         )
+
+    from wsvad_jax.weights import torch_mapping
+    from wsvad_jax.weights.convert import TOKENIZER, export_file, import_file
 
     config = load_config(
         [f"--config={known.config}", *rest], flags=flags.options(parser)

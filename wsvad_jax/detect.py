@@ -43,18 +43,21 @@ then 3. Entries of --ground_truth that have no video are printed.
 
 import argparse
 import contextlib
+import importlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.alarms import alarm_flags
-from wsvad_jax.alarms.alarms import Alarms
 from wsvad_jax.detection import event_clips, rule_flags, run
-from wsvad_jax.detection.detector import Detector, detect_videos
 from wsvad_jax.detection.event_clips import MARGIN
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from wsvad_jax.alarms.alarms import Alarms
+    from wsvad_jax.detection.detector import Detector, detect_videos
 
 __all__ = ["Detector", "detect_videos"]
 # Flags by the words that other detectors use for them.
@@ -70,6 +73,13 @@ MEANT = {
     "source": "--live",
     "stream": "--live",
 }
+
+
+def __getattr__(name: str) -> Any:
+    # For Python code; the program itself may only have to print its flags.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("wsvad_jax.detection.detector"), name)
 
 
 def parser() -> flags.Parser:
@@ -186,7 +196,7 @@ def watch(
     passed: Mapping[str, str],
     rules: EventRules,
     options: run.DetectorOptions,
-    alarms: Alarms,
+    alarms: "Alarms",
 ) -> None:
     """Scores live sources until they end.
 
@@ -250,7 +260,7 @@ def detect_files(
     known: argparse.Namespace,
     options: run.DetectorOptions,
     rules: EventRules,
-    alarms: Alarms,
+    alarms: "Alarms",
 ) -> bool:
     """Detects events in files; returns whether every input could be read.
 

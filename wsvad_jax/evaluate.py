@@ -39,8 +39,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wsvad_jax.detection import rule_flags
-from wsvad_jax.evaluation.results import evaluate_model, saved_config
-from wsvad_jax.experiment.build import get_model_spec
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
@@ -132,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.card and not known.config:
         parser.error("--card requires --config, --checkpoint and another --workdir")
 
+    from wsvad_jax.evaluation.results import evaluate_model, saved_config
+
     # The first use of JAX: the other processes must be known before it.
     program.start_hosts(known.multihost)
     if known.config:
@@ -162,6 +162,8 @@ def _checkpoint_of(
     known: argparse.Namespace, config: "ConfigDict", parser: flags.Parser
 ) -> str | None:
     """Returns where the weights are; refuses flags that don't go together."""
+    from wsvad_jax.experiment.build import get_model_spec
+
     checkpoint = known.checkpoint
     if get_model_spec(config).is_trained:
         if known.config and not checkpoint:

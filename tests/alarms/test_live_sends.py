@@ -16,7 +16,7 @@ from wsvad_jax.alarms.webhook import Webhook
 from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.live_sources import LiveSource
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 
 ALL = EventRules(high=1e-6, low=1e-6)  # everything is one event
 SNIPPETS = 12

@@ -15,7 +15,8 @@ from report_samples import detection_result, write_video
 
 from wsvad_jax.detection.report import page
 from wsvad_jax.evaluation.bumps import Bump, Explanation
-from wsvad_jax.evaluation.events import Event, EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.evaluation.events import Event
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>\"'.mp4"
 TRUTH = (Event(2.5, 6.0, "Fighting", math.nan, 4.0),)

@@ -18,7 +18,7 @@ from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.drift import LiveCount
 from wsvad_jax.detection.report.write import write
 from wsvad_jax.detection.run import DetectorOptions, settings_shown
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.metrics.alarm_rates import BlockScores
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json

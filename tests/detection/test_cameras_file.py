@@ -12,7 +12,7 @@ from untrained import write_model
 from wsvad_jax import detect
 from wsvad_jax.detection.cameras_file import read_cameras
 from wsvad_jax.detection.live_sources import LiveSource
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.utils.errors import InputError
 
 

@@ -7,7 +7,7 @@ from untrained import write_model
 from wsvad_jax import detect
 from wsvad_jax.detect import Detector
 from wsvad_jax.detection import rule_flags
-from wsvad_jax.evaluation.events import EventRules, with_old_names
+from wsvad_jax.evaluation.event_rules import EventRules, with_old_names
 from wsvad_jax.utils.errors import InputError
 
 

@@ -22,7 +22,7 @@ from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.evaluation import events
 from wsvad_jax.evaluation.categories import snippet_class
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.extraction.live_stream import SnippetStream, StreamSnippet, StreamStatus
 from wsvad_jax.utils.errors import InputError
 

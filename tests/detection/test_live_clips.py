@@ -18,7 +18,7 @@ from wsvad_jax.detection.event_clips import ClipFolder
 from wsvad_jax.detection.live import Listener
 from wsvad_jax.detection.live_clips import LiveClips
 from wsvad_jax.detection.live_sources import LiveSource
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.extraction.decoding.containers import open_file
 from wsvad_jax.extraction.decoding.reader import VideoReader
 from wsvad_jax.extraction.packet_ring import PacketRing

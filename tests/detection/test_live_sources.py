@@ -17,7 +17,7 @@ from wsvad_jax.detection.live_sources import (
     parse_source,
     with_names,
 )
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError
 

@@ -15,7 +15,8 @@ from wsvad_jax.detection.result import (
     write_events_csv,
     write_events_json,
 )
-from wsvad_jax.evaluation.events import Event, EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.utils.html import unbroken
 from wsvad_jax.utils.text import clock

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsvad_jax.evaluation.bumps import explain
-from wsvad_jax.evaluation.events import EventRules, find_events, levels
+from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.evaluation.events import find_events, levels
 from wsvad_jax.evaluation.position_bias import remove_position_bias
 
 SCORES = arrays.arrays(

@@ -15,7 +15,7 @@ from wsvad_jax.evaluation.event_results import (
     snippet_frames,
     video_events,
 )
-from wsvad_jax.evaluation.events import DEFAULT_FPS
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS
 from wsvad_jax.evaluation.scorer import Scorer, score_split
 from wsvad_jax.experiment.build import open_experiment
 from wsvad_jax.metrics.frame_level import EvalVideo

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from wsvad_jax.evaluation import events
 from wsvad_jax.evaluation.categories import snippet_class
-from wsvad_jax.evaluation.events import Event, EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.evaluation.events import Event
 
 NAMES = ("Normal", "Fire", "Fight")
 SCORES = arrays.arrays(

@@ -7,7 +7,7 @@ import pytest
 from finished import recipe, write_run
 
 from wsvad_jax import report
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.metrics.event_level import VideoEvents, event_metrics
 from wsvad_jax.results import tables
 from wsvad_jax.results.event_table import event_table

@@ -6,7 +6,7 @@ from finished import CARD, recipe, scored, write_run, write_small
 
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.evaluation.event_results import event_results, split_events
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.evaluation.score_file import write_scores
 from wsvad_jax.results import seeds as study
 from wsvad_jax.results.schema import read_summary

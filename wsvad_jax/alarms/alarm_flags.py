@@ -4,15 +4,12 @@ import argparse
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from wsvad_jax.alarms.alarms import Alarms
-from wsvad_jax.alarms.command import EventCommand
-from wsvad_jax.alarms.mqtt import MqttTopic
-from wsvad_jax.alarms.outbox import Outbox
-from wsvad_jax.alarms.webhook import Webhook
 from wsvad_jax.utils.errors import InputError
 
-SINKS = {"on_event": EventCommand, "webhook": Webhook, "mqtt": MqttTopic}
+if TYPE_CHECKING:
+    from wsvad_jax.alarms.alarms import Alarms
 
 
 def add_alarm_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +28,9 @@ def add_alarm_flags(parser: argparse.ArgumentParser) -> None:
         "OUTPUT/outbox, of --live ~/.local/state/wsvad_jax/outbox")  # fmt: skip
 
 
-def alarms_of(known: argparse.Namespace, output: pathlib.Path | None = None) -> Alarms:
+def alarms_of(
+    known: argparse.Namespace, output: pathlib.Path | None = None
+) -> "Alarms":
     """Returns the alarms that the flags name; without sinks they do nothing.
 
     Args:
@@ -43,9 +42,16 @@ def alarms_of(known: argparse.Namespace, output: pathlib.Path | None = None) -> 
       InputError: an address or command that can't be used, one that is given twice, or
         an outbox without a sink.
     """
+    from wsvad_jax.alarms.alarms import Alarms
+    from wsvad_jax.alarms.command import EventCommand
+    from wsvad_jax.alarms.mqtt import MqttTopic
+    from wsvad_jax.alarms.outbox import Outbox
+    from wsvad_jax.alarms.webhook import Webhook
+
+    kinds = {"on_event": EventCommand, "webhook": Webhook, "mqtt": MqttTopic}
     sinks = [
         kind(value)
-        for name, kind in SINKS.items()
+        for name, kind in kinds.items()
         for value in getattr(known, name) or ()
     ]
     seen: Mapping[str, object] = {}

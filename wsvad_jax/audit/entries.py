@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from wsvad_jax.audit.moments import ScoredMoment, highest_moments
 from wsvad_jax.datasets import registry
-from wsvad_jax.evaluation.events import DEFAULT_FPS
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS
 from wsvad_jax.utils.text import count
 
 if TYPE_CHECKING:

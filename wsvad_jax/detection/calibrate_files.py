@@ -18,7 +18,7 @@ from wsvad_jax.detection.calibration import (
     model_identity,
     write_calibration,
 )
-from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS, EventRules
 from wsvad_jax.metrics.alarm_rates import PERCENT, VIDEOS, BlockScores, Recording
 from wsvad_jax.utils import files, text
 from wsvad_jax.utils.errors import InputError

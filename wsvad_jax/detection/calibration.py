@@ -14,7 +14,8 @@ from pydantic import Field
 
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
-from wsvad_jax.evaluation.events import LOW, Event, EventRules
+from wsvad_jax.evaluation.event_rules import LOW, EventRules
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.metrics.alarm_rates import (
     PER_DAY,
     PER_VIDEOS,

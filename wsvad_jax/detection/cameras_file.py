@@ -21,7 +21,7 @@ from pydantic import Field
 
 from wsvad_jax.detection.calibration import read_calibration
 from wsvad_jax.detection.live_sources import LiveSource, check_name
-from wsvad_jax.evaluation.events import OLD_NAMES, RELATIVE_RULES, EventRules
+from wsvad_jax.evaluation.event_rules import OLD_NAMES, RELATIVE_RULES, EventRules
 from wsvad_jax.extraction.live_video import kind_of
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, raise_if_unreadable

@@ -20,7 +20,8 @@ from jaxtyping import Float, Num
 
 from wsvad_jax.detection.result import DetectionResult, find_result
 from wsvad_jax.detection.video_scorer import VideoScorer
-from wsvad_jax.evaluation.events import Event, EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:

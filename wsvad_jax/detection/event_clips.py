@@ -14,12 +14,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.detection.result import DetectionResult, EventClip, event_json
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import FULL_ERRNOS, InputError
 from wsvad_jax.utils.text import clock, file_stem
 
 if TYPE_CHECKING:
+    from wsvad_jax.detection.result import DetectionResult, EventClip
     from wsvad_jax.evaluation.events import Event
     from wsvad_jax.extraction.cutting import Cut, Cutter
 
@@ -150,7 +150,7 @@ class ClipFolder:
 
     def add(
         self, cut: "Cut", video: str, source: str, event: Mapping[str, Any]
-    ) -> EventClip:
+    ) -> "EventClip":
         """Adds a clip to the list.
 
         Args:
@@ -158,6 +158,8 @@ class ClipFolder:
           video, source: as `target` takes them.
           event: the event as events.json holds it.
         """
+        from wsvad_jax.detection.result import EventClip
+
         remark = cut.remark
         if event["end"] - event["start"] > LONGEST_EVENT:
             more = (
@@ -215,12 +217,12 @@ def _read_list(path: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def write_clips(
-    results: Sequence[DetectionResult],
+    results: Sequence["DetectionResult"],
     folder: ClipFolder,
     errors: list[InputError],
     *,
     progress: bool = True,
-) -> list[DetectionResult]:
+) -> list["DetectionResult"]:
     """Writes the clips of all events; returns the results with their clips.
 
     Args:
@@ -241,8 +243,8 @@ def write_clips(
 
 
 def _with_clips(
-    result: DetectionResult, folder: ClipFolder, errors: list[InputError], tick: Any
-) -> DetectionResult:
+    result: "DetectionResult", folder: ClipFolder, errors: list[InputError], tick: Any
+) -> "DetectionResult":
     """Cuts the events of one video, which is opened once."""
     from wsvad_jax.extraction.cutting import Cutter
 
@@ -272,8 +274,13 @@ def _with_clips(
 
 
 def _clip(
-    cutter: "Cutter", folder: ClipFolder, result: DetectionResult, event: "Event"
-) -> EventClip:
+    cutter: "Cutter",
+    folder: ClipFolder,
+    result: "DetectionResult",
+    event: "Event",
+) -> "EventClip":
+    from wsvad_jax.detection.result import event_json
+
     source = str(result.path)
     target = folder.target(result.name, event.start, event.category, source)
     cut = cutter.cut(target, *folder.span(event.start, event.end))

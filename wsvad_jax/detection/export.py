@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.evaluation import events
+from wsvad_jax.evaluation import event_rules
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.files import atomic_path, write_json
@@ -368,8 +368,8 @@ def default_thresholds() -> dict[str, float]:
 
     The former names `rise` and `share` = 1 - `rel_height` stand beside the new ones.
     """
-    rules = dataclasses.asdict(events.EventRules(low=events.LOW))
-    return events.with_old_names(rules)
+    rules = dataclasses.asdict(event_rules.EventRules(low=event_rules.LOW))
+    return event_rules.with_old_names(rules)
 
 
 def feature_description(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from wsvad_jax.detection.calibration import Calibration, fixed_low
 from wsvad_jax.evaluation.categories import category
-from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation.event_rules import DEFAULT_RULES, EventRules
 
 
 @dataclasses.dataclass

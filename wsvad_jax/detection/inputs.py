@@ -13,7 +13,7 @@ from jaxtyping import Float, Float16, Num
 
 from wsvad_jax.data import feature_protocols, sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
-from wsvad_jax.evaluation.events import DEFAULT_FPS
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 

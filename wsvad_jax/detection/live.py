@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from wsvad_jax.detection.live_lines import STOPPED, SourceLines
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.detection.live_sources import LiveSource, with_names
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.extraction.live_stream import (
     PAUSES,
     SnippetStream,

@@ -13,7 +13,7 @@ from wsvad_jax.detection.hysteresis import Hysteresis
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.detection.live_sources import LiveSource
 from wsvad_jax.evaluation.categories import snippet_class
-from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation.event_rules import DEFAULT_RULES, EventRules
 from wsvad_jax.extraction.live_stream import StreamSnippet, StreamStatus
 from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError

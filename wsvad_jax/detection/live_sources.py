@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from wsvad_jax.detection.calibration import Calibration
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.extraction.live_video import without_password
 from wsvad_jax.utils.errors import InputError
 

@@ -13,12 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from wsvad_jax.evaluation.bumps import Explanation, explain
-from wsvad_jax.evaluation.events import (
-    Event,
-    EventRules,
-    find_events,
-    with_old_names,
-)
+from wsvad_jax.evaluation.event_rules import EventRules, with_old_names
+from wsvad_jax.evaluation.events import Event, find_events
 from wsvad_jax.utils.files import write_text
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from wsvad_jax.evaluation import events
-from wsvad_jax.evaluation.events import EventRules
+from wsvad_jax.evaluation import event_rules
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.utils.errors import InputError
 
-RELATIVE = (*events.RELATIVE_RULES, "share")  # rules relative to the usual level
+RELATIVE = (*event_rules.RELATIVE_RULES, "share")  # rules relative to the usual level
 ALL = (*(field.name for field in dataclasses.fields(EventRules)), "share")
 
 
@@ -49,12 +49,12 @@ def rules_of(known: argparse.Namespace, words: Sequence[str]) -> EventRules:
 
     # Former flags, in one line each; --rise has the same value as --min_prominence.
     if any(word.partition("=")[0] == "--rise" for word in words):
-        warning = events.old_name_warning("rise", known.min_prominence, "--")
+        warning = event_rules.old_name_warning("rise", known.min_prominence, "--")
         print(f"warning: {warning}", file=sys.stderr)
     if known.share is not None:
         if known.rel_height is not None:
             raise InputError("--share, --rel_height: pass --rel_height alone")
-        rules["rel_height"] = events.rel_height_from_share(known.share, "--")
-        warning = events.old_name_warning("share", rules["rel_height"], "--")
+        rules["rel_height"] = event_rules.rel_height_from_share(known.share, "--")
+        warning = event_rules.old_name_warning("share", rules["rel_height"], "--")
         print(f"warning: {warning}", file=sys.stderr)
     return EventRules.from_options(rules, prefix="--")

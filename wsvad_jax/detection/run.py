@@ -7,16 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.alarms.alarms import Alarms
-from wsvad_jax.detection import drift, event_clips
-from wsvad_jax.detection.detector import Detector, detect_videos
-from wsvad_jax.evaluation.events import DEFAULT_FPS, EventRules
+from wsvad_jax.detection import event_clips
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS, EventRules
 from wsvad_jax.utils import files, flags
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from wsvad_jax.alarms.alarms import Alarms
     from wsvad_jax.datasets.ground_truth import GroundTruth
     from wsvad_jax.detection.calibration import Calibration
+    from wsvad_jax.detection.detector import Detector
     from wsvad_jax.detection.inputs import VideoInput
     from wsvad_jax.detection.result import DetectionResult
 
@@ -75,9 +75,10 @@ def check_options(options: DetectorOptions, normal: str = "--normal") -> None:
         )
 
 
-def open_detector(options: DetectorOptions) -> Detector:
+def open_detector(options: DetectorOptions) -> "Detector":
     """Loads a model, and prints what its CLIP models were trained on."""
     from wsvad_jax.clip import training_notes
+    from wsvad_jax.detection.detector import Detector
     from wsvad_jax.experiment.other_words import WARNING
 
     if options.checkpoint is not None:
@@ -114,7 +115,7 @@ def detect_files(
     ground_truth: str | None = None,
     clips: pathlib.Path | None = None,
     clip_margin: float = event_clips.MARGIN,
-    alarms: Alarms | None = None,
+    alarms: "Alarms | None" = None,
 ) -> bool:
     """Detects events in videos and features, and writes report, lists and pictures.
 
@@ -135,7 +136,8 @@ def detect_files(
     Raises:
       InputError: no input can be read, an option has no effect, or as `detect_videos`.
     """
-    from wsvad_jax.detection import inputs
+    from wsvad_jax.alarms.alarms import Alarms
+    from wsvad_jax.detection import drift, inputs
     from wsvad_jax.extraction.feature_folder import make_folder
     from wsvad_jax.utils.file_search import SkippedFiles
 
@@ -180,10 +182,10 @@ def detect_files(
 
 
 def _results_sent(
-    detector: Detector,
+    detector: "Detector",
     videos: Sequence["VideoInput"],
     rules: EventRules,
-    alarms: Alarms,
+    alarms: "Alarms",
     clips: "event_clips.ClipFolder | None",
     options: Mapping[str, Any],
 ) -> list["DetectionResult"]:
@@ -198,6 +200,7 @@ def _results_sent(
       options: as `detect_videos` takes them.
     """
     from wsvad_jax.detection import file_alarms
+    from wsvad_jax.detection.detector import detect_videos
 
     send = file_alarms.sender(alarms, detector, videos)
     if clips is None:
@@ -269,7 +272,7 @@ def _write(
 
 
 def check_tower_options(
-    options: DetectorOptions, videos: Sequence["VideoInput"], detector: Detector
+    options: DetectorOptions, videos: Sequence["VideoInput"], detector: "Detector"
 ) -> None:
     """Raises InputError for options of an image tower where all inputs are features.
 
@@ -288,7 +291,7 @@ def check_tower_options(
 
 
 def settings_shown(
-    detector: Detector, rules: EventRules, force: bool
+    detector: "Detector", rules: EventRules, force: bool
 ) -> dict[str, object]:
     """Returns what the results depend on, which the report shows beside them.
 
@@ -318,7 +321,7 @@ def settings_shown(
 def input_assumptions(
     videos: Sequence["VideoInput"],
     truth: Mapping[str, Any] | None,
-    detector: Detector,
+    detector: "Detector",
 ) -> dict[str, object]:
     """Returns, and prints, how ambiguous inputs were read: axes, crops, unit of time."""
     from wsvad_jax.datasets import time_units
@@ -347,7 +350,7 @@ def input_assumptions(
 
 
 def time_assumptions(
-    videos: Sequence["VideoInput"], fps: float | None, detector: Detector
+    videos: Sequence["VideoInput"], fps: float | None, detector: "Detector"
 ) -> dict[str, object]:
     """Returns, and prints, the frame rate taken for features without times.
 
@@ -367,7 +370,7 @@ def time_assumptions(
 
 
 def times_sentence(
-    videos: Sequence["VideoInput"], fps: float | None, detector: Detector
+    videos: Sequence["VideoInput"], fps: float | None, detector: "Detector"
 ) -> str:
     """Returns a sentence on features without a sidecar and their times, or ""."""
     from wsvad_jax.detection import inputs

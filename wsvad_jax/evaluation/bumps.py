@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from wsvad_jax.evaluation.event_rules import EventRules
 from wsvad_jax.evaluation.events import (
-    EventRules,
     is_long_enough,
     joined_segments,
     levels,

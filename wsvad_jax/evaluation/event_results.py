@@ -1,6 +1,6 @@
 """Finds the events of a scored test set as `detect` does, and computes their metrics.
 
-Both use `events.find_events` with `events.DEFAULT_RULES`. The metrics are defined in
+Both use `events.find_events` with `event_rules.DEFAULT_RULES`. The metrics are defined in
 `wsvad_jax.metrics.event_level`.
 """
 
@@ -11,12 +11,8 @@ import numpy as np
 from jaxtyping import Int
 
 from wsvad_jax.datasets.registry import frame_rate
-from wsvad_jax.evaluation.events import (
-    DEFAULT_FPS,
-    DEFAULT_RULES,
-    EventRules,
-    find_events,
-)
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS, DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation.events import find_events
 from wsvad_jax.metrics.event_level import VideoEvents, event_metrics
 
 if TYPE_CHECKING:
@@ -131,7 +127,7 @@ def video_events(
     Args:
       video: scored video, with the baseline of biased scores.
       card: card of its dataset.
-      fps: its frames per second; None, unknown, takes `events.DEFAULT_FPS`.
+      fps: its frames per second; None, unknown, takes `event_rules.DEFAULT_FPS`.
       rules: what counts as an event.
     """
     frames = snippet_frames(len(video.anomaly), card.stride, video.num_frames)

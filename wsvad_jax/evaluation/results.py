@@ -11,7 +11,7 @@ from wsvad_jax.evaluation.base_novel_results import (
     results_of_groups,
     with_base_classes_of_model,
 )
-from wsvad_jax.evaluation.events import DEFAULT_RULES, EventRules
+from wsvad_jax.evaluation.event_rules import DEFAULT_RULES, EventRules
 from wsvad_jax.evaluation.score_file import write_scores
 from wsvad_jax.experiment.identity import (
     comparable_config,

@@ -17,8 +17,6 @@ import functools
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from wsvad_jax.utils.errors import InputError
 
 DAY = 86_400.0  # seconds
@@ -97,7 +95,7 @@ class BlockScores:
             return cls(None, tuple(sorted(highest)))
 
         total = sum(recording.seconds for recording in recordings)
-        maxima = np.zeros(math.floor(total / seconds + ROUNDING))
+        maxima = [0.0] * math.floor(total / seconds + ROUNDING)
 
         # An event counts in the block of its peak.
         begin = 0.0
@@ -105,9 +103,9 @@ class BlockScores:
             for peak, score in recording.events:
                 block = int((begin + peak) / seconds)
                 if block < len(maxima):
-                    maxima[block] = max(maxima[block], score)
+                    maxima[block] = max(maxima[block], float(score))
             begin += recording.seconds
-        return cls(seconds, tuple(np.sort(maxima).tolist()))
+        return cls(seconds, tuple(sorted(maxima)))
 
     @property
     def unit(self) -> str:
@@ -182,7 +180,7 @@ class BlockScores:
 
     def rate_at(self, score: float) -> AlarmRate:
         """Returns the rate of alarms of at least a score."""
-        return self._rate(int(np.sum(np.array(self.maxima) >= score)))
+        return self._rate(sum(maximum >= float(score) for maximum in self.maxima))
 
     def rate_above(self, threshold: float) -> AlarmRate:
         """Returns the rate of alarms above a threshold."""
@@ -210,7 +208,7 @@ class BlockScores:
         return int(low), int(high)
 
     def _above(self, threshold: float) -> int:
-        return int(np.sum(np.array(self.maxima) > threshold))
+        return sum(maximum > float(threshold) for maximum in self.maxima)
 
     def _rate(self, above: int) -> AlarmRate:
         n = len(self.maxima)

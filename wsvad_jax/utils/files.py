@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import filelock
-
 from wsvad_jax.utils.errors import FULL_ERRNOS, InputError, raise_if_unreadable
 
 MAX_SUFFIX_BYTES = 16  # longest suffix that a temporary file keeps
@@ -105,6 +103,8 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     Raises:
       InputError: another process holds the lock.
     """
+    import filelock
+
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
