@@ -158,8 +158,13 @@ def with_old_names(rules: Mapping[str, Any]) -> dict[str, Any]:
     return {**rules, **old}
 
 
+def _is_number(value: Any) -> bool:
+    # NumPy's numbers are registered there, so this doesn't need NumPy.
+    return isinstance(value, numbers.Real)
+
+
 def _check_score(name: str, value: Any) -> None:
-    if not (isinstance(value, numbers.Real) and 0 < value <= 1):
+    if not (_is_number(value) and 0 < value <= 1):
         raise InputError(f"{name} is {value}; expected more than 0, up to 1")
 
 
@@ -172,7 +177,7 @@ def _check_rules(rules: Mapping[str, Any], prefix: str = "") -> None:
             _check_score(f"{prefix}{name}", value)
             continue
 
-        number = isinstance(value, numbers.Real)
+        number = _is_number(value)
         if name == "rel_height":
             if not (number and 0 <= value <= 1):
                 raise InputError(f"{prefix}{name} is {value}; expected 0 to 1")
