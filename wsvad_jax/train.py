@@ -22,7 +22,8 @@ for protocol paper.
   report.png      score curves of test videos, and loss curves
   curves.json     ROC and other curves
   metrics.jsonl   training metrics; also in tensorboard/
-  checkpoints/    training state, for resuming
+  checkpoints/    training state, for resuming; removed once the run is finished,
+                  unless --keep_checkpoints is passed
   config.json     the recipe with all its values
   run.json        commit, overrides, time and memory
   data.json       hashes of the data
@@ -86,6 +87,11 @@ def _parser() -> flags.Parser:
         action="store_true",
         help="move the run aside that the workdir holds, and train from step 0",
     )
+    parser.add_argument(
+        "--keep_checkpoints",
+        action="store_true",
+        help="keep the checkpoints of a finished run, which scoring doesn't need",
+    )
     flags.add_output_flags(parser)
     parser.add_argument("--multihost", action="store_true", help=program.MULTIHOST_HELP)
     return parser
@@ -118,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 known.workdir or default_workdir(config),
                 known.data_dir,
                 restart=known.restart,
+                keep_checkpoints=known.keep_checkpoints,
             )
         else:
             output.value = train_seeds(
@@ -127,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 known.data_dir,
                 together=known.together,
                 restart=known.restart,
+                keep_checkpoints=known.keep_checkpoints,
             )
     return 0
 

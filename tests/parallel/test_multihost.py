@@ -87,7 +87,8 @@ def test_two_processes_are_as_one(tiny, tmp_path, model):
     flags = tiny.flags(model)
     one, two = tmp_path / "one", tmp_path / "two"
     train.main([*flags, "--workdir", str(one)])
-    for code, _, errors in ended(pair(tiny, *flags, "--workdir", two)):
+    keep = "--keep_checkpoints"
+    for code, _, errors in ended(pair(tiny, *flags, keep, "--workdir", two)):
         assert code == 0, errors
     assert_close(two, one)
     # One process resumes what two began.

@@ -64,7 +64,7 @@ def trained(tmp_path_factory):
     """A dataset and a finished run."""
     root = tmp_path_factory.mktemp("trained")
     path = write(root / "data")
-    train_and_evaluate(settings(path), root / "run")
+    train_and_evaluate(settings(path), root / "run", keep_checkpoints=True)
     return root
 
 
@@ -167,7 +167,7 @@ def test_a_restart_keeps_the_old_run(root, config, capsys):
     old = files(root / "run")
     (root / "run/notes.txt").write_text("mine")
     write(root / "data", "features")
-    train_and_evaluate(config, root / "run", restart=True)
+    train_and_evaluate(config, root / "run", restart=True, keep_checkpoints=True)
     assert files(root / "run/previous-1") == old
     assert f"is moved to {root / 'run/previous-1'}" in capsys.readouterr().out
     assert (root / "run/notes.txt").read_text() == "mine"
@@ -290,4 +290,4 @@ def test_the_flag_reaches_a_single_run(root, config, monkeypatch):
     arguments = ["--config", "mil_ranking:x", "--workdir", "w"]
     train.main(arguments)
     train.main([*arguments, "--restart"])
-    assert seen == [{"restart": False}, {"restart": True}]
+    assert [options["restart"] for options in seen] == [False, True]

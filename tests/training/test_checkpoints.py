@@ -8,7 +8,7 @@ import numpy as np
 
 from wsvad_jax.parallel import array_digest
 from wsvad_jax.training import checkpoints as checkpoints_module
-from wsvad_jax.training.checkpoints import FILES, Checkpoints
+from wsvad_jax.training.checkpoints import FILES, Checkpoints, remove_checkpoints
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -67,3 +67,31 @@ def test_checkpoints_with_an_older_digest_are_restored(tmp_path, monkeypatch):
         checkpoints.close()
     found = Checkpoints(tmp_path / "c").restore(tree)
     assert found is not None and found[0] == 1
+
+
+def test_removal_takes_checkpoints_alone(tmp_path, capsys):
+    folder = tmp_path / "c"
+    checkpoints = Checkpoints(folder)
+    for i in range(3):
+        checkpoints.save(i, {"w": jnp.ones(300)}, {})
+    checkpoints.close()
+    wanted = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    (folder / "3.orbax-checkpoint-tmp-0").mkdir()
+    (folder / "later/4").mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+
+    assert remove_checkpoints(folder) == wanted
+    assert {p.name for p in folder.iterdir()} == {"later", "notes.txt"}
+    assert (folder / "later/4").is_dir()
+    assert remove_checkpoints(folder) == remove_checkpoints(tmp_path / "none") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_named(tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/4").symlink_to(tmp_path / "elsewhere")
+    assert remove_checkpoints(tmp_path / "c") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'c/4'} could not be removed")
+    assert (tmp_path / "elsewhere").is_dir()

@@ -6,7 +6,6 @@ checkpoint. scores.npz, written last, marks the fold as done.
 
 import dataclasses
 import pathlib
-import shutil
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,6 +75,7 @@ def _train_and_score(
     workdir: pathlib.Path,
 ) -> None:
     """Trains without `videos`, scores them, and writes model and scores."""
+    from wsvad_jax.training.checkpoints import remove_checkpoints
     from wsvad_jax.training.loop import train_one_seed
     from wsvad_jax.training.model_notes import model_meta
     from wsvad_jax.training.sampler import training_remarks
@@ -94,7 +94,7 @@ def _train_and_score(
     write_scores(workdir / SCORES, scores)
 
     # The model is saved; checkpoints are three times as large and not needed any more.
-    shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+    remove_checkpoints(workdir / "checkpoints")
 
 
 def score_videos_of(

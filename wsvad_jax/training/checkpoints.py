@@ -5,9 +5,13 @@ of its arrays and, in files.json, the hash of every file. A checkpoint
 that differs from its hashes is damaged: it is moved aside, and the previous one is used.
 A checkpoint that can't be read for another reason (memory, permission, a disk) ends the
 program and stays as it is.
+
+A finished run needs no checkpoints: `remove_checkpoints` frees their space.
 """
 
+import contextlib
 import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -234,6 +238,41 @@ class Checkpoints:
             self.wait()
         finally:
             self.manager.close()
+
+
+def remove_checkpoints(directory: pathlib.Path) -> int:
+    """Removes the checkpoints in a folder, also half-written ones; returns their bytes.
+
+    `damaged` and `later` stay, since only the user can say what they are worth. A
+    checkpoint that can't be removed stays, too, and is named on standard error: the run
+    is finished without this. Only the first of several processes removes anything.
+
+    Args:
+      directory: folder of a run's checkpoints, which may be missing.
+    """
+    if not multihost.is_process_zero() or not directory.is_dir():
+        return 0
+
+    removed = 0
+    # orbax names a half-written one STEP.orbax-checkpoint-tmp…
+    for path in sorted(directory.iterdir()):
+        if not path.name.partition(".")[0].isdigit():
+            continue
+        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        try:
+            shutil.rmtree(path)
+        except OSError as e:
+            print(
+                f"{path} could not be removed ({e.strerror or e}); the run is finished "
+                "and doesn't need it",
+                file=sys.stderr,
+            )
+        else:
+            removed += size
+
+    with contextlib.suppress(OSError):  # something else is in it
+        directory.rmdir()
+    return removed
 
 
 def _stored(folder: pathlib.Path) -> dict[str, Any] | None:

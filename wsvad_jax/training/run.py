@@ -1,7 +1,7 @@
 """Trains a recipe for one or several seeds, and writes the files of each run.
 
-A run first trains (`loop.train_one_seed`). `write_run` then scores the test set and
-writes model/, run.json and, last, results.json. `train_seeds` adds summary.json.
+A run first trains (`loop.train_one_seed`). `finished_run.write_run` then scores the test
+set and writes its files. `train_seeds` adds summary.json.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.training.finished_run import is_finished, show_finished_run, write_run
 from wsvad_jax.training.workdir import (
     check_same_data,
     check_workdir,
@@ -21,14 +22,12 @@ from wsvad_jax.training.workdir import (
 )
 from wsvad_jax.utils import progress
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import locked, move_aside, read_json, write_json
+from wsvad_jax.utils.files import locked, move_aside
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from wsvad_jax.evaluation.scorer import Scorer
     from wsvad_jax.experiment.build import Experiment
-    from wsvad_jax.training.loop import BestWeights
 
 
 def train_and_evaluate(
@@ -37,6 +36,7 @@ def train_and_evaluate(
     data_dir: str | os.PathLike | None = None,
     *,
     restart: bool = False,
+    keep_checkpoints: bool = False,
 ) -> dict[str, Any]:
     """Trains a model, scores the test set and writes results.
 
@@ -46,6 +46,8 @@ def train_and_evaluate(
         finished one are shown.
       data_dir: folder of the prepared datasets.
       restart: whether an earlier run is moved to `workdir`/previous-N first.
+      keep_checkpoints: whether the finished run keeps its checkpoints, which take about
+        three times the space of the weights.
 
     Returns:
       The content of results.json.
@@ -70,11 +72,17 @@ def train_and_evaluate(
     multihost.sync_processes("workdir")
     with multihost.process_zero_first("data"):
         experiment = open_experiment(config, data_dir)
-    return train_experiment(experiment, workdir, restart=restart)
+    return train_experiment(
+        experiment, workdir, restart=restart, keep_checkpoints=keep_checkpoints
+    )
 
 
 def train_experiment(
-    experiment: "Experiment", workdir: pathlib.Path, *, restart: bool = False
+    experiment: "Experiment",
+    workdir: pathlib.Path,
+    *,
+    restart: bool = False,
+    keep_checkpoints: bool = False,
 ) -> dict[str, Any]:
     """Trains an opened experiment; the work of `train_and_evaluate`.
 
@@ -82,6 +90,7 @@ def train_experiment(
       experiment: opened recipe; its dataset and prompts may be changed.
       workdir: folder of the run, which `check_workdir` has accepted.
       restart: whether an earlier run is moved aside first.
+      keep_checkpoints: whether the finished run keeps its checkpoints.
 
     Raises:
       InputError: the workdir holds a run of other data, or a loss isn't finite.
@@ -104,89 +113,15 @@ def train_experiment(
         start = time.perf_counter()
         best, history = train_one_seed(experiment, scorer, workdir, restart)
         seconds = time.perf_counter() - start
-        return write_run(experiment, scorer, workdir, best, history, seconds)
-
-
-def show_finished_run(
-    config: "ConfigDict",
-    workdir: pathlib.Path,
-    data_dir: str | os.PathLike | None,
-) -> dict[str, Any]:
-    """Prints and returns the results of a finished run.
-
-    Raises:
-      InputError: the dataset has changed since the run.
-    """
-    from wsvad_jax.results import run_data
-    from wsvad_jax.results.results_table import results_table
-
-    results = read_json(workdir / "results.json")
-
-    # A dataset may be deleted once its run is finished, so this is no error.
-    try:
-        current = run_data.describe(run_data.prepared(config, data_dir))
-    except InputError as e:
-        not_compared = str(e)
-    else:
-        recorded = run_data.check(workdir, current)
-        not_compared = "" if recorded else "an older version of this program noted none"
-
-    print(results_table(results))
-    print(f"{workdir} is finished; another --workdir or seed starts a new run")
-    if not_compared:
-        print(f"its data was not compared with the dataset: {not_compared}")
-    return results
-
-
-def write_run(
-    experiment: "Experiment",
-    scorer: "Scorer",
-    workdir: pathlib.Path,
-    best: "BestWeights",
-    history: list[dict[str, Any]],
-    training_s: float,
-) -> dict[str, Any]:
-    """Writes the selected weights, and scores and results of the test set.
-
-    Args:
-      experiment: recipe, dataset and model that were trained.
-      scorer: its compiled scoring program.
-      workdir: folder of the run.
-      best: selected weights.
-      history: lines of metrics.jsonl.
-      training_s: wall time of the training in seconds.
-
-    Returns:
-      The content of results.json.
-    """
-    from wsvad_jax.evaluation import results as evaluate_results
-    from wsvad_jax.evaluation.scorer import Scorer, score_split
-    from wsvad_jax.experiment.training_view import training_remark
-    from wsvad_jax.parallel import multihost
-    from wsvad_jax.training import provenance
-    from wsvad_jax.training.model_notes import model_meta
-    from wsvad_jax.training.sampler import training_remarks
-    from wsvad_jax.weights.model_folder import save_params
-
-    # A model that was trained on some classes is scored on all.
-    remarks = training_remarks(experiment)
-    if (whole := experiment.with_all_classes) is not experiment:
-        experiment, scorer = whole, Scorer(whole)
-        remarks.append(training_remark(whole))
-
-    meta = model_meta(experiment, best.step, remarks)
-    save_params(workdir / "model", best.params, best.batch_stats, meta)
-
-    start = time.perf_counter()
-    weights = best.params, best.batch_stats
-    videos = score_split(experiment, scorer, *weights, with_baseline=True)
-    seconds = {"training": training_s, "scoring": time.perf_counter() - start}
-
-    if multihost.is_process_zero():
-        content = provenance.provenance(experiment, seconds)
-        write_json(workdir / provenance.FILE, content)
-    # results.json comes last: it marks the run as finished.
-    return evaluate_results.write_results(experiment, videos, workdir, meta, history)
+        return write_run(
+            experiment,
+            scorer,
+            workdir,
+            best,
+            history,
+            seconds,
+            keep_checkpoints=keep_checkpoints,
+        )
 
 
 def train_seeds(
@@ -197,6 +132,7 @@ def train_seeds(
     *,
     together: bool = False,
     restart: bool = False,
+    keep_checkpoints: bool = False,
 ) -> dict[str, Any]:
     """Trains the recipe once per seed and writes a summary.
 
@@ -207,6 +143,7 @@ def train_seeds(
       data_dir: folder of the prepared datasets.
       together: whether unfinished seeds are trained side by side, as one program.
       restart: whether every seed's run and the summary are moved aside first.
+      keep_checkpoints: whether the finished runs keep their checkpoints.
 
     Returns:
       The content of the summary.
@@ -240,14 +177,22 @@ def train_seeds(
 
     trained = []
     if together:
-        trained = train_unfinished_together(configs, data_dir, restart=restart)
+        trained = train_unfinished_together(
+            configs, data_dir, restart=restart, keep_checkpoints=keep_checkpoints
+        )
 
     # Trained seeds only show their results; the others are trained one by one.
     with training_notes.shown_once():
         for i, (folder, seed_config) in enumerate(configs.items(), 1):
             progress.status(f"seed {seed_config.seed}, {i} of {len(configs)}: {folder}")
             again = restart and folder not in trained
-            train_and_evaluate(seed_config, folder, data_dir, restart=again)
+            train_and_evaluate(
+                seed_config,
+                folder,
+                data_dir,
+                restart=again,
+                keep_checkpoints=keep_checkpoints,
+            )
     return seed_summary.write_summary(summary, list(configs), data_dir)
 
 
@@ -256,6 +201,7 @@ def train_unfinished_together(
     data_dir: str | None = None,
     *,
     restart: bool = False,
+    keep_checkpoints: bool = False,
 ) -> list[pathlib.Path]:
     """Trains the unfinished seeds of a recipe side by side, if there are several.
 
@@ -265,6 +211,7 @@ def train_unfinished_together(
       configs: recipe by workdir; the recipes differ by seed alone.
       data_dir: folder of the prepared datasets.
       restart: whether finished seeds are trained too, all from step 0.
+      keep_checkpoints: whether the finished runs keep their checkpoints.
 
     Raises:
       InputError: there are several processes, or as in `train_and_evaluate`.
@@ -291,13 +238,9 @@ def train_unfinished_together(
             for workdir, config in unfinished.items()
         },
         restart,
+        keep_checkpoints,
     )
     return list(unfinished)
-
-
-def is_finished(workdir: pathlib.Path) -> bool:
-    """Whether a workdir holds a finished run."""
-    return (workdir / "results.json").is_file()
 
 
 def train_experiments(
@@ -323,7 +266,9 @@ def train_experiments(
 
 
 def _train_together(
-    experiments: "dict[pathlib.Path, Experiment]", restart: bool = False
+    experiments: "dict[pathlib.Path, Experiment]",
+    restart: bool = False,
+    keep_checkpoints: bool = False,
 ) -> None:
     """Trains opened experiments, which differ by seed alone, as one program."""
     from wsvad_jax.evaluation.scorer import Scorer
@@ -356,4 +301,12 @@ def _train_together(
         for experiment, workdir, (best, history) in zip(
             opened, workdirs, results, strict=True
         ):
-            write_run(experiment, scorer, workdir, best, history, seconds)
+            write_run(
+                experiment,
+                scorer,
+                workdir,
+                best,
+                history,
+                seconds,
+                keep_checkpoints=keep_checkpoints,
+            )
