@@ -238,3 +238,20 @@ def test_changed_data_is_refused_before_anything_is_written(finished, tmp_path):
     with pytest.raises(InputError, match="scored on other data"):
         plan_figures([changed], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_the_features_own_clip_are_shown_with_them(tiny):
+    experiment = build.open_experiment(tiny.config("vadclip"))
+    texts, why = encode.clip_texts(experiment)
+    assert texts is None and "not known to be the CLIP model of the texts" in why
+
+    # As if the snapshot of the prompts had made the features.
+    tower = experiment.text_tower_id
+    assert tower is not None
+    made = {"weights": tower["settings"]["weights"]}
+    dataset = experiment.dataset
+    protocol = dataclasses.replace(dataset.protocol, encoder_settings=made)
+    dataset = dataclasses.replace(dataset, protocol=protocol)
+    texts, why = encode.clip_texts(dataclasses.replace(experiment, dataset=dataset))
+    assert texts is not None and texts.shape == (3, dataset.width) and not why
+    np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, rtol=1e-5)

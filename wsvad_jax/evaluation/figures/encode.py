@@ -186,5 +186,5 @@ def clip_texts(
 
     prompts = towers.encode_text(text.params, text.config, text.tokens, text.eos)
     prompts = np.asarray(prompts, np.float32)
-    prompts /= np.linalg.norm(prompts, axis=1, keepdims=True)
+    prompts = prompts / np.linalg.norm(prompts, axis=1, keepdims=True)
     return np.asarray(text.class_from_prompt) @ prompts, ""
