@@ -17,7 +17,7 @@ import numpy as np
 from flax import serialization
 
 from wsvad_jax.clip import hub, identity, training_notes, weight_names
-from wsvad_jax.clip.activations import ACTIVATIONS
+from wsvad_jax.clip.config_file import read_configs
 from wsvad_jax.clip.hub import WEIGHT_FILES
 from wsvad_jax.clip.packaged import PACKAGED, PACKAGED_FOLDER, PACKAGED_NAME
 from wsvad_jax.clip.preprocessing import (
@@ -45,8 +45,6 @@ __all__ = [
     "save_snapshot",
     "weights_hash",
 ]
-
-LIMITS = {"num_hidden_layers": (1, 1000), "eos_token_id": (0, 2**24)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,69 +226,6 @@ def save_snapshot(
     return directory
 
 
-def read_configs(path: pathlib.Path) -> tuple[TextConfig, VisionConfig]:
-    """Reads both towers' sizes from the folder's config.json.
-
-    Raises:
-      InputError: the file is missing, or is not the config of a CLIP model.
-    """
-    file = path / "config.json"
-    config = files.read_json(file)
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clip":
-        raise InputError(f"{file}: model_type is {kind!r}; expected a 'clip' model")
-
-    transformers = hub.transformers()
-
-    try:
-        # Not the JSON itself: the class knows the defaults that a file may leave out.
-        whole: Any = transformers.CLIPConfig.from_pretrained(
-            path, local_files_only=True
-        )
-    except Exception as e:  # noqa: BLE001 - kinds differ between transformers 4 and 5
-        raise InputError(
-            f"{file}: transformers can't read it as a CLIP config: {_one_line(e)}"
-        ) from None
-
-    # Each tower has its projection_dim too, but CLIPModel projects to this one.
-    text = _sizes(TextConfig, whole.text_config, whole.projection_dim, file)
-    vision = _sizes(VisionConfig, whole.vision_config, whole.projection_dim, file)
-    return text, vision
-
-
-def _sizes(kind: Any, tower: Any, projection_dim: Any, file: pathlib.Path) -> Any:
-    """Returns a tower's sizes as `kind`, checked, since a config may hold anything."""
-    fields = dataclasses.fields(kind)
-    values: dict[str, Any] = {f.name: getattr(tower, f.name, None) for f in fields}
-    values["projection_dim"] = projection_dim
-
-    # transformers 4 checks no types.
-    for field in fields:
-        value = values[field.name]
-        least, most = LIMITS.get(field.name, (1, 2**24))
-        if field.type is int and not (type(value) is int and least <= value <= most):
-            raise InputError(
-                f"{file}: {field.name} is {value!r:.60}; expected a whole number from "
-                f"{least} to {most}"
-            )
-        if field.type is float and not isinstance(value, float):
-            raise InputError(f"{file}: {field.name} is {value!r:.60}, not a number")
-
-    # list: the value may be unhashable.
-    if values["hidden_act"] not in list(ACTIVATIONS):
-        raise InputError(
-            f"{file}: hidden_act is {values['hidden_act']!r:.60}; expected one of "
-            f"{', '.join(ACTIVATIONS)}"
-        )
-
-    heads, width = values["num_attention_heads"], values["hidden_size"]
-    if width % heads:
-        raise InputError(
-            f"{file}: {heads} attention heads don't divide the hidden_size {width}"
-        )
-    return kind(**values)
-
-
 def _compare(
     flat: weight_names.Flat,
     state: weight_names.Flat,
@@ -333,10 +268,6 @@ def weights_hash(flat: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{path} {flat[path].shape} ".encode())
         digest.update(np.ascontiguousarray(flat[path]).tobytes())
     return digest.hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _config(text: TextConfig, vision: VisionConfig) -> dict[str, Any]:

@@ -148,7 +148,8 @@ def keep_compiled() -> None:
         return
     if os.access(directory, os.W_OK):
         os.environ[variable] = str(directory)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+        # Together, the programs that compile quickly cost as much as a slow one.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def cpu_kind() -> str:
