@@ -2,7 +2,13 @@
 
 import pytest
 
-from wsvad_jax.utils.text import clock, count, hours_or_seconds
+from wsvad_jax.utils.text import (
+    change_in_points,
+    clock,
+    count,
+    hours_or_seconds,
+    markdown_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,19 @@ def test_a_short_length_is_in_seconds():
         "0.10 h",
         "32 s",
     ]
+
+
+def test_a_change_is_bold_where_its_printed_interval_leaves_out_0():
+    assert change_in_points(-0.04, [-0.091, -0.0052]) == "-4.00 [-9.10, -0.52]"
+    text = change_in_points(-0.04, [-0.091, -0.0052], digits=1, bold=True)
+    assert text == "**-4.0 [-9.1, -0.5]**"
+    # What is printed as 0 is 0, and has no minus sign.
+    text = change_in_points(-1e-9, [-0.2, -1e-9], bold=True)
+    assert text == "+0.00 [-20.00, +0.00]"
+    assert change_in_points(None, None) == change_in_points(0.1, None) == "-"
+
+
+def test_cells_of_a_markdown_table_are_escaped():
+    rows = [["name", "n"], ["a|b <i>", "1"]]
+    lines = markdown_table(rows).splitlines()
+    assert lines == ["| name | n |", "| --- | ---: |", "| a\\|b &lt;i> | 1 |"]

@@ -15,7 +15,13 @@ from wsvad_jax.utils.json_shapes import (
     Shape,
     check_shape,
 )
-from wsvad_jax.utils.text import aligned, count, percent
+from wsvad_jax.utils.text import (
+    aligned,
+    change_in_points,
+    count,
+    markdown_table,
+    percent,
+)
 
 NOTE = (
     "In %: mean ± sample standard deviation over the seeds. Differences are in percentage "
@@ -119,8 +125,8 @@ def markdown(results: Sequence[OpenVocabularyResults]) -> str:
         note = f"\n\nNote: {result.clip_note}." if result.clip_note else ""
         sections.append(f"{_title(result, '**')}{note}")
         rows = [*_group_rows(result), *_published_rows(result)]
-        sections.append(_markdown_table(rows, left=2))
-        sections.append(_markdown_table(_word_rows(result)))
+        sections.append(markdown_table(rows, left=2))
+        sections.append(markdown_table(_word_rows(result)))
     return "\n\n".join(sections) + "\n"
 
 
@@ -203,17 +209,6 @@ def _word_rows(result: OpenVocabularyResults, *, bold: bool = True) -> list[list
 
 def _difference(metric: GroupMetric | None, bold: bool) -> str:
     found = metric.difference if metric else None
-    if found is None or found.mean is None or found.interval is None:
+    if found is None:
         return "-"
-    low, high = found.interval
-    text = f"{100 * found.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-    return f"**{text}**" if bold and not low <= 0 <= high else text
-
-
-def _markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
-    escaped = [
-        [c.replace("|", "\\|").replace("<", "&lt;") for c in line]
-        for line in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+    return change_in_points(found.mean, found.interval, bold=bold)

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape, check_shape
-from wsvad_jax.utils.text import aligned, count, percent
+from wsvad_jax.utils.text import (
+    aligned,
+    change_in_points,
+    count,
+    markdown_table,
+    percent,
+)
 
 NOTE = (
     "In %. Row *trained*: mean ± sample standard deviation over the seeds. Other rows: "
@@ -83,9 +89,9 @@ def markdown(results: Sequence[TextResults]) -> str:
     for result in results:
         title = f"**{result.model} on {result.dataset}**, {_seeds(result)}"
         note = f"\n\nNote: {result.clip_note}." if result.clip_note else ""
-        sections.append(f"{title}{note}\n\n{_markdown_table(_condition_rows(result))}")
+        sections.append(f"{title}{note}\n\n{markdown_table(_condition_rows(result))}")
         if len(rows := _class_rows(result)) > 1:
-            sections.append(_markdown_table(rows, left=2))
+            sections.append(markdown_table(rows, left=2))
     return "\n\n".join(sections) + "\n"
 
 
@@ -132,17 +138,4 @@ def _cell(metric: TextMetric, bold: bool) -> str:
     difference = metric.difference
     if difference is None:
         return percent(metric.mean, metric.std, undefined="-")
-    if difference.mean is None or difference.interval is None:
-        return "-"
-    low, high = difference.interval
-    text = f"{100 * difference.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-    return f"**{text}**" if bold and not low <= 0 <= high else text
-
-
-def _markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
-    lines = [rows[0], rule, *rows[1:]]
-    escaped = [
-        [c.replace("|", "\\|").replace("<", "&lt;") for c in line] for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+    return change_in_points(difference.mean, difference.interval, bold=bold)

@@ -14,7 +14,13 @@ from wsvad_jax.utils.json_shapes import (
     Shape,
     check_shape,
 )
-from wsvad_jax.utils.text import aligned, count, percent
+from wsvad_jax.utils.text import (
+    aligned,
+    change_in_points,
+    count,
+    markdown_table,
+    percent,
+)
 
 NOT_RUN = "not run"
 VIDEO_AUC = "video_auc"  # the metric of the labels that training sees
@@ -105,22 +111,22 @@ def markdown(rows: Sequence[TransferRow]) -> str:
     sections = [NOTE]
     for note in dict.fromkeys(row.clip_note for row in rows if row.clip_note):
         sections.append(f"Note: {note}.")
-    sections.append(_markdown_table(_score_rows(rows, bold=True)))
+    sections.append(markdown_table(_score_rows(rows, bold=True), left=2))
     for note in _notes(rows):
         sections.append(f"Note: {note}.")
 
     for words, key in ((DROP_NOTE, "drop"), (DIFFERENCE_NOTE, "difference")):
         if any(_changes(rows, key)):
             table = _change_rows(rows, key, bold=True)
-            sections += [words, _markdown_table(table)]
+            sections += [words, markdown_table(table, left=2)]
 
     if _have_video_auc(rows):
         table = _score_rows(rows, VIDEO_AUC, bold=True)
-        sections += [VIDEO_NOTE, _markdown_table(table)]
+        sections += [VIDEO_NOTE, markdown_table(table, left=2)]
         if any(_changes(rows, "drop", VIDEO_AUC)):
             table = _change_rows(rows, "drop", VIDEO_AUC, bold=True)
-            sections += [VIDEO_DROP_NOTE, _markdown_table(table)]
-    sections += [PUBLISHED_NOTE, _markdown_table(_published_rows(rows), left=4)]
+            sections += [VIDEO_DROP_NOTE, markdown_table(table, left=2)]
+    sections += [PUBLISHED_NOTE, markdown_table(_published_rows(rows), left=4)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -245,11 +251,9 @@ def _change_cell(
     if row is None or test not in row.tests:
         return NOT_RUN
     change = _change(row, test, key, metric)
-    if change is None or change.mean is None or change.interval is None:
+    if change is None:
         return "-"
-    low, high = change.interval
-    text = f"{100 * change.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"**{text}**" if bold and not low <= 0 <= high else text
+    return change_in_points(change.mean, change.interval, digits=1, bold=bold)
 
 
 def _published_rows(rows: Sequence[TransferRow]) -> list[list[str]]:
@@ -273,12 +277,3 @@ def _notes(rows: Sequence[TransferRow]) -> list[str]:
         if test.note
     }
     return sorted(notes)
-
-
-def _markdown_table(rows: Sequence[Sequence[str]], left: int = 2) -> str:
-    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
-    lines = [rows[0], rule, *rows[1:]]
-    escaped = [
-        [c.replace("|", "\\|").replace("<", "&lt;") for c in line] for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)

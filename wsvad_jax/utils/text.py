@@ -45,6 +45,46 @@ def percent(
     return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")
 
 
+def change_in_points(
+    mean: float | None,
+    interval: Sequence[float] | None,
+    *,
+    digits: int = 2,
+    bold: bool = False,
+) -> str:
+    """Formats a difference of fractions as '-4.00 [-9.10, +0.52]', in points.
+
+    Args:
+      mean: difference.
+      interval: its lower and upper end; without one the text is '-'.
+      digits: behind the decimal point.
+      bold: whether an interval that leaves out 0 makes the text bold, as in Markdown.
+        The ends count as they are printed, so "+0.00" never leaves out 0.
+    """
+    if mean is None or interval is None:
+        return "-"
+    # Adding 0.0 makes -0.0 positive.
+    points = [round(100 * x, digits) + 0.0 for x in (mean, *interval)]
+    middle, low, high = (f"{x:+.{digits}f}" for x in points)
+    text = f"{middle} [{low}, {high}]"
+    return f"**{text}**" if bold and not points[1] <= 0 <= points[2] else text
+
+
+def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Returns a table in Markdown; the first row has the heads.
+
+    Args:
+      rows: cells of each row; | and < of names from files are escaped.
+      left: columns of text at the left; the others are flush right.
+    """
+    rule = ["---"] * left + ["---:"] * (len(rows[0]) - left)
+    escaped = [
+        [cell.replace("|", "\\|").replace("<", "&lt;") for cell in line]
+        for line in (rows[0], rule, *rows[1:])
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+
+
 def clock(seconds: float, *, tenths: bool = False) -> str:
     """Formats a time as 0:07, 12:30 or 1:02:30; with `tenths` as 0:07.5.
 
