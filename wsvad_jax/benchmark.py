@@ -55,6 +55,13 @@ flips: flips a share of the training labels, audits them as `prepare --audit` do
 counts the flipped ones among the first k. Outputs and flags: as text.
   python -m wsvad_jax.benchmark flips --datasets demo --output results/flips
 
+compare: compares two recipes seed by seed on the same test videos, from the scores of
+finished runs. It says whether a gain is larger than what videos and seeds make of it.
+  python -m wsvad_jax.benchmark compare --base runs/plain/vadclip-demo-clean \\
+      --changed runs/cross_pseudo/vadclip-demo-clean
+  Outputs: both recipes' metrics and the differences with paired intervals; with --output
+  a JSON file.
+
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.
   Outputs: a table of memory, FLOPs and communication per chip, for each topology; with
@@ -67,6 +74,7 @@ import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.benchmarks import (
+    compare_program,
     label_flips_program,
     open_vocabulary_program,
     program_flags,
@@ -84,7 +92,12 @@ SIZES = ("batch_size", "length", "width")
 # Commands whose flags and work are in files of their own.
 OWN_PROGRAMS = {
     each.COMMAND: each.run
-    for each in (open_vocabulary_program, transfer_program, label_flips_program)
+    for each in (
+        open_vocabulary_program,
+        transfer_program,
+        label_flips_program,
+        compare_program,
+    )
 }
 # Flags of one workload alone.
 WORKLOAD_OF_FLAG = {
@@ -109,6 +122,7 @@ def _parser() -> flags.Parser:
     _add_position(commands)
     transfer_program.add_command(commands)
     label_flips_program.add_command(commands)
+    compare_program.add_command(commands)
     _add_aot(commands)
     return parser
 

@@ -106,6 +106,10 @@ COVERED = (
         r"benchmark transfer",
         "benchmarks/test_transfer.py::test_a_benchmark_from_training_to_table",
     ),
+    (
+        r"benchmark compare",
+        "benchmarks/test_compare.py::test_values_are_those_of_the_runs",
+    ),
     (r"benchmark aot", "needs libtpu"),
     (r"wsvad_jax\.benchmark ", "benchmarks/test_benchmark.py::*"),
     (r"report .*--html", "results/test_html_report.py::test_a_page_has_tables_*"),

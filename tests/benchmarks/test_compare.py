@@ -1,0 +1,61 @@
+"""`benchmark compare`: pairs of seeds, differences with intervals, and what is refused."""
+
+import pytest
+from finished import recipe, write_run, write_small
+
+from wsvad_jax import benchmark
+from wsvad_jax.benchmarks.compare import compare
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Runs of two recipes with the same two seeds, on a prepared dataset."""
+    root = tmp_path_factory.mktemp("compare")
+    dataset = write_small(root / "data")
+    for name, changes in (("plain", ()), ("other", ("loss.align=2",))):
+        for seed in (0, 1):
+            config = recipe("vadclip", str(dataset), seed, *changes)
+            write_run(root / name / f"seed{seed}", config, "small")
+    return root
+
+
+def test_a_recipe_does_not_differ_from_itself(folders):
+    found = compare(folders / "plain", folders / "plain")
+    assert found["seeds"] == [0, 1] and found["videos"] == 12
+    for metric in found["metrics"].values():
+        assert metric["base"] == metric["changed"]
+        assert metric["difference"]["mean"] == 0
+        assert metric["difference"]["interval"] == [0, 0]
+
+
+def test_values_are_those_of_the_runs(folders, tmp_path, capsys):
+    sides = ["--base", str(folders / "plain"), "--changed", str(folders / "other")]
+    output = tmp_path / "found.json"
+    assert benchmark.main(["compare", *sides, "--output", str(output)]) == 0
+    metrics = read_json(output)["metrics"]
+    for name in ("auc", "ap", "video_auc"):
+        runs = [
+            read_json(folders / "other" / f"seed{seed}" / "results.json")[name]
+            for seed in (0, 1)
+        ]
+        assert metrics[name]["changed"]["mean"] == pytest.approx(sum(runs) / 2)
+    out = capsys.readouterr().out
+    assert "small, 12 test videos, 2 seeds" in out and "frame AUC" in out
+
+
+def test_what_has_no_pairs_is_refused(folders, tmp_path):
+    def refused(words, base, changed, *flags):
+        sides = ["--base", str(base), "--changed", str(changed), *flags]
+        with pytest.raises(InputError, match=words):
+            benchmark.main(["compare", *sides])
+
+    plain = folders / "plain"
+    refused("no such run", plain, tmp_path / "nowhere")
+    refused(r"has seeds \[0, 1\], .* has \[0\]", plain, plain / "seed0")
+    refused("seeds of one summary must share|differ", folders, folders)
+    refused("is a folder", plain, plain, "--output", str(tmp_path))
+    refused("trains nothing", plain, plain, "--config.seed=1")
+    write_json(tmp_path / "begun" / "config.json", {})
+    refused("not finished|no finished run|no run", plain, tmp_path / "begun")

@@ -1,0 +1,162 @@
+"""Compares two recipes, or two states of one, seed by seed on the same test videos."""
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from wsvad_jax.benchmarks import text_metrics
+from wsvad_jax.results import seeds as seed_summary
+from wsvad_jax.results.paired_interval import paired_difference
+from wsvad_jax.results.results_table import NAMES
+from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import (
+    aligned,
+    change_in_points,
+    count,
+    mean_and_std,
+    percent,
+)
+
+if TYPE_CHECKING:
+    from wsvad_jax.data.dataset import Dataset
+    from wsvad_jax.results.runs import Run
+
+METHOD = (
+    "percentile interval of the paired difference; test videos are resampled, stratified "
+    "by abnormality, the same ones for both recipes and all seeds; the seeds are "
+    "resampled, too"
+)
+TITLES = NAMES | {
+    "auc_align": "frame AUC, alignment branch",
+    "naming": "event frames named rightly",
+}
+
+
+def compare(
+    base: pathlib.Path, changed: pathlib.Path, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Returns both recipes' metrics, and their differences with intervals.
+
+    Args:
+      base: folder of finished runs of one recipe that differ by seed.
+      changed: folder of as many runs of the other recipe, with the same seeds.
+      data_dir: folder of prepared datasets.
+
+    Raises:
+      InputError: a folder has no such runs, the seeds or the test sets differ, or scores
+        don't fit the dataset.
+    """
+    sides = [_runs(folder) for folder in (base, changed)]
+    seeds = [[run.seed for run in runs] for runs in sides]
+    if seeds[0] != seeds[1]:
+        raise InputError(
+            f"{base} has seeds {seeds[0]}, {changed} has {seeds[1]}; expected the same "
+            "ones, since the differences are those of pairs"
+        )
+
+    dataset = seed_summary.open_dataset_of(sides[0][0], data_dir)
+    for runs in sides:
+        seed_summary.check_same_data(runs, dataset)
+        _check_dataset(runs, dataset)
+    values = [_values(runs, dataset) for runs in sides]
+
+    metrics = {}
+    for name in values[0]:
+        if name in values[1]:
+            pair = [side[name] for side in values]
+            difference = paired_difference(pair[1], pair[0])
+            metrics[name] = {
+                "base": _summary(pair[0]),
+                "changed": _summary(pair[1]),
+                "difference": dataclasses.asdict(difference),
+            }
+    return {
+        "base": str(base),
+        "changed": str(changed),
+        "models": [runs[0].model for runs in sides],
+        "dataset": dataset.card.name,
+        "content": dataset.content,
+        "videos": len(dataset.split("test")),
+        "seeds": seeds[0],
+        "metrics": metrics,
+        "bootstrap": {
+            "resamples": seed_summary.RESAMPLES,
+            "level": seed_summary.LEVEL,
+            "seed": seed_summary.SEED,
+            "difference": METHOD,
+        },
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """Returns a comparison as plain text."""
+    rows = [["in %", "base", "changed", "difference, in points"]]
+    for name, metric in found["metrics"].items():
+        difference = metric["difference"]
+        rows.append(
+            [
+                str(TITLES.get(name, name)),
+                *(
+                    percent(*metric[k].values(), undefined="-")
+                    for k in ("base", "changed")
+                ),
+                change_in_points(difference["mean"], difference["interval"]),
+            ]
+        )
+    about = (
+        f"{found['dataset']}, {found['videos']} test videos, "
+        f"{count(len(found['seeds']), 'seed')}; [95 % interval over test videos and seeds]"
+    )
+    sides = [f"{side}: {found[side]}" for side in ("base", "changed")]
+    return "\n".join([*sides, about, *aligned(rows, left=(0,))])
+
+
+def _runs(folder: pathlib.Path) -> "list[Run]":
+    from wsvad_jax.results.runs import find_runs
+
+    runs, _, unfinished = find_runs([folder])
+    if unfinished:
+        raise InputError(
+            f"{unfinished[0]} is not finished; finish it, or move it out of {folder}"
+        )
+    if not runs:
+        raise InputError(f"{folder} has no finished run; expected those of a recipe")
+    runs = sorted(runs, key=lambda run: run.seed)
+    seed_summary.check_alike(runs)
+    return runs
+
+
+def _check_dataset(runs: "list[Run]", dataset: "Dataset") -> None:
+    if runs[0].dataset != dataset.card.name:
+        raise InputError(
+            f"{runs[0].source} was scored on {runs[0].dataset}, the other runs on "
+            f"{dataset.card.name}; expected one test set"
+        )
+
+
+def _values(
+    runs: "list[Run]", dataset: "Dataset"
+) -> dict[str, Float[np.ndarray, "S R1"]]:
+    """Returns metrics by seed and resample, the test set itself in column 0."""
+    from wsvad_jax.metrics.bootstrap import resampled
+
+    stride = dataset.card.stride
+    per_seed, weights = [], None
+    for run in runs:
+        videos = seed_summary.scored_videos(run, dataset, with_classes=True)
+        if weights is None:
+            weights = text_metrics.resampled_weights(
+                videos, seed_summary.RESAMPLES, seed_summary.SEED
+            )
+        values = text_metrics.overall_values(videos, weights, stride)
+        values["video_auc"] = resampled(videos, "video_auc", weights, stride=stride)
+        per_seed.append(values)
+    return {name: np.stack([v[name] for v in per_seed]) for name in per_seed[0]}
+
+
+def _summary(values: Float[np.ndarray, "S R1"]) -> dict[str, float | None]:
+    seeds = [float(v) if np.isfinite(v) else None for v in values[:, 0]]
+    return dict(zip(("mean", "std"), mean_and_std(seeds), strict=True))
