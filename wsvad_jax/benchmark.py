@@ -9,13 +9,13 @@
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times each recipe on synthetic features. Workloads: training, scoring, evaluating a
-test set, reading batches from an uncached file, training from such a file, and feature
-extraction.
+test set, reading batches from an uncached file, training from such a file, feature
+extraction, and the start of every program.
   Inputs: models and sizes (--batch_size, --length, --width). The default sizes are those
   of UCF-Crime's recipe.
   Outputs: tables, and with --output a JSON file. --profile DIR writes traces of training.
   A matrix product, timed in the same run, is the unit of --check FILE: it compares each
-  time, divided by the product's, with an earlier file.
+  time but those of start_up, divided by the product's, with an earlier file.
 
 repro: trains or resumes every model on every dataset, with every seed and protocol.
   --models all,zero_shot adds the floor: zero-shot CLIP, scored once without a seed.

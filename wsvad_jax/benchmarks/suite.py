@@ -6,13 +6,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from wsvad_jax.benchmarks.start_up import start_up_tables
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 from wsvad_jax.utils.processes import run_in_subprocess
 from wsvad_jax.utils.text import aligned
 
-WORKLOADS = ("training", "scoring", "evaluation", "reading", "feeding", "extraction")
+WORKLOADS = (
+    *("training", "scoring", "evaluation", "reading", "feeding"),
+    *("extraction", "start_up"),
+)
+MODEL_FREE = ("extraction", "start_up")  # measured once, for all models
 # Times of a step within a workload, measured alone: key → name in the table.
 STEP_NAMES = {
     "decode_s": "decode alone",
@@ -49,14 +54,13 @@ def speed(
 
     Returns:
       {'versions', 'device', 'models': {name: {workload: measurements}}}. Extraction
-      depends on no model and is under 'clip'.
+      depends on no model and is under 'clip'; so does the start of programs, which is
+      under 'start_up' beside 'models'.
     """
     report: dict[str, Any] = {"models": {}}
 
-    # Extraction is the same for all models, so it is measured once.
-    grid = [(name, w) for name in models for w in workloads if w != "extraction"]
-    if "extraction" in workloads:
-        grid.append((models[0], "extraction"))
+    grid = [(name, w) for name in models for w in workloads if w not in MODEL_FREE]
+    grid += [(models[0], w) for w in workloads if w in MODEL_FREE]
 
     for name, workload in grid:
         print(f"{name}, {workload}", file=sys.stderr, flush=True)
@@ -65,6 +69,9 @@ def speed(
             _measure, name, workload, sizes, steps, videos, video, profile, changes
         )
         report = about | report
+        if workload == "start_up":
+            report["start_up"] = measurements
+            continue
         section = "clip" if workload == "extraction" else name
         report["models"].setdefault(section, {})[workload] = measurements
     return report
@@ -118,7 +125,7 @@ def _measure(
     """Returns versions and device, and the measurements of one workload."""
     import jax
 
-    from wsvad_jax.benchmarks import input_pipeline, step_time
+    from wsvad_jax.benchmarks import input_pipeline, start_up, step_time
     from wsvad_jax.evaluation.results import device, versions
 
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
@@ -151,6 +158,7 @@ def _measure(
         "extraction": lambda: input_pipeline.measure_extraction(
             config, video=video, repeats=repeats
         ),
+        "start_up": lambda: start_up.measure_start_up(repeats),
     }
     return {"versions": versions(), "device": device()}, measure[workload]()
 
@@ -170,6 +178,8 @@ def table(report: dict[str, Any]) -> str:
                 steps.append(_step_row(name, workload, m))
 
     lines = [aligned(rows) for rows in (steps, amounts) if len(rows) > 1]
+    if "start_up" in report:
+        lines.append(start_up_tables(report["start_up"]))
     return "\n".join([report["device"], *itertools.chain.from_iterable(lines)])
 
 
