@@ -5,6 +5,7 @@ Leaves of the parameter tree are named by path, as 'text_model/final_layer_norm/
 fits if it has exactly these names.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,12 +58,24 @@ OPENAI_PREFIX = "clipmodel."
 
 def tree_shapes(text: TextConfig, vision: VisionConfig) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every parameter, by path."""
+    # Layers of a tower are alike, and tracing all of them takes as long as loading.
+    one_layer = [dataclasses.replace(x, num_hidden_layers=1) for x in (text, vision)]
     tokens = jnp.zeros((1, 1), jnp.int32)
     pixels = jnp.zeros((1, vision.image_size, vision.image_size, 3))
     tree = jax.eval_shape(
-        CLIP(text, vision).init, jax.random.key(0), tokens, tokens[0], pixels
+        CLIP(*one_layer).init, jax.random.key(0), tokens, tokens[0], pixels
     )
-    return {path: leaf.shape for path, leaf in sorted(flatten(tree["params"]).items())}
+
+    shapes = {}
+    towers = {"text_model": text, "vision_model": vision}
+    for path, leaf in flatten(tree["params"]).items():
+        shapes[path] = leaf.shape
+        before, layer, after = path.partition("/layers/0/")
+        if layer:
+            config = towers[before.partition("/")[0]]
+            for i in range(1, config.num_hidden_layers):
+                shapes[f"{before}/layers/{i}/{after}"] = leaf.shape
+    return dict(sorted(shapes.items()))
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
