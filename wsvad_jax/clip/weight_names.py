@@ -59,12 +59,13 @@ OPENAI_PREFIX = "clipmodel."
 def tree_shapes(text: TextConfig, vision: VisionConfig) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every parameter, by path."""
     # Layers of a tower are alike, and tracing all of them takes as long as loading.
-    one_layer = [dataclasses.replace(x, num_hidden_layers=1) for x in (text, vision)]
+    one_layer = CLIP(
+        dataclasses.replace(text, num_hidden_layers=1),
+        dataclasses.replace(vision, num_hidden_layers=1),
+    )
     tokens = jnp.zeros((1, 1), jnp.int32)
     pixels = jnp.zeros((1, vision.image_size, vision.image_size, 3))
-    tree = jax.eval_shape(
-        CLIP(*one_layer).init, jax.random.key(0), tokens, tokens[0], pixels
-    )
+    tree = jax.eval_shape(one_layer.init, jax.random.key(0), tokens, tokens[0], pixels)
 
     shapes = {}
     towers = {"text_model": text, "vision_model": vision}
