@@ -57,7 +57,10 @@ def compare(
             "ones, since the differences are those of pairs"
         )
 
-    dataset = seed_summary.open_dataset_of(sides[0][0], data_dir)
+    # Runs that evaluate scored have no config.json, which names the dataset.
+    every = [run for runs in sides for run in runs]
+    trained = next((run for run in every if run.config is not None), every[0])
+    dataset = seed_summary.open_dataset_of(trained, data_dir)
     for runs in sides:
         seed_summary.check_same_data(runs, dataset)
         _check_dataset(runs, dataset)
