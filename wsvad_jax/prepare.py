@@ -15,7 +15,8 @@ Inputs, one of:
   ucf, xd, shanghaitech, msad or ubnormal, with the folders of the released features and
     annotations
   demo, or another demo world (demo_twin, demo_plaza, demo_dusk, demo_camera,
-    demo_stamp); --clip NAME makes its features with another CLIP model than the package's
+    demo_stamp, demo_all_stamped); --clip NAME makes its features with another CLIP model
+    than the package's
 The CLIP model of --clip extracts the features of videos/ into features/. If you run the
 command again, it extracts only new and changed videos.
 

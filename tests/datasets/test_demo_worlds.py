@@ -62,6 +62,7 @@ def test_every_world_changes_one_thing():
         "demo_dusk": ["hours"],
         "demo_camera": ["recorder"],
         "demo_stamp": ["stamps_abnormal"],
+        "demo_all_stamped": ["recorder"],
     }
     dusk = WORLDS["demo_dusk"]
     hours = {p.hour for p in demo.plan_videos((40, 1), dusk.seed, dusk)["train"]}

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.results.published_transfer import published_cells
-from wsvad_jax.results.results_table import NAMES
+from wsvad_jax.results.results_table import metric_title
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.json_shapes import (
@@ -180,7 +180,7 @@ def _score_rows(
         for row in rows
         for name, test in row.tests.items()
     }
-    columns = [f"{name}, {NAMES.get(heads[name], heads[name])}" for name in tested]
+    columns = [f"{name}, {metric_title(heads[name])}" for name in tested]
     known = {(row.model, row.train): row for row in rows}
 
     table = [["model", "trained on", *columns]]
@@ -264,7 +264,7 @@ def _published_rows(rows: Sequence[TransferRow]) -> list[list[str]]:
         test = row.tests.get(cell.test) if row else None
         metric = test.metrics.get(cell.metric) if test else None
         ours = percent(metric.mean, metric.std, undefined="-") if metric else NOT_RUN
-        names = [cell.model, cell.train, cell.test, NAMES.get(cell.metric, cell.metric)]
+        names = [cell.model, cell.train, cell.test, metric_title(cell.metric)]
         table.append([*names, f"{cell.value:.2f}", ours, cell.source])
     return table
 

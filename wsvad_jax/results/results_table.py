@@ -22,6 +22,13 @@ NAMES = {
 }
 
 
+def metric_title(name: str) -> str:
+    """Returns a metric of results.json in words, as "AP (step-wise), alignment branch"."""
+    key = name.removesuffix("_align")
+    branch = ", alignment branch" if key != name else ""
+    return f"{NAMES.get(key, key)}{branch}"
+
+
 IOUS = ("0.1", "0.2", "0.3", "0.4", "0.5")
 
 

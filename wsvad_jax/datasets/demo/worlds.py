@@ -1,11 +1,13 @@
 """The demo worlds: the demo itself, and others that differ from it in one thing each.
 
-  demo_twin    nothing but the seed, so other videos of the same street
-  demo_plaza   another street: a plaza with a town hall
-  demo_dusk    other light: dusk, and some nights
-  demo_camera  another camera: soft, pale, tinted and noisy pictures
-  demo_stamp   the videos of demo_twin, with a planted shortcut: a time stamp in each
-               abnormal video, and in no normal one
+  demo_twin         nothing but the seed, so other videos of the same street
+  demo_plaza        another street: a plaza with a town hall
+  demo_dusk         other light: dusk, and some nights
+  demo_camera       another camera: soft, pale, tinted and noisy pictures
+  demo_stamp        the videos of demo_twin, with a planted shortcut: a time stamp in
+                    each abnormal video, and in no normal one
+  demo_all_stamped  the videos of demo_twin, with a time stamp in each; here the
+                    shortcut fails
 
 `benchmark transfer` trains in one and tests in another.
 """
@@ -72,5 +74,6 @@ OTHERS = (
         recorder=Recorder(contrast=0.7, tint=(0.85, 1.0, 1.1), blur=1, noise=8.0),
     ),
     World("demo_stamp", 1, FEWER, stamps_abnormal=True),
+    World("demo_all_stamped", 1, FEWER, recorder=Recorder(time_stamp=True)),
 )
 WORLDS = {world.name: world for world in (DEMO, *OTHERS)}
