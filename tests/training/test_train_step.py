@@ -14,7 +14,6 @@ from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.parallel import mesh
 from wsvad_jax.training import state, train_step
-from wsvad_jax.utils.errors import InputError
 
 S, B, T, D = 12, 4, 16, 32
 STEPS = 3
@@ -147,21 +146,3 @@ def test_parts_need_less_memory(tiny_text):
         lowered = step.lower(start, batch, case.text, jax.random.key(0))  # type: ignore
         taken.append(lowered.compile().memory_analysis().temp_size_in_bytes)
     assert taken[1] < 0.5 * taken[0]
-
-
-@pytest.mark.parametrize(
-    "name, parts, said",
-    [
-        ("dsanet", 3, "doesn't divide the 128 videos of a batch"),
-        ("dsanet", 0, "microbatches is 0; expected a number"),
-        ("clip_tsa", 2, "the objective of clip_tsa needs the whole batch at once"),
-        ("mil_ranking", 4, "the objective of mil_ranking needs the whole batch"),
-    ],
-)
-def test_parts_that_a_batch_does_not_have(name, parts, said):
-    config = load_config([f"--config={name}:ucf"])
-    config.data.microbatches = parts
-    with pytest.raises(InputError, match=said):
-        train_step.num_microbatches(
-            config, build.get_model_spec(config), 128, mesh.make_mesh()
-        )

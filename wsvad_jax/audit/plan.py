@@ -164,6 +164,7 @@ def fit_batch(experiment: "Experiment", fold: Int[np.ndarray, "V"]) -> "Experime
     import math
 
     from wsvad_jax.data import batching, packing
+    from wsvad_jax.training.microbatches import required_microbatches
 
     config, split = experiment.config, experiment.dataset.split("train")
     label = packing.multi_hot(split, len(experiment.dataset.card.classes))
@@ -185,7 +186,7 @@ def fit_batch(experiment: "Experiment", fold: Int[np.ndarray, "V"]) -> "Experime
         available.append(2 * min(sides) if balanced else sum(sides))
 
     multiple = math.lcm(
-        2 if balanced else 1, experiment.mesh.size * config.data.microbatches
+        2 if balanced else 1, experiment.mesh.size * required_microbatches(config)
     )
     most = min(available) // multiple * multiple
     if protocol.batch_size <= most or not most:

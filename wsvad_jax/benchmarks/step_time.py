@@ -26,6 +26,7 @@ from wsvad_jax.evaluation.scorer import Scorer
 from wsvad_jax.experiment import build
 from wsvad_jax.parallel import mesh
 from wsvad_jax.training import optim, state, train_step
+from wsvad_jax.training.microbatches import num_microbatches
 from wsvad_jax.utils.processes import peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ def build_training(
     init = state.make_init(network.model, optimiser, example, network.mesh)
 
     spec, weights = network.spec, dict(config.loss)
-    microbatches = train_step.num_microbatches(
-        config, spec, shapes.batch_size, network.mesh
+    microbatches = num_microbatches(
+        config, spec, shapes.batch_size, network.mesh, (shapes.length, shapes.width)
     )
     step = train_step.make_train_step(
         network.model, spec, optimiser, weights, microbatches

@@ -36,6 +36,7 @@ from wsvad_jax.evaluation.scorer import Scorer
 from wsvad_jax.experiment import build
 from wsvad_jax.parallel import mesh as parallel_mesh
 from wsvad_jax.training import optim, state, train_step
+from wsvad_jax.training.microbatches import num_microbatches
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import write_json
@@ -219,8 +220,8 @@ def _lower_training(
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     spec = network.spec
-    microbatches = train_step.num_microbatches(
-        config, spec, shapes.batch_size, network.mesh
+    microbatches = num_microbatches(
+        config, spec, shapes.batch_size, network.mesh, (shapes.length, shapes.width)
     )
     step = train_step.make_train_step(
         network.model, spec, optimiser, dict(config.loss), microbatches

@@ -110,12 +110,12 @@ def _check_quick(arguments: Sequence[str]) -> None:
             )
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Joins `--config RECIPE` to `--config=RECIPE`."""
+def _joined(arguments: Sequence[str], flag: str = "--config") -> list[str]:
+    """Joins `--config RECIPE` to `--config=RECIPE`, or another flag to its value."""
     joined = list(arguments)
-    while "--config" in joined[:-1]:
-        i = joined.index("--config")
-        joined[i : i + 2] = [f"--config={joined[i + 1]}"]
+    while flag in joined[:-1]:
+        i = joined.index(flag)
+        joined[i : i + 2] = [f"{flag}={joined[i + 1]}"]
     return joined
 
 
@@ -262,6 +262,14 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
                 del section[key]
                 kind = int if old_keys.is_optional(path) else float
                 section[key] = config_dict.placeholder(kind)
+        # A number or a word: a field of one type would refuse the other.
+        elif path == "data.microbatches":
+            value = section[key]
+            del section[key]
+            section[key] = config_dict.placeholder(object)
+            section[key] = value
+            # Flags of such a field are read as FLAG=VALUE alone.
+            arguments = _joined(arguments, f"--config.{path}")
 
     # Errors of ml_collections and absl name no key of the recipe.
     values, argv = flags.FlagValues(), ["wsvad_jax", *arguments]

@@ -1,7 +1,7 @@
 """What a recipe's values may be, so that a slip ends in one sentence.
 
 A range is an interval as one writes it, '[0, 1)' holds 0 and not 1, or a tuple of
-words. Those of a model's fields stand in its module (`RANGES`), of other keys here.
+words; an interval among words holds whole numbers. Those of a model's fields stand in its module (`RANGES`), of other keys here.
 """
 
 import fnmatch
@@ -24,7 +24,7 @@ RANGES: dict[str, Range] = {
     "checkpoint_every_steps": "[1, inf)",
     "data.length": "[1, inf)",
     "data.batch_sampling": ("balanced", "uniform"),
-    "data.microbatches": "[1, inf)",
+    "data.microbatches": ("auto", "[1, inf)"),
     "data.placement": ("host", "device"),
     "data.samples": ("crops", "videos"),
     "mesh.*": "[1, inf)",
@@ -73,10 +73,9 @@ def check(
         # Several patterns may match a key: all of them hold.
         for pattern, allowed in ranges.items():
             if fnmatch.fnmatchcase(key, pattern) and not _holds(allowed, value):
-                words = f"a number in {allowed}"
-                if isinstance(allowed, tuple):
-                    words = " or ".join(allowed)
-                raise InputError(f"{prefix}{key} is {value!r}; expected {words}")
+                raise InputError(
+                    f"{prefix}{key} is {value!r}; expected {_describe(allowed)}"
+                )
 
 
 def check_protocol(config: "ConfigDict") -> None:
@@ -114,10 +113,25 @@ def _leaves(config: "ConfigDict", prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _holds(allowed: Range, value: Any) -> bool:
     if isinstance(allowed, tuple):
-        return value in allowed
+        whole = type(value) is int
+        return value in allowed or any(
+            whole and _holds(part, value) for part in allowed if _is_interval(part)
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
         # A switch or a word among numbers, such as loss.pairing.
         return value is not None
     low, high = (float(end) for end in allowed[1:-1].split(","))
     above = value > low if allowed[0] == "(" else value >= low
     return above and (value < high if allowed[-1] == ")" else value <= high)
+
+
+def _is_interval(text: str) -> bool:
+    return text[:1] in ("[", "(")
+
+
+def _describe(allowed: Range) -> str:
+    if not isinstance(allowed, tuple):
+        return f"a number in {allowed}"
+    return " or ".join(
+        f"a whole number in {part}" if _is_interval(part) else part for part in allowed
+    )

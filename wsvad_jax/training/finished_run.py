@@ -88,12 +88,14 @@ def write_run(
     from wsvad_jax.experiment.training_view import training_remark
     from wsvad_jax.parallel import multihost
     from wsvad_jax.training import provenance
+    from wsvad_jax.training.microbatches import run_microbatches
     from wsvad_jax.training.model_notes import model_meta
-    from wsvad_jax.training.sampler import training_remarks
+    from wsvad_jax.training.sampler import training_batch_size, training_remarks
     from wsvad_jax.weights.model_folder import save_params
 
     # A model that was trained on some classes is scored on all.
     remarks = training_remarks(experiment)
+    microbatches = run_microbatches(experiment, training_batch_size(experiment)[0])
     if (whole := experiment.with_all_classes) is not experiment:
         experiment, scorer = whole, Scorer(whole)
         remarks.append(training_remark(whole))
@@ -107,7 +109,7 @@ def write_run(
     seconds = {"training": training_s, "scoring": time.perf_counter() - start}
 
     if multihost.is_process_zero():
-        content = provenance.provenance(experiment, seconds)
+        content = provenance.provenance(experiment, seconds, microbatches)
         write_json(workdir / provenance.FILE, content)
 
     # results.json comes last: it marks the run as finished.

@@ -25,11 +25,12 @@ from wsvad_jax.results import run_data
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints
 from wsvad_jax.training.metric_log import MetricWriter, read_history
+from wsvad_jax.training.microbatches import run_microbatches
 from wsvad_jax.training.sampler import open_batch_sampler
 from wsvad_jax.training.schedule import build_schedule
 from wsvad_jax.training.selection import open_validation
 from wsvad_jax.training.state import State, make_init
-from wsvad_jax.training.train_step import make_train_step, num_microbatches
+from wsvad_jax.training.train_step import make_train_step
 from wsvad_jax.utils.errors import InputError, Preempted
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.progress import Progress, status
@@ -233,9 +234,7 @@ def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
     )
 
     # The batch may be smaller than the recipe's, so microbatches are checked here.
-    microbatches = num_microbatches(
-        experiment.config, experiment.spec, run.sampler.batch_size, experiment.mesh
-    )
+    microbatches = run_microbatches(experiment, run.sampler.batch_size, say=True)
     step = make_train_step(
         experiment.model,
         experiment.spec,

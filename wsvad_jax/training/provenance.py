@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FILE = "run.json"
 
 
-def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str, Any]:
+def provenance(
+    experiment: "Experiment", seconds: dict[str, float], microbatches: int
+) -> dict[str, Any]:
     """Returns the content of run.json.
 
       git: commit, and whether package or recipes differ from it; None outside a checkout
@@ -35,12 +37,14 @@ def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str,
       dataset: hash of the records
       features: feature protocol
       features_hash: hash of the feature protocol
+      microbatches: microbatches of a training step on this machine
       seconds: wall time of this process
       memory_bytes: peak memory of process and device
 
     Args:
       experiment: experiment that was trained.
       seconds: wall time by kind of work.
+      microbatches: number that `num_microbatches` has chosen.
     """
     used = jax.local_devices()[0].memory_stats() or {}
     features = dataclasses.asdict(experiment.dataset.protocol)
@@ -53,6 +57,7 @@ def provenance(experiment: "Experiment", seconds: dict[str, float]) -> dict[str,
         "dataset": experiment.dataset.content,
         "features": features,
         "features_hash": hashlib.sha256(canonical).hexdigest(),
+        "microbatches": microbatches,
         "seconds": {k: round(v, 2) for k, v in seconds.items()},
         "memory_bytes": {
             "process": peak_memory_bytes(),

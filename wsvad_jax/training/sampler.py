@@ -26,6 +26,7 @@ from wsvad_jax.experiment.config import OWN, plain_recipe
 from wsvad_jax.experiment.validation import QUICK
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import check_batch, replicated_sharding
+from wsvad_jax.training.microbatches import required_microbatches
 from wsvad_jax.training.state import Step
 from wsvad_jax.training.train_step import (
     MAX_STEPS_PER_CALL,
@@ -175,7 +176,7 @@ def fit_batch_size(
     available = 2 * min(normal, abnormal) if balanced else normal + abnormal
 
     # Each microbatch is split over all devices, and a balanced batch has two halves.
-    multiple = math.lcm(2 if balanced else 1, mesh.size * config.data.microbatches)
+    multiple = math.lcm(2 if balanced else 1, mesh.size * required_microbatches(config))
     max_batch_size = available // multiple * multiple
     if requested <= available:
         check_batch(requested, mesh, key)
@@ -232,8 +233,12 @@ def _recipe_batch_size(experiment: "Experiment") -> int:
     return recipe[config.protocol].batch_size
 
 
-def training_remarks(experiment: "Experiment") -> list[str]:
-    """Returns how training departs from the recipe, as sentences for results.json."""
+def training_batch_size(experiment: "Experiment") -> tuple[int, str]:
+    """Returns the batch size of a run, and a remark if it is smaller than the recipe's.
+
+    Raises:
+      InputError: as in `fit_batch_size`.
+    """
     records = experiment.dataset.split("train")
     label = packing.multi_hot(records, len(experiment.dataset.card.classes))
 
@@ -247,7 +252,12 @@ def training_remarks(experiment: "Experiment") -> list[str]:
         samples = samples * ~_held_out(experiment, label)
 
     normal = int(samples[label[:, 0] > 0].sum())
-    _, remark = fit_batch_size(experiment, normal, int(samples.sum()) - normal)
+    return fit_batch_size(experiment, normal, int(samples.sum()) - normal)
+
+
+def training_remarks(experiment: "Experiment") -> list[str]:
+    """Returns how training departs from the recipe, as sentences for results.json."""
+    _, remark = training_batch_size(experiment)
     return [r for r in (quick_look.remark(experiment.config), remark) if r]
 
 

@@ -17,35 +17,8 @@ from wsvad_jax.models.cross_pseudo import weights_at
 from wsvad_jax.models.spec import ModelSpec
 from wsvad_jax.parallel.mesh import batch_sharding, fsdp_shardings, replicated_sharding
 from wsvad_jax.training.state import LossFn, State, Step
-from wsvad_jax.utils.errors import InputError
 
 MAX_STEPS_PER_CALL = 32  # most steps per call with the training split on the device
-
-
-def num_microbatches(config: Any, spec: ModelSpec, batch_size: int, mesh: Mesh) -> int:
-    """Returns `config.data.microbatches`, the gradient-accumulation microbatches.
-
-    Raises:
-      InputError: the batch isn't divisible by it, or the model doesn't support
-        microbatches.
-    """
-    microbatches = config.data.microbatches
-
-    # Without term weights, microbatch means can't be combined into the full batch's.
-    if microbatches > 1 and spec.microbatch_term_weights is None:
-        raise InputError(
-            f"config.data.microbatches is {microbatches}, but the objective of "
-            f"{config.model_name} needs the whole batch at once; leave it at 1"
-        )
-
-    if microbatches < 1 or batch_size % (microbatches * mesh.size):
-        raise InputError(
-            f"config.data.microbatches is {microbatches}, which doesn't divide the "
-            f"{batch_size} videos of a batch over the devices ({mesh.size}); choose a "
-            f"divisor of {max(batch_size // mesh.size, 1)}"
-        )
-
-    return microbatches
 
 
 def make_loss(model: Any, loss_fn: LossFn, weights: dict[str, float]) -> Callable:
