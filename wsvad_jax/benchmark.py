@@ -58,9 +58,8 @@ counts the flipped ones among the first k. Outputs and flags: as text.
 compare: compares two recipes seed by seed on the same test videos, from the scores of
 finished runs. It says whether a gain is larger than what videos and seeds make of it.
   python -m wsvad_jax.benchmark compare --base runs/plain/vadclip-demo-clean \\
-      --changed runs/cross_pseudo/vadclip-demo-clean
-  Outputs: both recipes' metrics and the differences with paired intervals; with --output
-  a JSON file.
+      --changed runs/cross_pseudo/vadclip-demo-clean --output results/cross_pseudo
+  Outputs: as text, with one file DATASET/MODEL.json per comparison.
 
 aot: compiles training and scoring of each recipe at the published batch size. No TPU is
 needed: the package libtpu contains the compiler.

@@ -32,30 +32,39 @@ def test_a_recipe_does_not_differ_from_itself(folders):
 
 def test_values_are_those_of_the_runs(folders, tmp_path, capsys):
     sides = ["--base", str(folders / "plain"), "--changed", str(folders / "other")]
-    output = tmp_path / "found.json"
-    assert benchmark.main(["compare", *sides, "--output", str(output)]) == 0
-    metrics = read_json(output)["metrics"]
+    page = tmp_path / "page.md"
+    page.write_text("# T\n<!-- results:begin -->\n<!-- results:end -->\n")
+    out = ["--output", str(tmp_path / "out"), "--markdown", str(page)]
+    assert benchmark.main(["compare", *sides, *out]) == 0
+    found = read_json(tmp_path / "out/small/vadclip.json")
+    assert found["differing"] == {"loss.align": [1.0, 2.0]}
+    metrics = found["metrics"]
     for name in ("auc", "ap", "video_auc"):
         runs = [
             read_json(folders / "other" / f"seed{seed}" / "results.json")[name]
             for seed in (0, 1)
         ]
         assert metrics[name]["changed"]["mean"] == pytest.approx(sum(runs) / 2)
-    out = capsys.readouterr().out
-    assert "small, 12 test videos, 2 seeds" in out and "frame AUC" in out
+    title = "vadclip on small, 12 test videos, 2 seeds: loss.align 1.0 and 2.0"
+    assert title in capsys.readouterr().out and title in page.read_text()
+
+    # The page is checked against the files alone.
+    assert benchmark.main(["compare", *out, "--check"]) == 0
+    page.write_text(page.read_text().replace("12 test videos", "13 test videos"))
+    assert benchmark.main(["compare", *out, "--check"]) == 1
 
 
 def test_what_has_no_pairs_is_refused(folders, tmp_path):
     def refused(words, base, changed, *flags):
         sides = ["--base", str(base), "--changed", str(changed), *flags]
         with pytest.raises(InputError, match=words):
-            benchmark.main(["compare", *sides])
+            benchmark.main(["compare", "--output", str(tmp_path / "out"), *sides])
+        assert not (tmp_path / "out").exists()
 
     plain = folders / "plain"
     refused("no such run", plain, tmp_path / "nowhere")
     refused(r"has seeds \[0, 1\], .* has \[0\]", plain, plain / "seed0")
     refused("seeds of one summary must share|differ", folders, folders)
-    refused("is a folder", plain, plain, "--output", str(tmp_path))
     refused("trains nothing", plain, plain, "--config.seed=1")
     write_json(tmp_path / "begun" / "config.json", {})
     refused("not finished|no finished run|no run", plain, tmp_path / "begun")

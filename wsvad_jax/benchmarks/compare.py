@@ -10,15 +10,9 @@ from jaxtyping import Float
 from wsvad_jax.benchmarks import text_metrics
 from wsvad_jax.results import seeds as seed_summary
 from wsvad_jax.results.paired_interval import paired_difference
-from wsvad_jax.results.results_table import metric_title
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.text import (
-    aligned,
-    change_in_points,
-    count,
-    mean_and_std,
-    percent,
-)
+from wsvad_jax.utils.files import write_json
+from wsvad_jax.utils.text import file_stem, mean_and_std
 
 if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Dataset
@@ -29,7 +23,6 @@ METHOD = (
     "by abnormality, the same ones for both recipes and all seeds; the seeds are "
     "resampled, too"
 )
-NAMING = "event frames named rightly"  # a metric that results.json doesn't have
 
 
 def compare(
@@ -74,13 +67,12 @@ def compare(
                 "difference": dataclasses.asdict(difference),
             }
     return {
-        "base": str(base),
-        "changed": str(changed),
         "models": [runs[0].model for runs in sides],
         "dataset": dataset.card.name,
         "content": dataset.content,
         "videos": len(dataset.split("test")),
         "seeds": seeds[0],
+        "differing": _differing(*(runs[0].settings() for runs in sides)),
         "metrics": metrics,
         "bootstrap": {
             "resamples": seed_summary.RESAMPLES,
@@ -91,27 +83,24 @@ def compare(
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """Returns a comparison as plain text."""
-    rows = [["in %", "base", "changed", "difference, in points"]]
-    for name, metric in found["metrics"].items():
-        difference = metric["difference"]
-        rows.append(
-            [
-                NAMING if name == "naming" else metric_title(name),
-                *(
-                    percent(*metric[k].values(), undefined="-")
-                    for k in ("base", "changed")
-                ),
-                change_in_points(difference["mean"], difference["interval"]),
-            ]
-        )
-    about = (
-        f"{found['dataset']}, {found['videos']} test videos, "
-        f"{count(len(found['seeds']), 'seed')}; [95 % interval over test videos and seeds]"
-    )
-    sides = [f"{side}: {found[side]}" for side in ("base", "changed")]
-    return "\n".join([*sides, about, *aligned(rows, left=(0,))])
+def write_comparison(
+    base: pathlib.Path,
+    changed: pathlib.Path,
+    output: pathlib.Path,
+    data_dir: str | None = None,
+) -> pathlib.Path:
+    """Writes OUTPUT/DATASET/MODEL.json with what `compare` returns; returns its path.
+
+    Two models have both names, as vadclip-dsanet.json.
+
+    Raises:
+      InputError: as `compare`, or a file can't be written.
+    """
+    found = compare(base, changed, data_dir)
+    name = "-".join(dict.fromkeys(found["models"]))
+    path = output / file_stem(found["dataset"], 40) / f"{name}.json"
+    write_json(path, found)
+    return path
 
 
 def _runs(folder: pathlib.Path) -> "list[Run]":
@@ -127,6 +116,15 @@ def _runs(folder: pathlib.Path) -> "list[Run]":
     runs = sorted(runs, key=lambda run: run.seed)
     seed_summary.check_alike(runs)
     return runs
+
+
+def _differing(base: dict[str, Any], changed: dict[str, Any]) -> dict[str, list[Any]]:
+    """Returns the settings that differ, with both values; None where there is none."""
+    return {
+        key: [base.get(key), changed.get(key)]
+        for key in sorted(base.keys() | changed.keys())
+        if base.get(key) != changed.get(key)
+    }
 
 
 def _check_dataset(runs: "list[Run]", dataset: "Dataset") -> None:
