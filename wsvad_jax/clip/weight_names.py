@@ -6,7 +6,9 @@ fits if it has exactly these names.
 """
 
 import dataclasses
+import functools
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,7 +58,10 @@ OPENAI_HEAD_WIDTH = 64
 OPENAI_PREFIX = "clipmodel."
 
 
-def tree_shapes(text: TextConfig, vision: VisionConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=4)  # programs load a model once per tower
+def tree_shapes(
+    text: TextConfig, vision: VisionConfig
+) -> Mapping[str, tuple[int, ...]]:
     """Returns the shape of every parameter, by path."""
     # Layers of a tower are alike, and tracing all of them takes as long as loading.
     one_layer = CLIP(
@@ -76,7 +81,7 @@ def tree_shapes(text: TextConfig, vision: VisionConfig) -> dict[str, tuple[int, 
             config = towers[before.partition("/")[0]]
             for i in range(1, config.num_hidden_layers):
                 shapes[f"{before}/layers/{i}/{after}"] = leaf.shape
-    return dict(sorted(shapes.items()))
+    return types.MappingProxyType(dict(sorted(shapes.items())))
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
