@@ -16,7 +16,7 @@ SAME = 0.999  # lowest cosine of features that differ by rounding alone
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class FeatureComparison:
     """Comparison of our and their features; `cosine` is None if the widths differ."""
 
     shape: tuple[int, int, int]  # crops, snippets, width
@@ -81,13 +81,13 @@ class Comparison:
 
 def compare(
     features: Float[np.ndarray, "N T D"], theirs: Float[np.ndarray, "M S E"]
-) -> Comparison:
+) -> FeatureComparison:
     """Compares features snippet by snippet.
 
     Snippet i is compared with their snippet i. If the lengths differ much, it is
     compared with their snippet at the same relative position.
     """
-    comparison = Comparison(features.shape, theirs.shape)
+    comparison = FeatureComparison(features.shape, theirs.shape)
     if features.shape[2] != theirs.shape[2]:
         return comparison
 
