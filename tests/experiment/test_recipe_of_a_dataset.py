@@ -93,12 +93,12 @@ def test_a_name_in_another_data_dir_is_looked_up_there(prepared, tmp_path):
 
 def test_a_folder_of_ones_own_keeps_the_recipe_for_small_ones(prepared):
     config = load_config(f"dsanet:{prepared['own']}")
-    assert config.clean.steps == 60 and config.data.name == str(prepared["own"])
+    assert config.clean.steps == 120 and config.data.name == str(prepared["own"])
 
 
 def test_a_card_that_only_has_the_name_is_no_public_set(tmp_path):
     path = write(cards.infer_card(["Normal", "Fire"], name="ucf"), tmp_path)
-    assert load_config(f"dsanet:{path}").clean.steps == 60
+    assert load_config(f"dsanet:{path}").clean.steps == 120
 
 
 def test_other_keys_may_change(prepared):
