@@ -167,6 +167,12 @@ def test_no_two_classes_of_one_name():
     assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
+def test_no_two_test_files_of_one_name():
+    # pytest imports them by that name alone, and refuses the second one.
+    names = [path.name for path in (REPOSITORY / "tests").rglob("*.py")]
+    assert not {n for n in names if names.count(n) > 1 and n != "conftest.py"}
+
+
 def reachable(module: str) -> set[str]:
     found, left = set(), [module]
     while left:
