@@ -56,7 +56,7 @@ def test_values_are_those_of_the_runs(folders, tmp_path, capsys):
 
 def test_what_has_no_pairs_is_refused(folders, tmp_path):
     def refused(words, base, changed, *flags):
-        sides = ["--base", str(base), "--changed", str(changed), *flags]
+        sides = ["--base", str(base), "--changed", str(changed), *map(str, flags)]
         with pytest.raises(InputError, match=words):
             benchmark.main(["compare", "--output", str(tmp_path / "out"), *sides])
         assert not (tmp_path / "out").exists()
@@ -65,6 +65,8 @@ def test_what_has_no_pairs_is_refused(folders, tmp_path):
     refused("no such run", plain, tmp_path / "nowhere")
     refused(r"has seeds \[0, 1\], .* has \[0\]", plain, plain / "seed0")
     refused("seeds of one summary must share|differ", folders, folders)
+    (tmp_path / "file").write_text("x")
+    refused("is a file; expected a folder", plain, plain, "--output", tmp_path / "file")
     refused("trains nothing", plain, plain, "--config.seed=1")
     write_json(tmp_path / "begun" / "config.json", {})
     refused("not finished|no finished run|no run", plain, tmp_path / "begun")

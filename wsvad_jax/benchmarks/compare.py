@@ -52,8 +52,8 @@ def compare(
     trained = next((run for run in every if run.config is not None), every[0])
     dataset = seed_summary.open_dataset_of(trained, data_dir)
     for runs in sides:
-        seed_summary.check_same_data(runs, dataset)
         _check_dataset(runs, dataset)
+        seed_summary.check_same_data(runs, dataset)
     values = [_values(runs, dataset) for runs in sides]
 
     metrics = {}

@@ -48,13 +48,16 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def check_page(known: argparse.Namespace) -> None:
-    """Checks the page before any training: one that can't be written must cost none.
+    """Checks page and folder before any training: what can't be written must cost none.
 
     Raises:
-      InputError: --check without --markdown, or a page without the lines around tables.
+      InputError: --check without --markdown, a page without the lines around tables, or
+        an --output that is a file.
     """
     from wsvad_jax.results.write import check_markdown
 
+    if known.output.is_file():
+        raise InputError(f"{known.output} is a file; expected a folder")
     if known.check and not known.markdown:
         raise InputError("--check requires --markdown FILE")
     if known.markdown and not known.check:
