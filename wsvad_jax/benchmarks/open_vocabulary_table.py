@@ -108,11 +108,9 @@ def check_output(folder: pathlib.Path) -> None:
     """Checks, before anything is trained, that results can be written to a folder.
 
     Raises:
-      InputError: it is a file, or holds files of something else, which would be replaced
-        or break the tables.
+      InputError: it holds files of something else, which would be replaced or break the
+        tables.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder} is a file; expected a folder")
     for path in sorted(folder.glob("*/*.json")):
         advice = "pass another --output folder, or move this file away"
         check_shape(OpenVocabularyResults, read_json(path), path, advice)

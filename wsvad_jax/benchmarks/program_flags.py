@@ -57,7 +57,7 @@ def check_page(known: argparse.Namespace) -> None:
     from wsvad_jax.results.write import check_markdown
 
     if known.output.is_file():
-        raise InputError(f"{known.output} is a file; expected a folder")
+        raise InputError(f"--output {known.output} is a file; expected a folder")
     if known.check and not known.markdown:
         raise InputError("--check requires --markdown FILE")
     if known.markdown and not known.check:
