@@ -1,7 +1,8 @@
 """What a recipe's values may be, so that a slip ends in one sentence.
 
 A range is an interval as one writes it, '[0, 1)' holds 0 and not 1, or a tuple of
-words; an interval among words holds whole numbers. Those of a model's fields stand in its module (`RANGES`), of other keys here.
+words; an interval among words holds whole numbers. Those of a model's fields stand in
+its module (`RANGES`), of other keys here.
 """
 
 import fnmatch
