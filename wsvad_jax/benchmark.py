@@ -281,7 +281,12 @@ def _repro(
 def _text(
     models: Sequence[str], known: argparse.Namespace, changes: Sequence[str]
 ) -> tuple[dict, bool]:
-    from wsvad_jax.benchmarks import text_benchmark, text_conditions, text_table
+    from wsvad_jax.benchmarks import (
+        result_files,
+        text_benchmark,
+        text_conditions,
+        text_table,
+    )
 
     program_flags.check_page(known)
     conditions = parse_names(known.conditions, text_conditions.NAMES, "--conditions")
@@ -302,7 +307,7 @@ def _text(
         text_benchmark.text_benchmark(models, datasets, options)
 
     # The tables show all results in the folder, like those of `report`.
-    results = text_table.read_results(known.output)
+    results = result_files.read_results(known.output, text_table.TextResults, "text")
     return program_flags.show_results(
         known, results, text_table.plain, text_table.markdown
     )

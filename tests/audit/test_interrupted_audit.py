@@ -1,4 +1,4 @@
-"""An audit that is interrupted in a fold goes on from that fold's last checkpoint."""
+"""An audit that is interrupted in a fold resumes from the fold's last checkpoint."""
 
 import pytest
 from audit_toy import write_run, write_toy
@@ -12,7 +12,7 @@ def dataset(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("interrupted"))
 
 
-def test_an_interrupted_fold_goes_on(dataset, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_fold_resumes(dataset, tmp_path, monkeypatch, capsys):
     words, outputs = [str(dataset), "--folds", "3"], []
     for name in ("whole", "interrupted"):
         run = write_run(tmp_path / name, dataset, "checkpoint_every_steps=10")

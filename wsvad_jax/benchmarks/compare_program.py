@@ -24,10 +24,7 @@ def add_command(commands: "argparse._SubParsersAction") -> None:
             metavar="DIR",
             help=f"finished runs of {what}, which differ by seed",
         )
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    program_flags.add_folder_flags(parser)
     program_flags.add_page_flags(parser)
     flags.add_output_flags(parser)
 
@@ -44,7 +41,7 @@ def run(
     Raises:
       InputError: an unknown word, a missing flag, or as `compare.compare`.
     """
-    from wsvad_jax.benchmarks import compare, compare_table
+    from wsvad_jax.benchmarks import compare, compare_table, result_files
 
     if changes:
         raise InputError(
@@ -61,7 +58,7 @@ def run(
         print(path)
 
     # The tables show all results in the folder.
-    results = compare_table.read_results(known.output)
+    results = result_files.read_results(known.output, compare_table.Comparison, COMMAND)
     return program_flags.show_results(
         known, results, compare_table.plain, compare_table.markdown
     )

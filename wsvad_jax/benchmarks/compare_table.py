@@ -1,13 +1,10 @@
 """Tables of `benchmark compare`, from the files that it wrote."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from wsvad_jax.results.results_table import metric_title
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
-from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape, check_shape
+from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape
 from wsvad_jax.utils.text import (
     aligned,
     change_in_points,
@@ -55,23 +52,6 @@ class Comparison(Shape):
     seeds: list[int]
     differing: dict[PrintableText, list[Any]]  # key of the recipes → both values
     metrics: dict[PrintableText, ComparedMetric]
-
-
-def read_results(folder: pathlib.Path) -> list[Comparison]:
-    """Reads all results in FOLDER/DATASET/MODEL.json.
-
-    Raises:
-      InputError: there is none, or a file has another shape.
-    """
-    paths = sorted(folder.glob("*/*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no results of benchmark compare here (DATASET/MODEL.json)"
-        )
-    return [
-        check_shape(Comparison, read_json(p), p, "compare the runs again")
-        for p in paths
-    ]
 
 
 def plain(result: Comparison) -> str:

@@ -52,7 +52,7 @@ def run(
       InputError: as `label_flips.flip_benchmark`.
     """
     from wsvad_jax.audit.folds import DEFAULT_FOLDS
-    from wsvad_jax.benchmarks import label_flips, label_flips_table
+    from wsvad_jax.benchmarks import label_flips, label_flips_table, result_files
 
     program_flags.check_page(known)
     if not known.check:
@@ -70,5 +70,5 @@ def run(
 
     # The tables show all results in the folder.
     table = label_flips_table
-    results = table.read_results(known.output)
+    results = result_files.read_results(known.output, table.FlipResults, COMMAND)
     return program_flags.show_results(known, results, table.plain, table.markdown)

@@ -1,12 +1,9 @@
 """Tables of `benchmark flips`, from the files that it wrote."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
-from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape, check_shape
+from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape
 from wsvad_jax.utils.text import aligned, count, percent
 
 FLIPPED = "flipped"  # k is the number of flipped labels
@@ -42,22 +39,6 @@ class FlipResults(Shape):
     overrides: dict[PrintableText, Any]  # of the recipe
     seeds: list[FlipSeed]
     precision: dict[PrintableText, Precision]
-
-
-def read_results(folder: pathlib.Path) -> list[FlipResults]:
-    """Reads all results in FOLDER/DATASET/MODEL.json.
-
-    Raises:
-      InputError: there is none, or a file has another shape.
-    """
-    paths = sorted(folder.glob("*/*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no results of benchmark flips here (DATASET/MODEL.json)"
-        )
-    return [
-        check_shape(FlipResults, read_json(p), p, "measure it again") for p in paths
-    ]
 
 
 def plain(result: FlipResults) -> str:

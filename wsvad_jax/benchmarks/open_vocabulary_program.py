@@ -60,7 +60,11 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
     Raises:
       InputError: a flag that doesn't fit, or as `open_vocabulary.open_vocabulary`.
     """
-    from wsvad_jax.benchmarks import open_vocabulary, open_vocabulary_table
+    from wsvad_jax.benchmarks import (
+        open_vocabulary,
+        open_vocabulary_table,
+        result_files,
+    )
 
     models = parse_names(known.models, MODELS, "--models")
     program_flags.check_page(known)
@@ -93,5 +97,7 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
 
     # The tables show all results in the folder, like those of `report`.
     table = open_vocabulary_table
-    results = table.read_results(known.output)
+    results = result_files.read_results(
+        known.output, table.OpenVocabularyResults, COMMAND
+    )
     return program_flags.show_results(known, results, table.plain, table.markdown)

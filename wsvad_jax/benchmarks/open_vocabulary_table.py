@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from wsvad_jax.datasets.open_vocabulary_splits import SPLITS, PublishedGroups
 from wsvad_jax.metrics.base_novel import GROUPS
 from wsvad_jax.results.base_novel_table import ROWS
-from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.json_shapes import (
     Count,
@@ -85,23 +84,6 @@ class OpenVocabularyResults(Shape):
     @property
     def first(self) -> TrainingResults:
         return next(iter(self.trainings.values()))
-
-
-def read_results(folder: pathlib.Path) -> list[OpenVocabularyResults]:
-    """Reads all results in FOLDER/DATASET/MODEL.json.
-
-    Raises:
-      InputError: there is none, or a file has another shape.
-    """
-    paths = sorted(folder.glob("*/*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no results of benchmark open_vocabulary here (DATASET/MODEL.json)"
-        )
-    return [
-        check_shape(OpenVocabularyResults, read_json(p), p, "measure it again")
-        for p in paths
-    ]
 
 
 def check_output(folder: pathlib.Path) -> None:

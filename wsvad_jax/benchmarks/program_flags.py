@@ -25,16 +25,21 @@ def add_run_flags(
     parser.add_argument(
         "--seeds", default="5", help="how many, or which: 0,1,2 or 0..4"
     )
-    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    add_folder_flags(parser)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path(runs))
-    parser.add_argument(
-        "--data_dir", help="folder of prepared datasets (default: the cache)"
-    )
 
     if together:
         parser.add_argument(
             "--together", action="store_true", help="the seeds as one program"
         )
+
+
+def add_folder_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds where data is read, and where results go."""
+    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--data_dir", help="folder of prepared datasets (default: the cache)"
+    )
 
 
 def add_page_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,8 @@
 """Tables of `benchmark text`, from the files that it wrote."""
 
-import pathlib
 from collections.abc import Sequence
 
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
-from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape, check_shape
+from wsvad_jax.utils.json_shapes import Number, PrintableText, Shape
 from wsvad_jax.utils.text import (
     aligned,
     change_in_points,
@@ -65,22 +62,6 @@ class TextResults(Shape):
     seeds: list[int]
     clip_note: PrintableText | None = None
     conditions: dict[PrintableText, TextRow]
-
-
-def read_results(folder: pathlib.Path) -> list[TextResults]:
-    """Reads all results in FOLDER/DATASET/MODEL.json.
-
-    Raises:
-      InputError: there is none, or a file has another shape.
-    """
-    paths = sorted(folder.glob("*/*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no results of benchmark text here (DATASET/MODEL.json)"
-        )
-    return [
-        check_shape(TextResults, read_json(p), p, "measure it again") for p in paths
-    ]
 
 
 def markdown(results: Sequence[TextResults]) -> str:

@@ -45,7 +45,7 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
     Raises:
       InputError: flags that don't fit together, or as in `transfer.transfer`.
     """
-    from wsvad_jax.benchmarks import transfer_table
+    from wsvad_jax.benchmarks import result_files, transfer_table
     from wsvad_jax.results.write import update_markdown
 
     program_flags.check_page(known)
@@ -54,7 +54,9 @@ def run(known: argparse.Namespace, changes: Sequence[str]) -> tuple[dict, bool]:
         _measure(models, known, changes)
 
     # The tables show all results in the folder, like those of `text`.
-    rows = transfer_table.read_rows(known.output)
+    rows = result_files.read_results(
+        known.output, transfer_table.TransferRow, COMMAND, "MODEL/TRAINING_SET.json"
+    )
     print(transfer_table.plain(rows))
     passed = True
     if known.markdown:

@@ -1,18 +1,14 @@
 """Tables of `benchmark transfer`, from the files that it wrote."""
 
-import pathlib
 from collections.abc import Sequence
 
 from wsvad_jax.results.published_transfer import published_cells
 from wsvad_jax.results.results_table import metric_title
-from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
 from wsvad_jax.utils.json_shapes import (
     Count,
     Number,
     PrintableText,
     Shape,
-    check_shape,
 )
 from wsvad_jax.utils.text import (
     aligned,
@@ -88,22 +84,6 @@ class TransferRow(Shape):
     videos: Count
     clip_note: PrintableText | None = None
     tests: dict[PrintableText, TransferTest]
-
-
-def read_rows(folder: pathlib.Path) -> list[TransferRow]:
-    """Reads all results in FOLDER/MODEL/TRAINING_SET.json.
-
-    Raises:
-      InputError: there is none, or a file has another shape.
-    """
-    paths = sorted(folder.glob("*/*.json"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no results of benchmark transfer here (MODEL/TRAINING_SET.json)"
-        )
-    return [
-        check_shape(TransferRow, read_json(p), p, "measure it again") for p in paths
-    ]
 
 
 def markdown(rows: Sequence[TransferRow]) -> str:
