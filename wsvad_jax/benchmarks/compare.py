@@ -40,6 +40,8 @@ def compare(
         don't fit the dataset.
     """
     sides = [_runs(folder) for folder in (base, changed)]
+
+    # Without the same seeds there are no pairs.
     seeds = [[run.seed for run in runs] for runs in sides]
     if seeds[0] != seeds[1]:
         raise InputError(
@@ -56,6 +58,7 @@ def compare(
         seed_summary.check_same_data(runs, dataset)
     values = [_values(runs, dataset) for runs in sides]
 
+    # A model without classes lacks some metrics of the other one.
     metrics = {}
     for name in values[0]:
         if name in values[1]:
@@ -66,6 +69,7 @@ def compare(
                 "changed": _summary(pair[1]),
                 "difference": dataclasses.asdict(difference),
             }
+
     return {
         "models": [runs[0].model for runs in sides],
         "dataset": dataset.card.name,
@@ -113,6 +117,7 @@ def _runs(folder: pathlib.Path) -> "list[Run]":
         )
     if not runs:
         raise InputError(f"{folder} has no finished run; expected those of a recipe")
+
     runs = sorted(runs, key=lambda run: run.seed)
     seed_summary.check_alike(runs)
     return runs
@@ -145,10 +150,13 @@ def _values(
     per_seed, weights = [], None
     for run in runs:
         videos = seed_summary.scored_videos(run, dataset, with_classes=True)
+
+        # Drawn from a fixed seed, so both recipes get the same resamples.
         if weights is None:
             weights = text_metrics.resampled_weights(
                 videos, seed_summary.RESAMPLES, seed_summary.SEED
             )
+
         values = text_metrics.overall_values(videos, weights, stride)
         values["video_auc"] = resampled(videos, "video_auc", weights, stride=stride)
         per_seed.append(values)

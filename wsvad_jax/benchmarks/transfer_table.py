@@ -34,10 +34,7 @@ DIFFERENCE_NOTE = (
     "Difference to the model that was trained on the test set's own training videos, on "
     "the same test videos, in percentage points. **Bold**: the interval leaves out 0."
 )
-VIDEO_NOTE = (
-    "Video AUC. Training sees labels of videos, so what it learns instead of events, such "
-    "as a mark that all abnormal videos have, shows here first."
-)
+VIDEO_NOTE = "Video AUC, the metric of the labels that training sees."
 VIDEO_DROP_NOTE = "Change of video AUC from the own test set, as above."
 PUBLISHED_NOTE = (
     "Published numbers, in %, beside ours. A source that we could not open is marked."
