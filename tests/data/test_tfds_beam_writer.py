@@ -62,5 +62,5 @@ def test_a_bad_file_is_named_or_left_out(own, tmp_path):
 def test_a_runner_that_there_is_not(own, tmp_path):
     with pytest.raises(InputError, match="--runner Nonsense"):
         made(own, tmp_path / "beam", "--runner=Nonsense")
-    with pytest.raises(InputError, match="the demo is made by one process"):
+    with pytest.raises(InputError, match="demo is made by one process"):
         prepare.main(["demo", "--runner=DirectRunner"])

@@ -182,7 +182,9 @@ def check_arguments(
 
     program.check_runner(runner)
     if runner and registry.demo_world(name) is not None:
-        raise InputError(f"--runner {runner}: {name} is made by one process")
+        raise InputError(
+            f"--runner {runner}: {name} is made by one process; leave --runner out"
+        )
 
 
 def _public_dataset(
