@@ -43,6 +43,7 @@ FRAMES = ("first", "middle", "mean")
 RESIZES = ("stretch", "clip")
 STRETCHED = (256, 340)  # rows and columns in the released code, for crops of 224
 RELEASED_SIZE = 224
+ROWS_AT_ONCE = 32  # of a resized picture
 
 
 class Video:
@@ -210,10 +211,18 @@ def crop(
     )
     if resize == "clip":
         resized = _resize_pillow(picture, plan.height, plan.width, interpolation)
+        top = left = 0
     else:
-        resized = resize_bilinear(picture, plan.height, plan.width)
+        # One crop needs no pixel outside of it.
+        top, left = (min(cut[axis] for cut in plan.cuts) for axis in (0, 1))
+        bottom, right = (max(cut[axis] for cut in plan.cuts) + size for axis in (0, 1))
+        resized = _resize_part(
+            picture, (plan.height, plan.width), slice(top, bottom), slice(left, right)
+        )
+
+    cuts = [(y - top, x - left, step) for y, x, step in plan.cuts]
     return np.stack(
-        [resized[y : y + size, x : x + size][:, ::step] for y, x, step in plan.cuts]
+        [resized[y : y + size, x : x + size][:, ::step] for y, x, step in cuts]
     )
 
 
@@ -277,16 +286,51 @@ def resize_bilinear(
     picture: UInt8[np.ndarray, "H W 3"], height: int, width: int
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Resizes a picture bilinearly, at half-pixel centres and without a filter."""
-    rows, below, dy = bilinear_taps(picture.shape[0], height)
-    columns, right, dx = bilinear_taps(picture.shape[1], width)
-    dy, dx = dy[:, None, None], dx[:, None]
+    return _resize_part(picture, (height, width), slice(0, height), slice(0, width))
 
-    # Converts only the pixels that are read, so a 4K frame costs as much as a small one.
-    upper = picture[rows].astype(np.float32)
-    upper += dy * (picture[below].astype(np.float32) - upper)
-    out = upper[:, columns]
-    out += dx * (upper[:, right] - out)
-    return (out + 0.5).astype(np.uint8)
+
+def _resize_part(
+    picture: UInt8[np.ndarray, "H W 3"],
+    shape: tuple[int, int],
+    rows: slice,
+    columns: slice,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns a part of what `resize_bilinear` makes; other pixels aren't computed.
+
+    Args:
+      picture: RGB picture.
+      shape: height and width of the whole resized picture, in pixels.
+      rows: rows of the resized picture.
+      columns: columns of the resized picture.
+    """
+    upper, lower, dy = (x[rows] for x in bilinear_taps(picture.shape[0], shape[0]))
+    left, right, dx = (x[columns] for x in bilinear_taps(picture.shape[1], shape[1]))
+    out = np.empty((len(dy), len(dx), 3), np.uint8)
+    first, last = left[0], right[-1] + 1
+
+    # A few rows at a time stay in the cache. Only pixels that are read are converted, so
+    # a 4K frame costs as much as a small one.
+    for start in range(0, len(out), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        above, below = picture[upper[part]], picture[lower[part]]
+        down = dy[part, None, None]
+        if last - first <= 2 * len(dx):
+            # Most columns are read twice.
+            mixed = _mix(above[:, first:last], below[:, first:last], down)
+            pair = mixed.take(left - first, 1), mixed.take(right - first, 1)
+        else:
+            pair = [_mix(above.take(c, 1), below.take(c, 1), down) for c in (left, right)]
+        out[part] = _mix(*pair, dx[:, None]) + 0.5
+    return out
+
+
+def _mix(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Returns a + weight (b - a) in float32; overwrites b if that is its type."""
+    a, b = (x.astype(np.float32, copy=False) for x in (a, b))
+    b -= a
+    b *= weight
+    b += a
+    return b
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ They are replaced by the fallback of the ffmpeg program.
 
 import dataclasses
 import fractions
+import threading
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ SUPPORTED = {1, 2, 4, 5, 6, 7, 9}  # matrices that the scaler knows, numbered by
 # Replacements of other matrices; those not listed become BT.601.
 FALLBACKS = {0: BT709, 10: BT2020}
 MAX_ASPECT = 10.0  # larger pixel aspects are wrong tags
+
+_thread = threading.local()  # its `scaler` is the thread's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +156,26 @@ def _converted(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     """Converts a frame to RGB in its stored orientation."""
     matrix = int(frame.colorspace)
     if matrix in SUPPORTED or "rgb" in frame.format.name or "gbr" in frame.format.name:
-        return frame.to_ndarray(format="rgb24")
+        return _scaler(frame).reformat(frame, format="rgb24").to_ndarray()
     colorspace = FALLBACKS.get(matrix, BT601)
-    return frame.to_ndarray(
-        format="rgb24", src_colorspace=colorspace, dst_colorspace=colorspace
+    converted = _scaler(frame).reformat(
+        frame, format="rgb24", src_colorspace=colorspace, dst_colorspace=colorspace
     )
+    return converted.to_ndarray()
+
+
+def _scaler(frame: Any) -> Any:
+    """Returns what converts a frame: the thread's scaler, or the frame itself.
+
+    A scaler is set up once and serves all frames of its thread. PyAV 19 shares it by
+    itself. Those before 17 may keep the colours of the frame before.
+    """
+    import av
+
+    if int(av.__version__.partition(".")[0]) not in (17, 18):
+        return frame
+    if not hasattr(_thread, "scaler"):
+        from av.video.reformatter import VideoReformatter
+
+        _thread.scaler = VideoReformatter()
+    return _thread.scaler
