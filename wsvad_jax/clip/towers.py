@@ -7,7 +7,8 @@ its keys, and `flax_model.msgpack` loads unchanged.
   Section 2.4, text encoder    CLIPText, encode_text (feature at the end token)
   both and the logit scale     CLIP (for initialisation and the shape of the tree)
 
-Letters: B images or texts, L tokens, D width, P projection width, H heads.
+Letters: B images or texts, L tokens, R of them read, D width, P projection width,
+H heads.
 """
 
 import dataclasses
@@ -129,8 +130,8 @@ class CLIPVision(nn.Module):
 
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = _layer_norm(self, x, "pre_layrnorm")  # spelled as in the checkpoint
-        x = Encoder(self.config, self.dtype, name="encoder")(x)
-        # Only the class token is read.
+        # Only the class token, which is the first, is read.
+        x = Encoder(self.config, self.dtype, name="encoder")(x, num_read=1)
         return _layer_norm(self, x[:, 0], "post_layernorm")
 
 
@@ -309,20 +310,28 @@ class Encoder(nn.Module):
         x: Float[Array, "B L D"],
         mask: Bool[Array, "L L"] | None = None,
         adapt: Callable[[int, Array], Array] | None = None,
-    ) -> Float[Array, "B L D"]:
-        return Layers(self.config, self.dtype, name="layers")(x, mask, adapt)
+        num_read: int | None = None,
+    ) -> Float[Array, "B R D"]:
+        layers = Layers(self.config, self.dtype, name="layers")
+        return layers(x, mask, adapt, num_read)
 
 
 class Layers(nn.Module):
-    """Transformer blocks named 0, 1, … as in the checkpoint."""
+    """Transformer blocks named 0, 1, … as in the checkpoint.
+
+    With `num_read`, only so many of the first tokens are returned. The last block then
+    computes no others: of them, it needs keys and values alone.
+    """
 
     config: TextConfig | VisionConfig
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, mask, adapt):
-        for i in range(self.config.num_hidden_layers):
-            x = Block(self.config, self.dtype, name=str(i))(x, mask)
+    def __call__(self, x, mask, adapt, num_read):
+        last = self.config.num_hidden_layers - 1
+        for i in range(last + 1):
+            block = Block(self.config, self.dtype, name=str(i))
+            x = block(x, mask, num_read if i == last else None)
             if adapt is not None:
                 x = adapt(i, x)
         return x
@@ -336,10 +345,15 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "L L"] | None
-    ) -> Float[Array, "B L D"]:
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "L L"] | None,
+        num_read: int | None = None,
+    ) -> Float[Array, "B R D"]:
         attention = Attention(self.config, self.dtype, name="self_attn")
-        x = x + attention(_layer_norm(self, x, "layer_norm1"), mask)
+        update = attention(_layer_norm(self, x, "layer_norm1"), mask, num_read)
+        x = x[:, :num_read] + update
+
         mlp = MLP(self.config, self.dtype, name="mlp")
         return x + mlp(_layer_norm(self, x, "layer_norm2"))
 
@@ -352,25 +366,32 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "L L"] | None
-    ) -> Float[Array, "B L D"]:
-        B, L, D = x.shape
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "L L"] | None,
+        num_read: int | None = None,
+    ) -> Float[Array, "B R D"]:
+        B, _, D = x.shape
         H = self.config.num_attention_heads
 
-        def heads(name: str) -> Array:
-            return nn.Dense(D, dtype=self.dtype, name=name)(x).reshape(B, L, H, D // H)
+        # Heads come before tokens: XLA's CPU products are several times slower where
+        # the axes of a batch of products aren't the first.
+        def heads(name: str, x: Array) -> Array:
+            x = nn.Dense(D, dtype=self.dtype, name=name)(x)
+            return x.reshape(B, -1, H, D // H).transpose(0, 2, 1, 3)
 
-        q, k, v = heads("q_proj"), heads("k_proj"), heads("v_proj")
+        q = heads("q_proj", x[:, :num_read])
+        k, v = heads("k_proj", x), heads("v_proj", x)
 
         # Queries are scaled before the product, in the order of the released towers.
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * (D // H) ** -0.5, k)
+        logits = (q * (D // H) ** -0.5) @ k.transpose(0, 1, 3, 2)
         logits = logits.astype(jnp.float32)
 
         if mask is not None:
-            logits = jnp.where(mask[None, None], logits, -jnp.inf)
+            logits = jnp.where(mask[:num_read], logits, -jnp.inf)
 
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-        x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, L, D)
+        x = (weights @ v).transpose(0, 2, 1, 3).reshape(B, -1, D)
         return nn.Dense(D, dtype=self.dtype, name="out_proj")(x)
 
 

@@ -237,7 +237,7 @@ class SnippetStream:
             # A partial snippet counts only at the end of a source that was not lost.
             partial = snippet.num_frames < self.snippet_options["stride"]
             if not (partial and (self.stopped or not video.complete)):
-                self._put(StreamSnippet(snippet, start, end, time.monotonic(), 0))
+                self._put(StreamSnippet(snippet, start, end, video.arrived, 0))
         return end
 
 

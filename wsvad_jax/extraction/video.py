@@ -71,7 +71,8 @@ class Video:
           InputError: the file is missing, is no video, or has no readable frame.
         """
         with self._open() as container:
-            reader = VideoReader(container, self._name, self._sound(container))
+            sound, threads = self._sound(container), self._threads
+            reader = VideoReader(container, self._name, sound, threads=threads)
             self.stated_frames, self.fps = reader.stream.frames, reader.rate
             self.remark = reader.remark
             self._begin(reader)
@@ -89,6 +90,11 @@ class Video:
     @property
     def _name(self) -> str:
         return str(self.path)
+
+    @property
+    def _threads(self) -> int:
+        """Number of threads that decode, 0 for one per core."""
+        return 0
 
     def _open(self) -> Any:
         return open_file(self.path)

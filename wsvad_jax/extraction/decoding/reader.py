@@ -45,13 +45,21 @@ def fraction(value: Any) -> Any:
 class VideoReader:
     """One pass over the main video track of an open container."""
 
-    def __init__(self, container: Any, name: str | pathlib.Path, sound: Any = None):
+    def __init__(
+        self,
+        container: Any,
+        name: str | pathlib.Path,
+        sound: Any = None,
+        *,
+        threads: int = 0,
+    ):
         """Chooses the track.
 
         Args:
           container: container opened by `av`, at its beginning.
           name: file name for messages.
           sound: track whose packets `on_packet` gets, too; None is no such track.
+          threads: threads that decode; 0 is one per core. Each holds back a frame.
 
         Raises:
           InputError: no track is a video.
@@ -79,6 +87,7 @@ class VideoReader:
         tracks.check_moving(probe, container, name)
         self.stream = probe.stream
         self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = threads
 
         start = (container.start_time or 0) / 1e6
         self.rate = stated_rate(self.stream, counted=bool(probe.useless))
