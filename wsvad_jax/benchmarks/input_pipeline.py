@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from wsvad_jax.benchmarks import step_time
+from wsvad_jax.benchmarks import image_towers, step_time
 from wsvad_jax.benchmarks.step_time import BenchmarkShapes, MatrixRate, Timing
-from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
-from wsvad_jax.clip.snapshot import Snapshot
-from wsvad_jax.clip.towers import TextConfig, VisionConfig
 from wsvad_jax.data import batching, cards, packing, tfds_builder
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
@@ -244,7 +241,9 @@ def measure_extraction(
     Keys of the result:
 
       decode_s: time of decoding and cropping.
+      pictures_s: part of it that turns frames into the tower's pictures.
       encode_s: time of the image tower on the same number of pictures.
+      towers: result of `image_towers.measure_towers`.
       of_slower_half: whole time / time of the slower half, median over passes; 1 means
         full overlap.
 
@@ -255,7 +254,9 @@ def measure_extraction(
       depth: number of blocks of the tower.
       repeats: number of timed passes, after one that compiles.
     """
-    extractor = _extractor(image_size, depth)
+    snapshot = image_towers.vit_snapshot(image_size, depth)
+    extractor = Extractor(snapshot)
+    towers = image_towers.measure_towers(repeats, snapshot)
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
@@ -265,12 +266,13 @@ def measure_extraction(
         # This first pass compiles the tower and counts the frames.
         frames = extractor(path).num_frames
         halves: dict[str, list[float]] = {"decode": [], "encode": []}
+        pictures: list[float] = []
         seconds: list[float] = []
         times = _timed(
             lambda: extractor(path),
             config,
             repeats,
-            lambda: _halves(extractor, path, frames, halves),
+            lambda: pictures.append(_halves(extractor, path, frames, halves)),
             seconds,
         )
 
@@ -279,7 +281,9 @@ def measure_extraction(
     ratios = [whole / half for whole, half in zip(seconds, slower, strict=True)]
     return times | {
         **{f"{name}_s": statistics.median(s) for name, s in halves.items()},
+        "pictures_s": statistics.median(pictures),
         "of_slower_half": statistics.median(ratios),
+        "towers": towers,
         "amount": frames,
         "unit": "frames",
     }
@@ -287,12 +291,23 @@ def measure_extraction(
 
 def _halves(
     extractor: Extractor, path: pathlib.Path, frames: int, seconds: dict[str, list]
-) -> None:
-    """Times decoding without the tower, and the tower on as many pictures."""
+) -> float:
+    """Times decoding without the tower, and the tower on as many pictures.
+
+    Returns the part of decoding that turns frames into pictures.
+    """
     size, stride = extractor.config.image_size, extractor.stride
+    preparing = 0.0
+
+    def preprocess(frame: Any) -> np.ndarray:
+        nonlocal preparing
+        start = time.perf_counter()
+        picture = extractor.preprocess(frame)
+        preparing += time.perf_counter() - start
+        return picture
 
     start = time.perf_counter()
-    for _ in snippets(Video(path), stride=stride, preprocess=extractor.preprocess):
+    for _ in snippets(Video(path), stride=stride, preprocess=preprocess):
         pass
     seconds["decode"].append(time.perf_counter() - start)
 
@@ -300,19 +315,17 @@ def _halves(
     start = time.perf_counter()
     extractor.images(pictures)
     seconds["encode"].append(time.perf_counter() - start)
+    return preparing
 
 
-def _extractor(image_size: int, depth: int) -> Extractor:
-    """Returns an extractor with random weights and CLIP ViT-B/16's widths."""
-    text = TextConfig(*(VOCAB_SIZE, 64, 64, 1, 1, 77, 512), eos_token_id=EOS_TOKEN_ID)
-    vision = VisionConfig(image_size, 16, 768, 3072, depth, 12, 512)
-    params = random_params(text, vision, 0)
-    where = pathlib.Path()
-    return Extractor(Snapshot(params, text, vision, where, "random", "0" * 12))
+def write_synthetic_video(path: pathlib.Path, frames: int, rate: int = 30) -> None:
+    """Writes a video of moving noise with the size of UCF-Crime's videos.
 
-
-def write_synthetic_video(path: pathlib.Path, frames: int) -> None:
-    """Writes a video of moving noise with the size of UCF-Crime's videos."""
+    Args:
+      path: file to write.
+      frames: number of frames.
+      rate: frames per second.
+    """
     import av
 
     # Blocks of 8 x 8 pixels that move: compressible, yet with motion, as real video.
@@ -321,7 +334,7 @@ def write_synthetic_video(path: pathlib.Path, frames: int) -> None:
     picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))
 
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("mpeg4", rate=30)
+        stream: Any = container.add_stream("mpeg4", rate=rate)
         stream.height, stream.width = FRAME_SIZE
         for i in range(frames):
             image = np.roll(picture, 2 * i, axis=1)

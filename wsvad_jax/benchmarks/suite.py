@@ -6,6 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from wsvad_jax.benchmarks.speed_tables import (
+    LIVE_TITLES,
+    TOWER_TITLES,
+    live_rows,
+    tower_rows,
+)
 from wsvad_jax.benchmarks.start_up import start_up_tables
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.utils.errors import InputError
@@ -15,12 +21,13 @@ from wsvad_jax.utils.text import aligned
 
 WORKLOADS = (
     *("training", "scoring", "evaluation", "reading", "feeding"),
-    *("extraction", "start_up"),
+    *("live", "extraction", "start_up"),
 )
 MODEL_FREE = ("extraction", "start_up")  # measured once, for all models
 # Times of a step within a workload, measured alone: key → name in the table.
 STEP_NAMES = {
     "decode_s": "decode alone",
+    "pictures_s": "pictures alone",
     "encode_s": "encode alone",
     "resident_s": "resident batch",
 }
@@ -125,7 +132,7 @@ def _measure(
     """Returns versions and device, and the measurements of one workload."""
     import jax
 
-    from wsvad_jax.benchmarks import input_pipeline, start_up, step_time
+    from wsvad_jax.benchmarks import input_pipeline, live_delay, start_up, step_time
     from wsvad_jax.evaluation.results import device, versions
 
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
@@ -155,6 +162,7 @@ def _measure(
         "feeding": lambda: input_pipeline.measure_feeding(
             config, shapes, repeats=repeats
         ),
+        "live": lambda: live_delay.measure_live(config, shapes),
         "extraction": lambda: input_pipeline.measure_extraction(
             config, video=video, repeats=repeats
         ),
@@ -169,15 +177,21 @@ def table(report: dict[str, Any]) -> str:
     steps = [["model", "work", "sizes", "compile s", "step s", "snippets/s"]]
     steps[0] += ["GFLOP", "XLA's", "GFLOP/s", "% of matmul rate", "memory MB"]
     amounts = [["model", "work", "amount", "s", "per second", "memory MB"]]
+    delays, towers = [list(LIVE_TITLES)], [list(TOWER_TITLES)]
 
     for name, workloads in report["models"].items():
         for workload, m in workloads.items():
-            if "unit" in m:
+            towers += tower_rows(m["towers"]) if "towers" in m else []
+            if workload == "live":
+                delays += live_rows(name, m["live"])
+            elif "unit" in m:
                 amounts += _amount_rows(name, workload, m)
             else:
                 steps.append(_step_row(name, workload, m))
 
     lines = [aligned(rows) for rows in (steps, amounts) if len(rows) > 1]
+    lines += [aligned(delays, left=(0, 1))] if len(delays) > 1 else []
+    lines += [aligned(towers, left=(0, 2))] if len(towers) > 1 else []
     if "start_up" in report:
         lines.append(start_up_tables(report["start_up"]))
     return "\n".join([report["device"], *itertools.chain.from_iterable(lines)])

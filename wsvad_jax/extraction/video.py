@@ -325,7 +325,9 @@ def _resize_part(
             mixed = _mix(above[:, first:last], below[:, first:last], down)
             pair = mixed.take(left - first, 1), mixed.take(right - first, 1)
         else:
-            pair = [_mix(above.take(c, 1), below.take(c, 1), down) for c in (left, right)]
+            pair = [
+                _mix(above.take(c, 1), below.take(c, 1), down) for c in (left, right)
+            ]
         out[part] = _mix(*pair, dx[:, None]) + 0.5
     return out
 

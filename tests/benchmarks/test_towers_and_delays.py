@@ -1,0 +1,65 @@
+"""The benchmarks of image towers and of live detection, on tiny towers."""
+
+import numpy as np
+import pytest
+
+from wsvad_jax.benchmarks import image_towers, live_delay, suite
+from wsvad_jax.benchmarks.step_time import BenchmarkShapes
+from wsvad_jax.clip.towers import encode_image
+from wsvad_jax.experiment.config import load_config
+
+
+@pytest.fixture
+def tiny_towers(monkeypatch):
+    """Both towers are one of a block and small pictures."""
+    small = image_towers.vit_snapshot(32, depth=1)
+    for module in (image_towers, live_delay):
+        monkeypatch.setattr(module, "load_snapshot", lambda name: small)
+    return small
+
+
+def test_towers_are_timed_in_all_ways(tiny_towers, monkeypatch):
+    monkeypatch.setattr(image_towers, "SIZES", (1, 8))
+    rows = image_towers.measure_towers(2, tiny_towers)
+    kinds = [(row["tower"], row["batch"], row["kind"]) for row in rows]
+    for tower in (image_towers.DEMO, image_towers.VIT):
+        for way in ((1, "float32"), (8, "float32"), (8, "bfloat16")):
+            assert (tower, *way) in kinds
+    for row in rows:
+        assert row["picture_s"] > 0 and row["ratio"] > 0
+        assert ("cosine" in row) == (row["kind"] == "bfloat16")
+        assert row.get("cosine", 1.0) == pytest.approx(1, abs=1e-2)
+    found = {
+        "device": "here",
+        "models": {"clip": {"extraction": EXTRACTION | {"towers": rows}}},
+    }
+    lines = suite.table(found).splitlines()
+    assert sum("bfloat16" in line for line in lines) == 2
+
+
+EXTRACTION = {
+    **{"unit": "frames", "amount": 16, "peak_bytes": {"process": 1}},
+    **{"median_s": 1.0, "low_s": 1.0, "high_s": 1.0},
+}
+
+
+def test_torchs_tower_is_the_same_tower():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    snapshot = image_towers.vit_snapshot(32, depth=2)
+    pixels = np.random.RandomState(0).standard_normal((2, 32, 32, 3)).astype("f4")
+    torch.manual_seed(0)
+    ours = encode_image(snapshot.params, snapshot.vision, pixels)
+    assert image_towers.torch_tower(snapshot.vision, pixels)().shape == ours.shape
+
+
+def test_live_detection_is_timed(tiny_towers):
+    config = load_config(["--config=mil_ranking:ucf"])
+    shapes = BenchmarkShapes(batch_size=1, length=32, width=8, classes=14)
+    found = live_delay.measure_live(config, shapes, snippets=2, large=tiny_towers)
+    for row in found["live"]:
+        assert row["snippets"] + row["dropped"] == 2 and row["window"] == 32
+        assert 0 <= row["median_s"] <= row["p95_s"]
+        assert row["encode_s"] > 0 and row["score_s"] > 0
+    table = suite.table({"device": "here", "models": {"mil_ranking": {"live": found}}})
+    assert "mil_ranking  ViT-B/16" in table
