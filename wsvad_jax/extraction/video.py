@@ -323,12 +323,11 @@ def _resize_part(
         if last - first <= 2 * len(dx):
             # Most columns are read twice.
             mixed = _mix(above[:, first:last], below[:, first:last], down)
-            pair = mixed.take(left - first, 1), mixed.take(right - first, 1)
+            before, after = mixed.take(left - first, 1), mixed.take(right - first, 1)
         else:
-            pair = [
-                _mix(above.take(c, 1), below.take(c, 1), down) for c in (left, right)
-            ]
-        out[part] = _mix(*pair, dx[:, None]) + 0.5
+            before = _mix(above.take(left, 1), below.take(left, 1), down)
+            after = _mix(above.take(right, 1), below.take(right, 1), down)
+        out[part] = _mix(before, after, dx[:, None]) + 0.5
     return out
 
 
