@@ -9,8 +9,8 @@
   python -m wsvad_jax.benchmark aot --topology v5e:2x4 --output aot.json
 
 speed: times each recipe on synthetic features. Workloads: training, scoring, evaluating a
-test set, reading batches from an uncached file, training from such a file, feature
-extraction, and the start of every program.
+test set, reading batches from an uncached file, training from such a file, the delay of
+live detection, feature extraction, image towers, and the start of every program.
   Inputs: models and sizes (--batch_size, --length, --width). The default sizes are those
   of UCF-Crime's recipe.
   Outputs: tables, and with --output a JSON file. --profile DIR writes traces of training.

@@ -20,7 +20,8 @@ def tiny_towers(monkeypatch):
 
 def test_towers_are_timed_in_all_ways(tiny_towers, monkeypatch):
     monkeypatch.setattr(image_towers, "SIZES", (1, 8))
-    rows = image_towers.measure_towers(2, tiny_towers)
+    found = image_towers.measure_towers(2, tiny_towers)
+    rows = found["towers"]
     kinds = [(row["tower"], row["batch"], row["kind"]) for row in rows]
     for tower in (image_towers.DEMO, image_towers.VIT):
         for way in ((1, "float32"), (8, "float32"), (8, "bfloat16")):
@@ -29,21 +30,12 @@ def test_towers_are_timed_in_all_ways(tiny_towers, monkeypatch):
         assert row["picture_s"] > 0 and row["ratio"] > 0
         assert ("cosine" in row) == (row["kind"] == "bfloat16")
         assert row.get("cosine", 1.0) == pytest.approx(1, abs=1e-2)
-    found = {
-        "device": "here",
-        "models": {"clip": {"extraction": EXTRACTION | {"towers": rows}}},
-    }
-    lines = suite.table(found).splitlines()
+    report = {"device": "here", "models": {"clip": {"towers": found}}}
+    lines = suite.table(report).splitlines()
     assert sum("bfloat16" in line for line in lines) == 2
 
 
-EXTRACTION = {
-    **{"unit": "frames", "amount": 16, "peak_bytes": {"process": 1}},
-    **{"median_s": 1.0, "low_s": 1.0, "high_s": 1.0},
-}
-
-
-def test_torchs_tower_is_the_same_tower():
+def test_torchs_tower_has_the_same_sizes():
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     snapshot = image_towers.vit_snapshot(32, depth=2)

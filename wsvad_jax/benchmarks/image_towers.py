@@ -18,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from wsvad_jax.benchmarks.step_time import MatrixRate, Timing
 from wsvad_jax.clip.packaged import PACKAGED
 from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
 from wsvad_jax.clip.snapshot import Snapshot, load_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig, encode_image
 from wsvad_jax.extraction.extractor import BATCH_SIZE
+from wsvad_jax.utils.processes import peak_memory_bytes
 
 SIZES = (1, 2, 4, 8, 16, 32)  # pictures per call
 LARGE = 16  # most pictures per call of a tower of ViT-B/16's size, which takes seconds
@@ -61,7 +63,7 @@ def vit_snapshot(image_size: int = 224, depth: int = 12) -> Snapshot:
     return Snapshot(params, text, vision, pathlib.Path(), "random", "0" * 12)
 
 
-def measure_towers(repeats: int, large: Snapshot | None = None) -> list[dict[str, Any]]:
+def measure_towers(repeats: int, large: Snapshot | None = None) -> dict[str, Any]:
     """Times both towers, all ways in turn.
 
     Args:
@@ -69,11 +71,14 @@ def measure_towers(repeats: int, large: Snapshot | None = None) -> list[dict[str
       large: the second tower's snapshot; None is one of ViT-B/16's size.
 
     Returns:
-      One row per tower and way: `tower`, `batch`, `kind`, `picture_s`, the median
-      seconds per picture, `ratio`, the median over rounds of its time to that of float32
-      with the default batch, and, for bfloat16, `cosine`, the smallest to float32.
+      `towers`, one dict per tower and way: `tower`, `batch`, `kind`, `picture_s`, the
+      median seconds per picture, `ratio`, the median over rounds of its time to that of
+      float32 with the default batch, and, for bfloat16, `cosine`, the smallest to
+      float32. The other keys are those of each workload, of the second tower.
     """
-    rows = []
+    rate = MatrixRate("float32")
+    rows: list[dict[str, Any]] = []
+    base: Any = None
     for name, snapshot in (
         (DEMO, load_snapshot(PACKAGED)),
         (VIT, large or vit_snapshot()),
@@ -99,7 +104,14 @@ def measure_towers(repeats: int, large: Snapshot | None = None) -> list[dict[str
             )
             if run.kind == "bfloat16":
                 rows[-1]["cosine"] = cosine
-    return rows
+
+    return {
+        "dtype": "float32",
+        "towers": rows,
+        **Timing(tuple(base.seconds)).summary(),
+        "product_flop_per_s": rate(),
+        "peak_bytes": {"process": peak_memory_bytes()},
+    }
 
 
 def _runs(

@@ -243,7 +243,6 @@ def measure_extraction(
       decode_s: time of decoding and cropping.
       pictures_s: part of it that turns frames into the tower's pictures.
       encode_s: time of the image tower on the same number of pictures.
-      towers: result of `image_towers.measure_towers`.
       of_slower_half: whole time / time of the slower half, median over passes; 1 means
         full overlap.
 
@@ -254,9 +253,7 @@ def measure_extraction(
       depth: number of blocks of the tower.
       repeats: number of timed passes, after one that compiles.
     """
-    snapshot = image_towers.vit_snapshot(image_size, depth)
-    extractor = Extractor(snapshot)
-    towers = image_towers.measure_towers(repeats, snapshot)
+    extractor = Extractor(image_towers.vit_snapshot(image_size, depth))
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(video or pathlib.Path(folder) / "video.mp4")
@@ -283,7 +280,6 @@ def measure_extraction(
         **{f"{name}_s": statistics.median(s) for name, s in halves.items()},
         "pictures_s": statistics.median(pictures),
         "of_slower_half": statistics.median(ratios),
-        "towers": towers,
         "amount": frames,
         "unit": "frames",
     }

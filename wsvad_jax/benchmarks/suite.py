@@ -21,9 +21,9 @@ from wsvad_jax.utils.text import aligned
 
 WORKLOADS = (
     *("training", "scoring", "evaluation", "reading", "feeding"),
-    *("live", "extraction", "start_up"),
+    *("live", "extraction", "towers", "start_up"),
 )
-MODEL_FREE = ("extraction", "start_up")  # measured once, for all models
+MODEL_FREE = ("extraction", "towers", "start_up")  # measured once, for all models
 # Times of a step within a workload, measured alone: key → name in the table.
 STEP_NAMES = {
     "decode_s": "decode alone",
@@ -61,8 +61,8 @@ def speed(
 
     Returns:
       {'versions', 'device', 'models': {name: {workload: measurements}}}. Extraction
-      depends on no model and is under 'clip'; so does the start of programs, which is
-      under 'start_up' beside 'models'.
+      and image towers depend on no model and are under 'clip'; so does the start of
+      programs, which is under 'start_up' beside 'models'.
     """
     report: dict[str, Any] = {"models": {}}
 
@@ -79,7 +79,7 @@ def speed(
         if workload == "start_up":
             report["start_up"] = measurements
             continue
-        section = "clip" if workload == "extraction" else name
+        section = "clip" if workload in MODEL_FREE else name
         report["models"].setdefault(section, {})[workload] = measurements
     return report
 
@@ -132,7 +132,13 @@ def _measure(
     """Returns versions and device, and the measurements of one workload."""
     import jax
 
-    from wsvad_jax.benchmarks import input_pipeline, live_delay, start_up, step_time
+    from wsvad_jax.benchmarks import (
+        image_towers,
+        input_pipeline,
+        live_delay,
+        start_up,
+        step_time,
+    )
     from wsvad_jax.evaluation.results import device, versions
 
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
@@ -166,6 +172,7 @@ def _measure(
         "extraction": lambda: input_pipeline.measure_extraction(
             config, video=video, repeats=repeats
         ),
+        "towers": lambda: image_towers.measure_towers(repeats),
         "start_up": lambda: start_up.measure_start_up(repeats),
     }
     return {"versions": versions(), "device": device()}, measure[workload]()
@@ -181,9 +188,10 @@ def table(report: dict[str, Any]) -> str:
 
     for name, workloads in report["models"].items():
         for workload, m in workloads.items():
-            towers += tower_rows(m["towers"]) if "towers" in m else []
             if workload == "live":
                 delays += live_rows(name, m["live"])
+            elif workload == "towers":
+                towers += tower_rows(m["towers"])
             elif "unit" in m:
                 amounts += _amount_rows(name, workload, m)
             else:
