@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="i/n",
         help="every n-th video from number i (0 to n-1), for n processes or machines",
     )
-    add("--batch_size", type=int, help="pictures at once (64; 8 on a CPU)")
+    add("--batch_size", type=int, help="pictures at once (64; 4 to 8 on a CPU)")
     add("--decoders", type=int, default=1, help="videos decoded at the same time (1)")
 
     add(

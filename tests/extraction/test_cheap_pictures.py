@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sample_videos import write_video
 
-from wsvad_jax.extraction import video
+from wsvad_jax.clip.towers import VisionConfig
+from wsvad_jax.extraction import batch_size, video
 from wsvad_jax.extraction.decoding import picture
 
 
@@ -71,3 +72,12 @@ def test_one_scaler_serves_frames_of_any_size_colours_and_format():
     for _ in range(2):
         for frame, wanted in zip(frames, expected, strict=True):
             np.testing.assert_array_equal(picture.to_rgb(frame), wanted)
+
+
+@pytest.mark.parametrize(("cores", "large"), [(1, 4), (2, 4), (3, 6), (64, 8)])
+def test_large_towers_take_few_pictures_at_once_on_few_cores(monkeypatch, cores, large):
+    monkeypatch.setattr(batch_size.os, "cpu_count", lambda: cores)
+    vit = VisionConfig(224, 16, 768, 3072, 12, 12, 512)
+    demo = VisionConfig(96, 16, 192, 768, 3, 3, 256)
+    assert batch_size.default_batch_size(vit) == large
+    assert batch_size.default_batch_size(demo) == 8

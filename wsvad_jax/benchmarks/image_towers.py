@@ -23,7 +23,7 @@ from wsvad_jax.clip.packaged import PACKAGED
 from wsvad_jax.clip.random_snapshot import EOS_TOKEN_ID, VOCAB_SIZE, random_params
 from wsvad_jax.clip.snapshot import Snapshot, load_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig, encode_image
-from wsvad_jax.extraction.extractor import BATCH_SIZE
+from wsvad_jax.extraction.batch_size import CPU_BATCH_SIZE
 from wsvad_jax.utils.processes import peak_memory_bytes
 
 SIZES = (1, 2, 4, 8, 16, 32)  # pictures per call
@@ -73,7 +73,7 @@ def measure_towers(repeats: int, large: Snapshot | None = None) -> dict[str, Any
     Returns:
       `towers`, one dict per tower and way: `tower`, `batch`, `kind`, `picture_s`, the
       median seconds per picture, `ratio`, the median over rounds of its time to that of
-      float32 with the default batch, and, for bfloat16, `cosine`, the smallest to
+      float32 with eight pictures per call, and, for bfloat16, `cosine`, the smallest to
       float32. The other keys are those of each workload, of the second tower.
     """
     rate = MatrixRate("float32")
@@ -86,7 +86,7 @@ def measure_towers(repeats: int, large: Snapshot | None = None) -> dict[str, Any
         most = SIZES[-1] if name == DEMO else LARGE
         runs, cosine = _runs(name, snapshot, [size for size in SIZES if size <= most])
 
-        default = BATCH_SIZE["cpu"]
+        default = CPU_BATCH_SIZE
         for _ in range(repeats):
             for run in runs:
                 run.measure(4 * default if name == DEMO else default)
@@ -118,7 +118,7 @@ def _runs(
     name: str, snapshot: Snapshot, sizes: Sequence[int]
 ) -> tuple[list[TowerRun], float]:
     """Returns compiled ways of a tower, and the smallest cosine of bfloat16."""
-    S, default = snapshot.vision.image_size, BATCH_SIZE["cpu"]
+    S, default = snapshot.vision.image_size, CPU_BATCH_SIZE
     names = ("vision_model", "visual_projection")
     params = jax.device_put({key: snapshot.params[key] for key in names})
     random = np.random.RandomState(0)

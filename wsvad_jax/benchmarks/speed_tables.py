@@ -5,7 +5,7 @@ from typing import Any
 
 TOWER_TITLES = (
     *("image tower", "pictures per call", "kind", "ms per picture"),
-    *("of the default", "cosine"),
+    *("of float32 with 8", "cosine"),
 )
 LIVE_TITLES = (
     *("model", "image tower", "window", "snippets", "dropped"),

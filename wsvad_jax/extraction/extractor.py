@@ -26,13 +26,10 @@ from jaxtyping import Float, Float16, Float32, UInt8
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.extraction import video as videos
+from wsvad_jax.extraction.batch_size import default_batch_size
 from wsvad_jax.extraction.decoding.containers import unexpected_error
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.prefetch import prefetch_all
-
-# Accelerators need large batches; on a CPU they only add padding to the last one.
-BATCH_SIZE = {"cpu": 8}
-ACCELERATOR_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Extractor:
           frame: `first`, `middle` or `mean`.
           resize: `stretch` (the released geometry) or `clip`.
           stride: frames per snippet.
-          batch_size: pictures per call of the tower; None is 64, or 8 on a CPU.
+          batch_size: pictures per call of the tower; None is `default_batch_size`.
           decoders: number of videos decoded at the same time.
 
         Raises:
@@ -81,7 +78,7 @@ class Extractor:
         # Options are checked before the weights are moved.
         videos.check_crops(crops, resize)
         videos.check_snippet_options(frame, stride)
-        default = BATCH_SIZE.get(jax.default_backend(), ACCELERATOR_BATCH_SIZE)
+        default = default_batch_size(snapshot.vision)
         self.batch_size = default if batch_size is None else batch_size
         for name, value in (("batch_size", self.batch_size), ("decoders", decoders)):
             if value < 1:
