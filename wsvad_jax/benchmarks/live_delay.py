@@ -97,7 +97,7 @@ def random_detector(
     shapes = dataclasses.replace(shapes, width=snapshot.vision.projection_dim)
     network = step_time.build_network(config, shapes)
     params, batch_stats = step_time.random_variables(network)
-    # One crop, as in most folders of videos of one's own.
+    # One crop, as most features have.
     card = dataclasses.replace(cards.UCF, test_crop=0)
     protocol = feature_protocols.snapshot_protocol(snapshot, "stretch")
     protocol = dataclasses.replace(

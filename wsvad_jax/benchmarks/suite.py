@@ -144,12 +144,7 @@ def _measure(
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
 
     config = load_config([f"--config={name}:ucf", *changes])
-    defaults = {
-        "batch_size": config.paper.batch_size,
-        "length": config.data.length or 32,
-        "width": 512,
-    }
-    shapes = step_time.BenchmarkShapes(**{**defaults, **sizes}, classes=14)
+    shapes = step_time.BenchmarkShapes(**_default_sizes(config) | sizes, classes=14)
 
     trace = str(pathlib.Path(profile) / name) if profile else ""
     repeats = -(-steps // 3)  # the other workloads take seconds each
@@ -176,6 +171,15 @@ def _measure(
         "start_up": lambda: start_up.measure_start_up(repeats),
     }
     return {"versions": versions(), "device": device()}, measure[workload]()
+
+
+def _default_sizes(config: Any) -> dict[str, int]:
+    """Returns the sizes of a recipe's batch for UCF-Crime."""
+    return {
+        "batch_size": config.paper.batch_size,
+        "length": config.data.length or 32,
+        "width": 512,
+    }
 
 
 def table(report: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ Letters: B images or texts, L tokens, R of them read, D width, P projection widt
 H heads.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,43 +22,13 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from wsvad_jax.clip.activations import ACTIVATIONS
+from wsvad_jax.clip.tower_configs import TextConfig, VisionConfig
 from wsvad_jax.utils.errors import InputError
 
 LEGACY_EOS = 2  # wrong id in configs from before transformers' PR 24773
 
 # Weights and inputs may be JAX arrays or come from a file.
 AnyArray = Array | np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class TextConfig:
-    """Sizes of the text tower, named as in the hub's config.json."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    max_position_embeddings: int
-    projection_dim: int
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    eos_token_id: int = 49407
-
-
-@dataclasses.dataclass(frozen=True)
-class VisionConfig:
-    """Sizes of the image tower, named as in the hub's config.json."""
-
-    image_size: int
-    patch_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    projection_dim: int
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
 
 
 class CLIPText(nn.Module):
