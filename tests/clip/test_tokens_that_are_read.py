@@ -1,0 +1,33 @@
+"""A tower that reads some tokens alone computes what the whole tower does for them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wsvad_jax.benchmarks.step_time import product_flops
+from wsvad_jax.clip.towers import Encoder, VisionConfig
+
+CONFIG = VisionConfig(32, 8, 64, 96, 2, 2, 48)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("num_read", [1, 5, 17])
+def test_first_tokens_are_those_of_the_whole_tower(num_read, masked):
+    encoder = Encoder(CONFIG, jnp.float32)
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((3, 17, 64)), "f4")
+    mask = jnp.tril(jnp.ones((17, 17), bool)) if masked else None
+    params = encoder.init(jax.random.key(0), x, mask)
+
+    def encode(x, n=None):
+        return encoder.apply(params, x, mask, num_read=n)
+
+    # The parameters are the same, and the rest of the last block isn't computed.
+    read = encode(x, num_read)
+    assert read.shape == (3, num_read, 64)
+    np.testing.assert_allclose(read, encode(x)[:, :num_read], atol=2e-6)
+    flops = [
+        product_flops(jax.make_jaxpr(lambda x, n=n: encode(x, n))(x))
+        for n in (num_read, None)
+    ]
+    assert flops[0] == flops[1] if num_read == 17 else flops[0] < flops[1]
