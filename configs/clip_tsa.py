@@ -42,7 +42,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.dropout = 0.7
     config.model.attention = True
     config.model.test_noise = False
-    config.model.dtype = "float32"
+    config.model.dtype = "float32"  # or bfloat16; auto: by device
 
     config.loss = ConfigDict()
     config.loss.magnitude = 1e-4

@@ -62,7 +62,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.mask_padding = values["mask_padding"]
     config.model.positions = values["positions"]
     config.model.distance_graph = values["distance_graph"]  # or row_normalised
-    config.model.dtype = "float32"
+    config.model.dtype = "float32"  # or bfloat16; auto: by device
     config.model.remat = False  # True: less memory, slower backward pass
 
     config.loss = ConfigDict()

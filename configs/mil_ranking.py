@@ -37,7 +37,7 @@ def get_config(dataset: str = "demo") -> ConfigDict:
     config.model.segments = 32
     config.model.dropout = 0.6
     config.model.relu_hidden = True
-    config.model.dtype = "float32"
+    config.model.dtype = "float32"  # or bfloat16; auto: by device
 
     config.loss = ConfigDict()
     config.loss.hinge = 1.0

@@ -82,7 +82,7 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
             {"clean__steps": -1},
             "clean.steps is -1; expected a number in",
         ),
-        ("mil_ranking", {"model__dtype": "int8"}, "expected float32 or bfloat16"),
+        ("mil_ranking", {"model__dtype": "int8"}, "expected auto, float32 or bfloat16"),
         (
             "clip_tsa",
             {"model__samples": 0},

@@ -11,6 +11,7 @@ from wsvad_jax.benchmarks import step_time
 from wsvad_jax.data.records import Batch
 from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.models import common
 from wsvad_jax.training import train_step
 
 C = 5
@@ -96,6 +97,47 @@ def test_matrix_products_are_in_half_precision(name, tiny_text):
         if flops := times * step_time.flops(equation):
             count[str(equation.invars[0].aval.dtype)] += flops
     assert count["bfloat16"] > 9 * count["float32"], count
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6), (2, 3, 5, 6)])
+def test_gradients_of_a_half_product_are_those_of_a_product(shape):
+    r = np.random.RandomState(0)
+    x, kernel = (
+        jnp.asarray(r.standard_normal(s), jnp.bfloat16) for s in (shape, (6, 4))
+    )
+    y, wanted = jax.vjp(lambda x, k: x @ k, x, kernel)
+    found, gradients = jax.vjp(common.product, x, kernel)
+    np.testing.assert_array_equal(found, y)
+
+    g = jnp.asarray(r.standard_normal(y.shape), jnp.bfloat16)
+    for a, b in zip(gradients(g), wanted(g), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(*(np.asarray(v, "f") for v in (a, b)), rtol=2e-2)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_of_half_kernels_have_the_fast_form(name, tiny_text):
+    """xᵀg as it is: XLA has no fast program on CPUs for gᵀx that is then transposed."""
+    case = Case(name, tiny_text, "bfloat16")
+    weights = parts(jax.eval_shape(case.init))
+    program = jax.make_jaxpr(case.gradient)(*weights)
+
+    made, transposed, kernels = set(), set(), 0
+    for equation, _ in step_time.equations(program.jaxpr):
+        if equation.primitive.name == "transpose":
+            transposed.add(equation.invars[0])
+        if equation.primitive.name != "dot_general":
+            continue
+
+        (left, right), batch = equation.params["dimension_numbers"]
+        rows = tuple(range(equation.invars[0].aval.ndim - 1))
+        half = equation.invars[0].aval.dtype == jnp.bfloat16
+        if half and left == right == rows and batch == ((), ()):
+            made.add(equation.outvars[0])
+            kernels += 1
+
+    assert kernels > 2
+    assert not made & transposed
 
 
 def test_recomputed_blocks_change_no_gradient(tiny_text):

@@ -119,6 +119,21 @@ def test_other_recipes_are_rows_that_say_by_what_they_differ(tmp_path):
     assert "vadclip (model.use_graph=False)" in [row["model"] for row in rows]
 
 
+def test_a_precision_that_the_machine_chose_is_that_precision(tmp_path):
+    write_runs(tmp_path, "vadclip", (0, 1))
+    chosen = write_runs(tmp_path, "vadclip", (2, 3), "model.dtype=auto")
+    for run, dtype in zip(chosen, ("float32", "bfloat16"), strict=True):
+        results = read_json(run / "results.json")
+        write_json(run / "results.json", results | {"dtype": dtype})
+
+    groups = read_groups(tmp_path)
+    assert {g.variant: g.seeds for g in groups} == {
+        "model.dtype=float32": [0, 1, 2],
+        "model.dtype=bfloat16": [3],
+    }
+    assert [g.devices().endswith(", bfloat16") for g in groups] == [False, True]
+
+
 def test_one_seed_twice_is_refused_but_one_folder_twice_is_not(tmp_path):
     runs = write_runs(tmp_path / "a")
     assert len(find_runs([tmp_path, runs[0], runs[0]])[0]) == 3

@@ -23,6 +23,7 @@ from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.evaluation.scorer import Scorer, score_split
 from wsvad_jax.experiment import build
+from wsvad_jax.experiment.precision import resolve_dtype
 from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.extraction.video import Video, snippets
 from wsvad_jax.metrics.frame_level import evaluate
@@ -359,7 +360,8 @@ def _timed(
       seconds: list that collects the times.
     """
     seconds = [] if seconds is None else seconds
-    rate = MatrixRate(config.model.dtype)
+    dtype = resolve_dtype(config.model.dtype)
+    rate = MatrixRate(dtype)
 
     # Progress bars of the measured code would fill the terminal.
     start = time.perf_counter()
@@ -376,7 +378,7 @@ def _timed(
             seconds.append(time.perf_counter() - start)
 
     return {
-        "dtype": config.model.dtype,
+        "dtype": dtype,
         "first_s": first,
         **Timing(tuple(seconds)).summary(),
         "product_flop_per_s": statistics.median(rates),

@@ -84,7 +84,7 @@ def measure_training(
     compiled = program.lower(current, on_device, network.text, key).compile()
     compile_s = time.perf_counter() - start
 
-    rate = MatrixRate(config.model.dtype)
+    rate = MatrixRate(network.model.dtype)
 
     def run() -> Any:
         # The step donates its state, so the new one replaces it.
@@ -98,7 +98,7 @@ def measure_training(
 
     return {
         **dataclasses.asdict(shapes),
-        "dtype": config.model.dtype,
+        "dtype": network.model.dtype,
         "parameters": count,
         "compile_s": compile_s,
         **summary,
@@ -151,7 +151,7 @@ def measure_scoring(
     run()
     compile_s = time.perf_counter() - start
 
-    rate = MatrixRate(config.model.dtype)
+    rate = MatrixRate(network.model.dtype)
     timing, product_rate = interleaved(run, rate, steps)
 
     inputs = weights.variables, features, length, weights.text
@@ -162,7 +162,7 @@ def measure_scoring(
 
     return {
         **dataclasses.asdict(shapes),
-        "dtype": config.model.dtype,
+        "dtype": network.model.dtype,
         "compile_s": compile_s,
         **summary,
         "windows_per_s": shapes.batch_size / summary["median_s"],

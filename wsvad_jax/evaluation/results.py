@@ -336,6 +336,7 @@ def results_of(
         "step": meta.get("step"),
         "versions": versions(),
         "device": device(),
+        "dtype": getattr(experiment.model, "dtype", "float32"),
         **results_of_groups(experiment, videos, meta),
         **{name: text for name, text in notes.items() if text},
     }

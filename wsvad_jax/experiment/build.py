@@ -9,7 +9,13 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment import base_classes, quick_look, validation, zero_shot
+from wsvad_jax.experiment import (
+    base_classes,
+    precision,
+    quick_look,
+    validation,
+    zero_shot,
+)
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir
 
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
     from wsvad_jax.models.spec import ModelSpec
 
 MAX_DEFAULT_WINDOW = 256  # snippets per window, if the recipe sets no length
-DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +175,13 @@ def build_model(config: "ConfigDict") -> Any:
             f"fields are {', '.join(sorted(fields))}"
         )
 
-    ranges = {"dtype": DTYPES, **spec.field_ranges}
+    ranges = {"dtype": precision.DTYPES, **spec.field_ranges}
     validation.check(config.model, ranges, "config.model.")
-    model = spec.Model(**config.model)
+
+    values = dict(config.model)
+    if "dtype" in values:
+        values["dtype"] = precision.resolve_dtype(values["dtype"])
+    model = spec.Model(**values)
     cross_pseudo.check(dict(config.get("loss", {})), model)
     return model
 

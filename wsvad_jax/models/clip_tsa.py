@@ -33,7 +33,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from wsvad_jax.models import losses, released
-from wsvad_jax.models.common import TemporalConv
+from wsvad_jax.models.common import Dense, TemporalConv
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
@@ -240,7 +240,7 @@ class Model(nn.Module):
         return y + p[..., None] * x
 
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, name=name, dtype=self.dtype, kernel_init=xavier)
+        return Dense(features, name=name, dtype=self.dtype, kernel_init=xavier)
 
     def _conv(self, features: int, name: str, **kwargs: Any) -> TemporalConv:
         return TemporalConv(features, name=name, dtype=self.dtype, **kwargs)

@@ -28,11 +28,56 @@ def uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:
     return init
 
 
+def product(
+    x: Float[Array, "*B D"], kernel: Float[Array, "D E"]
+) -> Float[Array, "*B E"]:
+    """x · kernel, in the dtype of both.
+
+    In half precision, the kernel's gradient is taken in the form for which XLA has a
+    fast program on CPUs. JAX's own form, gᵀx transposed, has none there: JAX 0.12
+    converts its arrays to float32 and back.
+    """
+    if x.dtype.itemsize >= 4:
+        return x @ kernel
+    return _half_product(x, kernel)
+
+
+@jax.custom_vjp
+def _half_product(x, kernel):
+    return x @ kernel
+
+
+def _half_product_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _half_product_backward(saved, gradient):
+    x, kernel = saved
+    rows = "bcfgh"[: x.ndim - 1]
+    return (
+        jnp.einsum("...e,de->...d", gradient, kernel),
+        jnp.einsum(f"{rows}d,{rows}e->de", x, gradient),
+    )
+
+
+_half_product.defvjp(_half_product_forward, _half_product_backward)
+
+
+def _dense_product(x, kernel, dimension_numbers, **options):
+    """`product` as Flax's Dense calls it; its numbers always say the same."""
+    del dimension_numbers, options
+    return product(x, kernel)
+
+
+# Flax's dense layer, with the gradients of `product`.
+Dense = functools.partial(nn.Dense, dot_general=_dense_product)
+
+
 def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
     """A dense layer initialised as PyTorch's default."""
     init = uniform(fan_in)
     kwargs = {"kernel_init": init, "bias_init": init, **kwargs}
-    return nn.Dense(features, name=name, dtype=dtype, **kwargs)
+    return Dense(features, name=name, dtype=dtype, **kwargs)
 
 
 class DenseParams(nn.Module):
@@ -63,7 +108,7 @@ def affine(
 ) -> Float[Array, "*B E"]:
     """x · kernel + bias, in the dtype of `x`."""
     bias = jnp.expand_dims(bias, range(x.ndim - 1))
-    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+    return product(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
 def fold_single_head_qkv(
@@ -168,7 +213,7 @@ class CrossAttention(nn.Module):
     ) -> Float[Array, "B Q D"]:
         D, H, K = queries.shape[-1], self.heads, keys.shape[1]
         check_heads(H, D, "decoder_heads")
-        project = functools.partial(nn.Dense, dtype=self.dtype, **self.initial)
+        project = functools.partial(Dense, dtype=self.dtype, **self.initial)
         q = project(D, name="q")(queries)
         kv = project(2 * D, name="kv")(keys)
 
@@ -233,7 +278,8 @@ class TemporalConv(nn.Module):
 
         # One product with the kernels of all taps at once.
         x = x.astype(self.dtype)
-        taps = x @ jnp.moveaxis(kernel, 0, 1).reshape(D, -1).astype(self.dtype)
+        kernels = jnp.moveaxis(kernel, 0, 1).reshape(D, -1)
+        taps = product(x, kernels.astype(self.dtype))
         if gate is not None:
             taps = gate.astype(self.dtype)[..., None] * taps
 

@@ -219,7 +219,7 @@ class TextAdapter(nn.Module):
         def dense(i, size):
             name = f"text_adapter_{i}_fc_0"
             kwargs = {"dtype": self.dtype, "kernel_init": lgt_adapter.xavier}
-            return nn.Dense(size, use_bias=False, name=name, **kwargs)
+            return common.Dense(size, use_bias=False, name=name, **kwargs)
 
         blocks = [dense(i, width) for i in range(self.num_adapted_blocks)]
         projection = dense(self.num_adapted_blocks, self.features)

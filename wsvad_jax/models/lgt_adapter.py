@@ -163,7 +163,8 @@ class GraphConv(nn.Module):
             else:
                 residual = conv(x)
 
-        return graph.astype(self.dtype) @ (x.astype(self.dtype) @ weight) + residual
+        projected = common.product(x.astype(self.dtype), weight)
+        return graph.astype(self.dtype) @ projected + residual
 
 
 def similarity_graph(

@@ -26,6 +26,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Num
 
 from wsvad_jax.models import losses, released
+from wsvad_jax.models.common import Dense
 from wsvad_jax.models.losses import LabelledBatch
 from wsvad_jax.models.scores import SnippetScores
 from wsvad_jax.models.spec import ModelSpec
@@ -95,7 +96,7 @@ class Model(nn.Module):
         )
 
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, name=name, dtype=self.dtype, kernel_init=glorot)
+        return Dense(features, name=name, dtype=self.dtype, kernel_init=glorot)
 
 
 def pool_segments(

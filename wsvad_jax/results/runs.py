@@ -103,9 +103,13 @@ class Run:
             return {"of": self.results["ensemble"].get("members")}
         if not self.config:
             return {"checkpoint": self.results.get("checkpoint")}
-        return identity.keys_in_force(
+        settings = identity.keys_in_force(
             strip_local_paths(self)["config"], identity.KEYS_NOT_AFFECTING_METRICS
         )
+        # A precision that the machine chose is the same as one that the recipe names.
+        if settings.get("model.dtype") == "auto" and self.results.get("dtype"):
+            settings["model.dtype"] = self.results["dtype"]
+        return settings
 
     def values(self) -> dict[str, float | None]:
         """Returns the metrics; the keys of `map` are map@0.1 … map@0.5."""

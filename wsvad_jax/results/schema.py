@@ -92,6 +92,7 @@ class Results(Shape, extra="allow"):
     selection: PrintableText = ""
     checkpoint: PrintableText = ""
     device: PrintableText = ""
+    dtype: PrintableText = ""  # precision of the products; older versions wrote none
     clip_note: PrintableText = ""  # what the CLIP models were trained on
     remarks: list[PrintableText] = Field(default_factory=list)
     events: EventResults | None = None  # older versions wrote none

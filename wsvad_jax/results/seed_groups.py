@@ -54,7 +54,13 @@ class SeedGroup:
         return "–".join(map(str, dict.fromkeys([steps[0], steps[-1]]))) if steps else ""
 
     def devices(self) -> str:
-        return "; ".join(dict.fromkeys(str(r.results.get("device")) for r in self.runs))
+        """Returns the devices of the runs, with the precision where it isn't float32."""
+        found = []
+        for run in self.runs:
+            device, dtype = run.results.get("device"), run.results.get("dtype")
+            exact = dtype in (None, "", "float32")
+            found.append(str(device) if exact else f"{device}, {dtype}")
+        return "; ".join(dict.fromkeys(found))
 
 
 def group_by_recipe(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsvad_jax.experiment.identity import comparable_config
+from wsvad_jax.experiment.precision import AUTO
 from wsvad_jax.models.cross_pseudo import check_warmup
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated_sharding
@@ -235,6 +236,9 @@ def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
 
     # The batch may be smaller than the recipe's, so microbatches are checked here.
     microbatches = run_microbatches(experiment, run.sampler.batch_size, say=True)
+    if experiment.config.model.get("dtype") == AUTO and multihost.is_process_zero():
+        status(f"precision: {experiment.model.dtype} (config.model.dtype={AUTO})")
+
     step = make_train_step(
         experiment.model,
         experiment.spec,

@@ -38,6 +38,7 @@ def provenance(
       features: feature protocol
       features_hash: hash of the feature protocol
       microbatches: microbatches of a training step on this machine
+      dtype: precision of activations and matrix products on this machine
       seconds: wall time of this process
       memory_bytes: peak memory of process and device
 
@@ -58,6 +59,7 @@ def provenance(
         "features": features,
         "features_hash": hashlib.sha256(canonical).hexdigest(),
         "microbatches": microbatches,
+        "dtype": experiment.model.dtype,
         "seconds": {k: round(v, 2) for k, v in seconds.items()},
         "memory_bytes": {
             "process": peak_memory_bytes(),
