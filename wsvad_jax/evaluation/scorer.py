@@ -8,12 +8,14 @@ all. The scores of the padding are dropped.
 import contextlib
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int, Num
 
 from wsvad_jax.evaluation.position_bias import StaticWindows, remove_position_bias
@@ -27,6 +29,7 @@ from wsvad_jax.utils.progress import Progress
 if TYPE_CHECKING:
     from wsvad_jax.data.dataset import Entry
     from wsvad_jax.experiment.build import Experiment, ScoringModel
+    from wsvad_jax.models.spec import ModelSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,35 @@ class ScoringWeights:
 
     variables: dict[str, Any]  # `params` and `batch_stats`
     text: Any  # features of the class prompts; None without prompts
+
+
+@functools.lru_cache(maxsize=8)
+def compile_scoring(model: Any, spec: "ModelSpec", mesh: Mesh) -> Callable[..., Any]:
+    """Returns the program (variables, features, length, text) → scores.
+
+    Scorers of one model share it, so it is compiled once per process.
+    """
+
+    def score(variables, features, length, text):
+        features = features.astype(jnp.float32)
+        outputs = model.apply(variables, features, length, text, train=False)
+        scores = spec.scores(outputs)
+        # Ties of half-precision scores move average precision by several points.
+        return jax.tree.map(lambda v: v.astype(jnp.float32), scores)
+
+    batch_sharded = batch_sharding(mesh)
+    return jax.jit(
+        score,
+        # None keeps the sharding of weights and text.
+        in_shardings=(None, batch_sharded, batch_sharded, None),
+        out_shardings=replicated_sharding(mesh),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def compile_encode_text(model: Any) -> Callable[..., Any]:
+    """Returns the program (params, text) → class features, one per model."""
+    return jax.jit(model.encode_text)
 
 
 class Scorer:
@@ -56,29 +88,14 @@ class Scorer:
         mesh = scoring_model.mesh
         check_batch(self.batch_size, mesh, "config.eval.batch_size")
 
-        replicated, batch_sharded = replicated_sharding(mesh), batch_sharding(mesh)
-
-        def score(variables, features, length, text):
-            features = features.astype(jnp.float32)
-            outputs = scoring_model.model.apply(
-                variables, features, length, text, train=False
-            )
-            scores = scoring_model.spec.scores(outputs)
-            # Ties of half-precision scores move average precision by several points.
-            return jax.tree.map(lambda v: v.astype(jnp.float32), scores)
-
-        self.program: Callable = jax.jit(
-            score,
-            # None keeps the sharding of weights and text.
-            in_shardings=(None, batch_sharded, batch_sharded, None),
-            out_shardings=replicated,
-        )
+        model, spec = scoring_model.model, scoring_model.spec
+        self.program = compile_scoring(model, spec, mesh)
 
         # Class texts don't depend on the videos, so a separate program encodes them
         # once.
         self._encode_text: Callable | None = None
         if scoring_model.text is not None:
-            self._encode_text = jax.jit(scoring_model.model.encode_text)
+            self._encode_text = compile_encode_text(model)
 
     def weights(self, params: Any, batch_stats: Any) -> ScoringWeights:
         """Returns weights that are ready to score; encodes the class prompts.

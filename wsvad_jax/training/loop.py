@@ -31,7 +31,7 @@ from wsvad_jax.training.sampler import open_batch_sampler
 from wsvad_jax.training.schedule import build_schedule
 from wsvad_jax.training.selection import open_validation
 from wsvad_jax.training.state import State, make_init
-from wsvad_jax.training.train_step import make_train_step
+from wsvad_jax.training.train_step import shared_train_step
 from wsvad_jax.utils.errors import InputError, Preempted
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.progress import Progress, status
@@ -239,11 +239,11 @@ def build_init_and_step(run: SeedRun) -> tuple[Callable, Callable]:
     if experiment.config.model.get("dtype") == AUTO and multihost.is_process_zero():
         status(f"precision: {experiment.model.dtype} (config.model.dtype={AUTO})")
 
-    step = make_train_step(
+    step = shared_train_step(
         experiment.model,
         experiment.spec,
         optimiser,
-        weights=weights,
+        weights=tuple(weights.items()),
         microbatches=microbatches,
     )
 

@@ -6,6 +6,8 @@ adam_l2, adagrad_l2  L2 weight decay added to the gradient (CLIP-TSA, MIL rankin
 cosine_epochs, steps_epochs, warmup_cosine    learning rate by step
 """
 
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -229,9 +231,17 @@ def build_optimiser(
       steps_per_epoch: optimiser steps per epoch.
       loader_batches_per_epoch: batches of all loaders per epoch, see `learning_rate`.
     """
+    return _build_optimiser(
+        json.dumps(plan["optim"]), epochs, steps_per_epoch, loader_batches_per_epoch
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _build_optimiser(optim, epochs, steps_per_epoch, loader_batches_per_epoch):
+    # Equal plans give one optimiser, so runs that differ by seed share their programs.
     # The groups differ in their schedules, but all count the same steps.
     groups = {}
-    for module, config in plan["optim"].items():
+    for module, config in json.loads(optim).items():
         if config["name"] not in OPTIMISERS:
             raise InputError(
                 f"optim.{module}.name is {config['name']!r}; expected one of "

@@ -45,6 +45,16 @@ def make_init(
       mesh: mesh of the devices that will hold the state.
     """
 
+    # The program is one per process for examples of the same shapes and types.
+    leaves, tree = jax.tree.flatten(example)
+    shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+    return functools.partial(
+        _compile_init(model, optimiser, tree, shapes, mesh), example
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _compile_init(model, optimiser, tree, shapes, mesh):
     def init(example, key):
         keys = jax.random.split(key, 3)
         rngs = dict(zip(("params", "dropout", "noise"), keys, strict=True))
@@ -59,6 +69,5 @@ def make_init(
         )
 
     # Initialised in place: no device ever holds the whole of a sharded state.
-    shapes = jax.eval_shape(init, example, jax.random.key(0))
-    program = jax.jit(init, out_shardings=fsdp_shardings(shapes, mesh))
-    return functools.partial(program, example)
+    state = jax.eval_shape(init, jax.tree.unflatten(tree, shapes), jax.random.key(0))
+    return jax.jit(init, out_shardings=fsdp_shardings(state, mesh))

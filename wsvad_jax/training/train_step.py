@@ -3,6 +3,7 @@
 The random key of a step is fold_in(seed, step), so a checkpoint stores no key.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,22 @@ def make_train_step(
     return step
 
 
+@functools.lru_cache(maxsize=4)
+def shared_train_step(
+    model: Any,
+    spec: ModelSpec,
+    optimiser: optax.GradientTransformation,
+    weights: tuple[tuple[str, Any], ...],
+    microbatches: int,
+) -> Step:
+    """`make_train_step`, one per process for equal arguments, which are hashable.
+
+    Runs of one recipe, such as its seeds, then share the compiled program.
+    """
+    return make_train_step(model, spec, optimiser, dict(weights), microbatches)
+
+
+@functools.lru_cache(maxsize=4)
 def compile_host_step(step: Step, mesh: Mesh) -> Step:
     """Compiles a step for batches that come from the host, split over the devices.
 
@@ -173,6 +190,7 @@ def constrain_state_sharding(step: Step, mesh: Mesh) -> Step:
     return sharded_step
 
 
+@functools.lru_cache(maxsize=4)
 def compile_device_steps(
     step: Step, mesh: Mesh, *, seeds: bool = False
 ) -> Callable[..., Any]:
