@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
@@ -29,7 +30,7 @@ def uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:
 
 
 def product(
-    x: Float[Array, "*B D"], kernel: Float[Array, "D E"]
+    x: Float[Array, "*B D"], kernel: Float[Array | np.ndarray, "D E"]
 ) -> Float[Array, "*B E"]:
     """x · kernel, in the dtype of both.
 
