@@ -133,6 +133,7 @@ def _is_interval(text: str) -> bool:
 def _describe(allowed: Range) -> str:
     if not isinstance(allowed, tuple):
         return f"a number in {allowed}"
-    return " or ".join(
+    *first, last = (
         f"a whole number in {part}" if _is_interval(part) else part for part in allowed
     )
+    return f"{', '.join(first)} or {last}" if first else last
