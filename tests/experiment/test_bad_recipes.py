@@ -62,7 +62,7 @@ def test_a_recipe_that_does_not_fit_leaves_nothing(tiny, tmp_path, capsys):
         ),
         ("dsanet", {"clip": "/nowhere/at/all"}, "/nowhere/at/all"),
         ("dsanet", {"clip": ""}, "config.clip is empty; expected auto, random"),
-        ("mil_ranking", {"protocol": "dirty"}, "expected clean or paper"),
+        ("mil_ranking", {"protocol": "dirty"}, "expected clean, paper or quick"),
         ("mil_ranking", {"data__placement": "disk"}, "expected host or device"),
         (
             "mil_ranking",
