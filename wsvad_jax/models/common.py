@@ -120,7 +120,8 @@ def fold_single_head_qkv(
 ) -> tuple[Float[Array, "D D2"], Float[Array, "D2"]]:
     """Folds the four projections of single-head attention into two.
 
-    Then only the queries and the values are projected; the keys are the inputs y. With q_i = W_q y_i + b_q and so on,
+    Then only the queries and the values are projected; the keys are the inputs y. With
+    q_i = W_q y_i + b_q and so on,
       q_i · k_j = (W_kᵀ q_i) · y_j + q_i · b_k.
     The last term is the same for all keys, so the softmax ignores it. The attention
     weights w_j sum to 1, therefore
