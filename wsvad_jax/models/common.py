@@ -54,6 +54,7 @@ def _half_product_forward(x, kernel):
 
 def _half_product_backward(saved, gradient):
     x, kernel = saved
+    # einsum sums over named axes alone, so the rows' axes have names.
     rows = "bcfgh"[: x.ndim - 1]
     return (
         jnp.einsum("...e,de->...d", gradient, kernel),
@@ -65,9 +66,10 @@ _half_product.defvjp(_half_product_forward, _half_product_backward)
 
 
 def _dense_product(x, kernel, dimension_numbers, **options):
-    """`product` as Flax's Dense calls it; its numbers always say the same."""
-    del dimension_numbers, options
-    return product(x, kernel)
+    """`product` as Flax's Dense calls it."""
+    if x.dtype.itemsize >= 4:
+        return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
+    return _half_product(x, kernel)
 
 
 # Flax's dense layer, with the gradients of `product`.
