@@ -156,26 +156,24 @@ def _converted(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     """Converts a frame to RGB in its stored orientation."""
     matrix = int(frame.colorspace)
     if matrix in SUPPORTED or "rgb" in frame.format.name or "gbr" in frame.format.name:
-        return _scaler(frame).reformat(frame, format="rgb24").to_ndarray()
+        return _to_rgb(frame)
     colorspace = FALLBACKS.get(matrix, BT601)
-    converted = _scaler(frame).reformat(
-        frame, format="rgb24", src_colorspace=colorspace, dst_colorspace=colorspace
-    )
-    return converted.to_ndarray()
+    return _to_rgb(frame, src_colorspace=colorspace, dst_colorspace=colorspace)
 
 
-def _scaler(frame: Any) -> Any:
-    """Returns what converts a frame: the thread's scaler, or the frame itself.
+def _to_rgb(frame: Any, **colorspaces: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Converts a frame with the thread's scaler, which is set up once.
 
-    A scaler is set up once and serves all frames of its thread. PyAV 19 shares it by
-    itself. Those before 17 may keep the colours of the frame before.
+    PyAV 19 shares scalers by itself. Those before 17 may keep the colours of the frame
+    before, so they set one up per frame.
     """
     import av
 
     if int(av.__version__.partition(".")[0]) not in (17, 18):
-        return frame
+        return frame.to_ndarray(format="rgb24", **colorspaces)
+
     if not hasattr(_thread, "scaler"):
         from av.video.reformatter import VideoReformatter
 
         _thread.scaler = VideoReformatter()
-    return _thread.scaler
+    return _thread.scaler.reformat(frame, format="rgb24", **colorspaces).to_ndarray()
