@@ -7,6 +7,7 @@ from wsvad_jax.benchmarks import image_towers, live_delay, suite
 from wsvad_jax.benchmarks.step_time import BenchmarkShapes
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.experiment.config import load_config
+from wsvad_jax.experiment.precision import resolve_dtype
 
 
 @pytest.fixture
@@ -46,9 +47,10 @@ def test_torchs_tower_has_the_same_sizes():
 
 
 def test_live_detection_is_timed(tiny_towers):
-    config = load_config(["--config=mil_ranking:ucf"])
+    config = load_config(["--config=mil_ranking:ucf", "--config.model.dtype=auto"])
     shapes = BenchmarkShapes(batch_size=1, length=32, width=8, classes=14)
     found = live_delay.measure_live(config, shapes, snippets=2, large=tiny_towers)
+    assert found["dtype"] == resolve_dtype("auto")
     for row in found["live"]:
         assert row["snippets"] + row["dropped"] == 2 and row["window"] == 32
         assert 0 <= row["median_s"] <= row["p95_s"]

@@ -86,10 +86,14 @@ def measure_towers(repeats: int, large: Snapshot | None = None) -> dict[str, Any
         most = SIZES[-1] if name == DEMO else LARGE
         runs, cosine = _runs(name, snapshot, [size for size in SIZES if size <= most])
 
+        # Rounds go through all ways in turn, so a busy machine slows them alike. The
+        # small tower's calls are short, so it encodes more pictures.
         default = CPU_BATCH_SIZE
         for _ in range(repeats):
             for run in runs:
                 run.measure(4 * default if name == DEMO else default)
+
+        # Ratios are taken within a round, then their median over rounds.
         (base,) = (r for r in runs if (r.kind, r.batch) == ("float32", default))
         for run in runs:
             pairs = zip(run.seconds, base.seconds, strict=True)

@@ -29,6 +29,7 @@ from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.experiment.identity import comparable_config
+from wsvad_jax.experiment.precision import resolve_dtype
 from wsvad_jax.utils.processes import peak_memory_bytes
 from wsvad_jax.weights.trained_model import TrainedModel
 
@@ -63,6 +64,7 @@ def measure_live(
     """
     from wsvad_jax.benchmarks.input_pipeline import write_synthetic_video
 
+    # The same video is played behind both towers.
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "video.mp4"
@@ -73,13 +75,13 @@ def measure_live(
             row = _parts(detector) | _played(detector, path)
             rows.append({"tower": name, "window": detector.T, **row})
 
-    first = rows[0]
+    first, dtype = rows[0], resolve_dtype(config.model.dtype)
     return {
-        "dtype": config.model.dtype,
+        "dtype": dtype,
         **dataclasses.asdict(shapes),
         "live": rows,
         **{key: first[key] for key in ("median_s", "low_s", "high_s")},
-        "product_flop_per_s": MatrixRate(config.model.dtype)(),
+        "product_flop_per_s": MatrixRate(dtype)(),
         "peak_bytes": {"process": peak_memory_bytes()},
     }
 
@@ -110,6 +112,7 @@ def random_detector(
         "features": dataclasses.asdict(protocol),
     }
 
+    # No such folder exists, so the model is handed over as if it had been read.
     path = pathlib.Path("random")
     opened = (path, str(path), network, params, batch_stats, meta, card)
     detector = Detector.__new__(Detector)
@@ -145,6 +148,7 @@ def _played(detector: Detector, path: pathlib.Path) -> dict[str, Any]:
     live.run(detector, str(path), out=out)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
 
+    # The last line counts the snippets that were dropped to keep up.
     delays = [line["behind"] for line in lines if line["type"] == "snippet"]
     low, middle, high, most = np.percentile(delays, [25, 50, 75, 95]).tolist()
     return {
