@@ -178,6 +178,7 @@ def build_model(config: "ConfigDict") -> Any:
     ranges = {"dtype": precision.DTYPES, **spec.field_ranges}
     validation.check(config.model, ranges, "config.model.")
 
+    # The recipe may leave the precision to the device; the model states one.
     values = dict(config.model)
     if "dtype" in values:
         values["dtype"] = precision.resolve_dtype(values["dtype"])
