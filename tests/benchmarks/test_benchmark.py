@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from undrawn import draw_nothing
 
 from wsvad_jax import benchmark
 from wsvad_jax.benchmarks import grid, input_pipeline, step_time, suite
-from wsvad_jax.benchmarks.ablations import ABLATIONS
+from wsvad_jax.benchmarks.ablations import ABLATIONS, rows
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.results import seed_groups
@@ -18,6 +19,13 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
 SMALL = step_time.BenchmarkShapes(batch_size=4, length=16, width=32, classes=3)
+
+
+@pytest.fixture(autouse=True)
+def small_inputs(monkeypatch):
+    """The reference product and the frames of the synthetic video are small."""
+    monkeypatch.setattr(step_time, "MATRIX_ROWS", {"cpu": 256})
+    monkeypatch.setattr(input_pipeline, "FRAME_SIZE", (48, 64))
 
 
 def flops(function, *arguments) -> float:
@@ -54,7 +62,9 @@ def test_convolutions_are_counted():
     assert flops(convolve, x, kernel) == 2 * (2 * 10 * 8) * (3 * 4)
 
 
-@pytest.mark.parametrize("model", ["mil_ranking", "clip_tsa"])
+@pytest.mark.parametrize(
+    "model", ["mil_ranking", pytest.param("clip_tsa", marks=pytest.mark.slow)]
+)
 def test_speed_measures_training_and_scoring(model):
     config = load_config([f"--config={model}:ucf"])
     trained = step_time.measure_training(config, SMALL, steps=2)
@@ -150,8 +160,10 @@ def test_a_grid_of_no_seeds_is_refused(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
-    flags = [f for f in tiny.flags("mil_ranking") if not f.startswith("--config=")]
+def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, monkeypatch, capsys):
+    draw_nothing(monkeypatch)
+    flags = tiny.flags("mil_ranking", clean__steps=2, paper__steps=2)
+    flags = [f for f in flags if not f.startswith("--config=")]
     command = [
         *("repro", "--models", "mil_ranking", "--datasets", str(tiny.path)),
         *("--seeds", "2", "--protocol", "clean,paper"),
@@ -195,20 +207,43 @@ def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     assert len(about["features_hash"]) == 64 and about["memory_bytes"]["process"] > 0
 
 
-def test_the_rows_of_an_ablation_lie_apart(tiny, tmp_path, monkeypatch):
-    few = {k: ABLATIONS["vadclip"][k] for k in ("no_graph",)}
-    monkeypatch.setitem(ABLATIONS, "vadclip", few)
-    flags = tiny.flags("vadclip", clean__epochs=1)
+@pytest.mark.parametrize("model", sorted(ABLATIONS))
+def test_the_rows_of_every_ablation_are_recipes(model):
+    for flags in rows(model).values():
+        config = load_config([f"--config={model}:ucf", *flags])
+        for flag in flags:
+            key, value = flag.removeprefix("--config.model.").split("=")
+            assert str(config.model[key]) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "change"),
+    [
+        ("mil_ranking", "no_dropout", ("model.dropout=0.0",)),
+        pytest.param(
+            "vadclip", "no_graph", ABLATIONS["vadclip"]["no_graph"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_the_rows_of_an_ablation_lie_apart(
+    tiny, tmp_path, monkeypatch, model, row, change
+):
+    draw_nothing(monkeypatch)
+    monkeypatch.setitem(ABLATIONS, model, {row: change})
+    steps = {"clean__epochs": 1} if model == "vadclip" else {"clean__steps": 2}
+    flags = tiny.flags(model, **steps)
     flags = [f for f in flags if not f.startswith("--config=")]
     command = [
-        *("repro", "--models", "vadclip", "--datasets", str(tiny.path)),
+        *("repro", "--models", model, "--datasets", str(tiny.path)),
         *("--seeds", "1", "--output", str(tmp_path / "out"), "--ablations"),
         *("--runs", str(tmp_path / "runs")),
         *flags,
     ]
     assert benchmark.main(command) == 0
     places = {p.parents[3].name for p in (tmp_path / "out").rglob("seed0.json")}
-    assert places == {"out", "no_graph"}
+    assert places == {"out", row}
     runs, *_ = find_runs([tmp_path / "out"])
     variants = {group.variant for group in seed_groups.group_by_recipe(runs)}
-    assert len(variants) == 2 and any("use_graph" in v for v in variants)
+    key = change[0].partition("=")[0].removeprefix("model.")
+    assert len(variants) == 2 and any(key in v for v in variants)

@@ -1,9 +1,10 @@
 """The benchmarks of image towers and of live detection, on tiny towers."""
 
+import jax
 import numpy as np
 import pytest
 
-from wsvad_jax.benchmarks import image_towers, live_delay, suite
+from wsvad_jax.benchmarks import image_towers, live_delay, step_time, suite
 from wsvad_jax.benchmarks.step_time import BenchmarkShapes
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.experiment.config import load_config
@@ -13,6 +14,7 @@ from wsvad_jax.experiment.precision import resolve_dtype
 @pytest.fixture
 def tiny_towers(monkeypatch):
     """Both towers are one of a block and small pictures."""
+    monkeypatch.setattr(step_time, "MATRIX_ROWS", {"cpu": 256})
     small = image_towers.vit_snapshot(32, depth=1)
     for module in (image_towers, live_delay):
         monkeypatch.setattr(module, "load_snapshot", lambda name: small)
@@ -21,7 +23,7 @@ def tiny_towers(monkeypatch):
 
 def test_towers_are_timed_in_all_ways(tiny_towers, monkeypatch):
     monkeypatch.setattr(image_towers, "SIZES", (1, 8))
-    found = image_towers.measure_towers(2, tiny_towers)
+    found = image_towers.measure_towers(1, tiny_towers)
     rows = found["towers"]
     kinds = [(row["tower"], row["batch"], row["kind"]) for row in rows]
     for tower in (image_towers.DEMO, image_towers.VIT):
@@ -42,7 +44,11 @@ def test_torchs_tower_has_the_same_sizes():
     snapshot = image_towers.vit_snapshot(32, depth=2)
     pixels = np.random.RandomState(0).standard_normal((2, 32, 32, 3)).astype("f4")
     torch.manual_seed(0)
-    ours = encode_image(snapshot.params, snapshot.vision, pixels)
+
+    def encode(params, pixels):
+        return encode_image(params, snapshot.vision, pixels)
+
+    ours = jax.eval_shape(encode, snapshot.params, pixels)
     assert image_towers.torch_tower(snapshot.vision, pixels)().shape == ours.shape
 
 
