@@ -1,5 +1,8 @@
 """The program that trains a small CLIP: resumable, repeatable, and it learns."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +18,25 @@ from wsvad_jax.utils.errors import InputError
 
 TINY = ["--videos=3", "--steps=4", "--batch_size=8", "--width=64", "--layers=1",
         "--patch_size=32", "--merges=20"]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_parts():
+    """All trainings share their frames and compiled programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        init = jax.jit(run.init_params, static_argnums=(0, 1, 2))
+        patch.setattr(run, "init_params", init)
+        patch.setattr(run, "draw_frames", functools.cache(run.draw_frames))
+        patch.setattr(run, "make_step", functools.cache(run.make_step))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(shared_parts, tmp_path_factory):
+    """The folder of a finished training, which tests only read."""
+    out = tmp_path_factory.mktemp("whole") / "clip"
+    assert pretrain.main([*TINY, f"--output={out}"]) == 0
+    return out
 
 
 def test_loss_is_least_where_true_captions_are_near():
@@ -39,26 +61,24 @@ def test_merges_are_those_of_frequent_words():
     assert merges == learn_merges(["a bus"] * 2 + ["a red car"] * 9, 6)
 
 
-def test_a_snapshot_in_the_hubs_format_comes_out(tmp_path, capsys):
-    out = tmp_path / "clip"
-    assert pretrain.main([*TINY, f"--output={out}"]) == 0
-    snapshot = load_snapshot(out)
-    assert not (out / run.STATE).exists()
+def test_a_snapshot_in_the_hubs_format_comes_out(whole, capsys):
+    snapshot = load_snapshot(whole)
+    assert not (whole / run.STATE).exists()
     inputs = text_inputs(snapshot, [["two people"], ["a car"]])
     features = encode_text(inputs.params, inputs.config, inputs.tokens, inputs.eos)
     assert np.isfinite(features).all() and features.shape == (2, 256)
 
-    before = (out / "model.safetensors").read_bytes()
-    assert pretrain.main([*TINY, f"--output={out}"]) == 0
-    assert "already trained" in capsys.readouterr().out
-    assert (out / "model.safetensors").read_bytes() == before
-
-
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    monkeypatch.setattr(run, "SAVE_EVERY", 2)
+    before = (whole / "model.safetensors").read_bytes()
     assert pretrain.main([*TINY, f"--output={whole}"]) == 0
+    assert "already trained" in capsys.readouterr().out
+    assert (whole / "model.safetensors").read_bytes() == before
 
+
+def test_an_interrupted_training_ends_with_the_same_weights(
+    whole, tmp_path, monkeypatch
+):
+    parts = tmp_path / "parts"
+    monkeypatch.setattr(run, "SAVE_EVERY", 2)
     draw = run.draw_batch
 
     def stop(data, step, **sizes):
@@ -80,6 +100,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
     (parts / run.STATE).write_bytes(state)
 
     assert pretrain.main([*TINY, f"--output={parts}"]) == 0
+    assert not (parts / run.STATE).exists()
     for name in ("model.safetensors", "merges.txt", "config.json"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
@@ -119,11 +140,9 @@ def test_settings_out_of_range_are_refused(tmp_path, flag, words):
     assert not (tmp_path / "clip").exists()
 
 
-def test_a_folder_of_other_settings_is_refused(tmp_path):
-    out = tmp_path / "clip"
-    assert pretrain.main([*TINY, f"--output={out}"]) == 0
+def test_a_folder_of_other_settings_is_refused(whole, tmp_path):
     with pytest.raises(InputError, match="another steps; use the same settings"):
-        pretrain.main([*TINY, "--steps=5", f"--output={out}"])
+        pretrain.main([*TINY, "--steps=5", f"--output={whole}"])
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("kept")
@@ -135,7 +154,6 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
 @pytest.mark.slow
 def test_words_find_their_pictures_after_a_short_training(tmp_path):
     """On videos and streets of another seed, "a fire" is near to pictures of fires."""
-    import jax
     from sklearn.metrics import roc_auc_score
 
     jax.config.update("jax_disable_most_optimizations", False)  # of a long training
