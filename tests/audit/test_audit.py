@@ -13,6 +13,7 @@ from audit_toy import Toy, toy_records, write_run, write_toy
 from wsvad_jax import prepare
 from wsvad_jax.audit import cross_validation
 from wsvad_jax.data.dataset import open_dataset
+from wsvad_jax.training.checkpoints import Checkpoints
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
@@ -116,6 +117,35 @@ def test_again_trains_nothing(audited, capsys):
     assert (audited.output / "audit.csv").read_text() == first
     after = (audited.output / "folds" / "fold0" / "scores.npz").stat().st_mtime_ns
     assert after == before
+
+
+def test_an_interrupted_fold_resumes(audited, tmp_path, monkeypatch, capsys):
+    """From the fold's last checkpoint, and to the same audit."""
+    run = write_run(tmp_path, audited.dataset, "checkpoint_every_steps=20")
+    words = [str(audited.dataset), "--folds", "3", "--audit", str(run)]
+
+    # Ctrl-C behind the second fold's checkpoint of step 20.
+    save = Checkpoints.save
+
+    def save_and_stop(self, step, *args, **kw):
+        save(self, step, *args, **kw)
+        if step == 20 and self.directory.parent.name == "fold1":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.main(words)
+    assert not (run / "audit" / "audit.csv").exists()
+    done = (run / "audit/folds/fold0/scores.npz").stat().st_mtime_ns
+
+    capsys.readouterr()
+    assert prepare.main(words) == 0
+    out = capsys.readouterr().out
+    assert "fold1 at step 20 of 40" in out and "fold 1 of 3" not in out
+    assert (run / "audit/folds/fold0/scores.npz").stat().st_mtime_ns == done
+    whole = (audited.output / "audit.csv").read_text()
+    assert (run / "audit" / "audit.csv").read_text() == whole
 
 
 def test_unlabelled_videos_are_ranked(audited, tmp_path):
