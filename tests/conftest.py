@@ -27,11 +27,18 @@ pytest_plugins = ["clip_fixtures", "dataset_fixtures"]
 
 @pytest.fixture(scope="module", autouse=True)
 def full_compilation(request) -> Iterator[None]:
-    """Compiles the parity tests with all optimisation."""
-    parity = request.path.parent.name == "parity"
-    if parity:
+    """Compiles the parity tests with all optimisation, where slow ones are among them.
+
+    These are the programs that users run. Without the slow tests, the parity tests
+    compile as the others do, which takes less time.
+    """
+    full = request.path.parent.name == "parity" and any(
+        item.path == request.path and item.get_closest_marker("slow")
+        for item in request.session.items
+    )
+    if full:
         jax.clear_caches()  # of programs with less optimisation
-    jax.config.update("jax_disable_most_optimizations", not parity)
+    jax.config.update("jax_disable_most_optimizations", not full)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
 

@@ -53,7 +53,14 @@ class Golden:
         return loss, ({**terms, "total": loss}, outputs)
 
 
-@pytest.fixture(scope="module", params=MODELS, ids="_".join)
+# The recipes of one model differ in its fields alone: XD-Violence's are slow tests.
+CASES = [
+    pytest.param(case, id="_".join(case), marks=[pytest.mark.slow] * (case[1] == "xd"))
+    for case in MODELS
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def golden(request):
     return Golden(*request.param)
 
@@ -186,6 +193,7 @@ def optimiser(golden):
     )
 
 
+@pytest.mark.slow
 def test_six_steps(golden):
     """Losses of six optimiser steps, and the logits after them."""
     wanted, tx = golden.wanted, optimiser(golden)
