@@ -39,6 +39,14 @@ def ensemble(workdir, *members, **flags):
     return evaluate.main(words)
 
 
+@pytest.fixture(scope="module")
+def two(runs, tmp_path_factory):
+    """The workdir of an ensemble of two runs, which tests only read."""
+    out = tmp_path_factory.mktemp("two") / "out"
+    assert ensemble(out, *runs[:2], smooth=3) == 0
+    return out
+
+
 def refused(capsys, run, *arguments) -> str:
     with pytest.raises(SystemExit) as e:
         program.run(lambda: run(*arguments))
@@ -46,12 +54,10 @@ def refused(capsys, run, *arguments) -> str:
     return capsys.readouterr().err
 
 
-def test_what_is_written(runs, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert ensemble(out, *runs[:2], smooth=3) == 0
-    results = read_json(out / "results.json")
+def test_what_is_written(runs, two):
+    results = read_json(two / "results.json")
     words = "rank ensemble of 2 runs, smoothed over 3 snippets"
-    assert results["selection"] == words and words in capsys.readouterr().out
+    assert results["selection"] == words
     assert results["ensemble"]["runs"] == 2 and results["ensemble"]["width"] == 3
     assert "vadclip clean seed 1" in results["ensemble"]["members"]
 
@@ -59,10 +65,10 @@ def test_what_is_written(runs, tmp_path, capsys):
     assert not {"far", "events", "auc_align"} & results.keys()
     assert results["auc"] > 0.5 and results["map_avg"] is not None
     assert any("transductive" in text for text in results["remarks"])
-    assert read_json(out / "curves.json")["accuracy"] is None
-    assert (out / "report.png").is_file()
+    assert read_json(two / "curves.json")["accuracy"] is None
+    assert (two / "report.png").is_file()
 
-    with np.load(out / "scores.npz") as found, np.load(runs[0] / "scores.npz") as one:
+    with np.load(two / "scores.npz") as found, np.load(runs[0] / "scores.npz") as one:
         assert set(found.files) == {k for k in one.files if "_align" not in k}
         with np.load(runs[1] / "scores.npz") as other:
             mean = (one["b1/classes"] + other["b1/classes"]) / 2
@@ -70,19 +76,18 @@ def test_what_is_written(runs, tmp_path, capsys):
         assert all(0 < found[k].min() <= found[k].max() < 1 for k in found.files)
 
 
-def test_one_run_without_classes_leaves_no_map(runs, tmp_path):
+def test_one_run_without_classes_leaves_no_map(runs, two, tmp_path):
+    # An ensemble's earlier results may be replaced.
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     assert ensemble(tmp_path, runs[0], runs[2]) == 0
     results = read_json(tmp_path / "results.json")
     assert results["model"] == "vadclip + mil_ranking" and results["map"] is None
     assert any("no mAP" in text for text in results["remarks"])
-    # Its own earlier results may be replaced.
-    assert ensemble(tmp_path, *runs[:2]) == 0
 
 
-def test_tables_show_it_in_a_row_of_its_own(runs, tmp_path, capsys):
-    assert ensemble(tmp_path / "two", *runs[:2]) == 0
+def test_tables_show_it_in_a_row_of_its_own(runs, two, tmp_path, capsys):
     assert ensemble(tmp_path / "three", *runs) == 0
-    inputs = [*map(str, runs[:2]), str(tmp_path / "two"), str(tmp_path / "three")]
+    inputs = [*map(str, runs[:2]), str(two), str(tmp_path / "three")]
     folder = tmp_path / "tables"
     words = [f"--output={folder}", f"--collect={tmp_path / 'kept'}"]
     assert report.main([*inputs, *words, f"--html={tmp_path / 'page.html'}"]) == 0
@@ -104,10 +109,9 @@ def test_tables_show_it_in_a_row_of_its_own(runs, tmp_path, capsys):
     assert "| rank ensemble |" in page.read_text()
 
 
-def test_it_has_no_model_to_detect_with(runs, tmp_path):
-    assert ensemble(tmp_path, *runs[:2]) == 0
-    with pytest.raises(InputError, match="rank ensemble of 2 runs, which has no model"):
-        load_checkpoint(tmp_path)
+def test_it_has_no_model_to_detect_with(two):
+    with pytest.raises(InputError, match="rank ensemble of 2 runs, .*has no model"):
+        load_checkpoint(two)
 
 
 def copied(runs, tmp_path, change):
@@ -160,12 +164,11 @@ def test_one_run_is_no_ensemble(runs, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_results_of_a_run_are_not_replaced(runs, tmp_path, capsys):
+def test_results_of_a_run_are_not_replaced(runs, two, tmp_path, capsys):
     before = (runs[0] / "results.json").read_bytes()
     assert "holds a run" in refused(capsys, lambda: ensemble(runs[0], *runs[:2]))
     assert (runs[0] / "results.json").read_bytes() == before
-    assert ensemble(tmp_path, *runs[:2]) == 0
-    said = refused(capsys, lambda: ensemble(tmp_path / "x", runs[0], tmp_path))
+    said = refused(capsys, lambda: ensemble(tmp_path / "x", runs[0], two))
     assert "is a rank ensemble itself" in said
 
 
