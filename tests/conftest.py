@@ -128,6 +128,16 @@ def finished(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished_mil(tiny, tmp_path_factory):
+    """The workdir of a finished run of MIL ranking, which tests only read."""
+    from wsvad_jax.training.run import train_and_evaluate
+
+    workdir = tmp_path_factory.mktemp("runs") / "mil_ranking"
+    train_and_evaluate(tiny.config("mil_ranking"), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def shared() -> Callable[[str], pathlib.Path]:
     """`shared(path)`: a file of the reference data, or a skip where there is none."""
 
