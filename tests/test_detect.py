@@ -38,12 +38,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tiny, finished, finished_mil, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("gone")
-    workdirs = {"dsanet": runs / "dsanet", "mil_ranking": runs / "mil_ranking"}
-    for workdir, trained in zip(
-        workdirs.values(), (finished, finished_mil), strict=True
-    ):
-        shutil.copytree(trained, workdir)
+    runs, workdirs = tmp_path_factory.mktemp("gone"), {}
+    for trained in (finished, finished_mil):
+        workdir = workdirs[trained.name] = shutil.copytree(trained, runs / trained.name)
         # The copy names a dataset that isn't there.
         for path in (workdir / "config.json", workdir / "model/meta.json"):
             text = path.read_text()

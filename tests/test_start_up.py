@@ -47,6 +47,7 @@ def command(tiny, tmp_path, monkeypatch) -> list[str]:
     return [sys.executable, "-c", COUNTED, json.dumps(UNUSED), *map(str, words)]
 
 
+@pytest.mark.slow
 def test_a_second_detect_compiles_nothing_and_none_loads_what_it_does_not_use(command):
     def counts():
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -97,6 +97,8 @@ def statements(tree: ast.AST, top_level: bool = False):
     With `top_level`, only those that are executed when the module is imported.
     """
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.expr):
+            continue  # which holds no statements
         typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         function = isinstance(node, ast.FunctionDef)
         if isinstance(node, ast.Import | ast.ImportFrom):
