@@ -1,11 +1,10 @@
 """bfloat16 for activations and matrix products; the rest stays in float32."""
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import TEXT_MODELS
+from small_models import TEXT_MODELS, drawn
 
 from wsvad_jax.benchmarks import step_time
 from wsvad_jax.data.records import Batch
@@ -51,6 +50,15 @@ class Case:
         gradient = jax.value_and_grad(self.loss, has_aux=True)
         return gradient(params, batch_stats, self.batch, self.text, self.rngs)
 
+    def variables(self):
+        """Parameters and batch statistics, random."""
+        x = self.batch.features, self.batch.length, self.text
+        return parts(drawn(self.model, *x))
+
+    def all(self, params, batch_stats):
+        """Gradient and scores, as one program."""
+        return self.gradient(params, batch_stats), self.scores(params, batch_stats)
+
     def scores(self, params, batch_stats):
         x = jnp.asarray(self.batch.features, jnp.float32), self.batch.length, self.text
         variables = {"params": params, "batch_stats": batch_stats}
@@ -61,24 +69,35 @@ def parts(variables):
     return variables["params"], variables.get("batch_stats", {})
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mil_ranking", "clip_tsa", "dsanet"),
+        pytest.param("vadclip", marks=pytest.mark.slow),
+    ],
+)
 def test_half_precision_is_near_and_gives_float32(name, tiny_text):
     full, half = (Case(name, tiny_text, dtype) for dtype in ("float32", "bfloat16"))
-    weights = parts(jax.jit(full.init)())
+    weights = full.variables()
+    if name == "mil_ranking":  # random weights nearly tie its best segments
+        weights = parts(jax.jit(full.init)())
     if full.text is not None:
         # Logits of both signs nearly cancel in the visual prompt, whose direction is
         # then anybody's guess.
         weights[0]["classifier_branch"]["classifier"]["bias"] -= 1
-    (a, _), slope = jax.jit(full.gradient)(*weights)
-    (b, (terms, _)), half_slope = jax.jit(half.gradient)(*weights)
+    ((a, _), slope), scores = jax.device_get(jax.jit(full.all)(*weights))
+    found = jax.device_get(jax.jit(half.all)(*weights))
+    ((b, (terms, _)), half_slope), half_scores = found
     floats = jax.tree.leaves((parts(jax.eval_shape(half.init)), b, terms, half_slope))
     assert {x.dtype for x in floats} == {jnp.dtype("float32")}
     assert b == pytest.approx(float(a), rel=0.05)
     # Together: single entries of a gradient that is nearly 0 may well differ.
-    flat, half_flat = (jax.flatten_util.ravel_pytree(x)[0] for x in (slope, half_slope))
-    cosine = flat @ half_flat / jnp.linalg.norm(flat) / jnp.linalg.norm(half_flat)
+    flat, half_flat = (
+        np.concatenate([x.ravel() for x in jax.tree.leaves(gradient)])
+        for gradient in (slope, half_slope)
+    )
+    cosine = flat @ half_flat / np.linalg.norm(flat) / np.linalg.norm(half_flat)
     assert cosine > 0.98
-    scores, half_scores = jax.jit(full.scores)(*weights), jax.jit(half.scores)(*weights)
     for key, value in half_scores.items():
         assert value.dtype == jnp.float32
         np.testing.assert_allclose(value, scores[key], atol=0.05)
@@ -140,26 +159,33 @@ def test_gradients_of_half_kernels_have_the_fast_form(name, tiny_text):
     assert not made & transposed
 
 
-def test_recomputed_blocks_change_no_gradient(tiny_text):
+@pytest.fixture(scope="module")
+def classes():
+    """Class features in the place of prompts, where the text tower doesn't matter."""
+    return jnp.asarray(np.random.RandomState(2).standard_normal((C, 32)), jnp.float32)
+
+
+def test_recomputed_blocks_change_no_gradient(classes):
     several = {"decoder_layers": 2, "visual_layers": 2}
-    case = Case("dsanet", tiny_text, "float32", **several)
-    weights = parts(jax.jit(case.init)())
+    case = Case("dsanet", classes, "float32", **several)
+    weights = case.variables()
     (loss, _), wanted = jax.jit(case.gradient)(*weights)
-    again_case = Case("dsanet", tiny_text, "float32", remat=True, **several)
-    assert "remat" in str(jax.make_jaxpr(again_case.gradient)(*weights))
-    (again, _), found = jax.jit(again_case.gradient)(*weights)
+    again_case = Case("dsanet", classes, "float32", remat=True, **several)
+    traced = jax.jit(again_case.gradient).trace(*weights)
+    assert "remat" in str(traced.jaxpr)
+    (again, _), found = traced.lower().compile()(*weights)
     assert again == pytest.approx(float(loss), rel=1e-6)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, 1e-4, 3e-6), found, wanted
     )
 
 
-def test_recomputed_blocks_need_less_memory(tiny_text):
+def test_recomputed_blocks_need_less_memory(classes):
     """Wherever the compiler puts the second computation."""
-    used = []
+    used, only_decoder = [], {"use_graph": False, "dcsa": False, "visual_layers": 0}
     for remat in (False, True):
-        changes = {"decoder_layers": 8, "remat": remat}
-        case = Case("dsanet", tiny_text, "float32", B=8, T=64, **changes)
+        changes = {"decoder_layers": 5, "remat": remat} | only_decoder
+        case = Case("dsanet", classes, "float32", B=8, T=64, **changes)
         weights = parts(jax.eval_shape(case.init))
         program = jax.jit(case.gradient).lower(*weights).compile()
         used.append(program.memory_analysis().temp_size_in_bytes)
