@@ -1,6 +1,7 @@
 """The layout that DESIGN promises: one direction of imports, sizes, light programs."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import subprocess
@@ -82,7 +83,12 @@ def module_name(path: pathlib.Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-TREES = {module_name(p): ast.parse(p.read_text()) for p in PACKAGE.rglob("*.py")}
+PATHS = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+@functools.cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(PATHS[module].read_text())
 
 
 def rank(module: str) -> int:
@@ -91,12 +97,12 @@ def rank(module: str) -> int:
     return ORDER.index(package) if dot else len(ORDER)
 
 
-def statements(tree: ast.AST, top_level: bool = False):
+def statements(parent: ast.AST, top_level: bool = False):
     """Import statements: those inside functions and for type checkers, too.
 
     With `top_level`, only those that are executed when the module is imported.
     """
-    for node in ast.iter_child_nodes(tree):
+    for node in ast.iter_child_nodes(parent):
         if isinstance(node, ast.expr):
             continue  # which holds no statements
         typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
@@ -107,9 +113,9 @@ def statements(tree: ast.AST, top_level: bool = False):
             yield from statements(node, top_level)
 
 
-def names(tree: ast.AST, top_level: bool = False):
+def names(parent: ast.AST, top_level: bool = False):
     """Dotted names that a module imports; of `from a import b`, a.b."""
-    for node in statements(tree, top_level):
+    for node in statements(parent, top_level):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         else:
@@ -120,25 +126,28 @@ def names(tree: ast.AST, top_level: bool = False):
 def own(module: str) -> set[str]:
     """Modules of this package that a module imports."""
     found = set()
-    for name in names(TREES[module]):
+    for name in names(tree(module)):
         parts = name.split(".")[1:] if name.startswith("wsvad_jax.") else []
         for known in (".".join(parts), ".".join(parts[:-1])):
-            if known in TREES:
+            if known in PATHS:
                 found.add(known)
                 break
-            if f"{known}.__init__" in TREES:
+            if f"{known}.__init__" in PATHS:
                 found.add(f"{known}.__init__")
                 break
     return found
 
 
-IMPORTS = {module: own(module) for module in TREES}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """For each module, the modules of this package that it imports."""
+    return {module: own(module) for module in PATHS}
 
 
 def test_imports_follow_the_order_of_the_sub_packages():
     wrong = [
         f"{module} imports {other}"
-        for module, others in IMPORTS.items()
+        for module, others in imports().items()
         for other in others
         if module not in NAMES and rank(other) > rank(module)
     ]
@@ -147,7 +156,9 @@ def test_imports_follow_the_order_of_the_sub_packages():
 
 def test_no_circle_of_imports():
     # Names of the package's root are lazy, so they close no circle.
-    inner = {m: others - set(NAMES) for m, others in IMPORTS.items() if m not in NAMES}
+    inner = {
+        m: others - set(NAMES) for m, others in imports().items() if m not in NAMES
+    }
     list(graphlib.TopologicalSorter(inner).static_order())  # raises at a circle
 
 
@@ -162,8 +173,8 @@ def test_only_programs_lie_at_the_root():
 
 def test_no_two_classes_of_one_name():
     places: dict[str, list[str]] = {}
-    for module, tree in TREES.items():
-        for node in ast.walk(tree):
+    for module in PATHS:
+        for node in ast.walk(tree(module)):
             if isinstance(node, ast.ClassDef) and node.name not in BY_CONTRACT:
                 places.setdefault(node.name, []).append(module)
     assert not {name: found for name, found in places.items() if len(found) > 1}
@@ -178,30 +189,30 @@ def test_no_two_test_files_of_one_name():
 def reachable(module: str) -> set[str]:
     found, left = set(), [module]
     while left:
-        for other in IMPORTS[left.pop()] - found:
+        for other in imports()[left.pop()] - found:
             found.add(other)
             left.append(other)
     return found
 
 
 def test_models_and_data_do_not_know_each_other():
-    for module in TREES:
+    for module in PATHS:
         if module.startswith("models."):
             assert not [m for m in reachable(module) if m.startswith("data.")], module
         if module.startswith("data."):
             assert not [m for m in reachable(module) if m.startswith("models.")], module
 
 
-METRICS = sorted(m for m in TREES if m.startswith("metrics."))
+METRICS = sorted(m for m in PATHS if m.startswith("metrics."))
 
 
 @pytest.mark.parametrize("module", METRICS)
 def test_metrics_need_numpy_alone(module):
     assert reachable(module) <= {"utils.errors", *METRICS}
-    foreign = {name.split(".")[0] for name in names(TREES[module])}
+    foreign = {name.split(".")[0] for name in names(tree(module))}
     foreign -= set(sys.stdlib_module_names) | {"wsvad_jax"}
     assert foreign <= {"numpy", "jaxtyping", "scipy", "sklearn"}
-    at_once = {n.split(".")[0] for n in names(TREES[module], True)}
+    at_once = {n.split(".")[0] for n in names(tree(module), True)}
     assert not at_once & {"scipy", "sklearn"}
 
 
