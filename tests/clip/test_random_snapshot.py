@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -28,7 +29,8 @@ def test_images_differ_more_than_their_noise(snapshot):
     pictures = np.kron(r.uniform(-1.5, 1.5, (16, 4, 4, 3)), np.ones((1, 8, 8, 1)))
     noisy = pictures + 0.1 * r.standard_normal(pictures.shape)
     pixels = np.concatenate([pictures, noisy]).astype(np.float32)
-    features = encode_image(snapshot.params, snapshot.vision, pixels)
+    encode = jax.jit(encode_image, static_argnums=1)
+    features = encode(snapshot.params, snapshot.vision, pixels)
     a, b = np.split(np.asarray(features, np.float64), 2)
     noise = np.linalg.norm(a - b, axis=1).mean()
     between = np.linalg.norm(a - np.roll(a, 1, axis=0), axis=1).mean()
@@ -42,7 +44,8 @@ def test_prompts_differ(snapshot):
 
     words = ["normal", "fighting", "explosion", "arson", "road accident"]
     text = text_inputs(snapshot, [[word] for word in words])
-    features = encode_text(text.params, text.config, text.tokens, text.eos)
+    encode = jax.jit(encode_text, static_argnums=1)
+    features = encode(text.params, text.config, text.tokens, text.eos)
     x = np.asarray(features, np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     assert (x @ x.T)[~np.eye(5, dtype=bool)].max() < 0.9

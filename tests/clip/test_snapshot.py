@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -88,7 +89,8 @@ def test_transformers_reads_what_we_write(tmp_path, snapshot):
     with torch.no_grad():
         images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
         want = model.visual_projection(model.vision_model(images).pooler_output)
-    got = encode_image(snapshot.params, snapshot.vision, x)
+    encode = jax.jit(encode_image, static_argnums=1)
+    got = encode(snapshot.params, snapshot.vision, x)
     np.testing.assert_allclose(got, want.numpy(), rtol=1e-5, atol=1e-5)
 
 

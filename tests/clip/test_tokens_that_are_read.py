@@ -1,5 +1,7 @@
 """A tower that reads some tokens alone computes what the whole tower does for them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,9 @@ def test_first_tokens_are_those_of_the_whole_tower(num_read, masked):
     encoder = Encoder(CONFIG, jnp.float32)
     x = jnp.asarray(np.random.RandomState(0).standard_normal((3, 17, 64)), "f4")
     mask = jnp.tril(jnp.ones((17, 17), bool)) if masked else None
-    params = encoder.init(jax.random.key(0), x, mask)
+    params = jax.jit(encoder.init)(jax.random.key(0), x, mask)
 
+    @functools.partial(jax.jit, static_argnums=1)
     def encode(x, n=None):
         return encoder.apply(params, x, mask, num_read=n)
 

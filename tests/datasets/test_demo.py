@@ -18,8 +18,19 @@ from wsvad_jax.utils.errors import InputError
 VIDEOS = (2, 2)
 
 
+SECONDS = demo_world.SECONDS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_videos():
+    """Videos are a few seconds long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_world, "SECONDS", (8, 12))
+        yield
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def base(short_videos, tmp_path_factory):
     """A small world, prepared."""
     base = tmp_path_factory.mktemp("data")
     demo.prepare_demo(base, VIDEOS)
@@ -30,7 +41,8 @@ def times(world):
     return {p: p.stat().st_mtime_ns for p in sorted(world.rglob("*")) if p.is_file()}
 
 
-def test_plans_are_what_the_readme_says():
+def test_plans_are_what_the_readme_says(monkeypatch):
+    monkeypatch.setattr(demo_world, "SECONDS", SECONDS)
     plans = demo.plan_videos(demo.VIDEOS, demo.SEED)
     assert [len(plans[s]) for s in ("train", "test")] == [90, 45]
     names = [p.video for split in plans.values() for p in split]
@@ -59,8 +71,9 @@ def test_same_seed_same_frames_and_other_videos_differ():
 
 
 @pytest.mark.parametrize("category", sorted(EVENTS))
-def test_events_are_seen_at_their_times_only(category):
+def test_events_are_seen_at_their_times_only(category, monkeypatch):
     """The same plan with and without the event differs from its start on."""
+    monkeypatch.setattr(demo_world, "SECONDS", SECONDS)
     plan = demo_world.plan_video("test", 3, category, seed=0)
     event = plan.events[0]
     scene = demo_world.Scene(plan, 0)
@@ -229,15 +242,29 @@ def test_an_interrupted_change_of_clip_leaves_no_features_of_two(
     assert {np.load(p).shape[1] for p in features.glob("*.npy")} == {width}
 
 
-def test_a_new_version_of_the_demo_keeps_the_users_clip(base, clip, tmp_path):
+def test_a_new_version_of_the_demo_keeps_the_users_clip(
+    base, clip, tmp_path, monkeypatch
+):
     own = tmp_path / "data"
     shutil.copytree(base, own)
+    rendered = []
+
+    def copy_rendered(plans, directory, _):
+        (directory / "videos").mkdir(exist_ok=True)
+        for plan in plans:
+            name = f"videos/{plan.video}.mp4"
+            shutil.copy(base / "demo" / "world" / name, directory / name)
+            rendered.append(plan.video)
+
+    monkeypatch.setattr(demo, "_render_videos", copy_rendered)
     world = own / "demo" / "world"
     demo.prepare_demo(own, VIDEOS, clip)
     manifest = demo.read_json(world / demo.MANIFEST)
     demo.write_json(world / demo.MANIFEST, {**manifest, "version": demo.VERSION - 1})
     (world / "old.csv").write_text("of the old version")
 
+    assert not rendered
     dataset = open_dataset(demo.prepare_demo(own, VIDEOS))
     assert dataset.width == load_snapshot(clip).vision.projection_dim
     assert not (world / "old.csv").exists()
+    assert len(set(rendered)) == sum(VIDEOS)

@@ -1,6 +1,7 @@
 """Public datasets: miniature copies of each released layout, with the real lists."""
 
 import csv
+import functools
 import json
 import os
 import pathlib
@@ -77,12 +78,13 @@ def release(shared, tmp_path):
     return lambda name: Release(shared, name, tmp_path / name)
 
 
-def vadclip_ucf(split, video, label):
+def vadclip_ucf(split, video, label, crops=10):
     """CLASS/NAME__c.npy: ten crops to train with, the fifth to test."""
     normal = "Training" if split == "train" else "Testing"
     folder = f"{normal}_Normal_Videos_Anomaly" if label == "Normal" else label
     return [
-        f"{folder}/{video}__{c}.npy" for c in (range(10) if split == "train" else [5])
+        f"{folder}/{video}__{c}.npy"
+        for c in (range(crops) if split == "train" else [5])
     ]
 
 
@@ -103,15 +105,16 @@ def check_counts(found, name, normal):
     assert not any(v.segments for v in test.videos if v.label == (0,))
 
 
-def test_ucf_as_vadclip_released_it(release, tmp_path, capsys):
+@pytest.mark.parametrize("crops", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_ucf_as_vadclip_released_it(release, tmp_path, capsys, crops):
     ucf = release("ucf")
-    ucf.write(vadclip_ucf)
+    ucf.write(functools.partial(vadclip_ucf, crops=crops))
     arguments = ["ucf", "--features", str(ucf.features), "--data_dir", str(tmp_path)]
     assert prepare.main([*arguments, "--annotations", str(ucf.annotations)]) == 0
     dataset = open_dataset(tmp_path / "ucf" / "1.0.0")
     train, test = dataset.split("train"), dataset.split("test")
     assert (len(train), len(test)) == COUNTS["ucf"]
-    assert train[0].features.shape == (10, 3, D)
+    assert train[0].features.shape == (crops, 3, D)
     assert dataset.card.test_crop == 0  # the one crop that the test has
     assert len(dataset.card.classes) == 14
     videos = {r.video: r for r in test}

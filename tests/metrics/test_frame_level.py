@@ -190,15 +190,18 @@ def test_bootstrap_weights_equal_repeated_videos(seed, levels):
     abnormal = np.array([v.abnormal for v in videos])
     weights = resample_weights(abnormal, 3, np.random.default_rng(seed))
     weights = np.concatenate([weights, np.ones((1, len(videos)))])
+    repeated = []
+    for row in weights:
+        drawn = [
+            replace(v, video=f"{v.video}-{i}")
+            for v, n in zip(videos, row, strict=True)
+            for i in range(int(n))
+        ]
+        repeated.append(evaluate(drawn, NAMES))
     for name in (*CURVE_METRICS, "auc_align", "ap_trapezoid_align"):
         values = resampled(videos, name, weights)
-        for row, value in zip(weights, values, strict=True):
-            drawn = [
-                replace(v, video=f"{v.video}-{i}")
-                for v, n in zip(videos, row, strict=True)
-                for i in range(int(n))
-            ]
-            expected = evaluate(drawn, NAMES)[name]
+        for found, value in zip(repeated, values, strict=True):
+            expected = found[name]
             assert expected is not None or np.isnan(value), name
             if expected is not None:
                 assert value == pytest.approx(expected, abs=1e-9), name

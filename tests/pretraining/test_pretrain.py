@@ -65,7 +65,8 @@ def test_a_snapshot_in_the_hubs_format_comes_out(whole, capsys):
     snapshot = load_snapshot(whole)
     assert not (whole / run.STATE).exists()
     inputs = text_inputs(snapshot, [["two people"], ["a car"]])
-    features = encode_text(inputs.params, inputs.config, inputs.tokens, inputs.eos)
+    encode = jax.jit(encode_text, static_argnums=1)
+    features = encode(inputs.params, inputs.config, inputs.tokens, inputs.eos)
     assert np.isfinite(features).all() and features.shape == (2, 256)
 
     before = (whole / "model.safetensors").read_bytes()
