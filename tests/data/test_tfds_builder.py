@@ -186,7 +186,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path):
                 yield Record(f"{{prefix}}{{i}}", np.zeros((1, 8192, 512), np.float16),
                              (i % 2,), 8192 * 16)
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        for count in (12, 60):  # 8 MB a record: 100 MB, then 500 MB
+        for count in (4, 32):  # 8 MB a record: 34 MB, then 270 MB
             write_dataset("small", infer_card(["Normal", "Fire"]), FeatureProtocol(),
                           {{"train": many("a", count), "test": many("b", 1)}},
                           {str(tmp_path)!r})

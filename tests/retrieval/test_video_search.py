@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,9 +71,10 @@ def test_words_are_encoded_as_prompts(search):
     from wsvad_jax.retrieval.queries import encode_words
 
     snapshot = search.snapshot
+    encode = jax.jit(towers.encode_text, static_argnums=1)
     for words in ("a car", "a car on fire beside two people"):
         tokens, eos, _ = prompts.tokenize([[words]], snapshot.path, snapshot.text)
-        wanted = towers.encode_text(snapshot.params, snapshot.text, tokens, eos)[0]
+        wanted = encode(snapshot.params, snapshot.text, tokens, eos)[0]
         found = encode_words(snapshot, f" {words} ")
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
