@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
+from small_models import drawn
 
 from wsvad_jax.models import clip_tsa
 
@@ -22,19 +23,10 @@ def features(videos, T, crops=1, seed=0):
     return jnp.asarray(draws, jnp.float32)
 
 
-def lively(variables):
-    """Random values in place of the zero and unit ones that hide a leak."""
-    leaves, treedef = jax.tree.flatten(variables)
-    r = np.random.default_rng(1)
-    noise = [np.abs(0.3 * r.standard_normal(leaf.shape)) for leaf in leaves]
-    leaves = [leaf + jnp.float32(n) for leaf, n in zip(leaves, noise, strict=True)]
-    return jax.tree.unflatten(treedef, leaves)
-
-
 @pytest.fixture(scope="module")
 def variables():
-    init = jax.jit(lambda x: clip_tsa.Model().init(KEY, x, jnp.array([8]), train=False))
-    return lively(init(features(1, 8)))
+    """Random values in place of the zero and unit ones that hide a leak."""
+    return drawn(clip_tsa.Model(), features(1, 8), jnp.array([8]))
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("train", "mutable"))
@@ -108,7 +100,7 @@ def test_a_video_scores_the_same_in_any_batch(variables):
     for b, n in ((1, 17), (2, 1)):
         alone, _ = apply(model, variables, x[b : b + 1, :, :n], jnp.array([n]))
         np.testing.assert_allclose(together.scores[b, :n], alone.scores[0], rtol=1e-5)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(together))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(together))
 
 
 def test_noise_at_test_time_is_a_switch(variables):
@@ -235,10 +227,13 @@ def test_order_inside_the_halves_changes_no_loss():
         attention=jnp.zeros((8, 2, 32)),
     )
 
-    def loss(normal, **switches):
-        order = np.concatenate([normal, abnormal + 4])
+    @functools.partial(jax.jit, static_argnames=("smooth_across_videos", "pair_videos"))
+    def in_order(order, **switches):
         shuffled = jax.tree.map(lambda a: a[order], outputs)
         return loss_of(shuffled, jnp.full(8, 32), **switches)
+
+    def loss(normal, **switches):
+        return in_order(np.concatenate([normal, abnormal + 4]), **switches)
 
     abnormal = straight = np.arange(4)
     paired = loss(straight, **APART)
@@ -268,14 +263,14 @@ def test_limits_stay_finite(variables, kind):
     x = {"zero": 0 * x, "constant": 0 * x + 3}.get(kind, x)
     length = jnp.full(4, {"one snippet": 1, "no snippet": 0}.get(kind, 32))
     everything = step(variables["params"], variables, x, length)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(everything))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(everything))
 
 
 def test_every_parameter_learns(variables):
     x, length = features(4, 32), jnp.full(4, 32)
     _, grads = step(variables["params"], variables, x, length)
     flat = jax.tree_util.tree_leaves_with_path(grads)
-    assert not [jax.tree_util.keystr(path) for path, g in flat if not g.any()]
+    assert not [jax.tree_util.keystr(path) for path, g in flat if not np.any(g)]
 
 
 def test_dropout_hides_features_and_magnitudes(variables):

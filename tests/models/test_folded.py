@@ -133,11 +133,15 @@ def test_taps_are_a_convolution(size, dilation, gated):
         return ours.apply({"params": params}, x, None if p is None else gate)
 
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
-    close(found(params, gate), wanted(params, gate))
-    first, second = (
-        jax.grad(lambda *a: jnp.sum(jnp.sin(f(*a))), (0, 1))(params, gate)  # noqa: B023
-        for f in (found, wanted)
-    )
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradients(f, *inputs):
+        gradients = jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), (0, 1))(*inputs)
+        return f(*inputs), gradients
+
+    value, first = value_and_gradients(found, params, gate)
+    wanted_value, second = value_and_gradients(wanted, params, gate)
+    close(value, wanted_value)
     jax.tree.map(close, first[0], second[0])
     if gated:
         close(first[1], second[1])

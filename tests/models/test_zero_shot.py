@@ -16,7 +16,8 @@ C, D, T = 5, 32, 12
 @pytest.fixture(scope="module")
 def classes(tiny_text):
     """Unit features of the class texts [C, D]."""
-    return np.asarray(zero_shot.Model(temperature=1.0).encode_text({}, tiny_text))
+    encode = jax.jit(zero_shot.Model(temperature=1.0).encode_text)
+    return np.asarray(encode({}, tiny_text))
 
 
 @functools.cache
