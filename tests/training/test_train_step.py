@@ -139,7 +139,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(name, cases):
             close(metrics[k][i, :STEPS], values)
 
 
-MASKED = {"mask_padding": True, "use_graph": False}
+MASKED = {"mask_padding": True, "use_graph": False, "visual_layers": 0}
 
 
 @pytest.mark.parametrize(
