@@ -1,5 +1,6 @@
 """Parts of videos as files of their own: the same frames at the same times."""
 
+import functools
 import itertools
 
 import av
@@ -96,9 +97,13 @@ def at_of(times, seconds):
     return int(np.argmin(np.abs(times - seconds)))
 
 
+# The parts of one video are checked one after the other.
+read_whole = functools.lru_cache(maxsize=1)(as_read)
+
+
 def check_frames(source, cut, start, end, worst=0.0):
     """Compares all frames of a part with the video's at the same times."""
-    frames, times, _ = as_read(source)
+    frames, times, _ = read_whole(source)
     part, part_times, video = as_read(cut.path)
     assert not video.damage and not video.remark
     assert cut.start <= max(start, times[0]) + 1e-3
