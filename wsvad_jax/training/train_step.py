@@ -206,7 +206,8 @@ def compile_device_steps(
     trained side by side.
     """
     replicated = replicated_sharding(mesh)
-    step = constrain_state_sharding(step, mesh)
+    # Traced once, though it is called for the shapes of its metrics and for the loop.
+    step = jax.jit(constrain_state_sharding(step, mesh))
 
     def steps(state, packed_split, rows, n, text, key):
         # Batches are gathered on the device, so the host sends indices only.
