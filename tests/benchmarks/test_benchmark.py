@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from undrawn import draw_nothing
 
 from wsvad_jax import benchmark
 from wsvad_jax.benchmarks import grid, input_pipeline, step_time, suite
@@ -160,8 +159,7 @@ def test_a_grid_of_no_seeds_is_refused(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, monkeypatch, capsys):
-    draw_nothing(monkeypatch)
+def test_a_grid_leaves_a_file_a_run_and_resumes(tiny, tmp_path, capsys):
     flags = tiny.flags("mil_ranking", clean__steps=2, paper__steps=2)
     flags = [f for f in flags if not f.startswith("--config=")]
     command = [
@@ -229,7 +227,6 @@ def test_the_rows_of_every_ablation_are_recipes(model):
 def test_the_rows_of_an_ablation_lie_apart(
     tiny, tmp_path, monkeypatch, model, row, change
 ):
-    draw_nothing(monkeypatch)
     monkeypatch.setitem(ABLATIONS, model, {row: change})
     steps = {"clean__epochs": 1} if model == "vadclip" else {"clean__steps": 2}
     flags = tiny.flags(model, **steps)

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from undrawn import draw_nothing
 
 from wsvad_jax import benchmark
 from wsvad_jax.benchmarks import transfer, transfer_table
@@ -84,10 +83,7 @@ def test_features_that_differ_are_refused_by_the_names_of_both_sets(mil, renamed
         check_same_features(trained, changed(frame="middle"))
 
 
-def test_scores_are_kept_until_run_or_test_set_change(
-    mil, renamed, tmp_path, monkeypatch
-):
-    draw_nothing(monkeypatch)
+def test_scores_are_kept_until_run_or_test_set_change(mil, renamed, tmp_path):
     workdir = tmp_path / "run"
     train_experiment(mil, workdir)
     testing = with_test_set(mil, renamed)
@@ -210,10 +206,7 @@ def test_two_datasets_of_one_name_are_refused(tiny, tmp_path):
         benchmark.main(["transfer", "--train", both, "--test", both, *options])
 
 
-def test_a_benchmark_from_training_to_table(
-    tiny, renamed, tmp_path, monkeypatch, capsys
-):
-    draw_nothing(monkeypatch)
+def test_a_benchmark_from_training_to_table(tiny, renamed, tmp_path, capsys):
     flags = tiny.flags("mil_ranking", clean__steps=2)
     flags = [f for f in flags if not f.startswith("--config=")]
     page = tmp_path / "page.md"

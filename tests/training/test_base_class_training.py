@@ -4,7 +4,6 @@ import pathlib
 
 import numpy as np
 import pytest
-from undrawn import draw_nothing
 
 from wsvad_jax import evaluate
 from wsvad_jax.experiment.config import load_config
@@ -13,13 +12,6 @@ from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 
 BASE = {"data__base_classes": "fire", "clean__epochs": "none", "clean__steps": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,10 @@ import shutil
 
 import pytest
 from finished import saved_steps
-from undrawn import draw_nothing
 
 from wsvad_jax import evaluate, train
 from wsvad_jax.evaluation import plots
 from wsvad_jax.training.run import train_and_evaluate
-
-
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The number of microbatches: the recipe's, or what a CPU's cache favours."""
 
 import pytest
-from undrawn import draw_nothing
 
 from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
@@ -76,10 +75,7 @@ def test_other_values_are_refused(value):
         build.get_model_spec(config)
 
 
-def test_a_run_notes_the_number_and_goes_on_with_another(
-    tiny, tmp_path, monkeypatch, capsys
-):
-    draw_nothing(monkeypatch)
+def test_a_run_notes_the_number_and_goes_on_with_another(tiny, tmp_path, capsys):
     first = tiny.config("vadclip", data__microbatches=2)
     train_and_evaluate(first, tmp_path / "run", keep_checkpoints=True)
     assert read_json(tmp_path / "run/run.json")["microbatches"] == 2

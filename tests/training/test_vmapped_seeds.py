@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from undrawn import draw_nothing
 
 from wsvad_jax import report, train
 from wsvad_jax.training import loop, vmapped_seeds
@@ -41,13 +40,6 @@ def assert_alike(found: pathlib.Path, wanted: pathlib.Path):
     assert (found / "config.json").read_text() == (wanted / "config.json").read_text()
     a, b = (read_json(path / "results.json") for path in (found, wanted))
     assert a.keys() == b.keys() and a["step"] == b["step"] and a["seed"] == b["seed"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        yield
 
 
 @pytest.fixture(scope="module")
