@@ -1,5 +1,6 @@
 """Switches and fixtures for every test."""
 
+import gc
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -23,6 +24,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 pytest_plugins = ["clip_fixtures", "dataset_fixtures"]
+
+
+def pytest_collection_finish() -> None:
+    """Collects garbage less often: each time, Python looks through all of the imports."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -206,6 +206,7 @@ def test_two_datasets_of_one_name_are_refused(tiny, tmp_path):
         benchmark.main(["transfer", "--train", both, "--test", both, *options])
 
 
+@pytest.mark.slow
 def test_a_benchmark_from_training_to_table(tiny, renamed, tmp_path, capsys):
     flags = tiny.flags("mil_ranking", clean__steps=2)
     flags = [f for f in flags if not f.startswith("--config=")]

@@ -180,6 +180,7 @@ def test_recomputed_blocks_change_no_gradient(classes):
     )
 
 
+@pytest.mark.slow
 def test_recomputed_blocks_need_less_memory(classes):
     """Wherever the compiler puts the second computation."""
     used, only_decoder = [], {"use_graph": False, "dcsa": False, "visual_layers": 0}

@@ -237,6 +237,7 @@ def test_learning_rates(golden):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_filled_weights_are_the_golden_ones():
     """The text features of one golden file need every text weight to be right."""
     state = fill.state_dict("dsanet_ucf")

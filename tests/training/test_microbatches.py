@@ -75,6 +75,7 @@ def test_other_values_are_refused(value):
         build.get_model_spec(config)
 
 
+@pytest.mark.slow
 def test_a_run_notes_the_number_and_goes_on_with_another(tiny, tmp_path, capsys):
     first = tiny.config("vadclip", data__microbatches=2)
     train_and_evaluate(first, tmp_path / "run", keep_checkpoints=True)

@@ -69,6 +69,7 @@ def test_each_seed_leaves_what_it_leaves_alone(tiny, alone, tmp_path, model, cap
     assert report.main(arguments) == 0
 
 
+@pytest.mark.slow
 def test_best_weights_are_chosen_and_reloaded_seed_by_seed(tiny, tmp_path):
     paper = {
         "protocol": "paper",
