@@ -114,13 +114,22 @@ def test_a_clock_that_jumps_makes_nothing_anew(date, tmp_path):
 def test_two_trainings_of_one_workdir(tiny, tmp_path):
     workdir = tmp_path / "run"
     first = tiny.start(*tiny.flags(), "--workdir", workdir)
-    while first.poll() is None and not (workdir / ".lock").exists():
-        time.sleep(0.01)
-    assert first.poll() is None
-    first.send_signal(signal.SIGSTOP)  # so that it doesn't finish first
-    with pytest.raises(InputError, match=f"process {first.pid} .*is working in this"):
-        train_run.train_and_evaluate(tiny.config(), workdir)
-    first.send_signal(signal.SIGCONT)
-    _, err = first.communicate()
+    try:
+        # The lock names its holder a moment after it exists.
+        while first.poll() is None and not lock_text(workdir):
+            time.sleep(0.01)
+        assert first.poll() is None
+        first.send_signal(signal.SIGSTOP)  # so that it doesn't finish first
+        with pytest.raises(InputError, match=f"process {first.pid} .*is working in"):
+            train_run.train_and_evaluate(tiny.config(), workdir)
+        first.send_signal(signal.SIGCONT)
+        _, err = first.communicate()
+    finally:
+        first.kill()
     assert first.returncode == 0, err
     assert (workdir / "results.json").is_file() and not (workdir / ".lock").exists()
+
+
+def lock_text(workdir):
+    lock = workdir / ".lock"
+    return lock.exists() and lock.read_text()
