@@ -26,6 +26,12 @@ REPOSITORY = pathlib.Path(__file__).parent.parent
 pytest_plugins = ["clip_fixtures", "dataset_fixtures"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with slow tests first, so that none is left for the end of a session."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """Collects garbage less often: each time, Python looks through all of the imports."""
     gc.collect()
