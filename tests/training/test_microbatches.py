@@ -6,7 +6,7 @@ from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
 from wsvad_jax.parallel import mesh
 from wsvad_jax.training.microbatches import (
-    DEFAULT_CACHE,
+    CACHE_LIMIT,
     largest_cache,
     microbatches_for_cache,
     num_microbatches,
@@ -38,7 +38,7 @@ def test_the_smallest_power_of_two_that_fits(videos, devices, shape, cache, want
 
 
 def test_the_largest_cache(tmp_path):
-    assert largest_cache(tmp_path / "none") == DEFAULT_CACHE
+    assert largest_cache(tmp_path / "none") == CACHE_LIMIT
     for i, size in enumerate(("48K", "2048K", "24M", "unknown", "")):
         (tmp_path / f"index{i}").mkdir()
         (tmp_path / f"index{i}/size").write_text(f"{size}\n")
@@ -46,7 +46,7 @@ def test_the_largest_cache(tmp_path):
     assert largest_cache(tmp_path) == 24 * MIB
     # A virtual machine reports the whole cache of its host.
     (tmp_path / "index2/size").write_text("260M\n")
-    assert largest_cache(tmp_path) == DEFAULT_CACHE
+    assert largest_cache(tmp_path) == CACHE_LIMIT
     assert largest_cache() >= 2**15
 
 

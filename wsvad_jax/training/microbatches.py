@@ -24,7 +24,7 @@ AUTO = "auto"
 CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")  # of Linux
 # Bytes, where the system doesn't tell, and at most: a virtual machine reports the whole
 # cache of its host, of which it has a share.
-DEFAULT_CACHE = 32 * 2**20
+CACHE_LIMIT = 32 * 2**20
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 # Arrays [rows, length, width] in float32 that a block of a model has in use at a time.
 ACTIVATIONS = 8
@@ -144,9 +144,9 @@ def microbatches_for_cache(
 
 
 def largest_cache(folder: pathlib.Path = CACHES) -> int:
-    """Returns the size in bytes of a processor's largest cache, at most `DEFAULT_CACHE`.
+    """Returns the size in bytes of a processor's largest cache, at most `CACHE_LIMIT`.
 
-    It is `DEFAULT_CACHE` where the system doesn't tell, as on macOS and Windows.
+    It is `CACHE_LIMIT` where the system doesn't tell, as on macOS and Windows.
 
     Args:
       folder: folder of the caches, index0/size and so on.
@@ -158,4 +158,4 @@ def largest_cache(folder: pathlib.Path = CACHES) -> int:
             sizes.append(int(text.rstrip("KMG")) * UNITS.get(text[-1:], 1))
         except (OSError, ValueError):
             continue
-    return min(max(sizes, default=0) or DEFAULT_CACHE, DEFAULT_CACHE)
+    return min(max(sizes, default=0) or CACHE_LIMIT, CACHE_LIMIT)
