@@ -21,7 +21,8 @@ SUPPORT, TRAINING = REPOSITORY / "tests/support", REPOSITORY / "tests/training"
 
 def environment():
     paths = os.pathsep.join(map(str, (SUPPORT, TRAINING, REPOSITORY)))
-    return {**os.environ, "XLA_FLAGS": FLAGS, "PYTHONPATH": paths}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": paths}
 
 
 def test_the_mesh_has_all_devices():

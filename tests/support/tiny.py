@@ -96,7 +96,9 @@ class Tiny:
         return load_config(self.flags(model, **changes))
 
     def start(self, *arguments: Any, program: str = "train", **environment: str):
-        """Starts a program in a process of its own."""
+        """Starts a program in a process of its own, with further flags of XLA."""
+        if added := environment.get("XLA_FLAGS"):
+            environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {added}"
         command = [sys.executable, "-m", f"wsvad_jax.{program}", *map(str, arguments)]
         return subprocess.Popen(
             command,
