@@ -6,9 +6,10 @@ ways, and so on until nothing changes.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -24,6 +25,7 @@ from wsvad_jax.extraction.picture_choices import (
 
 if TYPE_CHECKING:
     from wsvad_jax.clip.snapshot import Snapshot
+    from wsvad_jax.clip.towers import VisionConfig
 
 OFFSETS = 32  # tried frames of a snippet, at most
 BEST = 6  # ways to make pictures whose frames are all tried
@@ -216,6 +218,25 @@ class ProtocolSearch:
         )
 
 
+@functools.cache
+def _image_tower(config: "VisionConfig") -> Callable[..., Any]:
+    """Returns the image tower, which searches of all strides compile once.
+
+    Its arguments are weights, pictures, and mean and deviation of their values.
+    """
+    import jax
+
+    from wsvad_jax.clip.towers import encode_image
+
+    @jax.jit
+    def encode(params, pictures, mean, std):
+        pixels = pictures.astype("float32") / 255
+        with jax.default_matmul_precision("float32"):
+            return encode_image(params, config, (pixels - mean) / std)
+
+    return encode
+
+
 class PictureFeatures:
     """Features of a video's frames by the way their pictures are made; kept."""
 
@@ -227,22 +248,14 @@ class PictureFeatures:
         pictures: FramePictures,
         tick: Callable[[int], None],
     ):
-        """Compiles the image tower, with the normalisation as an argument."""
+        """Moves the image tower's weights to the default device."""
         import jax
-
-        from wsvad_jax.clip.towers import encode_image
 
         self.snapshot, self.pictures, self.tick = snapshot, pictures, tick
         self.known: dict[tuple[str, str, str, int], np.ndarray] = {}  # [D]
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
-
-        def encode(params, pictures, mean, std):
-            pixels = pictures.astype("float32") / 255
-            with jax.default_matmul_precision("float32"):
-                return encode_image(params, snapshot.vision, (pixels - mean) / std)
-
-        self.tower = jax.jit(encode)
+        self.tower = _image_tower(snapshot.vision)
 
     def encode(self, choice: PictureChoice, frames: Sequence[int]) -> None:
         """Encodes what isn't known yet."""
