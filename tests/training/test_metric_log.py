@@ -115,6 +115,16 @@ def test_events_hold_the_numbers(tmp_path):
     assert read_events(second) == [(3, "loss", 0.25)]
 
 
+def test_events_load_no_pytorch(tmp_path):
+    code = (
+        "import sys; from wsvad_jax.training.metric_log import MetricWriter\n"
+        "with MetricWriter(sys.argv[1]) as writer:\n"
+        "    writer.write(1, {'loss': 1.0})\n"
+        "assert 'tensorboardX' in sys.modules and 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
 def test_writing_after_close_does_nothing(tmp_path):
     writer = MetricWriter(tmp_path, tensorboard=False)
     writer.write(1, {"loss": 1.0})

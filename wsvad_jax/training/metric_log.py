@@ -9,10 +9,14 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.utils.files import full_disk_named, write_text
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
@@ -106,11 +110,9 @@ class MetricWriter:
 
     def _open_events(self):
         if self._events is None:
-            from tensorboardX import SummaryWriter
-
             # TensorBoard hides values of earlier runs from the purge step on. The
             # suffix separates runs that begin within the same second.
-            self._events = SummaryWriter(
+            self._events = _summary_writer()(
                 str(self.path.parent / EVENTS),
                 purge_step=self._resume + 1,
                 filename_suffix=f".{self._resume}",
@@ -124,6 +126,22 @@ class MetricWriter:
         found = self.path.read_bytes() if self.path.exists() else b""
         if text.encode() != found:
             write_text(self.path, text)
+
+
+def _summary_writer() -> "type[SummaryWriter]":
+    """Imports tensorboardX without PyTorch, which it loads where that is installed.
+
+    That takes seconds, and numbers don't need it.
+    """
+    loaded = "torch" in sys.modules
+    if not loaded:
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if not loaded:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def _plain(value):
