@@ -159,7 +159,7 @@ def test_a_bare_environment_runs_the_program(detectors, tmp_path, kind, runtimes
     python = tmp_path / "bare" / "bin" / "python"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     versions = [f"{name}=={version(name)}" for name in (*runtimes, "av", "numpy")]
-    install = [python, "-m", "pip", "install", "-q", *versions]
+    install = [python, "-m", "pip", "install", "-q", "--no-compile", *versions]
     done = subprocess.run(
         install, check=False, env=environment, capture_output=True, text=True
     )

@@ -10,14 +10,13 @@ import csv
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import av
 import numpy as np
 import pytest
 from calibrated_clip import calibrate_image_tower
 
+from wsvad_jax import prepare, train
 from wsvad_jax.clip.random_snapshot import random_params, tokenizer_files
 from wsvad_jax.clip.snapshot import save_snapshot
 from wsvad_jax.clip.towers import TextConfig, VisionConfig
@@ -106,31 +105,27 @@ class Hockey:
         return path
 
 
-def program(name, *arguments):
-    """Runs a program; returns what it printed."""
-    command = [sys.executable, "-m", f"wsvad_jax.{name}", *map(str, arguments)]
-    result = subprocess.run(
-        command, cwd=REPOSITORY, check=False, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
-
-
 @pytest.mark.slow
 def test_hockey_fights_are_found(shared, tmp_path, capsys):
     hockey = Hockey(shared("videos/hockey"), tmp_path / "own", seed=0)
     clip = hockey.write_clip(seed=0)
-    told = program("prepare", hockey.folder, "--check")
+
+    def told_by(program, *arguments):
+        capsys.readouterr()
+        assert program.main([*map(str, arguments)]) == 0
+        return capsys.readouterr().out
+
+    told = told_by(prepare, hockey.folder, "--check")
     assert "Usable" in told and "problem" not in told
     data = ["--data_dir", tmp_path / "data"]
-    told = program("prepare", hockey.folder, "--clip", clip, *data)
+    told = told_by(prepare, hockey.folder, "--clip", clip, *data)
     assert "72 are missing" in told
     path = re.search(r"train --config \w+:(\S+)", told)[1]
-    again = program("prepare", hockey.folder, *data)
+    again = told_by(prepare, hockey.folder, *data)
     assert "missing" not in again and path in again
-    program(
-        "train",
-        *("--config", f"configs/mil_ranking.py:{path}"),
+    told_by(
+        train,
+        *("--config", f"{REPOSITORY}/configs/mil_ranking.py:{path}"),
         *("--workdir", tmp_path / "run"),
         f"--config.clean.steps={STEPS}",
     )

@@ -182,9 +182,9 @@ def test_contradictions_are_refused(tmp_path, monkeypatch, arguments, message):
 
 @pytest.mark.slow
 def test_hidden_protocols_are_recovered(shared, snapshots, tmp_path):
-    """19 of 20 random protocols, as the search names them with all their parts."""
+    """11 of 12 random protocols, as the search names them with all their parts."""
     rng, right = random.Random(7), 0
-    for _ in range(20):
+    for _ in range(12):
         video = shared(f"videos/{rng.choice(CLIPS)}")
         name, snapshot = rng.choice(snapshots)
         choice = PictureChoice(
@@ -198,12 +198,12 @@ def test_hidden_protocols_are_recovered(shared, snapshots, tmp_path):
         result = identify.identify(video, tmp_path / "a.npy", snapshots)
         assert result.best is not None
         right += is_it(result.best.protocol, name, choice, frame, stride)
-    assert right >= 19
+    assert right >= 11
 
 
 @pytest.mark.slow
 def test_foreign_features_are_never_claimed(shared, snapshots, tmp_path):
-    for seed in range(10):
+    for seed in range(6):
         video = shared(f"videos/{CLIPS[seed % len(CLIPS)]}")
         path = tmp_path / f"foreign{seed}"
         write_random_snapshot(path, text=TEXT, vision=VISION, seed=100 + seed)

@@ -67,15 +67,16 @@ class PictureChoice:
         return f"{text}; {colour}; {norm} mean and deviation"
 
 
-def all_choices() -> list[PictureChoice]:
+@functools.cache
+def all_choices() -> tuple[PictureChoice, ...]:
     """Returns every choice, the most usual first."""
     geometries = (*SINGLE, *AVERAGES)
-    return [
+    return tuple(
         PictureChoice(geometry, colour, normalisation)
         for normalisation in NORMALISATIONS
         for colour in COLOURS
         for geometry in geometries
-    ]
+    )
 
 
 class FramePictures:

@@ -210,12 +210,7 @@ class ProtocolSearch:
         offsets = self.frames.offsets if frame == "mean" else [int(frame)]
         wanted = self.frames.numbers(offsets)
         self.features.encode(choice, [i for row in wanted for i in row])
-        return np.stack(
-            [
-                np.mean([self.features.of(choice, i) for i in row], axis=0)
-                for row in wanted
-            ]
-        )
+        return np.stack([self.features.mean(choice, row) for row in wanted])
 
 
 @functools.cache
@@ -279,10 +274,10 @@ class PictureFeatures:
             self.known.update(zip(some, values, strict=False))
             self.tick(len(some))
 
-    def of(self, choice: PictureChoice, frame: int) -> Float32[np.ndarray, "D"]:
-        """Returns the feature of an encoded frame, the mean over its pictures."""
-        rows = [
-            self.known[geometry, choice.colour, choice.normalisation, frame]
-            for geometry in choice.geometries
-        ]
+    def mean(
+        self, choice: PictureChoice, frames: Sequence[int]
+    ) -> Float32[np.ndarray, "D"]:
+        """Returns the mean feature of encoded frames and of all pictures of each."""
+        rest = choice.colour, choice.normalisation
+        rows = [self.known[g, *rest, i] for i in frames for g in choice.geometries]
         return np.stack(rows).mean(0)
