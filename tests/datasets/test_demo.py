@@ -243,7 +243,7 @@ def test_an_interrupted_change_of_clip_leaves_no_features_of_two(
 
 
 def test_a_new_version_of_the_demo_keeps_the_users_clip(
-    base, clip, tmp_path, monkeypatch
+    base, clip, tmp_path, monkeypatch, capsys
 ):
     own = tmp_path / "data"
     shutil.copytree(base, own)
@@ -264,7 +264,10 @@ def test_a_new_version_of_the_demo_keeps_the_users_clip(
     (world / "old.csv").write_text("of the old version")
 
     assert not rendered
+    assert "another demo world" not in capsys.readouterr().err
     dataset = open_dataset(demo.prepare_demo(own, VIDEOS))
+    said = f"of another demo world (version {demo.VERSION - 1}, now {demo.VERSION});"
+    assert said in capsys.readouterr().err
     assert dataset.width == load_snapshot(clip).vision.projection_dim
     assert not (world / "old.csv").exists()
     assert len(set(rendered)) == sum(VIDEOS)

@@ -138,7 +138,7 @@ def build_world(
     if clip is None:
         _check_own_snapshot(directory, own)
     if not manifest:
-        _remove_other_world(directory)
+        _remove_other_world(directory, made)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / BUILD_SETTINGS, {**made, OWN_CLIP: own})
 
@@ -217,8 +217,19 @@ def _manifest(directory: pathlib.Path, made: Mapping) -> dict[str, str]:
     }
 
 
-def _remove_other_world(directory: pathlib.Path) -> None:
-    """Removes what another world left, except its snapshot and whose that is."""
+def _remove_other_world(directory: pathlib.Path, made: Mapping) -> None:
+    """Says which other world the folder holds, and removes all but its snapshot."""
+    found = _read_manifest(directory) or _read_build_settings(directory)
+    other = [
+        f"{k} {found[k]}, now {v}" for k, v in made.items() if found.get(k, v) != v
+    ]
+    if other:
+        print(
+            f"{directory} holds the videos of another demo world ({'; '.join(other)}); "
+            "they are rendered again",
+            file=sys.stderr,
+        )
+
     kept = {"clip", BUILD_SETTINGS, MANIFEST}
     for path in directory.iterdir() if directory.is_dir() else ():
         if path.name in kept:
