@@ -4,6 +4,7 @@ The golden files were computed with these weights, so they need not carry any. N
 and shapes are the released PyTorch state dict's, listed in `golden/*_params.json`.
 """
 
+import functools
 import json
 import math
 import pathlib
@@ -17,7 +18,11 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the float32 tensor that stands for `name` in the golden runs."""
     # DSANet stores the same CLIP twice; both copies hold the same numbers.
-    name = name.replace("clip_adapter.clipmodel.", "clipmodel.")
+    return _draw(name.replace("clip_adapter.clipmodel.", "clipmodel."), shape)
+
+
+@functools.cache
+def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     leaf = name.split(".")[-1]
     draws = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
     is_gain = leaf == "learn_scale" or (leaf == "weight" and len(shape) == 1)
@@ -31,7 +36,9 @@ def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
         draws = 0.05 * draws
     else:
         draws = 0.4 * draws / np.sqrt(math.prod(shape[1:]))  # fan-in scaling
-    return np.asarray(draws, np.float32)
+    drawn = np.asarray(draws, np.float32)
+    drawn.flags.writeable = False  # all golden runs share it
+    return drawn
 
 
 def state_dict(name: str) -> dict[str, np.ndarray]:

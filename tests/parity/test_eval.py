@@ -78,7 +78,7 @@ def test_released_evaluation(toy, tmp_path, model):
     torch = pytest.importorskip("torch")
     dataset, path, entries = toy
     name, golden = f"{model}_{dataset}", fill.golden(f"eval_{model}_{dataset}")
-    state = {k: torch.from_numpy(x) for k, x in fill.state_dict(name).items()}
+    state = {k: torch.tensor(x) for k, x in fill.state_dict(name).items()}
     torch.save(state, tmp_path / "released.pth")
 
     recipe = f"--config={CONFIGS}/{model}.py:{dataset}"
