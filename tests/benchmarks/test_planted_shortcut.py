@@ -7,7 +7,8 @@ from wsvad_jax.datasets.demo.dataset import prepare_demo
 from wsvad_jax.datasets.demo.worlds import WORLDS
 from wsvad_jax.utils.files import read_json
 
-VIDEOS = 30, 30  # for training and for the test
+VIDEOS = 20, 20  # for training and for the test
+STEPS = 100  # seeds 0 to 3 fell by 0.74, 0.06, 0.05 and 0.04 without the stamp
 
 
 @pytest.mark.slow
@@ -17,7 +18,7 @@ def test_a_model_that_learnt_the_stamp_falls_without_it(tmp_path):
     both = ",".join(map(str, paths))
     words = ["--models", "mil_ranking", "--seeds", "1", "--train", both, "--test", both]
     words += ["--output", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    assert benchmark.main(["transfer", *words, "--config.clean.steps=300"]) == 0
+    assert benchmark.main(["transfer", *words, f"--config.clean.steps={STEPS}"]) == 0
 
     plain, stamped = (
         {
