@@ -183,7 +183,8 @@ def test_contradictions_are_refused(tmp_path, monkeypatch, arguments, message):
 @pytest.mark.slow
 def test_hidden_protocols_are_recovered(shared, snapshots, tmp_path):
     """11 of 12 random protocols, as the search names them with all their parts."""
-    rng, right = random.Random(7), 0
+    # Seed 73 draws every video, stride and normalisation, both means, and inner frames.
+    rng, right = random.Random(73), 0
     for _ in range(12):
         video = shared(f"videos/{rng.choice(CLIPS)}")
         name, snapshot = rng.choice(snapshots)
