@@ -1,7 +1,7 @@
 """Programs killed at random moments: the same command again ends with the same files.
 
-WSVAD_JAX_FAULT_ROUNDS (2) is the number of kills of each program; WSVAD_JAX_FAULT_SEED
-draws the moments, and is printed where a test fails.
+WSVAD_JAX_FAULT_ROUNDS (2) is the number of kills of each program, and half of those of a
+training; WSVAD_JAX_FAULT_SEED draws the moments, and is printed where a test fails.
 """
 
 import dataclasses
@@ -156,13 +156,13 @@ def test_a_killed_training_goes_on(tmp_path_factory, tmp_path):
     tiny, draws = Tiny(tmp_path_factory.mktemp("tiny")), random.Random(f"{SEED} train")
     # MIL ranking starts in half the time; test_train.py kills DSANet.
     changes = {"checkpoint_every_steps": 1, "clean__eval_every_steps": 1}
-    flags = tiny.flags("mil_ranking", **changes)
+    flags = tiny.flags("mil_ranking", clean__steps=20, **changes)
     program = Program(["-m", "wsvad_jax.train", *flags, "--workdir"])
     start = time.monotonic()
     out, _ = program.start(tmp_path / "wanted").communicate()
     length = time.monotonic() - start
-    killed = 0
-    for i in range(ROUNDS):
+    killed, rounds = 0, 2 * ROUNDS  # few moments are in its steps
+    for i in range(rounds):
         folder = tmp_path / f"killed{i // 5}"
         # From the first file on: in a step, a save, an evaluation, the last files.
         killed += kill(program, folder, draws.uniform(0, length / 2))
@@ -173,4 +173,4 @@ def test_a_killed_training_goes_on(tmp_path_factory, tmp_path):
         assert content(folder) == content(tmp_path / "wanted"), SEED
         a, b = (load_params(f / "model") for f in (folder, tmp_path / "wanted"))
         jax.tree.map(np.testing.assert_array_equal, a[:2], b[:2])
-    print(f"train: killed {killed} of {ROUNDS}")
+    print(f"train: killed {killed} of {rounds}")
