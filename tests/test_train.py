@@ -1,6 +1,5 @@
 """Training runs: what they leave, how they resume, what stops them."""
 
-import dataclasses
 import gc
 import json
 import pathlib
@@ -14,9 +13,7 @@ import numpy as np
 import pytest
 from finished import saved_steps
 
-from wsvad_jax.data import cards
 from wsvad_jax.experiment.build import open_experiment
-from wsvad_jax.results.runs import read_run
 from wsvad_jax.training import sampler, train_step
 from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate
@@ -65,6 +62,10 @@ def assert_same(found: pathlib.Path, wanted: pathlib.Path):
     jax.tree.map(np.testing.assert_array_equal, a[:2], b[:2])
     for name in ("metrics.jsonl", "results.json", "config.json"):
         assert (found / name).read_text() == (wanted / name).read_text(), name
+    with np.load(found / "scores.npz") as a, np.load(wanted / "scores.npz") as b:
+        assert a.files == b.files
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_a_run_leaves_numbers_and_pictures(tiny, finished):
@@ -108,18 +109,27 @@ def test_a_finished_run_shows_its_results(tiny, finished, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+SLOW = pytest.mark.slow
 PAPER = {"protocol": "paper", "paper__reload_best": True, "paper__eval_every_steps": 1}
 
 
-@pytest.mark.parametrize("step", [1, pytest.param(4, marks=pytest.mark.slow), 5])
+DEVICE = {"data__placement": "device", "clean__eval_every_steps": 1}
+STOPPED = {
+    "clip_tsa": ("clip_tsa", {}),  # running statistics, dropout and noise
+    "paper": ("mil_ranking", PAPER),
+    "device": ("mil_ranking", DEVICE),
+}
+QUICK = {"clip_tsa-5", "paper-5", "device-1", "device-5"}  # 1 precedes all checkpoints
+
+
 @pytest.mark.parametrize(
-    ("model", "changes"),
+    ("model", "changes", "step"),
     [
-        ("clip_tsa", {}),  # running statistics, dropout and noise
-        ("mil_ranking", PAPER),
-        ("mil_ranking", {"data__placement": "device", "clean__eval_every_steps": 1}),
+        pytest.param(*STOPPED[name], step, id=id, marks=[SLOW] * (id not in QUICK))
+        for name in STOPPED
+        for step in (1, 4, 5)
+        for id in [f"{name}-{step}"]
     ],
-    ids=["clip_tsa", "paper", "device"],
 )
 def test_a_stopped_run_goes_on(
     tiny, straight, tmp_path, monkeypatch, capsys, model, changes, step
@@ -211,7 +221,9 @@ def stopped_at_five(tiny, tmp_path_factory):
 
 # What orbax leaves behind of a read that failed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "both"])
+@pytest.mark.parametrize(
+    "damage", ["flip", pytest.param("cut", marks=SLOW), "delete", "both"]
+)
 def test_a_damaged_checkpoint_is_left_out(
     tiny, straight, stopped_at_five, tmp_path, capsys, damage
 ):
@@ -240,11 +252,12 @@ def test_a_damaged_checkpoint_is_left_out(
     assert_same(workdir, straight("mil_ranking"))
 
 
-def test_the_device_holds_what_the_host_gathers(straight):
+@pytest.mark.parametrize("model", ["mil_ranking", pytest.param("clip_tsa", marks=SLOW)])
+def test_the_device_holds_what_the_host_gathers(straight, model):
     """Both placements see the same batches with the same noise."""
     changes = {"clean__eval_every_steps": 4, "checkpoint_every_steps": 6}
-    host = straight("clip_tsa", **changes)
-    device = straight("clip_tsa", **changes, data__placement="device")
+    host = straight(model, **changes)
+    device = straight(model, **changes, data__placement="device")
     for a, b in zip(read_history(host), read_history(device), strict=True):
         assert a == pytest.approx(b, rel=1e-5)
     with np.load(host / "scores.npz") as a, np.load(device / "scores.npz") as b:
@@ -364,36 +377,3 @@ def test_two_devices_train_as_one(tiny, finished, tmp_path):
         assert a == pytest.approx(b, rel=1e-3)
     device = json.loads((tmp_path / "run/results.json").read_text())["device"]
     assert device == "cpu (2 × cpu)"
-
-
-def test_the_recipe_s_batch_adapts_to_a_small_folder(tiny, tmp_path, capsys):
-    changes = {"clean__batch_size": 32, "clean__held_out": 0.0, "clean__steps": 2}
-    config = tiny.config("mil_ranking", **changes)
-    results = train_and_evaluate(config, str(tmp_path / "run"))
-    remark = (
-        "config.clean.batch_size is 32, but the dataset has 6 normal and 6 abnormal "
-        "training samples, so batches of 12 are used"
-    )
-    assert results["remarks"] == [remark]
-    said = capsys.readouterr()
-    assert f"remark: {remark}" in said.err and f"remark: {remark}" in said.out
-    # The recipe itself stays, so that the same command resumes.
-    assert read_json(tmp_path / "run/config.json")["clean"]["batch_size"] == 32
-    assert train_and_evaluate(config, tmp_path / "run") == results
-    # Tables and summaries read such results.
-    assert read_run(tmp_path / "run").results["remarks"] == [remark]
-
-
-def test_a_published_recipe_doesn_t_adapt(tiny):
-    changes = {"clean__batch_size": 32, "clean__held_out": 0.0}
-    opened = open_experiment(tiny.config("mil_ranking", **changes))
-    assert sampler.fit_batch_size(opened, 3, 5)[0] == 6
-    assert sampler.fit_batch_size(opened, 16, 40) == (32, "")
-    with pytest.raises(InputError, match="a multiple of 2; add videos"):
-        sampler.fit_batch_size(opened, 0, 5)
-    card = dataclasses.replace(cards.UCF, test_crop=0)
-    dataset = dataclasses.replace(opened.dataset, card=card)
-    published = dataclasses.replace(opened, dataset=dataset)
-    message = r"--config.clean.batch_size=6 \(then it isn't the recipe of ucf\)"
-    with pytest.raises(InputError, match=message):
-        sampler.fit_batch_size(published, 3, 5)

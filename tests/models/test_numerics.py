@@ -215,6 +215,7 @@ def test_metrics_of_constant_scores(value):
     assert all(0 <= x <= 1 for x in (*found["map"], found["map_avg_clean"]))
 
 
+@pytest.mark.slow  # a stopped run is compared with another in test_train.py
 def test_two_runs_of_one_seed_are_identical(tiny, tmp_path):
     """Of the model that draws noise in every step and drops activations."""
     for folder in ("a", "b"):

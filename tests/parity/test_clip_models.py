@@ -38,15 +38,16 @@ class Golden:
         self.model = self.spec.Model(**fields)
         self.weights = dict.fromkeys(TERMS, 1.0) | weights
         self.wanted, self.params, self.x, self.text, self.batch = case(name, dataset)
-        self.value_and_grad = jax.jit(jax.value_and_grad(self.objective, has_aux=True))
+        self.program = jax.jit(jax.value_and_grad(self.objective, has_aux=True))
 
-    def outputs(self, params):
-        return self.model.apply(
-            {"params": params}, self.x, self.batch.length, self.text, train=True
+    def value_and_grad(self, params):
+        return self.program(params, self.text)
+
+    def objective(self, params, text):
+        # The text tower would be a constant of 200 MB, were it no argument.
+        outputs = self.model.apply(
+            {"params": params}, self.x, self.batch.length, text, train=True
         )
-
-    def objective(self, params):
-        outputs = self.outputs(params)
         loss, terms = self.spec.loss_fn(outputs, self.batch, self.weights)
         return loss, ({**terms, "total": loss}, outputs)
 
@@ -114,11 +115,12 @@ class Sides:
 
     def __call__(self, thresholds: np.ndarray):
         """Gradients, and whether a block has cosines right above and below zero."""
-        return self._grad(self.golden.params, jnp.asarray(thresholds))
+        inputs = self.golden.params, jnp.asarray(thresholds), self.golden.text
+        return self._grad(*inputs)
 
-    def _objective(self, params, thresholds):
+    def _objective(self, params, thresholds, text):
         self.calls, self.thresholds, self.near = 0, thresholds, []
-        loss, _ = self.golden.objective(params)
+        loss, _ = self.golden.objective(params, text)
         return loss, jnp.stack(self.near)
 
     def _relu(self, x):

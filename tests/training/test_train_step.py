@@ -122,7 +122,7 @@ def test_a_chunk_of_steps_is_the_steps_one_by_one(name, cases):
         assert not metrics[k][STEPS:].any()  # steps that were not asked for
 
 
-@pytest.mark.parametrize("name", names("vadclip", "dsanet"))
+@pytest.mark.parametrize("name", names("clip_tsa", "vadclip", "dsanet"))
 def test_seeds_side_by_side_are_the_seeds_alone(name, cases):
     """Each with its own weights, order and noise."""
     case, seeds = cases(name), (0, 1)
