@@ -77,11 +77,12 @@ def test_an_mlp_onto_a_vector(dtype):
     jax.tree.map(np.testing.assert_array_equal, made, mlp.init(jax.random.key(1), x))
 
 
-@pytest.mark.parametrize("keys", [2, 8])  # fewer and more than D / heads
+@pytest.mark.parametrize("keys, folds", [(1, True), (8, False)])
 @pytest.mark.parametrize("linear", [False, True])
-def test_few_keys_are_projected_first(keys, linear):
+def test_few_keys_are_projected_first(keys, folds, linear):
     H = 3
     attention = common.CrossAttention(H, linear, jnp.float32)
+    assert attention.projects_values_first(T, keys, D) == folds
     queries, kept = array(B, T, D), array(B, keys, D)
     params = filled(attention, queries, kept)
     part = (B, -1, H, D // H)

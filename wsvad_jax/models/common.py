@@ -241,14 +241,22 @@ class CrossAttention(nn.Module):
             weights = jax.nn.softmax(logits).astype(self.dtype)
 
         kernel, bias = DenseParams(D, **self.initial, name="proj")(D)
-        if H * K >= D:
+        if not self.projects_values_first(q.shape[1], K, D):
             x = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(*q.shape[:2], D)
             return affine(x, kernel, bias)
 
-        # Few keys and many queries: projecting the values first takes fewer products.
         v = jnp.einsum("bkhd,hde->bhke", v, kernel.astype(v.dtype).reshape(H, -1, D))
         x = jnp.einsum("bhqk,bhke->bqe", weights, v)
         return x + bias.astype(x.dtype)[None, None]
+
+    def projects_values_first(self, Q: int, K: int, D: int) -> bool:
+        """Returns whether the output projection comes before the sum over the keys.
+
+        With few keys and many queries, that takes fewer multiplications. It also
+        transposes arrays, so it has to halve their number.
+        """
+        after, before = Q * D * (K + D), K * D * (D + Q * self.heads)
+        return 2 * before < after
 
 
 class TemporalConv(nn.Module):
