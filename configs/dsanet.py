@@ -266,7 +266,7 @@ XD = {
 # The paper doesn't report ShanghaiTech, so the values are those of UCF-Crime.
 SHANGHAITECH = {**UCF, "clip": "auto", "normal_truth": "whole_video"}
 DEMO = {
-    "checkpoint_every_steps": 20,
+    "checkpoint_every_steps": 50,
     "clip": "auto",
     "use_graph": False,  # on videos of a few dozen snippets it blurs the events
     "classifier_init_scale": 0.01,  # 1 turns the scores of some seeds upside down
