@@ -47,7 +47,7 @@ def raising(error):
         (
             KeyboardInterrupt(),
             130,
-            "interrupted; the same command resumes from here\n",
+            "interrupted; the same command resumes from what is saved\n",
         ),
     ],
 )
@@ -263,7 +263,8 @@ def test_the_command_that_resumes_a_restart(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train", "--restart"])
     assert ended(raising(KeyboardInterrupt())) == 130
     line = capsys.readouterr().err
-    assert line == "interrupted; the same command without --restart resumes from here\n"
+    said = "the same command without --restart resumes from what is saved"
+    assert line == f"interrupted; {said}\n"
 
 
 def test_a_full_disk_is_not_called_memory(capsys):

@@ -67,7 +67,7 @@ def test_an_interrupt_does_not_wait():
     finally:
         process.kill()
     assert process.returncode == program.EXIT_INTERRUPTED, err
-    assert err.endswith("interrupted; the same command resumes from here\n")
+    assert err.endswith("interrupted; the same command resumes from what is saved\n")
 
 
 def test_workers_end_with_a_parent_that_is_killed():

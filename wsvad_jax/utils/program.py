@@ -52,7 +52,7 @@ def run(main: Callable[[], int], *, resumes: bool = True) -> None:
 
     Args:
       main: work of the program; returns its exit code.
-      resumes: whether the same command continues after Ctrl-C where it was interrupted.
+      resumes: whether the same command, after Ctrl-C, continues from what is saved.
     """
     escape_unprintable_output()
     silence_full_disk_in_threads()
@@ -72,7 +72,7 @@ def run(main: Callable[[], int], *, resumes: bool = True) -> None:
         print(f"stopped: {e}; {resume_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
-        again = f"{resume_command()} resumes from here"
+        again = f"{resume_command()} resumes from what is saved"
         if not resumes:
             again = "no results are written, and the same command begins from the start"
         print(f"interrupted; {again}", file=sys.stderr)
