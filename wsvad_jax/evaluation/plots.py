@@ -30,7 +30,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # else each is looked for a place, which takes time
+    "axes.titley": 1.0,  # else Matplotlib searches a place for each title
     "grid.color": "#E6E6E6",
     "legend.frameon": False,
     "text.parse_math": False,  # names of videos may contain a $
