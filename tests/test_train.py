@@ -125,10 +125,14 @@ QUICK = {"clip_tsa-5", "paper-5", "device-1", "device-5"}  # 1 precedes all chec
 @pytest.mark.parametrize(
     ("model", "changes", "step"),
     [
-        pytest.param(*STOPPED[name], step, id=id, marks=[SLOW] * (id not in QUICK))
+        pytest.param(
+            *STOPPED[name],
+            step,
+            id=f"{name}-{step}",
+            marks=[] if f"{name}-{step}" in QUICK else SLOW,
+        )
         for name in STOPPED
         for step in (1, 4, 5)
-        for id in [f"{name}-{step}"]
     ],
 )
 def test_a_stopped_run_goes_on(

@@ -79,7 +79,7 @@ def test_an_mlp_onto_a_vector(dtype):
 
 @pytest.mark.parametrize("keys, folds", [(1, True), (8, False)])
 @pytest.mark.parametrize("linear", [False, True])
-def test_few_keys_are_projected_first(keys, folds, linear):
+def test_values_of_few_keys_are_projected_first(keys, folds, linear):
     H = 3
     attention = common.CrossAttention(H, linear, jnp.float32)
     assert attention.projects_values_first(T, keys, D) == folds

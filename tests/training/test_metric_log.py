@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from tiny import REPOSITORY
 
 from wsvad_jax.metrics.frame_level import EvalVideo, evaluate
 from wsvad_jax.results.results_table import results_table
@@ -122,7 +123,8 @@ def test_events_load_no_pytorch(tmp_path):
         "    writer.write(1, {'loss': 1.0})\n"
         "assert 'tensorboardX' in sys.modules and 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
 def test_writing_after_close_does_nothing(tmp_path):

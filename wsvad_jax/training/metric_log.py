@@ -129,9 +129,10 @@ class MetricWriter:
 
 
 def _summary_writer() -> "type[SummaryWriter]":
-    """Imports tensorboardX without PyTorch, which it loads where that is installed.
+    """Imports tensorboardX without PyTorch, which it would load where it is installed.
 
-    That takes seconds, and numbers don't need it.
+    That takes seconds, and numbers don't need it. tensorboardX uses the import for a type
+    hint alone, so a user's tensors can still be written later.
     """
     loaded = "torch" in sys.modules
     if not loaded:
