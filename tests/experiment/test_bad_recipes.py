@@ -162,3 +162,19 @@ def test_a_recipe_may_be_a_path():
     recipe = pathlib.Path("configs/mil_ranking.py").absolute()
     assert load_config(pathlib.Path("mil_ranking:ucf")).data.name == "ucf"
     assert load_config(recipe).model_name == "mil_ranking"
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("checkpoint_every_steps=often", "is 'often'; expected a whole number"),
+        ("clean.steps=1e3", "is '1e3'; expected a whole number"),
+        ("data.length=", "is ''; expected a whole number"),  # or none: a placeholder
+        ("loss.align=a: b", "is 'a: b'; expected a number"),
+        ("model.remat=maybe", "is 'maybe'; expected true or false"),
+    ],
+)
+def test_values_of_another_type(flag, message):
+    key = flag.partition("=")[0]
+    with pytest.raises(InputError, match=rf"^--config\.{key} {message}$"):
+        load_config(["--config=dsanet:ucf", f"--config.{flag}"])

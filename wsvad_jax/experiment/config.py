@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wsvad_jax.experiment import old_keys, quick_look
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.flags import wrong_value
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -284,7 +285,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
             _unknown_key(config, arguments) or f"--config: {e!r}"
         ) from None
     except (flags.Error, ValueError, TypeError) as e:
-        raise InputError(f"--config: {' '.join(str(e).split())}") from None
+        raise InputError(f"--config{wrong_value(str(e), config)}") from None
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
 

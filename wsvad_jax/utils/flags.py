@@ -6,6 +6,7 @@ Also how a command is written so that it runs as printed, from any folder.
 import argparse
 import difflib
 import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,8 @@ SYNONYMS = {
     "num_epochs": "epochs",
     "max_steps": "steps",
 }
+# What the value of a recipe's key must be, by its type.
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -238,3 +241,23 @@ def install(extra: str) -> str:
 def command(program: str, *words: object) -> str:
     """Returns a command line as a shell takes it, whatever is in the words."""
     return shlex.join(["python", "-m", f"wsvad_jax.{program}", *map(str, words)])
+
+
+def wrong_value(message: str, config: Any) -> str:
+    """Returns what follows "--config" in the error about a recipe's flag.
+
+    Args:
+      message: absl's, which repeats Python's words, such as "invalid literal for int()".
+      config: recipe, `ml_collections.ConfigDict`.
+    """
+    python = r": (?:invalid literal|could not convert|\()"
+    parts = re.match(rf"flag --config\.([^=\s]+)=(.*?){python}", message, re.DOTALL)
+    if parts is None:
+        return f": {' '.join(message.split())}"
+
+    *sections, key = parts[1].split(".")
+    for section in sections:
+        config = config[section]
+    kind = config.get_type(key)
+    expected = KINDS.get(kind, f"a value of type {kind.__name__}")
+    return f".{parts[1]} is {parts[2]!r}; expected {expected}"
