@@ -8,7 +8,7 @@ from wsvad_jax.benchmarks import image_towers, live_delay, step_time, suite
 from wsvad_jax.benchmarks.step_time import BenchmarkShapes
 from wsvad_jax.clip.towers import encode_image
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.experiment.precision import resolve_dtype
+from wsvad_jax.parallel.precision import resolve_dtype
 
 
 @pytest.fixture

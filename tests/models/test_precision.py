@@ -7,10 +7,10 @@ import pytest
 from small_models import TEXT_MODELS, drawn
 
 from wsvad_jax.benchmarks import step_time
+from wsvad_jax.clip import half_products
 from wsvad_jax.data.records import Batch
 from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.models import common
 from wsvad_jax.training import train_step
 
 C = 5
@@ -118,20 +118,74 @@ def test_matrix_products_are_in_half_precision(name, tiny_text):
     assert count["bfloat16"] > 9 * count["float32"], count
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6), (2, 3, 5, 6)])
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (3, 5, 6), (1, 1, 6), (2, 3, 5, 6)])
 def test_gradients_of_a_half_product_are_those_of_a_product(shape):
     r = np.random.RandomState(0)
     x, kernel = (
         jnp.asarray(r.standard_normal(s), jnp.bfloat16) for s in (shape, (6, 4))
     )
     y, wanted = jax.vjp(lambda x, k: x @ k, x, kernel)
-    found, gradients = jax.vjp(common.product, x, kernel)
+    found, gradients = jax.vjp(half_products.product, x, kernel)
     np.testing.assert_array_equal(found, y)
 
     g = jnp.asarray(r.standard_normal(y.shape), jnp.bfloat16)
     for a, b in zip(gradients(g), wanted(g), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(*(np.asarray(v, "f") for v in (a, b)), 2e-2, 2e-2)
+
+
+def shapes_of_products(function, *arguments):
+    """(dtype of the operands, dtype and shape of the result) of each product."""
+    program = jax.make_jaxpr(function)(*arguments)
+    return {
+        (
+            str(e.invars[0].aval.dtype),
+            str(e.outvars[0].aval.dtype),
+            e.outvars[0].aval.shape,
+        )
+        for e, _ in step_time.equations(program.jaxpr)
+        if e.primitive.name == "dot_general"
+    }
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "result"),
+    [
+        ("cpu", (0, 10, 2), "float32"),  # the only fast program there
+        ("cpu", (0, 12, 0), "bfloat16"),
+        ("gpu", (0, 10, 2), "bfloat16"),
+    ],
+)
+def test_half_products_return_what_the_backend_has_fast(
+    backend, version, result, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "__version_info__", version)
+    x, kernel = jnp.ones((3, 5, 6), jnp.bfloat16), jnp.ones((6, 4), jnp.bfloat16)
+
+    def gradient(x, kernel):
+        return jax.vjp(half_products.product, x, kernel)[1](x[..., :4])
+
+    assert shapes_of_products(gradient, x, kernel) == {
+        ("bfloat16", result, shape) for shape in ((3, 5, 4), (3, 5, 6), (6, 4))
+    }
+
+
+def test_a_product_of_two_precisions_is_refused():
+    with pytest.raises(TypeError, match="product of bfloat16 and float32"):
+        half_products.product(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4)))
+
+
+def test_no_gradient_of_a_frozen_kernel_is_computed():
+    x, kernel = jnp.ones((3, 5, 6), jnp.bfloat16), jnp.ones((6, 4), jnp.bfloat16)
+
+    def total(x, kernel):
+        return half_products.product(x, kernel).astype("float32").sum()
+
+    by_rows, by_kernel, result = (3, 5, 6), (6, 4), (3, 5, 4)
+    for number, computed in ((0, by_rows), (1, by_kernel)):
+        products = shapes_of_products(jax.grad(total, number), x, kernel)
+        assert {shape for *_, shape in products} == {result, computed}
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -23,11 +23,11 @@ from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.data.records import FeatureProtocol, Record
 from wsvad_jax.evaluation.scorer import Scorer, score_split
 from wsvad_jax.experiment import build
-from wsvad_jax.experiment.precision import resolve_dtype
 from wsvad_jax.extraction.extractor import Extractor
 from wsvad_jax.extraction.video import Video, snippets
 from wsvad_jax.metrics.frame_level import evaluate
 from wsvad_jax.parallel import multihost
+from wsvad_jax.parallel.precision import resolve_dtype
 from wsvad_jax.training import train_step
 from wsvad_jax.utils import prefetch, processes
 

@@ -29,7 +29,7 @@ from wsvad_jax.detection import live
 from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.live_scorer import LiveScorer
 from wsvad_jax.experiment.identity import comparable_config
-from wsvad_jax.experiment.precision import resolve_dtype
+from wsvad_jax.parallel.precision import resolve_dtype
 from wsvad_jax.utils.processes import peak_memory_bytes
 from wsvad_jax.weights.trained_model import TrainedModel
 

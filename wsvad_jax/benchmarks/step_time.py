@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsvad_jax.clip.half_products import product
 from wsvad_jax.data.records import Batch
 from wsvad_jax.evaluation.scorer import Scorer
 from wsvad_jax.experiment import build
@@ -259,7 +260,7 @@ class MatrixRate:
         self.flop = 2 * rows**3
         r = np.random.RandomState(0)
         self.x = jnp.asarray(r.standard_normal((rows, rows)), dtype)
-        self.multiply = jax.jit(lambda x: x @ x)
+        self.multiply = jax.jit(lambda x: product(x, x))
         jax.block_until_ready(self.multiply(self.x))
 
     def __call__(self) -> float:

@@ -22,6 +22,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from wsvad_jax.clip.activations import ACTIVATIONS
+from wsvad_jax.clip.half_products import Dense, product
 from wsvad_jax.clip.tower_configs import TextConfig, VisionConfig
 from wsvad_jax.utils.errors import InputError
 
@@ -122,7 +123,7 @@ class CLIP(nn.Module):
         image = CLIPVision(self.vision, name="vision_model")(pixels)
 
         # The released projections have no bias.
-        project = functools.partial(nn.Dense, use_bias=False)
+        project = functools.partial(Dense, use_bias=False)
         text = project(self.text.projection_dim, name="text_projection")(text)
         image = project(self.vision.projection_dim, name="visual_projection")(image)
 
@@ -171,7 +172,8 @@ def encode_image(
     """
     tower = CLIPVision(config, dtype, parent=None)
     pooled: Any = tower.apply({"params": params["vision_model"]}, pixels)
-    return pooled @ jnp.asarray(params["visual_projection"]["kernel"], dtype)
+    kernel = jnp.asarray(params["visual_projection"]["kernel"], dtype)
+    return product(pooled, kernel)
 
 
 def text_features(
@@ -179,7 +181,7 @@ def text_features(
 ) -> Float[Array, "K P"]:
     """Projects the end tokens of final hidden states with CLIP's text projection."""
     kernel = jnp.asarray(params["text_projection"]["kernel"], hidden.dtype)
-    return end_token(hidden, eos) @ kernel
+    return product(end_token(hidden, eos), kernel)
 
 
 def end_token(
@@ -346,7 +348,7 @@ class Attention(nn.Module):
         # Heads come before tokens: XLA's CPU products are several times slower where
         # the axes of a batch of products aren't the first.
         def heads(name: str, x: Array) -> Array:
-            x = nn.Dense(D, dtype=self.dtype, name=name)(x)
+            x = Dense(D, dtype=self.dtype, name=name)(x)
             return x.reshape(B, -1, H, D // H).transpose(0, 2, 1, 3)
 
         q = heads("q_proj", x[:, :num_read])
@@ -361,7 +363,7 @@ class Attention(nn.Module):
 
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         x = (weights @ v).transpose(0, 2, 1, 3).reshape(B, -1, D)
-        return nn.Dense(D, dtype=self.dtype, name="out_proj")(x)
+        return Dense(D, dtype=self.dtype, name="out_proj")(x)
 
 
 class MLP(nn.Module):
@@ -373,9 +375,9 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         c = self.config
-        x = nn.Dense(c.intermediate_size, dtype=self.dtype, name="fc1")(x)
+        x = Dense(c.intermediate_size, dtype=self.dtype, name="fc1")(x)
         x = ACTIVATIONS[c.hidden_act](x)
-        return nn.Dense(c.hidden_size, dtype=self.dtype, name="fc2")(x)
+        return Dense(c.hidden_size, dtype=self.dtype, name="fc2")(x)
 
 
 def _layer_norm(module: CLIPText | CLIPVision | Block, x: Array, name: str) -> Array:

@@ -9,13 +9,8 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from wsvad_jax.experiment import (
-    base_classes,
-    precision,
-    quick_look,
-    validation,
-    zero_shot,
-)
+from wsvad_jax.experiment import base_classes, quick_look, validation, zero_shot
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import cache_dir
 

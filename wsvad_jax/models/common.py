@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from wsvad_jax.clip.activations import quick_gelu
+from wsvad_jax.clip.half_products import Dense, einsum_f32, product
 from wsvad_jax.models.losses import normalise
 from wsvad_jax.utils.errors import InputError
 
@@ -27,53 +27,6 @@ def uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
-
-
-def product(
-    x: Float[Array, "*B D"], kernel: Float[Array | np.ndarray, "D E"]
-) -> Float[Array, "*B E"]:
-    """x · kernel, in the dtype of both.
-
-    In half precision, the kernel's gradient is taken in the form for which XLA has a
-    fast program on CPUs. JAX's own form, gᵀx transposed, has none there: JAX 0.12
-    converts its arrays to float32 and back.
-    """
-    if x.dtype.itemsize >= 4:
-        return x @ kernel
-    return _half_product(x, kernel)
-
-
-@jax.custom_vjp
-def _half_product(x, kernel):
-    return x @ kernel
-
-
-def _half_product_forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _half_product_backward(saved, gradient):
-    x, kernel = saved
-    # einsum sums over named axes alone, so the rows' axes have names.
-    rows = "bcfgh"[: x.ndim - 1]
-    return (
-        jnp.einsum("...e,de->...d", gradient, kernel),
-        jnp.einsum(f"{rows}d,{rows}e->de", x, gradient),
-    )
-
-
-_half_product.defvjp(_half_product_forward, _half_product_backward)
-
-
-def _dense_product(x, kernel, dimension_numbers, **options):
-    """`product` as Flax's Dense calls it."""
-    if x.dtype.itemsize >= 4:
-        return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
-    return _half_product(x, kernel)
-
-
-# Flax's dense layer, with the gradients of `product`.
-Dense = functools.partial(nn.Dense, dot_general=_dense_product)
 
 
 def linear(fan_in: int, features: int, name: str, dtype: Any, **kwargs) -> nn.Dense:
@@ -148,13 +101,6 @@ def layer_norm(name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
     return nn.LayerNorm(
         epsilon=epsilon, name=name, dtype=jnp.float32, use_fast_variance=False
     )
-
-
-def einsum_f32(equation: str, *arrays: Array) -> Array:
-    """Einsum of half-precision arrays that accumulates and returns float32."""
-    # Half-precision products are exact in float32; only their sum needs it.
-    dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
-    return jnp.einsum(equation, *arrays, preferred_element_type=dtype)
 
 
 def check_heads(heads: int, width: int, key: str) -> None:

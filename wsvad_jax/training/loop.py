@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsvad_jax.experiment.identity import comparable_config
-from wsvad_jax.experiment.precision import AUTO
 from wsvad_jax.models.cross_pseudo import check_warmup
 from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated_sharding
+from wsvad_jax.parallel.precision import AUTO
 from wsvad_jax.results import run_data
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints

@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import pytest
 
 from wsvad_jax.experiment import build
 from wsvad_jax.experiment.config import load_config
-from wsvad_jax.experiment.precision import resolve_dtype
+from wsvad_jax.parallel import precision
+from wsvad_jax.parallel.precision import resolve_dtype
 from wsvad_jax.utils.files import read_json
 
 
@@ -27,11 +29,39 @@ class Device:
         (Device("gpu", "7.5"), "float32"),
         (Device("gpu", "12.1"), "bfloat16"),
         (Device("gpu", "gfx90a"), "float32"),
-        (Device("cpu"), "float32"),
     ],
 )
 def test_auto_by_device(device, wanted):
     assert resolve_dtype("auto", device) == wanted
+
+
+@pytest.mark.parametrize(
+    ("instructions", "wanted"),
+    [
+        ("fpu avx512f avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "bfloat16"),
+        (
+            "fpu avx512f avx512_bf16",
+            "float32",
+        ),  # multiplies no faster in half precision
+        ("fpu avx512f amx_tile amx_int8", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_auto_by_the_instructions_of_a_cpu(instructions, wanted, tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    core = f"processor\t: 0\nflags\t\t: {instructions}\nvmx flags\t: amx_bf16\n\n"
+    info.write_text(2 * core)
+    monkeypatch.setattr(precision, "CPU_INFO", info)
+    assert resolve_dtype("auto", Device("cpu")) == wanted
+
+    # Several processes may be on unlike CPUs, and must choose alike.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert resolve_dtype("auto", Device("cpu")) == "float32"
+
+
+def test_auto_on_a_cpu_of_another_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    assert resolve_dtype("auto", Device("cpu")) == "float32"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
