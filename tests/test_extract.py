@@ -148,6 +148,7 @@ def test_a_video_that_was_replaced_is_extracted_again(tmp_path, clip, capsys):
         (["--resize", "clip"], "resize stretch there and clip now"),
         (["--layout", "crops"], "layout one there and crops now"),
         (["--crops", "5"], "crops 1 there and 5 now"),
+        (["--dtype", "bfloat16"], "dtype float32 there and bfloat16 now"),
     ],
 )
 def test_one_folder_holds_one_kind(tmp_path, videos, clip, change, message):

@@ -31,14 +31,15 @@ import os
 from collections.abc import Sequence
 
 from wsvad_jax.extraction.run import ExtractorOptions, extract, print_warnings
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils import flags, program, progress
 from wsvad_jax.utils.errors import InputError
 
 __all__ = ["extract"]
 # Flags that --identify doesn't read.
 EXTRACTING = (
-    "output", "crops", "frame", "resize", "stride", "layout", "shard", "batch_size",
-    "decoders", "compare", "runner",
+    "output", "crops", "frame", "resize", "stride", "dtype", "layout", "shard",
+    "batch_size", "decoders", "compare", "runner",
 )  # fmt: skip
 
 
@@ -118,6 +119,12 @@ def _add_protocol_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--stride", type=int, default=16, help="frames per snippet (16)")
     add(
+        "--dtype",
+        default="float32",
+        choices=precision.DTYPES,
+        help="precision of the image tower (float32); auto: bfloat16 where it is faster",
+    )
+    add(
         "--layout",
         default="one",
         choices=("one", "crops"),
@@ -163,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stride=known.stride,
                 batch_size=known.batch_size,
                 decoders=known.decoders,
+                dtype=known.dtype,
             ),
             layout=known.layout,
             shard=known.shard,

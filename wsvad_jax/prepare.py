@@ -50,12 +50,13 @@ from wsvad_jax.datasets.prepare import (
     prepare,
 )
 from wsvad_jax.experiment import suggestion
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
 __all__ = ["check_folder", "prepare"]
 # Flags that only a preparation reads.
-UNCHECKED = ("clip", "crops", "frame", "resize", "skip_bad", "runner")
+UNCHECKED = ("clip", "crops", "frame", "resize", "dtype", "skip_bad", "runner")
 # Flags that only an audit reads, and all that it reads.
 AUDIT_ONLY = ("folds", "videos", "unlabelled", "fps", "output")
 AUDIT_READS = {"audit", "data_dir", "clip", "quiet", "json", *AUDIT_ONLY}
@@ -169,6 +170,12 @@ def _add_video_flags(parser: flags.Parser) -> None:
     videos.add_argument(
         "--resize", help="stretch (default; the released geometry) or clip (CLIP's own)"
     )
+    videos.add_argument(
+        "--dtype",
+        choices=precision.DTYPES,
+        help="precision of the image tower: float32 (default), bfloat16, or auto for the "
+        "faster one",
+    )
 
 
 def _add_audit_flags(parser: flags.Parser) -> None:
@@ -252,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             crops=known.crops,
             frame=known.frame,
             resize=known.resize,
+            dtype=known.dtype,
             lists=_list_options(known),
         )
 

@@ -45,7 +45,9 @@ def test_a_file_name_that_is_no_unicode(tmp_path):
 
 
 def test_its_protocol_is_the_dataset_s():
-    expected = FeatureProtocol("clip@0123456789ab", 16, 5, "middle", "stretch")
+    expected = FeatureProtocol(
+        "clip@0123456789ab", 16, 5, "middle", "stretch", dtype="float32"
+    )
     assert GOOD.protocol == expected
 
 

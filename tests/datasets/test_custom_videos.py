@@ -14,6 +14,7 @@ from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.dataset import open_dataset
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.files import read_json, write_json
 
 ROWS = {
     "train": [("day/n0", "Normal"), ("n1.mp4", "Normal"), ("car", "car_crash"),
@@ -285,6 +286,32 @@ def test_a_dataset_has_the_protocol_of_its_sidecars(videos):
     with pytest.raises(
         InputError, match=r"protocol.json beside .* says \(frame middle"
     ):
+        videos.prepare()
+
+
+def test_new_videos_are_encoded_in_the_precision_of_the_others(videos, capsys):
+    for video in FRAMES:
+        path = sidecar.sidecar_path(videos.feature(video))
+        write_json(path, read_json(path) | {"dtype": "bfloat16"})
+    path = videos.path / "features" / "protocol.json"
+    write_json(path, read_json(path) | {"dtype": "bfloat16"})
+    write_video(videos.video("car"), 24)
+    assert videos.prepare().protocol.dtype == "bfloat16"
+
+    path = sidecar.sidecar_path(videos.feature("car"))
+    assert sidecar.read(path).dtype == "bfloat16"
+
+    with pytest.raises(InputError, match="float32 instead of bfloat16"):
+        videos.prepare("--dtype", "float32")
+
+    # One that says otherwise can be used with the others, which is said.
+    write_json(path, read_json(path) | {"dtype": "float32"})
+    assert videos.prepare().protocol.dtype == "unknown"
+    assert "made in bfloat16 and float32" in capsys.readouterr().out
+
+    # To extend them, one precision would have to be chosen.
+    videos.feature("n1").unlink()
+    with pytest.raises(InputError, match="(bfloat16|float32) instead of"):
         videos.prepare()
 
 

@@ -14,9 +14,11 @@ from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detection import export, inputs
 from wsvad_jax.detection.detector import Detector
+from wsvad_jax.detection.feature_check import FeatureCheck
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
+from wsvad_jax.weights.trained_model import open_trained_model
 
 D = 32
 FRAMES = 40
@@ -288,3 +290,16 @@ def test_a_dataset_made_in_another_way_is_not_scored(
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["forced"] == "frame mean instead of middle"
     assert "random weights" in results["clip_note"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "made"),
+    [("bfloat16", "bfloat16"), ("float32", "float32"), ("unknown", "float32")],
+)
+def test_videos_are_encoded_in_the_precision_of_the_training(
+    tiny, protocol, tmp_path, trained, made
+):
+    known = protocol | {"dtype": trained}
+    model = write_model(tiny, "mil_ranking", tmp_path / "model", **known)
+    check = FeatureCheck.of_model(open_trained_model(model), None, False)
+    assert check.extractor(load_snapshot(tiny.clip)).dtype == made

@@ -245,6 +245,7 @@ def test_choices_that_do_not_exist(snapshot):
         ({"stride": 0}, "stride must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"decoders": 0}, "decoders must be at least 1"),
+        ({"dtype": "float16"}, "auto, float32, bfloat16, found 'float16'"),
     ):
         with pytest.raises(InputError, match=message):
             Extractor(snapshot, **choice)

@@ -60,6 +60,24 @@ class Preprocessing:
     std: Triple = IMAGE_STD
     source: str = dataclasses.field(default="", compare=False)  # file, "" for defaults
 
+    def normalise(self, pictures: Any) -> Any:
+        """Returns the values that the image tower takes.
+
+        Args:
+          pictures: [B, S, S, 3] RGB crops of NumPy or JAX, from 0 to 255.
+        """
+        import numpy as np
+
+        pixels = pictures.astype("float32")
+        # Division, since a product with 1 / 255 rounds differently.
+        pixels = pixels / 255 if self.scale == 1 / 255 else pixels * self.scale
+
+        # JAX may be set to refuse arrays of unequal rank.
+        mean, std = (
+            np.array(x, np.float32).reshape(1, 1, 1, 3) for x in (self.mean, self.std)
+        )
+        return (pixels - mean) / std
+
     def settings(self) -> dict[str, Any]:
         """Returns the settings that change features, as JSON values."""
         size = self.size if isinstance(self.size, int) else list(self.size)

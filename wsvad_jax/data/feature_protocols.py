@@ -58,6 +58,7 @@ class ProtocolFile(Shape):
     frame: Text = "unknown"
     resize: Text = "unknown"
     encoder_settings: dict = Field(default_factory=dict)
+    dtype: Text = "unknown"
     clip: Text = ""
 
 

@@ -26,6 +26,9 @@ class FeatureProtocol:
     # Settings covered by the encoder's hash: weights, activation, mean … Empty in files
     # of older versions, and if the encoder is no CLIP model.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # Precision of the tower's activations: float32, bfloat16. Features of both fit each
+    # other, so no comparison of protocols looks at it.
+    dtype: str = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,8 @@ class Sidecar:
     # Settings in `weights_hash`, by name; empty in sidecars of older versions.
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     remark: Text = ""  # reader's decision to report, such as counted time stamps
+    # Precision of the tower's activations; older versions had float32 alone.
+    dtype: Text = "float32"
 
     @property
     def protocol(self) -> FeatureProtocol:
@@ -63,6 +65,7 @@ class Sidecar:
             self.frame,
             self.resize,
             self.encoder_settings,
+            self.dtype,
         )
 
     @property

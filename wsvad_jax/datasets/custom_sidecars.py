@@ -27,6 +27,7 @@ def add_sidecars(
     remarks = axes.remarks([(v.layout, v.num_crops) for v in videos])
     protocol = protocol or FeatureProtocol()
     kept, first, num_missing = [], None, 0
+    dtypes: set[str] = set()
     for video in videos:
         path = sidecar.sidecar_path(video.paths[0])
         if not os.path.isfile(path):  # Path.is_file raises if the name is too long
@@ -39,6 +40,7 @@ def add_sidecars(
             _check_sidecar(side, path, video, card)
             first = first or side
             _check_same_protocol(side, path, first, protocol)
+            dtypes.add(side.dtype)
         except InputError as e:
             collector(e)
             continue
@@ -60,6 +62,17 @@ def add_sidecars(
             f"{num_missing} of {len(videos)} videos have no sidecar, so it is unknown "
             "whether their features were made like the others"
         )
+
+    # Features of several precisions may be mixed, but have none in common.
+    if len(dtypes) > 1:
+        remarks.append(
+            f"features were made in {' and '.join(sorted(dtypes))}, which differ by "
+            "rounding alone"
+        )
+    if dtypes:
+        is_known = len(dtypes) == 1 and not num_missing
+        dtype = dtypes.pop() if is_known else "unknown"
+        protocol = dataclasses.replace(protocol, dtype=dtype)
     return kept, remarks, protocol
 
 
@@ -103,7 +116,8 @@ def _check_same_protocol(
 
 def describe_protocol(made: Any) -> str:
     """Describes the feature settings of a sidecar or an extractor."""
+    dtype = "" if made.dtype == "float32" else f", {made.dtype}"
     return (
         f"{made.encoder} (stride {made.stride}, {made.crops} crops, frame {made.frame}, "
-        f"resize {made.resize})"
+        f"resize {made.resize}{dtype})"
     )

@@ -43,6 +43,7 @@ class ExtractionOptions:
     crops: int | None = None
     frame: str | None = None
     resize: str | None = None
+    dtype: str | None = None
 
     @property
     def is_set(self) -> bool:
@@ -179,8 +180,8 @@ def extract_missing(
         if options.is_set:
             reason = misplaced_videos(folder, root) or f"{videos}: no such folder"
             raise InputError(
-                f"{reason}; --clip, --crops, --frame and --resize extract features from "
-                "the videos there"
+                f"{reason}; --clip, --crops, --frame, --resize and --dtype extract "
+                "features from the videos there"
             )
         return set()
 
@@ -345,6 +346,7 @@ def _extractor(
         frame=options.frame or (made.frame if made else "middle"),
         resize=options.resize or (made.resize if made else "stretch"),
         stride=stride,
+        dtype=options.dtype or (made.dtype if made else "float32"),
     )
     training_notes.show(feature_protocols.clip_note(extractor.protocol))
     return extractor, clip
@@ -352,7 +354,10 @@ def _extractor(
 
 def _check_protocol(root: pathlib.Path, status: FeatureStatus, extractor: Any) -> None:
     for made in status.sidecars.values():
-        if differs := feature_protocols.difference(extractor.protocol, made.protocol):
+        differs = feature_protocols.difference(extractor.protocol, made.protocol)
+        if made.dtype != extractor.dtype and not differs:
+            differs = f"dtype {extractor.dtype} instead of {made.dtype}"
+        if differs:
             raise InputError(
                 f"{root}: its features were made by {describe_protocol(made)}, "
                 f"but {describe_protocol(extractor)} is requested ({differs}); "

@@ -37,6 +37,7 @@ def prepare(
     crops: int | None = None,
     frame: str | None = None,
     resize: str | None = None,
+    dtype: str | None = None,
     lists: "ListOptions | None" = None,
 ) -> pathlib.Path:
     """Prepares a dataset and returns its version folder.
@@ -51,8 +52,8 @@ def prepare(
       runner: runner of Apache Beam, with flags `options`; '' uses this process.
       options: flags of the runner.
       rename: name of the dataset; None is the card's, else the folder's.
-      clip, crops, frame, resize: fields of `custom_videos.ExtractionOptions`; the demo
-        takes `clip` alone.
+      clip, crops, frame, resize, dtype: fields of `custom_videos.ExtractionOptions`; the
+        demo takes `clip` alone.
       lists: columns of a custom folder's lists, and how its split is made.
 
     Raises:
@@ -67,7 +68,7 @@ def prepare(
     from wsvad_jax.datasets.list_options import ListOptions
 
     base, lists = registry.prepared_data_dir(data_dir), lists or ListOptions()
-    extraction = ExtractionOptions(clip, crops, frame, resize)
+    extraction = ExtractionOptions(clip, crops, frame, resize, dtype)
     built_in = registry.is_built_in(name)
     for_own = {
         "lists_built_in": lists.flags,
@@ -85,9 +86,8 @@ def prepare(
     # An extraction has shown the CLIP model's note before its work.
     with training_notes.shown_once():
         if built_in:
-            dataset, source = _public_dataset(
-                name, features, annotations, problems, slack
-            )
+            found = features, annotations, problems, slack
+            dataset, source = _public_dataset(name, *found)
         else:
             source = custom_folder(name, annotations)
             # The name is checked before the extraction, which may take hours.
@@ -169,8 +169,8 @@ def check_arguments(
         )
     if extracts_built_in:
         raise InputError(
-            "--clip, --crops, --frame and --resize belong to a folder of your own with "
-            f"videos; {name} brings its features"
+            "--clip, --crops, --frame, --resize and --dtype belong to a folder of your own "
+            f"with videos; {name} brings its features"
         )
     if renames_built_in:
         raise InputError(

@@ -13,6 +13,7 @@ from wsvad_jax.clip import training_notes
 from wsvad_jax.data import feature_protocols
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.detection import inputs
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class FeatureCheck:
             frame=self._frame(),
             resize=self._resize(),
             stride=self.protocol.stride or self.stride,
+            dtype=self._dtype(),
         )
 
         # A note on the training's features has been printed with the model.
@@ -120,6 +122,11 @@ class FeatureCheck:
             print(f"note: {remark}", file=sys.stderr)
         self.compare(extractor.protocol, snapshot.name)
         return extractor
+
+    def _dtype(self) -> str:
+        """Returns the precision of the training's features; that of others is unknown."""
+        made = self.protocol.dtype
+        return made if made in {*precision.DTYPES} - {precision.AUTO} else "float32"
 
     def _frame(self) -> str:
         from wsvad_jax.extraction import video

@@ -12,9 +12,9 @@ in float16.
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import pathlib
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -28,8 +28,9 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
 from wsvad_jax.extraction import video as videos
 from wsvad_jax.extraction.batch_size import default_batch_size
 from wsvad_jax.extraction.decoding.containers import unexpected_error
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.prefetch import prefetch_all
+from wsvad_jax.utils.prefetch import SharedIterator, prefetch_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Extractor:
         stride: int = FRAMES_PER_SNIPPET,
         batch_size: int | None = None,
         decoders: int = 1,
+        dtype: str = "float32",
     ):
         """Moves the image tower to the default device.
 
@@ -70,6 +72,7 @@ class Extractor:
           stride: frames per snippet.
           batch_size: pictures per call of the tower; None is `default_batch_size`.
           decoders: number of videos decoded at the same time.
+          dtype: precision of the tower's activations, one of `precision.DTYPES`.
 
         Raises:
           InputError: an option has an unknown value, or the snapshot's preprocessing
@@ -78,6 +81,7 @@ class Extractor:
         # Options are checked before the weights are moved.
         videos.check_crops(crops, resize)
         videos.check_snippet_options(frame, stride)
+        self.dtype = precision.resolve_dtype(dtype)
         default = default_batch_size(snapshot.vision)
         self.batch_size = default if batch_size is None else batch_size
         for name, value in (("batch_size", self.batch_size), ("decoders", decoders)):
@@ -94,6 +98,11 @@ class Extractor:
 
         names = ("vision_model", "visual_projection")
         self.params = jax.device_put({k: snapshot.params[k] for k in names})
+        # Kernels are rounded once, not per call. Biases and norms have one axis.
+        if self.dtype != "float32":
+            self.params = jax.tree.map(
+                lambda x: x.astype(self.dtype) if x.ndim > 1 else x, self.params
+            )
         self.encode = jax.jit(self._encode)
 
     @property
@@ -106,7 +115,16 @@ class Extractor:
             self.frame,
             self.resize,
             self.encoder_settings,
+            self.dtype,
         )
+
+    def in_float32(self) -> "Extractor":
+        """Returns an extractor with the same weights that computes in float32."""
+        other = copy.copy(self)
+        other.dtype = "float32"
+        other.params = jax.tree.map(lambda x: x.astype(jnp.float32), self.params)
+        other.encode = jax.jit(other._encode)
+        return other
 
     def __call__(self, path: str | pathlib.Path) -> ExtractedFeatures:
         """Extracts one video's features.
@@ -206,7 +224,7 @@ class Extractor:
         self, paths: Iterable[str | pathlib.Path | videos.Video]
     ) -> list[Iterator[tuple["_Job", "_Row | None"]]]:
         """Returns iterators, one per thread, that share the paths."""
-        shared = _SharedIterator(paths)
+        shared = SharedIterator(paths)
         return [self._pictures(shared) for _ in range(self.decoders)]
 
     def _pictures(
@@ -252,21 +270,12 @@ class Extractor:
         return self.encode(self.params, batch)
 
     def _encode(self, params: dict, pictures: UInt8[jax.Array, "B S S 3"]) -> jax.Array:
-        preprocessing, pixels = self.preprocessing, pictures.astype(jnp.float32)
-        mean, std = (
-            np.array(x, np.float32).reshape(1, 1, 1, 3)
-            for x in (preprocessing.mean, preprocessing.std)
-        )
-
-        # Division, since a product with 1 / 255 rounds differently.
-        scale = preprocessing.scale
-        pixels = pixels / 255 if scale == 1 / 255 else pixels * scale
-        pixels = (pixels - mean) / std
-
+        pixels = self.preprocessing.normalise(pictures)
         # Features are stored and compared across machines. By default, accelerators
-        # multiply in TF32 or bfloat16.
-        with jax.default_matmul_precision("float32"):
-            return encode_image(params, self.config, pixels)
+        # multiply in TF32 or bfloat16 where float32 is asked for.
+        with jax.default_matmul_precision(self.dtype):
+            features = encode_image(params, self.config, pixels, dtype=self.dtype)
+        return features.astype(jnp.float32)
 
 
 class _Job:
@@ -378,17 +387,3 @@ def _checked_result(job: _Job) -> ExtractedFeatures:
             "float16's 65504; check the CLIP model's weights"
         )
     return result
-
-
-class _SharedIterator:
-    """An iterator that several threads draw from."""
-
-    def __init__(self, items: Iterable):
-        self.items, self.lock = iter(items), threading.Lock()
-
-    def __iter__(self) -> "_SharedIterator":
-        return self
-
-    def __next__(self) -> Any:
-        with self.lock:
-            return next(self.items)

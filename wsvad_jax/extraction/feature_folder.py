@@ -51,6 +51,7 @@ class FeatureFolder:
             "resize": extractor.resize,
             "image_size": extractor.config.image_size,
             "encoder_settings": extractor.encoder_settings,
+            "dtype": extractor.dtype,
         }
         self.clip_note = feature_protocols.clip_note(extractor.protocol)
         self.width = extractor.config.projection_dim
@@ -93,6 +94,8 @@ class FeatureFolder:
         wanted = self.settings | dict(more)
         if not isinstance(stored, dict):
             raise InputError(f"{path}: expected a JSON object, found {stored!r:.60}")
+        # Older versions had float32 alone, and didn't state it.
+        stored = {"dtype": "float32"} | stored
 
         # The hash stands for the encoder; its settings only explain a difference.
         compared = [k for k in wanted if k not in ("encoder", "encoder_settings")]

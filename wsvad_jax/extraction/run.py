@@ -26,6 +26,7 @@ class ExtractorOptions:
     stride: int = 16
     batch_size: int | None = None
     decoders: int = 1
+    dtype: str = "float32"
 
 
 def extract(
@@ -69,6 +70,8 @@ def extract(
         # protocol.json is written before the workers start, which would race for it.
         paths = target.writable_videos(paths, skipped.errors)
         target.claim(paths)
+        # Workers on unlike machines must not decide on the precision by themselves.
+        options = dataclasses.replace(options, dtype=extractor.dtype)
         job = Job(
             os.path.abspath(output), snapshot_name, layout, dataclasses.asdict(options)
         )

@@ -77,3 +77,17 @@ def prefetch_all(
         stop.set()
         for thread in threads if join else ():
             thread.join()
+
+
+class SharedIterator:
+    """An iterator that several threads draw from."""
+
+    def __init__(self, items: Iterable):
+        self.items, self.lock = iter(items), threading.Lock()
+
+    def __iter__(self) -> "SharedIterator":
+        return self
+
+    def __next__(self) -> Any:
+        with self.lock:
+            return next(self.items)
