@@ -13,7 +13,7 @@ from wsvad_jax.detection.detector import Detector
 from wsvad_jax.export import main
 from wsvad_jax.utils import program as cli
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.files import read_json
+from wsvad_jax.utils.files import read_json, write_json
 
 MODELS = ("mil_ranking", "clip_tsa", "vadclip", "dsanet")
 CROPS = {"mil_ranking": 2, "clip_tsa": 2, "vadclip": 1, "dsanet": 1}
@@ -64,6 +64,23 @@ def test_a_reloaded_program_scores_as_the_model_does(detectors, tmp_path, model)
     assert described["inputs"]["features"][1] == ["b", *features.shape[1:]]
     assert described["class_names"] == ["Normal", "Fight", "Fire"]
     assert set(described["thresholds"]) >= {"high", "low", "min_length", "max_gap"}
+
+
+def test_a_model_in_half_precision_has_a_program_in_float32(detectors, tiny, tmp_path):
+    folder = write_model(tiny, "vadclip", tmp_path / "model")
+    meta = read_json(folder / "meta.json")
+    meta["config"]["model"]["dtype"] = "bfloat16"
+    write_json(folder / "meta.json", meta)
+    half, full = Detector(folder), detectors["vadclip"]
+    assert half.network.model.dtype == "bfloat16"
+
+    program = export.stablehlo(half, (1, half.T, half.width))
+    assert "bf16" not in program.mlir_module()
+    features, length = inputs(half, "vadclip", 3)
+    wanted, found = full.score_windows(features, length), program.call(features, length)
+    np.testing.assert_allclose(found["anomaly"], wanted["anomaly"], atol=1e-5)
+    # The features of the class names were encoded in half precision.
+    np.testing.assert_allclose(found["classes"], wanted["classes"], atol=0.02)
 
 
 def test_a_program_runs_without_this_package(detectors, tmp_path):

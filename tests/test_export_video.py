@@ -197,6 +197,18 @@ def test_words_alone_make_a_program(tiny, tmp_path):
     assert about["picture"] == {"size": [48, 64], "square_size": None}
 
 
+def test_a_tower_in_half_precision_has_a_program_in_float32(tiny, tmp_path):
+    made = {"frame": "middle", "resize": "stretch", "dtype": "bfloat16"}
+    folder = write_model(tiny, "mil_ranking", tmp_path / "model", **made)
+    detector = Detector(folder, clip=str(tiny.clip))
+    assert detector.extractor.dtype == "bfloat16"
+
+    size = export_video.FrameSize(48, 64)
+    program = export_video.VideoProgram(detector, size)
+    assert program.extractor.dtype == "float32"
+    assert "bf16" not in export_video.stablehlo(program).mlir_module()
+
+
 def test_a_model_with_new_noise_per_call_has_no_program(tiny, tmp_path):
     folder = write_model(tiny, "clip_tsa", tmp_path / "m", frame="first")
     meta = read_json(folder / "meta.json")

@@ -14,8 +14,9 @@ program takes `features` float32 [b, N, T, D] and `length` int32 [b], the number
 snippets; the rest is zero. It returns `anomaly` [b, T]. A model with classes also
 returns `classes` [b, T, C], where class 0 is normal.
 
-Weights and text features of the classes are constants of the program. It doesn't need
-the text tower, so the file is about as large as the model's own weights.
+The program computes in float32, so that it runs on any machine. Weights and text
+features of the classes are its constants. It doesn't need the text tower, so the file is
+about as large as the model's own weights.
 
 The ending of the file (.onnx or .stablehlo) or --format chooses the format.
 StableHLO (the default; `jax.export`) takes any batch and runs on cpu, cuda and tpu.

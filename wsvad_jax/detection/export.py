@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsvad_jax.evaluation import event_rules
+from wsvad_jax.parallel.precision import in_float32
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError, one_line, raise_if_unreadable
 from wsvad_jax.utils.files import atomic_path, write_json
@@ -168,7 +169,7 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
     import jax
     import jax.numpy as jnp
 
-    network = detector.network
+    network, model = detector.network, in_float32(detector.network.model)
     # On the host: a program must not depend on the devices of the weights.
     variables, text = jax.device_get(
         (detector.weights.variables, detector.weights.text)
@@ -181,7 +182,7 @@ def scoring(detector: "Detector") -> Callable[..., dict[str, Any]]:
 
     def score(features, length, **kwargs):
         classes = None if text is None else jnp.asarray(text)
-        outputs = network.model.apply(
+        outputs = model.apply(
             variables, features, length, classes, train=False, **kwargs
         )
         scores = network.spec.scores(outputs)
@@ -236,9 +237,7 @@ def write_onnx(
     import jax.numpy as jnp
 
     check_onnx()
-    score = scoring(detector)
-    extra = {}
-    network = detector.network
+    score, network, extra = scoring(detector), detector.network, {}
     if network.spec.fixed_noise is not None:
         # ONNX has no generator of JAX's random numbers.
         noise = network.spec.fixed_noise(network.model, *shape[:2])
@@ -340,8 +339,7 @@ def description(
     """Returns the content of FILE.json; `shape` is the shape of the features."""
     from importlib.metadata import version
 
-    meta, card = detector.meta, detector.card
-    B = shape[0]
+    meta, card, B = detector.meta, detector.card, shape[0]
     outputs = {
         name: [str(value.dtype), [B, *value.shape[1:]]]
         for name, value in output_shapes(detector, shape[1:]).items()

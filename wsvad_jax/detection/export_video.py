@@ -141,7 +141,7 @@ class VideoProgram:
           detector: model.
           size: size of frames.
         """
-        self.detector, self.extractor = detector, detector.extractor
+        self.detector, self.extractor = detector, detector.extractor.in_float32()
         self.chosen = scored_crops(detector, self.extractor.crops)
         self.crops = self.chosen.stop - self.chosen.start
         self.size = size
