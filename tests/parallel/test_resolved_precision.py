@@ -39,10 +39,7 @@ def test_auto_by_device(device, wanted):
     ("instructions", "wanted"),
     [
         ("fpu avx512f avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "bfloat16"),
-        (
-            "fpu avx512f avx512_bf16",
-            "float32",
-        ),  # multiplies no faster in half precision
+        ("fpu avx512f avx512_bf16", "float32"),  # no faster in half precision
         ("fpu avx512f amx_tile amx_int8", "float32"),
         ("", "float32"),
     ],

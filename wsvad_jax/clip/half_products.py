@@ -55,7 +55,7 @@ def _half_product_forward(x, kernel):
 def _half_product_backward(saved, gradient):
     x, kernel = saved
     if isinstance(gradient, jax.custom_derivatives.SymbolicZero):
-        return None, None
+        return None, None  # of a result that nothing depends on
 
     # einsum sums over named axes alone, so the rows' axes have names.
     names = "bcfgh"[: gradient.ndim - 1]
@@ -72,6 +72,7 @@ _half_product.defvjp(_half_product_forward, _half_product_backward, symbolic_zer
 
 def _rounded(equation, x, y):
     """An einsum of half-precision arrays, in their dtype."""
+    # Decided while a program is traced, so compiled code has one form.
     direct = jax.default_backend() != "cpu" or jax.__version_info__ >= FIRST_DIRECT
     dtype = None if direct else jnp.float32
     return jnp.einsum(equation, x, y, preferred_element_type=dtype).astype(x.dtype)

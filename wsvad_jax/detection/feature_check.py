@@ -126,7 +126,7 @@ class FeatureCheck:
     def _dtype(self) -> str:
         """Returns the precision of the training's features; that of others is unknown."""
         made = self.protocol.dtype
-        return made if made in {*precision.DTYPES} - {precision.AUTO} else "float32"
+        return made if made in precision.PRECISIONS else "float32"
 
     def _frame(self) -> str:
         from wsvad_jax.extraction import video

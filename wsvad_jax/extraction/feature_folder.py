@@ -94,8 +94,8 @@ class FeatureFolder:
         wanted = self.settings | dict(more)
         if not isinstance(stored, dict):
             raise InputError(f"{path}: expected a JSON object, found {stored!r:.60}")
-        # Older versions had float32 alone, and didn't state it.
-        stored = {"dtype": "float32"} | stored
+        # Older versions didn't state the precision.
+        stored = {"dtype": Sidecar.dtype} | stored
 
         # The hash stands for the encoder; its settings only explain a difference.
         compared = [k for k in wanted if k not in ("encoder", "encoder_settings")]

@@ -10,11 +10,12 @@ from typing import Any
 from wsvad_jax.utils.errors import InputError
 
 AUTO = "auto"
-DTYPES = (AUTO, "float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
+DTYPES = (AUTO, *PRECISIONS)
 # NVIDIA's first architecture that multiplies bfloat16, Ampere.
 FIRST_COMPUTE_CAPABILITY = 8
-# Linux's list of a CPU's instructions, and the only ones with which training in bfloat16
-# was faster: Intel's matrix units. Those of AVX-512 alone don't suffice.
+# Linux lists a CPU's instructions there. Of those for bfloat16, Intel's matrix units made
+# training faster; AVX-512's alone didn't.
 CPU_INFO = pathlib.Path("/proc/cpuinfo")
 CPU_UNITS = "amx_bf16"
 
