@@ -38,6 +38,9 @@ STYLE: dict[Any, Any] = {
     "ytick.color": PALE,
 }
 PANELS, COLUMNS = 12, 4  # number of drawn videos, and of those side by side
+# Sizes in inches. They are fixed, since measuring all texts takes as long as drawing.
+WIDTH, HEADING, ROW, HISTORY = 14.0, 0.45, 1.85, 2.8
+LEFT, RIGHT, ABOVE, BELOW = 0.6, 0.1, 0.22, 0.45  # margins of a row of axes
 # Keys of metrics.jsonl that are no terms of the loss.
 NO_TERMS = {"step", "epoch", "loss", "grad_norm", "learning_rate", "steps_per_second"}
 SHOWN = ("auc", "ano_auc", "ap", "video_auc", "map_avg")  # metrics that are drawn
@@ -66,21 +69,19 @@ def report_png(
 
     chosen = choose_videos(videos)
     columns = min(COLUMNS, max(len(chosen), 1))
-    rows = -(-len(chosen) // columns)
+    rows = max(-(-len(chosen) // columns), 1)
 
     # Losses and metrics go below the videos.
     losses, metrics = _losses(history), _metrics(history)
-    lower = 2.7 if losses or metrics else 0.0
+    upper = HEADING + ROW * rows
+    lower = HISTORY if losses or metrics else 0.0
 
     with drawing(STYLE, [title, *class_names, *(v.video for v in chosen)]):
-        figure = Figure((14, 0.9 + 1.75 * rows + lower), layout="constrained")
-        heights = [0.9 + 1.75 * rows, lower] if lower else [1]
-        panels = figure.subfigures(
-            len(heights), 1, height_ratios=heights, squeeze=False
-        )
-        _draw_videos(panels[0, 0], chosen, columns, title, class_names, stride)
+        figure = Figure((WIDTH, upper + lower))
+        _draw_heading(figure, title)
+        _draw_videos(figure, chosen, (rows, columns), class_names, stride)
         if lower:
-            _draw_history(panels[1, 0], losses, metrics)
+            _draw_history(figure, upper, losses, metrics)
         _save(figure, path)
 
 
@@ -117,10 +118,37 @@ def _save(figure: "Figure", path) -> None:
         figure.savefig(temporary, format="png", dpi=120, facecolor="white", metadata={})
 
 
-def _draw_videos(panel, videos, columns, title, class_names, stride):
+def _axes(figure, shape, top, height, *, gap=0.12, right=RIGHT, sharey=False):
+    """Returns axes [rows, columns] whose first row begins `top` inches from the top.
+
+    Each row is `height` inches high. There are `gap` inches between columns and `right`
+    inches beside the last one.
+    """
+    (rows, columns), (width, total) = shape, figure.get_size_inches()
+    each = (width - LEFT - right - (columns - 1) * gap) / columns
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=LEFT / width,
+        right=1 - right / width,
+        top=1 - (top + ABOVE) / total,
+        bottom=1 - (top + rows * height - BELOW) / total,
+        wspace=gap / each,
+        hspace=(ABOVE + BELOW) / (height - ABOVE - BELOW),
+    )
+    return grid.subplots(squeeze=False, sharey=sharey)
+
+
+def _draw_heading(figure, title):
+    y = 1 - 0.5 * HEADING / figure.get_figheight()
+    heading = figure.text(0.01, y, drawable(title), va="center")
+    heading.set(fontsize=14, weight="bold")
+
+
+def _draw_videos(figure, videos, shape, class_names, stride):
     """Draws a grid of videos, each with its classes and its name above."""
-    rows = -(-len(videos) // columns)
-    axes = panel.subplots(rows, columns, squeeze=False, sharey=True)
+    columns = shape[1]
+    axes = _axes(figure, shape, HEADING, ROW, sharey=True)
     for ax, v in zip(axes.flat, videos, strict=False):
         _draw_curve(ax, v, class_names, stride)
 
@@ -142,9 +170,8 @@ def _draw_videos(panel, videos, columns, title, class_names, stride):
         if i + columns >= len(videos):  # nothing is below it
             ax.set_xlabel("frame")
 
-    panel.suptitle(drawable(title), x=0.01, ha="left", fontsize=14, weight="bold")
     shaded = any(c > 0 for v in videos for *_, c in v.segments)
-    panel.legend(*_handles(axes[0, 0], shaded), loc="upper right", ncols=5)
+    figure.legend(*_handles(axes[0, 0], shaded), loc="upper right", ncols=5)
 
 
 def _draw_curve(ax: "Axes", video, class_names, stride):
@@ -243,9 +270,14 @@ def _metrics(history):
     return {name: np.array(p, float).T for name, p in points.items()}
 
 
-def _draw_history(panel, losses, metrics):
+def _draw_history(figure, top, losses, metrics):
     shown = [s for s in ((losses, _draw_losses), (metrics, _draw_metrics)) if s[0]]
-    axes = panel.subplots(1, len(shown), squeeze=False)[0]
+    longest = max(len(name) for name in (*losses, *metrics))
+    legend = 0.7 + 0.08 * longest  # its width in inches
+    shape = (1, len(shown))
+    axes = _axes(
+        figure, shape, top + 0.1, HISTORY - 0.1, gap=LEFT + legend, right=legend
+    )[0]
     for ax, (series, draw) in zip(axes, shown, strict=True):
         draw(ax, series)
         ax.set_xlabel("step")
