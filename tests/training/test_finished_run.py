@@ -1,6 +1,8 @@
 """What is left of a run's checkpoints once the run is finished."""
 
 import shutil
+import threading
+import time
 
 import pytest
 from finished import saved_steps
@@ -11,7 +13,13 @@ from wsvad_jax.training.run import train_and_evaluate
 
 
 @pytest.fixture(scope="module")
-def kept(tiny, tmp_path_factory):
+def other_threads(tiny):
+    """The threads that ran before this file's first training."""
+    return set(threading.enumerate())
+
+
+@pytest.fixture(scope="module")
+def kept(tiny, other_threads, tmp_path_factory):
     """The workdir of a finished run with its checkpoints, which tests only read."""
     workdir = tmp_path_factory.mktemp("kept") / "run"
     flags = [*tiny.flags("mil_ranking"), f"--workdir={workdir}"]
@@ -40,6 +48,16 @@ def test_the_flag_keeps_the_checkpoints(tiny, kept, capsys):
     train_and_evaluate(tiny.config("mil_ranking"), kept)  # shows it
     assert "is finished" in capsys.readouterr().out
     assert saved_steps(kept) == [4, 6]
+
+
+def test_no_thread_prepares_batches_after_the_last_step(kept, other_threads):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        new = set(threading.enumerate()) - other_threads
+        if not [t for t in new if t.name == "prefetch"]:
+            return
+        time.sleep(0.05)
+    pytest.fail("a thread still prepares batches")
 
 
 def test_checkpoints_stay_until_the_results_are_written(tiny, tmp_path, monkeypatch):

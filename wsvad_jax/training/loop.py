@@ -304,6 +304,10 @@ def run_training_loop(runs: Sequence[SeedRun], runner: StepRunner, start: int) -
             with contextlib.suppress(Exception):
                 run.checkpoints.wait()
         raise
+    finally:
+        # Its thread would wait for the next step for as long as the process lives.
+        for run in runs:
+            run.sampler.close()
 
     for run in runs:
         run.close()

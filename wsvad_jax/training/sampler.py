@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -72,7 +72,7 @@ class BatchSampler:
 
         self.on_device = config.data.placement == "device"
         self.max_steps = MAX_STEPS_PER_CALL if self.on_device else 1
-        self._prefetched: Iterator[Batch] | None = None
+        self._prefetched: Generator[Batch, None, None] | None = None
         self._next_step = -1
 
     def order(self, epoch: int) -> np.ndarray:
@@ -107,6 +107,11 @@ class BatchSampler:
             self._prefetched = prefetch.prefetch(map(self.batch, itertools.count(step)))
         self._next_step = step + 1
         return (next(self._prefetched),)
+
+    def close(self) -> None:
+        """Ends the thread that prepares batches ahead."""
+        if self._prefetched is not None:
+            self._prefetched.close()
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step; each process gathers its own rows."""

@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 AHEAD = 3  # batches prepared in advance
@@ -12,7 +12,7 @@ AHEAD = 3  # batches prepared in advance
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Generator[Item, None, None]:
     """Yields `items` in order while a thread prepares up to `ahead` of them.
 
     An error in `items` is raised here, at its place in the order. The thread starts
@@ -24,7 +24,7 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
 
 def prefetch_all(
     sources: Sequence[Iterable[Item]], ahead: int, *, join: bool = False
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yields the items of several sources, each prepared by a thread of its own.
 
     Items of one source keep their order; sources are interleaved. An error in a source
