@@ -6,7 +6,6 @@ import math
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-import scipy.signal
 from event_matching import matches, overlap
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +103,8 @@ def test_what_the_place_in_a_window_adds_is_no_event():
 
 
 def test_an_event_ends_at_a_height_measured_downwards_from_its_peak():
+    import scipy.signal  # slow, so not in each worker
+
     scores = curve(
         (9, 0.0), *((1, s) for s in (0.3, 0.55, 1.0, 0.75, 0.5, 0.2)), (9, 0.0)
     )

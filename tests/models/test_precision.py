@@ -72,8 +72,9 @@ def parts(variables):
 @pytest.mark.parametrize(
     "name",
     [
-        *("mil_ranking", "clip_tsa", "dsanet"),
+        *("mil_ranking", "clip_tsa"),
         pytest.param("vadclip", marks=pytest.mark.slow),
+        pytest.param("dsanet", marks=pytest.mark.slow),
     ],
 )
 def test_half_precision_is_near_and_gives_float32(name, tiny_text):
@@ -219,6 +220,7 @@ def classes():
     return jnp.asarray(np.random.RandomState(2).standard_normal((C, 32)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_recomputed_blocks_change_no_gradient(classes):
     several = {"decoder_layers": 2, "visual_layers": 2}
     case = Case("dsanet", classes, "float32", **several)

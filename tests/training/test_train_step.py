@@ -148,7 +148,8 @@ MASKED = {"mask_padding": True, "use_graph": False, "visual_layers": 0}
         ("vadclip", {}, 4),
         pytest.param("vadclip", MASKED, 2, marks=pytest.mark.slow),
         pytest.param("dsanet", {}, 4, marks=pytest.mark.slow),
-        ("dsanet", MASKED, 2),  # its terms then have other weights
+        # Its terms then have other weights.
+        pytest.param("dsanet", MASKED, 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_batch_in_parts_is_the_batch(name, changes, parts, cases):
