@@ -119,6 +119,22 @@ def test_bad_recipes(tiny, tmp_path, capsys, model, changes, wanted):
     assert wanted in line
 
 
+@pytest.mark.parametrize("flags", [(), ("--seeds",)], ids=["one", "seeds"])
+@pytest.mark.parametrize("seeds", ["a,b", "-1", "0,0"])
+def test_a_bad_list_of_seeds(tiny, tmp_path, capsys, flags, seeds):
+    flags = (*tiny.flags("mil_ranking", seeds=seeds), *flags)
+    line = program(capsys, train.main, *flags, "--workdir", tmp_path / "run")
+    assert "config.seeds is (" in line
+    assert "expected a list of different values, each a whole number in" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_list_of_seeds(tiny, tmp_path, capsys):
+    flags = (*tiny.flags("mil_ranking", seeds="()"), "--seeds")
+    line = program(capsys, train.main, *flags, "--workdir", tmp_path / "run")
+    assert line == "error: config.seeds is empty; pass the seeds: --seeds 0,1,2"
+
+
 def test_missing_recipe(capsys, tmp_path):
     flags = (f"--config={tmp_path}/none.py:demo", "--config.seed=1")
     line = program(capsys, train.main, *flags)
