@@ -181,6 +181,33 @@ def test_a_recipe_may_be_a_path():
 
 
 @pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("clean=5", "clean.batch_size"),
+        ("clean", "clean.batch_size"),
+        ("clean.optim={'a': 1}", "clean.optim.default.schedule"),
+        ("eval=x", "eval.batch_size"),
+    ],
+)
+def test_a_value_for_a_group_of_keys(group, key):
+    """Also a dictionary, whose keys nobody would check."""
+    path = group.partition("=")[0]
+    with pytest.raises(InputError) as e:
+        load_config(["--config=mil_ranking:ucf", f"--config.{group}"])
+    said, _, shown = str(e.value).partition("; pass one of them, such as ")
+    assert said == f"--config.{path}: {path} is a group of keys"
+    assert f"--config.{key}=…" in shown
+    load_config(["--config=mil_ranking:ucf", *shown.replace("…", "1").split(" or ")])
+
+
+def test_a_key_below_a_value():
+    with pytest.raises(
+        InputError, match=r"^--config\.seeds\.a: the recipe has no such"
+    ):
+        load_config(["--config=dsanet:ucf", "--config.seeds.a=1"])
+
+
+@pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("checkpoint_every_steps=often", "is 'often'; expected a whole number"),
