@@ -38,6 +38,7 @@ from collections.abc import Sequence
 
 from wsvad_jax.detection import alarm_wish, rule_flags
 from wsvad_jax.detection.run import DetectorOptions, check_options
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils import flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -95,6 +96,8 @@ def parser() -> flags.Parser:
     add("--fps", type=float, help="frames per second of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="geometry of frames if the "
         "model doesn't name it (see extract)")  # fmt: skip
+    add("--dtype", choices=precision.DTYPES, help="precision of the image tower; auto: "
+        "bfloat16 where it is faster (that of the training's features)")  # fmt: skip
     rule_flags.add_rule_flags(made)
     flags.add_output_flags(made)
     return made
@@ -147,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         resize=known.resize,
         classes=known.classes,
         normal=known.normal_words,
+        dtype=known.dtype,
     )
     check_options(options, "--normal_words")
 

@@ -52,6 +52,7 @@ from wsvad_jax.alarms import alarm_flags
 from wsvad_jax.detection import event_clips, rule_flags, run
 from wsvad_jax.detection.event_clips import MARGIN
 from wsvad_jax.evaluation.event_rules import EventRules
+from wsvad_jax.parallel import precision
 from wsvad_jax.utils import files, flags, program
 from wsvad_jax.utils.errors import InputError
 
@@ -117,6 +118,8 @@ def parser() -> flags.Parser:
     add("--fps", type=float, help="frames per second of features without times (30)")
     add("--resize", choices=("stretch", "clip"), help="geometry of frames if the "
         "model doesn't name it (see extract)")  # fmt: skip
+    add("--dtype", choices=precision.DTYPES, help="precision of the image tower; auto: "
+        "bfloat16 where it is faster (that of the training's features)")  # fmt: skip
     add("--force", action="store_true", help="take another CLIP model and features made "
         "in another way; the results say so")  # fmt: skip
 
@@ -319,6 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes=known.classes,
         normal=known.normal,
         calibration=calibration,
+        dtype=known.dtype,
     )
     run.check_options(options)
 

@@ -29,6 +29,7 @@ for protocol paper.
   data.json       hashes of the data
 
 The same command resumes from the last checkpoint, or shows the results of a finished run.
+Ctrl-C saves a checkpoint first; a second Ctrl-C stops at once.
 If the dataset has changed since the run began, it does neither and says so. --restart
 moves the run to WORKDIR/previous-N and trains from step 0. To resume the new run, omit
 --restart.

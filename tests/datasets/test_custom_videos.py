@@ -310,9 +310,28 @@ def test_new_videos_are_encoded_in_the_precision_of_the_others(videos, capsys):
     assert "made in bfloat16 and float32" in capsys.readouterr().out
 
     # To extend them, one precision would have to be chosen.
+    check = [str(videos.path), "--data_dir", str(videos.data), "--check"]
+    assert prepare.main(check) == 0
+    assert "features of further videos can't be added" in capsys.readouterr().out
     videos.feature("n1").unlink()
     with pytest.raises(InputError, match="(bfloat16|float32) instead of"):
         videos.prepare()
+    assert prepare.main(check) == 2
+    text = capsys.readouterr().out
+    assert "[features] features were made in bfloat16 and float32, so 1 video" in text
+
+
+def test_another_precision_in_protocol_json_is_a_mixture(videos, capsys):
+    path = videos.path / "features" / "protocol.json"
+    write_json(path, read_json(path) | {"dtype": "bfloat16"})
+    check = [str(videos.path), "--data_dir", str(videos.data), "--check"]
+    assert prepare.main(check) == 0
+    assert "made in bfloat16 and float32" in capsys.readouterr().out
+    videos.feature("n1").unlink()
+    with pytest.raises(InputError, match="dtype bfloat16 there and float32 now"):
+        videos.prepare()
+    assert prepare.main(check) == 2
+    assert "so 1 video can't be extracted like the others" in capsys.readouterr().out
 
 
 def test_a_bad_label_is_found_before_extraction(videos):

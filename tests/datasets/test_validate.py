@@ -107,6 +107,26 @@ def test_problems(own, capsys, bend, messages):
     assert "Not usable yet" in text and "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float16", "float32 or bfloat16"),
+        ("auto", "float32 or bfloat16"),
+        (5, "a text"),
+    ],
+)
+def test_a_precision_that_there_is_not(own, capsys, dtype, expected):
+    """Once, although the axes of each array are looked up in the file."""
+    for i, (video, _) in enumerate(v for rows in own.rows.values() for v in rows):
+        own.write_features(video, np.full((5, 4, 6), i, np.float32))
+    path = own.path / "features" / "protocol.json"
+    path.write_text(json.dumps({"dtype": dtype}))
+    text = told(own, capsys, 2)
+    assert "1 problem:\n" in text
+    message = f"features/protocol.json: dtype must be {expected}, found {dtype!r}\n"
+    assert message in text
+
+
 def test_many_problems_are_shortened(own, capsys):
     rows = [*own.rows["train"], *((f"x{i}", "Fire") for i in range(40))]
     own.write_list("train", rows)

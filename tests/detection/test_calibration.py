@@ -66,6 +66,39 @@ def detector(plain):
     plain.calibrate(None)
 
 
+@pytest.mark.parametrize("recordings", ["float32", "bfloat16", "unknown"])
+def test_another_precision_than_the_recordings_is_noted(
+    detector, place, capsys, recordings
+):
+    """It moves scores by rounding alone, so that it isn't refused."""
+    calibration = read_calibration(place / "files")
+    half = dataclasses.replace(calibration.features, dtype="bfloat16")
+    calibration = dataclasses.replace(
+        calibration, features=dataclasses.replace(half, dtype=recordings)
+    )
+    detector.calibrate(calibration)
+    for _ in range(2):
+        calibration.check_features(half, "a.npy", detector)
+
+    shown = settings_shown(detector, RULES, False).get("dtype")
+    note = f"bfloat16 instead of float32 (the calibration {place / 'files' / FILE})"
+    assert shown == (note if recordings == "float32" else None)
+    assert capsys.readouterr().err.count(note) == (recordings == "float32")
+    detector.features.precisions.clear()
+
+
+def test_recordings_of_two_precisions_have_none_in_common(detector):
+    one = detector.feature_protocol
+    kinds = [
+        dataclasses.replace(one, encoder="clip", dtype=dtype)
+        for dtype in ("float32", "bfloat16", "float32")
+    ]
+    known = None
+    for protocol in kinds:
+        known = calibrate_files._one_protocol(detector, known, protocol, "a.npy")
+    assert known.dtype == "unknown"
+
+
 def test_the_file_says_what_it_rests_on(place):
     value = read_json(place / "files" / FILE)
     seconds = 4 * SNIPPETS * 16 / 30

@@ -15,6 +15,7 @@ from wsvad_jax.data.sidecar import Sidecar
 from wsvad_jax.detection import export, inputs
 from wsvad_jax.detection.detector import Detector
 from wsvad_jax.detection.feature_check import FeatureCheck
+from wsvad_jax.parallel.precision import resolve_dtype
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
@@ -293,13 +294,82 @@ def test_a_dataset_made_in_another_way_is_not_scored(
 
 
 @pytest.mark.parametrize(
-    ("trained", "made"),
-    [("bfloat16", "bfloat16"), ("float32", "float32"), ("unknown", "float32")],
+    ("trained", "asked", "made", "note"),
+    [
+        ("bfloat16", None, "bfloat16", ""),
+        ("float32", None, "float32", ""),
+        ("unknown", None, "float32", ""),
+        (
+            "float32",
+            "bfloat16",
+            "bfloat16",
+            "bfloat16 instead of float32 (the training)",
+        ),
+        (
+            "bfloat16",
+            "float32",
+            "float32",
+            "float32 instead of bfloat16 (the training)",
+        ),
+        (
+            "unknown",
+            "bfloat16",
+            "bfloat16",
+            "bfloat16 instead of float32 (the default)",
+        ),
+        ("float32", "auto", resolve_dtype("auto"), ...),
+    ],
 )
-def test_videos_are_encoded_in_the_precision_of_the_training(
-    tiny, protocol, tmp_path, trained, made
+def test_videos_are_encoded_in_the_precision_of_the_training_or_as_asked(
+    tiny, protocol, tmp_path, capsys, trained, asked, made, note
 ):
     known = protocol | {"dtype": trained}
     model = write_model(tiny, "mil_ranking", tmp_path / "model", **known)
-    check = FeatureCheck.of_model(open_trained_model(model), None, False)
+    check = FeatureCheck.of_model(open_trained_model(model), None, False, asked)
     assert check.extractor(load_snapshot(tiny.clip)).dtype == made
+    if note is not ...:
+        assert check.precision_note() == note
+        printed = f"note: the precision of the features is {note}" if note else ""
+        assert printed in capsys.readouterr().err
+
+
+def test_results_note_another_precision(models, tiny, tmp_path, capsys):
+    write_video(tmp_path / "v.mp4", FRAMES)
+    settings = {}
+    for dtype in ("float32", "bfloat16"):
+        out = tmp_path / dtype
+        words = (tmp_path / "v.mp4", "--checkpoint", models["mil_ranking"])
+        words += ("--clip", tiny.clip, "--dtype", dtype, "--output", out)
+        assert run(*words) == 0
+        settings[dtype] = read_json(out / "events.json")["settings"]
+        assert capsys.readouterr().err.count("note: the precision") == (
+            dtype == "bfloat16"
+        )
+    assert "dtype" not in settings["float32"]
+    note = "bfloat16 instead of float32 (the training)"
+    assert settings["bfloat16"]["dtype"] == note
+    assert note in (tmp_path / "bfloat16" / "report.html").read_text(encoding="utf-8")
+
+
+def test_feature_files_of_another_precision_are_noted_once(
+    models, features, tmp_path, capsys
+):
+    files = [features(name=name, dtype="bfloat16") for name in ("a", "b")]
+    out = tmp_path / "out"
+    assert run(*files, "--checkpoint", models["mil_ranking"], "--output", out) == 0
+    assert capsys.readouterr().err.count("bfloat16 instead of float32") == 1
+    settings = read_json(out / "events.json")["settings"]
+    assert settings["dtype"] == "bfloat16 instead of float32 (the training)"
+
+
+def test_the_precision_of_features_can_not_be_chosen(
+    models, features, tmp_path, capsys
+):
+    arguments = (features(), "--checkpoint", models["mil_ranking"], "--dtype", "auto")
+    line = refused(capsys, detect.main, *arguments, "--output", tmp_path / "out")
+    assert "--dtype has no effect with features" in line
+
+
+def test_an_unknown_precision_is_refused_before_a_video_is_read(models):
+    with pytest.raises(InputError, match="dtype must be one of .*, found 'float16'"):
+        Detector(models["mil_ranking"], dtype="float16")

@@ -51,6 +51,14 @@ def video_file(tmp_path_factory):
     return write_video(path, 16 * (SNIPPETS - 1) + 5)
 
 
+def test_the_first_line_notes_another_precision(tiny, tmp_path, video_file):
+    made = {"frame": "middle", "dtype": "float32"}
+    model = write_model(tiny, "mil_ranking", tmp_path / "model", **made)
+    detector = Detector(model, clip=str(tiny.clip), dtype="bfloat16")
+    start = watch(detector, video_file, pace=0.0)[0]
+    assert start["dtype"] == "bfloat16 instead of float32 (the training)"
+
+
 @pytest.mark.parametrize("model", ["dsanet", "mil_ranking"])
 def test_live_scores_are_offline_scores_of_the_same_windows(
     detectors, video_file, model

@@ -119,6 +119,22 @@ def test_bad_recipes(tiny, tmp_path, capsys, model, changes, wanted):
     assert wanted in line
 
 
+@pytest.mark.parametrize("flags", [(), ("--seeds",)], ids=["one", "seeds"])
+@pytest.mark.parametrize("seeds", ["a,b", "-1", "0,0"])
+def test_a_bad_list_of_seeds(tiny, tmp_path, capsys, flags, seeds):
+    flags = (*tiny.flags("mil_ranking", seeds=seeds), *flags)
+    line = program(capsys, train.main, *flags, "--workdir", tmp_path / "run")
+    assert "config.seeds is (" in line
+    assert "expected a list of different values, each a whole number in" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_list_of_seeds(tiny, tmp_path, capsys):
+    flags = (*tiny.flags("mil_ranking", seeds="()"), "--seeds")
+    line = program(capsys, train.main, *flags, "--workdir", tmp_path / "run")
+    assert line == "error: config.seeds is empty; pass the seeds: --seeds 0,1,2"
+
+
 def test_missing_recipe(capsys, tmp_path):
     flags = (f"--config={tmp_path}/none.py:demo", "--config.seed=1")
     line = program(capsys, train.main, *flags)
@@ -162,6 +178,33 @@ def test_a_recipe_may_be_a_path():
     recipe = pathlib.Path("configs/mil_ranking.py").absolute()
     assert load_config(pathlib.Path("mil_ranking:ucf")).data.name == "ucf"
     assert load_config(recipe).model_name == "mil_ranking"
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("clean=5", "clean.batch_size"),
+        ("clean", "clean.batch_size"),
+        ("clean.optim={'a': 1}", "clean.optim.default.schedule"),
+        ("eval=x", "eval.batch_size"),
+    ],
+)
+def test_a_value_for_a_group_of_keys(group, key):
+    """Also a dictionary, whose keys nobody would check."""
+    path = group.partition("=")[0]
+    with pytest.raises(InputError) as e:
+        load_config(["--config=mil_ranking:ucf", f"--config.{group}"])
+    said, _, shown = str(e.value).partition("; pass one of them, such as ")
+    assert said == f"--config.{path}: {path} is a group of keys"
+    assert f"--config.{key}=…" in shown
+    load_config(["--config=mil_ranking:ucf", *shown.replace("…", "1").split(" or ")])
+
+
+def test_a_key_below_a_value():
+    with pytest.raises(
+        InputError, match=r"^--config\.seeds\.a: the recipe has no such"
+    ):
+        load_config(["--config=dsanet:ucf", "--config.seeds.a=1"])
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def refused(value, allowed) -> bool:
         ("(-inf, inf)", [-1e30, 0, 1e30], [math.nan, math.inf, -math.inf]),
         ("[1, inf)", [1, 10**12, True, "word", (0, 0)], [0, -1]),
         (("best", "last"), ["best", "last"], ["first", ""]),
+        (
+            validation.ListOf(("[0, inf)",)),
+            [(), (0,), [3, 1]],
+            [(1.5,), (-1,), (True,), ("a", "b"), (2, 2), 3, "0,1"],
+        ),
     ],
     ids=str,
 )

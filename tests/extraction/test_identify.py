@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 from clip_fixtures import TEXT, VISION
+from sample_videos import write_video
 
 from wsvad_jax import extract
 from wsvad_jax.clip.random_snapshot import write_random_snapshot
@@ -106,6 +107,39 @@ def test_a_file_of_ten_crops_is_read_crop_by_crop(shared, snapshots, tmp_path):
     result = identify.identify(video, tmp_path / "a.npy", [(name, snapshot)])
     assert result.verdict == "same"
     assert result.crops == tuple(f"stretch {c}" for c in order)
+
+
+def test_a_grey_video_identifies_no_colours(snapshots, tmp_path, capsys):
+    """Red and blue are equal in it, so that RGB and BGR give the same features."""
+    video, (name, snapshot) = write_video(tmp_path / "grey.mp4", 100), snapshots[0]
+    features = hidden(video, snapshot, PictureChoice("stretch 0"), "8", 16)
+    np.save(tmp_path / "a.npy", features)
+    arguments = [str(video), "--clip", name, "--identify", str(tmp_path / "a.npy")]
+    assert extract.main(arguments) == 0
+
+    text = capsys.readouterr().out
+    assert text.startswith("Not identified: two ways can't be distinguished")
+    assert "One: 16 frames" in text and "The other: 16 frames" in text
+    assert text.count("(agreement 1.0000, cosine 1.0000)") == 2
+    assert "; RGB; " in text and "; BGR (" in text
+    assert "Identified:" not in text and "extract --" not in text
+
+
+@pytest.mark.parametrize(
+    ("best", "other", "verdict"),
+    [
+        (0.99999, 0.999, "same"),
+        (0.99999, 0.99998, "ambiguous"),
+        (0.999, 0.9985, "ambiguous"),
+        (0.98, 0.9, "likely"),
+        (0.98, 0.97, "ambiguous"),
+        (0.8, 0.8, "none"),
+    ],
+)
+def test_the_verdict_depends_on_the_runner_up(best, other, verdict):
+    protocol = protocol_search.Protocol("clip", PictureChoice("clip"), "8", 16.0)
+    a, b = (protocol_search.Candidate(protocol, x, 1.0) for x in (best, other))
+    assert identify._verdict(a, b) == verdict
 
 
 def test_features_of_another_width_are_none_of_these(shared, snapshots, tmp_path):

@@ -16,14 +16,21 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from wsvad_jax.clip import training_notes
 from wsvad_jax.clip.identity import NOT_COMPARED, UNLIKE
 from wsvad_jax.clip.preprocessing import IMAGE_MEAN, IMAGE_STD
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET, FeatureProtocol
+from wsvad_jax.parallel.precision import PRECISIONS
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.json_shapes import PositiveCount, Shape, Text, check_shape
+from wsvad_jax.utils.json_shapes import (
+    PositiveCount,
+    Shape,
+    Text,
+    check_shape,
+    expected,
+)
 
 UNKNOWN = ("", "unknown")
 
@@ -46,7 +53,19 @@ def _whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+def _precision(value: str) -> str:
+    if value not in PRECISIONS:
+        raise expected(" or ".join(PRECISIONS))
+    return value
+
+
+def _precision_if_known(value: str) -> str:
+    return value if value in UNKNOWN else _precision(value)
+
+
 WholeCount = Annotated[PositiveCount, BeforeValidator(_whole)]
+Precision = Annotated[Text, AfterValidator(_precision)]
+PrecisionIfKnown = Annotated[Text, AfterValidator(_precision_if_known)]
 
 
 class ProtocolFile(Shape):
@@ -58,7 +77,7 @@ class ProtocolFile(Shape):
     frame: Text = "unknown"
     resize: Text = "unknown"
     encoder_settings: dict = Field(default_factory=dict)
-    dtype: Text = "unknown"
+    dtype: PrecisionIfKnown = "unknown"
     clip: Text = ""
 
 

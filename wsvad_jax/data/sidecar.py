@@ -53,7 +53,7 @@ class Sidecar:
     encoder_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     remark: Text = ""  # reader's decision to report, such as counted time stamps
     # Precision of the tower's activations; older versions had float32 alone.
-    dtype: Text = "float32"
+    dtype: feature_protocols.Precision = "float32"
 
     @property
     def protocol(self) -> FeatureProtocol:

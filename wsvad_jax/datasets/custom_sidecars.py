@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from wsvad_jax.data import axes, feature_protocols, sidecar
@@ -64,10 +64,12 @@ def add_sidecars(
         )
 
     # Features of several precisions may be mixed, but have none in common.
-    if len(dtypes) > 1:
+    if dtypes and protocol.dtype not in feature_protocols.UNKNOWN:
+        dtypes.add(protocol.dtype)
+    if mixed := mixed_precision(dtypes):
         remarks.append(
-            f"features were made in {' and '.join(sorted(dtypes))}, which differ by "
-            "rounding alone"
+            f"{mixed}, which differ by rounding alone; they can be used, but features "
+            "of further videos can't be added"
         )
     if dtypes:
         is_known = len(dtypes) == 1 and not num_missing
@@ -112,6 +114,13 @@ def _check_same_protocol(
             f"{path}: features made in another way than protocol.json beside them says "
             f"({differs}); correct that file, or extract all videos in one way"
         )
+
+
+def mixed_precision(dtypes: Collection[str]) -> str:
+    """Returns words about features of several precisions, "" if they have one."""
+    if len(dtypes) < 2:
+        return ""
+    return f"features were made in {' and '.join(sorted(dtypes))}"
 
 
 def describe_protocol(made: Any) -> str:

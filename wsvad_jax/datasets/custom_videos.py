@@ -60,11 +60,18 @@ class FeatureStatus:
     changed: list[str] = dataclasses.field(default_factory=list)  # video has changed
     not_found: list[str] = dataclasses.field(default_factory=list)  # neither of them
     sidecars: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
+    folder_dtype: str = ""  # precision that extraction noted in protocol.json
     without_sidecar: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     # Videos with two files of one name, or unreadable ones.
     errors: dict[str, InputError] = dataclasses.field(default_factory=dict)
     hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
     skipped: SkippedFiles = dataclasses.field(default_factory=SkippedFiles)
+
+    @property
+    def dtypes(self) -> set[str]:
+        """Precisions of the extracted features; extraction adds to a single one."""
+        dtypes = {side.dtype for side in self.sidecars.values()}
+        return {*dtypes, self.folder_dtype} - {""}
 
 
 def video_files(
@@ -93,7 +100,9 @@ def feature_status(
 
     # Extraction claims a folder for itself. A file without sidecar in such a folder was
     # left by a killed process, so it is not somebody else's.
-    claimed = EXTRACTION_KEY in _read_object(root / "protocol.json")
+    protocol = _read_object(root / "protocol.json")
+    if claimed := EXTRACTION_KEY in protocol:
+        status.folder_dtype = str(protocol.get("dtype", sidecar.Sidecar.dtype))
 
     for video in names:
         paths = by_name.get(video, [])

@@ -1,5 +1,6 @@
 """Calibrates a model on ordinary recordings: the work of `calibrate`."""
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -260,6 +261,9 @@ def _one_protocol(
             f"{name}: features unlike those of the recordings before it: {differs}; "
             "calibrate on recordings of one kind"
         )
+    # Recordings of several precisions have none in common.
+    if protocol.dtype != known.dtype:
+        return dataclasses.replace(known, dtype="unknown")
     return known
 
 

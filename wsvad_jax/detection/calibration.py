@@ -73,6 +73,11 @@ class Calibration:
     longest: float | None = None  # seconds of the longest video, where each is a block
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"the calibration {self.path or 'in memory'}"
+
+    @property
     def threshold(self) -> float:
         """Score above which an event counts.
 
@@ -152,6 +157,8 @@ class Calibration:
     ) -> None:
         """Raises InputError if features were made in another way than the recordings'.
 
+        Another precision is noted: it moves scores by rounding alone.
+
         Args:
           protocol: protocol of the features.
           name: name of the features, for messages.
@@ -164,6 +171,8 @@ class Calibration:
                 f"{name}: features unlike those of the calibration {self.path}: "
                 f"{differs}; make them in that way, or {AGAIN}"
             )
+        check = scorer.features
+        check.note_precision(protocol.dtype, self.features.dtype, self.name)
 
     def check_rules(self, rules: EventRules) -> None:
         """Raises InputError unless these are the event rules of the calibration."""

@@ -101,6 +101,7 @@ class Detector(VideoScorer):
         classes: "Words",
         normal: str | Sequence[str],
         resize: str | None = None,
+        dtype: str | None = None,
         progress: bool = True,
         **fields: Any,
     ) -> "Detector":
@@ -112,6 +113,7 @@ class Detector(VideoScorer):
             between prompts of a class), a list, or prompts by name.
           normal: prompts of what the videos show otherwise, as "an ordinary street".
           resize: `stretch` (default) or `clip`, how frames are cut.
+          dtype: precision of the image tower: `float32` (default), `bfloat16`, `auto`.
           progress: whether progress, and warnings about videos, are printed.
           **fields: fields of `models.zero_shot.Model`.
 
@@ -124,7 +126,7 @@ class Detector(VideoScorer):
         detector = cls.__new__(cls)
         detector.clip, detector.force = os.fspath(clip), False
         detector.progress = progress
-        detector._prepare(model, resize)
+        detector._prepare(model, resize, dtype)
         return detector
 
     def detect(

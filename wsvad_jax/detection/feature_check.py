@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wsvad_jax.extraction.extractor import Extractor
     from wsvad_jax.weights.trained_model import TrainedModel
 
+# What has the precision that features are compared with.
+TRAINING, DEFAULT = "the training", "the default"
+
 
 @dataclasses.dataclass
 class FeatureCheck:
@@ -39,6 +42,8 @@ class FeatureCheck:
       resize: geometry that the user asks for; None asks for none.
       force: whether differences are noted instead of raised.
       is_trained: whether the model has weights.
+      dtype: precision that the user asks for; None: that of the training's features.
+      precisions: differences of precision, by what has the other one.
       differences: differences let through, in order.
       encoder_assumed: whether features that don't say what made them were scored by
         their similarity to words, as if the CLIP model had made them.
@@ -53,12 +58,18 @@ class FeatureCheck:
     resize: str | None = None
     force: bool = False
     is_trained: bool = True
+    dtype: str | None = None
+    precisions: dict[str, str] = dataclasses.field(default_factory=dict)
     differences: dict[str, None] = dataclasses.field(default_factory=dict)
     encoder_assumed: bool = False
 
     @classmethod
     def of_model(
-        cls, model: "TrainedModel", resize: str | None, force: bool
+        cls,
+        model: "TrainedModel",
+        resize: str | None,
+        force: bool,
+        dtype: str | None = None,
     ) -> "FeatureCheck":
         """Returns the check for an opened model.
 
@@ -66,6 +77,10 @@ class FeatureCheck:
           model: model that scores.
           resize: geometry that the user asks for; None asks for none.
           force: whether differences are noted instead of raised.
+          dtype: precision that the user asks for, one of `precision.DTYPES`.
+
+        Raises:
+          InputError: another precision.
         """
         check = cls(
             model.folder,
@@ -77,6 +92,7 @@ class FeatureCheck:
             resize=resize,
             force=force,
             is_trained=model.network.spec.is_trained,
+            dtype=None if dtype is None else precision.resolve_dtype(dtype),
         )
         if model.forced:
             check.differences[model.forced] = None
@@ -111,7 +127,7 @@ class FeatureCheck:
             frame=self._frame(),
             resize=self._resize(),
             stride=self.protocol.stride or self.stride,
-            dtype=self._dtype(),
+            dtype=self.dtype or self._default_dtype(),
         )
 
         # A note on the training's features has been printed with the model.
@@ -121,12 +137,44 @@ class FeatureCheck:
         for remark in snapshot.remarks:
             print(f"note: {remark}", file=sys.stderr)
         self.compare(extractor.protocol, snapshot.name)
+        if self.protocol.dtype not in precision.PRECISIONS:
+            self.note_precision(extractor.dtype, self._default_dtype(), DEFAULT)
         return extractor
 
-    def _dtype(self) -> str:
+    def _default_dtype(self) -> str:
         """Returns the precision of the training's features; that of others is unknown."""
         made = self.protocol.dtype
         return made if made in precision.PRECISIONS else "float32"
+
+    def note_precision(self, actual: str, expected: str, whose: str) -> None:
+        """Notes for results, and prints once, that features have another precision.
+
+        Args:
+          actual: precision of the features at hand; unknown ones are not noted.
+          expected: precision that they are compared with.
+          whose: what has the expected precision, in words.
+        """
+        unknown = not {actual, expected} <= {*precision.PRECISIONS}
+        if unknown or actual == expected or whose in self.precisions:
+            return
+        words = self.precisions[whose] = f"{actual} instead of {expected}"
+        print(
+            f"note: the precision of the features is {words} ({whose}); scores differ by "
+            "rounding",
+            file=sys.stderr,
+        )
+
+    def precision_note(self, calibration: str = "") -> str:
+        """Returns the differences of precision for results, "" if there are none.
+
+        Args:
+          calibration: the calibration in use, as `note_precision` was given it.
+        """
+        return "; ".join(
+            f"{self.precisions[whose]} ({whose})"
+            for whose in (TRAINING, DEFAULT, calibration)
+            if whose in self.precisions
+        )
 
     def _frame(self) -> str:
         from wsvad_jax.extraction import video
@@ -227,3 +275,4 @@ class FeatureCheck:
             )
         if differs:
             self.differences[differs] = None
+        self.note_precision(protocol.dtype, self.protocol.dtype, TRAINING)

@@ -87,8 +87,10 @@ class SourceLines:
         address = self.source.source
         self.origin = event_ids.origin_of(self.source.name, address, began)
 
+        name = "" if self.calibration is None else self.calibration.name
         notes: dict[str, Any] = {
             "force": "; ".join(detector.forced),
+            "dtype": detector.features.precision_note(name),
             "clip_note": detector.clip_note,
         }
         if self.calibration is not None:

@@ -35,6 +35,7 @@ class DetectorOptions:
     classes: str | None = None  # in words, see `experiment.class_words`
     normal: str | None = None  # words of what isn't to be found
     calibration: "Calibration | None" = None  # made with this model
+    dtype: str | None = None  # of the image tower; None: as the training's features
 
 
 def check_options(options: DetectorOptions, normal: str = "--normal") -> None:
@@ -89,6 +90,7 @@ def open_detector(options: DetectorOptions) -> "Detector":
             force=options.force,
             classes=options.classes,
             normal=options.normal,
+            dtype=options.dtype,
         )
     else:
         check_options(options)
@@ -97,6 +99,7 @@ def open_detector(options: DetectorOptions) -> "Detector":
             classes=options.classes or "",
             normal=options.normal or "",
             resize=options.resize,
+            dtype=options.dtype,
         )
     detector.calibrate(options.calibration)
     training_notes.show(detector.clip_note)
@@ -283,7 +286,9 @@ def check_tower_options(
     """
     if any(video.is_video for video in videos):
         return
-    unread = ["resize"] if detector.weights.text is not None else ["clip", "resize"]
+    unread = ["resize", "dtype"]
+    if detector.weights.text is None:
+        unread.insert(0, "clip")
     passed = {
         name: f"--{name}" for name in unread if getattr(options, name) is not None
     }
@@ -313,8 +318,12 @@ def settings_shown(
             )
     if detector.clip_note:
         settings["clip_note"] = detector.clip_note
-    if detector.calibration is not None:
-        settings |= detector.calibration.description()
+    calibration = detector.calibration
+    name = "" if calibration is None else calibration.name
+    if precisions := detector.features.precision_note(name):
+        settings["dtype"] = precisions
+    if calibration is not None:
+        settings |= calibration.description()
     return {**settings, **rules.as_dict()}
 
 

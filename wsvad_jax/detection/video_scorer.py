@@ -54,6 +54,7 @@ class VideoScorer:
         progress: bool = True,
         classes: "Words | None" = None,
         normal: "str | Sequence[str] | None" = None,
+        dtype: str | None = None,
     ):
         """Loads the model and puts it on the devices.
 
@@ -70,10 +71,12 @@ class VideoScorer:
           classes: other words for the anomaly classes, as in `Detector.zero_shot`. The
             trained weights stay; they may follow other words little.
           normal: other words for the normal class, with `classes`.
+          dtype: precision of the image tower, `float32`, `bfloat16` or `auto`; None is
+            that of the training's features.
 
         Raises:
-          InputError: no model there, not the CLIP model that it was trained with, or
-            `classes` for a model that reads no words.
+          InputError: no model there, not the CLIP model that it was trained with,
+            `classes` for a model that reads no words, or an unknown `dtype`.
         """
         from wsvad_jax.weights.trained_model import open_trained_model
 
@@ -82,9 +85,11 @@ class VideoScorer:
         words = {"classes": classes, "normal": normal}
         model = open_trained_model(checkpoint, clip=self.clip, force=force, **words)
         self.has_other_words = classes is not None
-        self._prepare(model, resize)
+        self._prepare(model, resize, dtype)
 
-    def _prepare(self, model: "TrainedModel", resize: str | None) -> None:
+    def _prepare(
+        self, model: "TrainedModel", resize: str | None, dtype: str | None = None
+    ) -> None:
         """Puts the model on the devices."""
         import jax
 
@@ -102,7 +107,7 @@ class VideoScorer:
         self.is_trained = self.network.spec.is_trained
 
         # Features are compared with those of the training before they are scored.
-        self.features = FeatureCheck.of_model(model, resize, self.force)
+        self.features = FeatureCheck.of_model(model, resize, self.force, dtype)
         if model.snapshot is not None:
             self.snapshot = model.snapshot  # in the place of the cached property
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsvad_jax.experiment import old_keys, quick_look
 from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.flags import wrong_value
+from wsvad_jax.utils.flags import refuse_groups, wrong_value
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -249,6 +249,7 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
 
     arguments, renamed = old_keys.upgrade_flags(arguments)
     _warn_of_old_names(renamed, "--config.")
+    refuse_groups(config, arguments)
 
     # ml_collections needs a placeholder type for keys that are None.
     for section, key, path in _keys(config):
@@ -285,7 +286,9 @@ def _override(config: "ConfigDict", arguments: Sequence[str]) -> "ConfigDict":
             _unknown_key(config, arguments) or f"--config: {e!r}"
         ) from None
     except (flags.Error, ValueError, TypeError) as e:
-        raise InputError(f"--config{wrong_value(str(e), config)}") from None
+        raise InputError(
+            _unknown_key(config, arguments) or f"--config{wrong_value(str(e), config)}"
+        ) from None
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; --help lists what there is")
 

@@ -1,10 +1,11 @@
 """What a recipe's values may be, so that a slip ends in one sentence.
 
 A range is an interval as one writes it, '[0, 1)' holds 0 and not 1, or a tuple of
-words; an interval among words holds whole numbers. Those of a model's fields stand in
-its module (`RANGES`), of other keys here.
+words; an interval among words holds whole numbers. `ListOf` is the range of a list.
+Those of a model's fields stand in its module (`RANGES`), of other keys here.
 """
 
+import dataclasses
 import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,21 @@ from wsvad_jax.utils.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-Range = str | tuple[str, ...]
+
+@dataclasses.dataclass(frozen=True)
+class ListOf:
+    """The range of a list of different values, each within the range `items`."""
+
+    items: str | tuple[str, ...]
+
+
+Range = str | tuple[str, ...] | ListOf
 PROTOCOLS = ("clean", "paper")  # of full trainings
 QUICK = old_keys.QUICK
 RANGES: dict[str, Range] = {
     "protocol": old_keys.PROTOCOLS,
     "seed": "[0, inf)",
+    "seeds": ListOf(("[0, inf)",)),
     "checkpoint_every_steps": "[1, inf)",
     "data.length": "[1, inf)",
     "data.batch_sampling": ("balanced", "uniform"),
@@ -113,6 +123,11 @@ def _leaves(config: "ConfigDict", prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _holds(allowed: Range, value: Any) -> bool:
+    if isinstance(allowed, ListOf):
+        within = isinstance(value, tuple | list) and all(
+            _holds(allowed.items, item) for item in value
+        )
+        return within and len(set(value)) == len(value)
     if isinstance(allowed, tuple):
         whole = type(value) is int
         return value in allowed or any(
@@ -131,6 +146,8 @@ def _is_interval(text: str) -> bool:
 
 
 def _describe(allowed: Range) -> str:
+    if isinstance(allowed, ListOf):
+        return f"a list of different values, each {_describe(allowed.items)}"
     if not isinstance(allowed, tuple):
         return f"a number in {allowed}"
     *first, last = (

@@ -43,7 +43,7 @@ class Identification:
     best: Candidate | None  # None where no CLIP model has features of this width
     runner_up: Candidate | None
     crops: tuple[str, ...]  # geometry of each crop of the file
-    verdict: str  # same, likely or none
+    verdict: str  # same, likely, ambiguous or none
     snippets: int  # compared
     width: int  # of the existing features
 
@@ -56,7 +56,17 @@ class Identification:
             )
             return [text]
         best, other = self.best, self.runner_up
-        figures = f"agreement {best.agreement:.4f}, cosine {best.cosine:.4f}"
+        figures = _figures(best)
+        if self.verdict == "ambiguous" and other is not None:
+            # One of them would be a guess, so neither is called the nearest.
+            return [
+                "Not identified: two ways can't be distinguished by this video.",
+                *(
+                    f"{words}: {_named(c)}."
+                    for words, c in (("One", best), ("The other", other))
+                ),
+                "A video with cuts or much motion tells more.",
+            ]
         if self.verdict == "none":
             return [
                 "None of these: another encoder or video, or a way that is not tried.",
@@ -69,12 +79,9 @@ class Identification:
             f"CLIP model: {best.protocol.clip}. Over {self.snippets} snippets: {figures}.",
         ]
         if other is not None:
-            apart = (
-                "" if self.certain else " They can't be distinguished by this video."
-            )
             sentences.append(
                 f"Runner-up (agreement {other.agreement:.4f}): "
-                f"{other.protocol.words()}.{apart}"
+                f"{other.protocol.words()}."
             )
         if len(self.crops) > 1:
             sentences.append(f"Crops of the file, in order: {', '.join(self.crops)}.")
@@ -90,10 +97,7 @@ class Identification:
     @property
     def certain(self) -> bool:
         """Whether the runner-up is clearly worse than the best protocol."""
-        if self.best is None or self.runner_up is None:
-            return self.best is not None
-        rest, other = 1 - self.best.agreement, 1 - self.runner_up.agreement
-        return other > 3 * rest + 1e-5
+        return _is_certain(self.best, self.runner_up)
 
 
 def identify(
@@ -147,16 +151,41 @@ def identify(
 
     candidates.sort(key=lambda c: -c.agreement)
     best = candidates[0]
-    level = best.agreement
-    verdict = "same" if level >= SAME else "likely" if level >= LIKELY else "none"
+    runner_up = candidates[1] if len(candidates) > 1 else None
+    verdict = _verdict(best, runner_up)
 
     # Further crops of the file differ in their geometry alone.
     crops = (best.protocol.picture.geometry,)
-    if N > 1 and verdict != "none":
+    if N > 1 and verdict in ("same", "likely"):
         search = next(s for s in searches if s.made(best.protocol))
         crops = tuple(search.geometry_of(x, best.protocol) for x in theirs)
-    runner_up = candidates[1] if len(candidates) > 1 else None
     return Identification(best, runner_up, crops, verdict, len(rows), D)
+
+
+def _verdict(best: Candidate, runner_up: Candidate | None) -> str:
+    """Returns what the agreements of the two nearest protocols say."""
+    if best.agreement < LIKELY:
+        return "none"
+    if not _is_certain(best, runner_up):
+        return "ambiguous"
+    return "same" if best.agreement >= SAME else "likely"
+
+
+def _is_certain(best: Candidate | None, runner_up: Candidate | None) -> bool:
+    if best is None or runner_up is None:
+        return best is not None
+    rest, other = 1 - best.agreement, 1 - runner_up.agreement
+    return other > 3 * rest + 1e-5
+
+
+def _named(candidate: Candidate) -> str:
+    """Names a protocol with its CLIP model and its figures."""
+    protocol = candidate.protocol
+    return f"{protocol.words()}; CLIP model {protocol.clip} ({_figures(candidate)})"
+
+
+def _figures(candidate: Candidate) -> str:
+    return f"agreement {candidate.agreement:.4f}, cosine {candidate.cosine:.4f}"
 
 
 def strides(num_frames: int, num_snippets: int) -> list[float]:

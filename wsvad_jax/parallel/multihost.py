@@ -5,6 +5,7 @@ writes all files except checkpoints. With a single process, these functions do n
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from wsvad_jax.parallel.mesh import batch_sharding
+
+FIRST_INTERRUPT = b"\ninterrupted: saving a checkpoint first; Ctrl-C again stops at once\n"
 
 
 def is_process_zero() -> bool:
@@ -83,30 +86,49 @@ def gather_to_host(array: Any) -> np.ndarray:
 
 
 class PreemptionSignal:
-    """Context that catches SIGTERM, which a scheduler sends before it stops a job.
+    """Context that catches SIGTERM and the first Ctrl-C, so that work is saved first.
 
-    JAX forwards the signal between processes, so all stop at the same step.
+    A scheduler sends SIGTERM before it stops a job. JAX forwards it between processes, so
+    all stop at the same step. Ctrl-C is caught in a single process alone, since nothing
+    tells the others of it. A second Ctrl-C stops at once.
     """
 
     def __init__(self):
-        self.received, self.calls = False, 0
+        self.received, self.interrupted, self.calls = False, False, 0
+        self.previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "PreemptionSignal":  # noqa: PYI034 (beartype refuses Self here)
         # With several processes, JAX installs its own handler.
-        self.is_installed = (
-            jax.process_count() == 1
-            and threading.current_thread() is threading.main_thread()
-        )
-        if self.is_installed:
-            self.previous_handler = signal.signal(signal.SIGTERM, self._receive)
+        if (
+            jax.process_count() > 1
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            return self
+        self._install(signal.SIGTERM)
+
+        # A program that handles or ignores Ctrl-C itself knows better.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._install(signal.SIGINT)
         return self
 
     def __exit__(self, *exc) -> None:
-        if self.is_installed:
-            signal.signal(signal.SIGTERM, self.previous_handler)
+        for number in list(self.previous_handlers):
+            self._restore(number)
 
-    def _receive(self, *_: Any) -> None:
+    def _install(self, number: int) -> None:
+        self.previous_handlers[number] = signal.signal(number, self._receive)
+
+    def _restore(self, number: int) -> None:
+        signal.signal(number, self.previous_handlers.pop(number))
+
+    def _receive(self, number: int, frame: Any) -> None:
         self.received = True
+        if number == signal.SIGINT:
+            self.interrupted = True
+            self._restore(number)
+            # Not print: the signal may have come in the middle of one.
+            with contextlib.suppress(OSError):
+                os.write(2, FIRST_INTERRUPT)
 
     def reached(self) -> bool:
         """Whether to stop here; all processes must call this equally often."""

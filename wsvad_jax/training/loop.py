@@ -32,7 +32,7 @@ from wsvad_jax.training.schedule import build_schedule
 from wsvad_jax.training.selection import open_validation
 from wsvad_jax.training.state import State, make_init
 from wsvad_jax.training.train_step import shared_train_step
-from wsvad_jax.utils.errors import InputError, Preempted
+from wsvad_jax.utils.errors import InputError, Interrupted, Preempted
 from wsvad_jax.utils.files import write_json
 from wsvad_jax.utils.progress import Progress, status
 
@@ -289,6 +289,7 @@ def run_training_loop(runs: Sequence[SeedRun], runner: StepRunner, start: int) -
 
     Raises:
       Preempted: a preemption signal came; a checkpoint is saved.
+      Interrupted: Ctrl-C was pressed once; a checkpoint is saved.
       InputError: a metric isn't finite.
     """
     for run in runs:
@@ -296,26 +297,38 @@ def run_training_loop(runs: Sequence[SeedRun], runner: StepRunner, start: int) -
             run.workdir, resume_step=start, active=multihost.is_process_zero()
         )
 
-    try:
-        step = _take_steps(runs, runner, start)
-    except BaseException:
-        # The last checkpoint may still be written asynchronously.
+    with multihost.PreemptionSignal() as preemption:
+        try:
+            step = _take_steps(runs, runner, start, preemption)
+        except BaseException:
+            # The last checkpoint may still be written asynchronously.
+            for run in runs:
+                with contextlib.suppress(Exception):
+                    run.checkpoints.wait()
+            raise
+        finally:
+            # Its thread would wait for the next step for as long as the process lives.
+            for run in runs:
+                run.sampler.close()
+
         for run in runs:
-            with contextlib.suppress(Exception):
-                run.checkpoints.wait()
-        raise
-    finally:
-        # Its thread would wait for the next step for as long as the process lives.
-        for run in runs:
-            run.sampler.close()
+            run.close()
 
-    for run in runs:
-        run.close()
-    if step < (total := runs[0].schedule.total):
-        raise Preempted(f"step {step} of {total} is saved")
+    # A signal also ends a run after its last step: scoring the test videos takes longer.
+    total = runs[0].schedule.total
+    saved = f"step {step} of {total} {'is saved' if step else 'has nothing to save'}"
+    if preemption.interrupted:
+        raise Interrupted(saved)
+    if preemption.received or step < total:
+        raise Preempted(saved)
 
 
-def _take_steps(runs: Sequence[SeedRun], runner: StepRunner, start: int) -> int:
+def _take_steps(
+    runs: Sequence[SeedRun],
+    runner: StepRunner,
+    start: int,
+    preemption: multihost.PreemptionSignal,
+) -> int:
     """Runs until the last step or a preemption; returns the step reached."""
     step, schedule = start, runs[0].schedule
     pending: tuple[int, int, dict[str, jax.Array]] | None = None
@@ -331,12 +344,9 @@ def _take_steps(runs: Sequence[SeedRun], runner: StepRunner, start: int) -> int:
             means = log_steps(runs, start_step, n, jax.device_get(metrics))
             progress.update(n, **means)
 
-    with (
-        multihost.PreemptionSignal() as preemption,
-        Progress(
-            "train", schedule.total, unit="step", initial=start, compiles=True
-        ) as progress,
-    ):
+    with Progress(
+        "train", schedule.total, unit="step", initial=start, compiles=True
+    ) as progress:
         while True:
             # A resumed run must not repeat the evaluation at its start step.
             if step > runs[0].last_evaluated_step and schedule.evaluates(step):

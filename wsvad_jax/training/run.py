@@ -152,13 +152,18 @@ def train_seeds(
       InputError: seeds or workdir are invalid, or as in `train_and_evaluate`.
     """
     from wsvad_jax.clip import training_notes
+    from wsvad_jax.experiment import validation
     from wsvad_jax.results import seeds as seed_summary
 
     if workdir is not None and (workdir / "config.json").is_file():
         raise InputError(f"{workdir} is a single run; give --seeds another --workdir")
-    numbers = seed_summary.parse_seeds(
-        seeds or ",".join(map(str, config.get("seeds", ())))
-    )
+
+    # The list names the workdirs, which are checked before any recipe is opened.
+    validation.check(config)
+    numbers = seed_summary.parse_seeds(seeds) if seeds else config.get("seeds", ())
+    if not numbers:
+        raise InputError("config.seeds is empty; pass the seeds: --seeds 0,1,2")
+
     summary = pathlib.Path("runs") / f"{run_name(config)}-{config.protocol}-seeds.json"
     if workdir is not None:
         summary = workdir / "summary.json"

@@ -59,6 +59,10 @@ class Preempted(Exception):
     """A run that a termination signal ended early; it resumes from its checkpoint."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run that Ctrl-C ended early; says what is saved for the run that resumes."""
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """Returns an error's text in one line of at most `most` characters."""
     return " ".join(str(error).split())[:most] or type(error).__name__

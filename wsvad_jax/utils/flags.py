@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import flatten
 
 # Flags whose values are paths, though neither type nor metavar says so.
 PATHS = ("workdir", "data_dir")
@@ -261,3 +262,25 @@ def wrong_value(message: str, config: Any) -> str:
     kind = config.get_type(key)
     expected = KINDS.get(kind, f"a value of type {kind.__name__}")
     return f".{parts[1]} is {parts[2]!r}; expected {expected}"
+
+
+def refuse_groups(config: Any, arguments: Iterable[str]) -> None:
+    """Raises InputError for a flag that gives a value to a group of keys.
+
+    Args:
+      config: recipe, `ml_collections.ConfigDict`.
+      arguments: flags, as --config.KEY=VALUE.
+    """
+    for flag in (argument.partition("=")[0] for argument in arguments):
+        path = flag.removeprefix("--config.")
+        if path == flag:
+            continue
+        group: Any = config
+        for name in path.split("."):
+            group = group.get(name) if hasattr(group, "items") else None
+
+        if hasattr(group, "items"):
+            keys = [f"--config.{path}.{key}=…" for key in flatten(group.to_dict())]
+            instead = " or ".join(keys[:3])
+            instead = f"; pass one of them, such as {instead}" if keys else ""
+            raise InputError(f"{flag}: {path} is a group of keys{instead}")

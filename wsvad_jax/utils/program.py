@@ -14,7 +14,13 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from wsvad_jax.utils import flags, progress
-from wsvad_jax.utils.errors import InputError, Preempted, is_missing_device, one_line
+from wsvad_jax.utils.errors import (
+    InputError,
+    Interrupted,
+    Preempted,
+    is_missing_device,
+    one_line,
+)
 from wsvad_jax.utils.files import cache_dir
 from wsvad_jax.utils.machine_errors import (
     OUT_OF_MEMORY,
@@ -71,11 +77,8 @@ def run(main: Callable[[], int], *, resumes: bool = True) -> None:
     except Preempted as e:
         print(f"stopped: {e}; {resume_command()} resumes from there", file=sys.stderr)
         code = EXIT_AGAIN
-    except KeyboardInterrupt:
-        again = f"{resume_command()} resumes from what is saved"
-        if not resumes:
-            again = "no results are written, and the same command begins from the start"
-        print(f"interrupted; {again}", file=sys.stderr)
+    except KeyboardInterrupt as e:
+        print(f"interrupted{_what_is_kept(e, resumes)}", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except BrokenExecutor:
         print(
@@ -101,6 +104,15 @@ def run(main: Callable[[], int], *, resumes: bool = True) -> None:
         print(f"error: {sentence}", file=sys.stderr)
         code = EXIT_INPUT
     sys.exit(code)
+
+
+def _what_is_kept(error: KeyboardInterrupt, resumes: bool) -> str:
+    """Returns what follows "interrupted": what the same command does next."""
+    if isinstance(error, Interrupted):
+        return f": {error}; {resume_command()} resumes from there"
+    if resumes:
+        return f"; {resume_command()} resumes from what is saved"
+    return "; no results are written, and the same command begins from the start"
 
 
 @dataclasses.dataclass

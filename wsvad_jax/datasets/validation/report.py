@@ -56,7 +56,10 @@ class ValidationReport:
 
     def add_problem(self, kind: str, message: object) -> None:
         """Adds a message about something that must be corrected."""
-        self.problems.setdefault(kind, []).append(self._shorten(message))
+        # Several checks may read one file, such as protocol.json for each video.
+        text = self._shorten(message)
+        if not any(text in known for known in self.problems.values()):
+            self.problems.setdefault(kind, []).append(text)
 
     def add_remark(self, kind: str, message: object) -> None:
         """Adds a message about something that is allowed but may harm the results."""

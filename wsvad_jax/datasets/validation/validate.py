@@ -15,7 +15,7 @@ from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.datasets import custom, custom_videos, own_lists
 from wsvad_jax.datasets.custom_ground_truth import FILES as TRUTH_FILES
-from wsvad_jax.datasets.custom_sidecars import add_sidecars
+from wsvad_jax.datasets.custom_sidecars import add_sidecars, mixed_precision
 from wsvad_jax.datasets.custom_videos import FeatureStatus
 from wsvad_jax.datasets.list_options import ListOptions
 from wsvad_jax.datasets.missing_files import misplaced_videos
@@ -178,7 +178,15 @@ def _check_files(report: ValidationReport, status: FeatureStatus) -> None:
             "features' folder away to extract all videos",
         )
 
-    report.num_to_extract = len(status.missing) + len(status.changed)
+    to_extract = [*status.missing, *status.changed]
+    if to_extract and (mixed := mixed_precision(status.dtypes)):
+        report.add_problem(
+            "features",
+            f"{mixed}, so {count(len(to_extract), 'video')} can't be extracted like "
+            f"the others ({first_names(to_extract)}); move {report.root} away to "
+            "extract all videos again in one precision",
+        )
+    report.num_to_extract = len(to_extract)
     _report_unlisted(report, status, rows)
 
     if status.changed:
