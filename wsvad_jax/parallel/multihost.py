@@ -19,7 +19,9 @@ from jaxtyping import Int
 
 from wsvad_jax.parallel.mesh import batch_sharding
 
-FIRST_INTERRUPT = b"\ninterrupted: saving a checkpoint first; Ctrl-C again stops at once\n"
+FIRST_INTERRUPT = (
+    b"\ninterrupted: saving a checkpoint first; Ctrl-C again stops at once\n"
+)
 
 
 def is_process_zero() -> bool:
