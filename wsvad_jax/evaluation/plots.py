@@ -118,7 +118,7 @@ def _save(figure: "Figure", path) -> None:
         figure.savefig(temporary, format="png", dpi=120, facecolor="white", metadata={})
 
 
-def _axes(figure, shape, top, height, *, gap=0.12, right=RIGHT, sharey=False):
+def _axes(figure, shape, top, height, *, gap=0.25, right=RIGHT, sharey=False):
     """Returns axes [rows, columns] whose first row begins `top` inches from the top.
 
     Each row is `height` inches high. There are `gap` inches between columns and `right`
@@ -310,8 +310,8 @@ def _draw_losses(ax, losses):
     if positive:  # plain numbers, since powers need the math parser
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.yaxis.set_minor_formatter(lambda value, _: "")
-    ax.set_title("training loss and its terms", weight="bold")
-    ax.set_ylabel("loss, log scale" if positive else "loss")
+    scale = ", log scale" if positive else ""
+    ax.set_title(f"training loss and its terms{scale}", weight="bold")
 
 
 def _draw_metrics(ax, metrics):
@@ -319,8 +319,7 @@ def _draw_metrics(ax, metrics):
         LINES[1:] * len(metrics), metrics.items(), strict=False
     ):
         ax.plot(steps, values, color=color, marker="o", markersize=3.5, label=name)
-    ax.set_title("evaluation during training", weight="bold")
-    ax.set_ylabel("%")
+    ax.set_title("evaluation during training, %", weight="bold")
 
 
 def _short(text, most):
