@@ -14,8 +14,8 @@ import pytest
 from finished import saved_steps
 
 from wsvad_jax.experiment.build import open_experiment
+from wsvad_jax.results.history import read_history
 from wsvad_jax.training import sampler, train_step
-from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate
 from wsvad_jax.training.schedule import Schedule
 from wsvad_jax.utils.errors import InputError

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from numpy.testing import assert_allclose as close
 
 from wsvad_jax import train
-from wsvad_jax.training.metric_log import read_history
+from wsvad_jax.results.history import read_history
 from wsvad_jax.utils import program
 from wsvad_jax.utils.files import read_json
 from wsvad_jax.weights.model_folder import load_params

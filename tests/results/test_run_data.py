@@ -12,8 +12,8 @@ from wsvad_jax.data import tfds_builder
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.evaluation import results as evaluate_results
 from wsvad_jax.results import run_data, seed_groups, seeds
+from wsvad_jax.results.history import read_history
 from wsvad_jax.results.runs import read_run
-from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate, train_seeds
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json

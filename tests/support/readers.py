@@ -304,7 +304,8 @@ def _history(folder):
 
 
 def _read_history(path):
-    from wsvad_jax.training.metric_log import MetricWriter, read_history
+    from wsvad_jax.results.history import read_history
+    from wsvad_jax.training.metric_log import MetricWriter
 
     read_history(path.parent)
     with MetricWriter(path.parent, resume_step=4, tensorboard=False):

@@ -13,8 +13,8 @@ import pytest
 from finished import saved_steps
 
 from wsvad_jax.parallel.multihost import PreemptionSignal
+from wsvad_jax.results.history import read_history
 from wsvad_jax.training import sampler
-from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.training.run import train_and_evaluate
 from wsvad_jax.utils import program
 from wsvad_jax.utils.errors import Interrupted, Preempted

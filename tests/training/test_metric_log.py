@@ -12,8 +12,9 @@ import pytest
 from tiny import REPOSITORY
 
 from wsvad_jax.metrics.frame_level import EvalVideo, evaluate
+from wsvad_jax.results.history import FILE, read_history
 from wsvad_jax.results.results_table import results_table
-from wsvad_jax.training.metric_log import EVENTS, FILE, MetricWriter, read_history
+from wsvad_jax.training.metric_log import EVENTS, MetricWriter
 
 
 def write_run(workdir, steps, resume_step=0, **options):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from wsvad_jax import report, train
+from wsvad_jax.results.history import read_history
 from wsvad_jax.training import loop, vmapped_seeds
-from wsvad_jax.training.metric_log import read_history
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json
 

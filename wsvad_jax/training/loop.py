@@ -23,9 +23,10 @@ from wsvad_jax.parallel import multihost
 from wsvad_jax.parallel.mesh import replicated_sharding
 from wsvad_jax.parallel.precision import AUTO
 from wsvad_jax.results import run_data
+from wsvad_jax.results.history import read_history
 from wsvad_jax.training import optim
 from wsvad_jax.training.checkpoints import Checkpoints
-from wsvad_jax.training.metric_log import MetricWriter, read_history
+from wsvad_jax.training.metric_log import MetricWriter
 from wsvad_jax.training.microbatches import run_microbatches
 from wsvad_jax.training.sampler import open_batch_sampler
 from wsvad_jax.training.schedule import build_schedule

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.results.history import FILE, read_history
 from wsvad_jax.utils.files import full_disk_named, write_text
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
-FILE = "metrics.jsonl"
 EVENTS = "tensorboard"  # folder of the event files
 
 
@@ -153,24 +153,3 @@ def _plain(value):
         return [_plain(v) for v in value]
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def read_history(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Returns the lines of a workdir's metrics.jsonl; [] if there is none.
-
-    Incomplete lines, left by a killed process, are skipped.
-    """
-    path = pathlib.Path(workdir) / FILE
-    if not path.exists():
-        return []
-
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        # A cut line may still be valid JSON, as a number.
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
