@@ -70,7 +70,6 @@ def evaluate_model(
     from wsvad_jax.experiment.build import check_params, open_experiment
     from wsvad_jax.parallel import multihost
     from wsvad_jax.results import run_data
-    from wsvad_jax.results.history import read_history
     from wsvad_jax.weights.hub_model import load_checkpoint
 
     if checkpoint is None:
@@ -110,13 +109,18 @@ def evaluate_model(
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
     meta |= {"forced": forced}
+    lines = _lines_of_training(workdir, folder)
+    return write_results(experiment, videos, workdir, meta, lines, rules=rules, fps=fps)
 
-    # The picture keeps the loss curves of the training that made this model.
+
+def _lines_of_training(
+    workdir: pathlib.Path, folder: pathlib.Path
+) -> list[dict[str, Any]]:
+    """Returns the metrics.jsonl of the training in `workdir`, if it made that model."""
+    from wsvad_jax.results.history import read_history
+
     its_own = folder.resolve() == (workdir / "model").resolve()
-    history = read_history(workdir) if its_own else []
-    return write_results(
-        experiment, videos, workdir, meta, history, rules=rules, fps=fps
-    )
+    return read_history(workdir) if its_own else []
 
 
 def with_own_clip(config: "ConfigDict", clip: pathlib.Path) -> "ConfigDict":
