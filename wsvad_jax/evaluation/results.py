@@ -97,14 +97,13 @@ def evaluate_model(
 
     # All checks come before the scoring, which may take hours.
     data = run_data.describe(experiment.dataset, experiment.text_tower_id)
-    trained_here = (workdir / "config.json").is_file()
-    if trained_here:
+    if trained_here := (workdir / "config.json").is_file():
         check_data(workdir, data, folder)
     check_params(experiment, params, str(checkpoint))
     forced = _check_protocol(experiment, meta, folder, force)
 
-    model = Scorer(experiment), params, batch_stats
-    videos = score_split(experiment, *model, with_baseline=True)
+    scorer = Scorer(experiment)
+    videos = score_split(experiment, scorer, params, batch_stats, with_baseline=True)
     videos = other_words.with_unnamed(videos, len(unnamed))
     if not trained_here and multihost.is_process_zero():
         write_json(workdir / run_data.FILE, data)
