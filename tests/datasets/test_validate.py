@@ -115,7 +115,7 @@ def test_problems(own, capsys, bend, messages):
         (5, "a text"),
     ],
 )
-def test_a_precision_that_there_is_not(own, capsys, dtype, expected):
+def test_a_precision_that_does_not_exist(own, capsys, dtype, expected):
     """Once, although the axes of each array are looked up in the file."""
     for i, (video, _) in enumerate(v for rows in own.rows.values() for v in rows):
         own.write_features(video, np.full((5, 4, 6), i, np.float32))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wsvad_jax.extraction.extractor import Extractor
     from wsvad_jax.weights.trained_model import TrainedModel
 
-# What has the precision that features are compared with.
+# Whose precision features are compared with, as messages name it.
 TRAINING, DEFAULT = "the training", "the default"
 
 
@@ -43,7 +43,7 @@ class FeatureCheck:
       force: whether differences are noted instead of raised.
       is_trained: whether the model has weights.
       dtype: precision that the user asks for; None: that of the training's features.
-      precisions: differences of precision, by what has the other one.
+      precisions: differences of precision, by whose it is compared with.
       differences: differences let through, in order.
       encoder_assumed: whether features that don't say what made them were scored by
         their similarity to words, as if the CLIP model had made them.
@@ -152,7 +152,7 @@ class FeatureCheck:
         Args:
           actual: precision of the features at hand; unknown ones are not noted.
           expected: precision that they are compared with.
-          whose: what has the expected precision, in words.
+          whose: whose precision that is, as messages name it.
         """
         unknown = not {actual, expected} <= {*precision.PRECISIONS}
         if unknown or actual == expected or whose in self.precisions:

@@ -115,7 +115,7 @@ def evaluate_model(
 def _lines_of_training(
     workdir: pathlib.Path, folder: pathlib.Path
 ) -> list[dict[str, Any]]:
-    """Returns the metrics.jsonl of the training in `workdir`, if it made that model."""
+    """Returns the lines of metrics.jsonl, if the model in `folder` was trained here."""
     from wsvad_jax.results.history import read_history
 
     its_own = folder.resolve() == (workdir / "model").resolve()

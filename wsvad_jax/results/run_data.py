@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsvad_jax.results import history
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import write_json
 
@@ -24,7 +25,7 @@ CARD = ("classes", "stride", "test_crop")  # keys of a card that training depend
 # Files that training writes, in the order in which a restart moves them away. Those that
 # identify the run are last, so that an interrupted restart can be repeated.
 WRITTEN = (
-    *("checkpoints", "metrics.jsonl", "tensorboard", "model", "MODEL_CARD.md"),
+    *("checkpoints", history.FILE, "tensorboard", "model", "MODEL_CARD.md"),
     *("scores.npz", "curves.json", "report.png", "results.json", ABOUT),
     *(FILE, "config.json"),
 )

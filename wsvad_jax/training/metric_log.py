@@ -1,4 +1,4 @@
-"""Writes metrics.jsonl and TensorBoard events, and formats the table of results.
+"""Writes metrics.jsonl and TensorBoard events.
 
 metrics.jsonl has one object per line, {"step": 10, "loss": 0.69, "mil": 0.41, …}. Keys
 are `loss`, the names of its terms, `grad_norm` and the like. Metrics of an evaluation
