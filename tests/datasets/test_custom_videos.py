@@ -334,6 +334,24 @@ def test_another_precision_in_protocol_json_is_a_mixture(videos, capsys):
     assert "so 1 video can't be extracted like the others" in capsys.readouterr().out
 
 
+def test_a_protocol_of_ones_own_can_not_be_extended(videos, capsys):
+    path = videos.path / "features" / "protocol.json"
+    stated = read_json(path)
+    write_json(path, {k: stated[k] for k in ("encoder", "stride", "crops", "clip")})
+    check = [str(videos.path), "--data_dir", str(videos.data), "--check"]
+    assert prepare.main(check) == 0  # nothing is to be extracted
+
+    videos.feature("n1").unlink()
+    wanted = "protocol.json: has no weights_hash, so it is unknown which CLIP model"
+    with pytest.raises(InputError, match=wanted):
+        videos.prepare()
+    capsys.readouterr()
+    assert prepare.main(check) == 2
+    text = capsys.readouterr().out
+    assert text.count(wanted) == 1
+    assert "1 video can't be extracted like them (n1)" in text
+
+
 def test_a_bad_label_is_found_before_extraction(videos):
     with pytest.raises(InputError, match="no class has"):
         videos.prepare(*bad_label(videos))

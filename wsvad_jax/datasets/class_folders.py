@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from wsvad_jax.data.video_names import normalize_label
 from wsvad_jax.datasets.split_lists import ListEntry, parse_entry
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.text import count
+from wsvad_jax.utils.text import count, first_names
 
 NORMAL = "Normal"
-MAX_SHOWN = 6  # folders or files in a message
 # Names of splits, which no class has.
 SPLIT_NAMES = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -44,10 +43,10 @@ def read_class_folders(
     loose = [name for name in names if "/" not in name]
     folders = list(dict.fromkeys(n.partition("/")[0] for n in names if "/" in n))
     if loose:
-        inside = f"; its folders are {_shown(folders)}" if folders else ""
+        inside = f"; its folders are {first_names(folders)}" if folders else ""
         raise InputError(
             f"{root}: there is no train.csv, and {count(len(loose), 'file')} "
-            f"({_shown(loose)}) {'are' if len(loose) > 1 else 'is'} in no class folder"
+            f"({first_names(loose)}) {'are' if len(loose) > 1 else 'is'} in no class folder"
             f"{inside}; move each into a folder named as its class, such as "
             f"{root.name}/{NORMAL}, or write train.csv"
         )
@@ -65,13 +64,13 @@ def read_class_folders(
 def _check_folders(root: pathlib.Path, folders: list[str]) -> None:
     if splits := [f for f in folders if f.lower() in SPLIT_NAMES]:
         raise InputError(
-            f"{root}: {_shown(splits)} names a split, not a class; move the class "
+            f"{root}: {first_names(splits)} names a split, not a class; move the class "
             f"folders up, such as {root.name}/{NORMAL}, or write train.csv and test.csv"
         )
     if len(folders) < 2:
         raise InputError(
             f"{root}: there is no train.csv, and {count(len(folders), 'class folder')} "
-            f"({_shown(folders) or 'none'}) to read labels from; expected one folder of "
+            f"({first_names(folders) or 'none'}) to read labels from; expected one folder of "
             "ordinary videos and one or more of events"
         )
 
@@ -80,7 +79,7 @@ def _normal_folder(
     root: pathlib.Path, folders: list[str], asked: str | None, normal_class: str
 ) -> str:
     """Returns the folder of the ordinary videos."""
-    found = f"its folders are {_shown(folders)}"
+    found = f"its folders are {first_names(folders)}"
     named = [f for f in folders if same_name(f, normal_class)]
     if asked is not None:
         chosen = [f for f in folders if f == asked] or [
@@ -96,7 +95,9 @@ def _normal_folder(
         return chosen[0]
 
     if len(named) > 1:
-        raise InputError(f"{root}: {_shown(named)} are one class; join the folders")
+        raise InputError(
+            f"{root}: {first_names(named)} are one class; join the folders"
+        )
     if not named:
         raise InputError(
             f"{root}: no folder is named {normal_class}, and {found}; pass "
@@ -108,8 +109,3 @@ def _normal_folder(
 def same_name(folder: str, other: str) -> bool:
     """Whether two names differ in capitals or Unicode form alone."""
     return normalize_label(folder).casefold() == normalize_label(other).casefold()
-
-
-def _shown(names: list[str]) -> str:
-    hidden = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + hidden

@@ -31,6 +31,7 @@ from wsvad_jax.datasets.split_lists import (
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.file_search import SkippedFiles, find_files
+from wsvad_jax.utils.text import count, first_names
 
 EXTRACTION_KEY = "weights_hash"  # only extraction writes it into protocol.json
 
@@ -62,6 +63,7 @@ class FeatureStatus:
     sidecars: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
     folder_dtype: str = ""  # precision that extraction noted in protocol.json
     without_sidecar: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    foreign_protocol: pathlib.Path | None = None  # a protocol.json not of extraction
     # Videos with two files of one name, or unreadable ones.
     errors: dict[str, InputError] = dataclasses.field(default_factory=dict)
     hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
@@ -72,6 +74,24 @@ class FeatureStatus:
         """Precisions of the extracted features; extraction adds to a single one."""
         dtypes = {side.dtype for side in self.sidecars.values()}
         return {*dtypes, self.folder_dtype} - {""}
+
+    @property
+    def to_extract(self) -> list[str]:
+        """Videos that need an extraction."""
+        return [*self.missing, *self.changed]
+
+    @property
+    def foreign_protocol_problem(self) -> str:
+        """What keeps extraction out of a folder with a protocol.json of one's own."""
+        if not (self.foreign_protocol and self.to_extract):
+            return ""
+        return (
+            f"{self.foreign_protocol}: has no {EXTRACTION_KEY}, so it is unknown which "
+            "CLIP model made the features it describes, and "
+            f"{count(len(self.to_extract), 'video')} can't be extracted like them "
+            f"({first_names(self.to_extract)}); add the missing features, or move the "
+            "file and the features away to extract all videos"
+        )
 
 
 def video_files(
@@ -103,6 +123,8 @@ def feature_status(
     protocol = _read_object(root / "protocol.json")
     if claimed := EXTRACTION_KEY in protocol:
         status.folder_dtype = str(protocol.get("dtype", sidecar.Sidecar.dtype))
+    elif protocol:
+        status.foreign_protocol = root / "protocol.json"
 
     for video in names:
         paths = by_name.get(video, [])
@@ -280,7 +302,7 @@ def _extract(
     from wsvad_jax.extraction.extract_files import extract_files
 
     # Features of unknown origin can't be extended.
-    needed = status.missing + status.changed
+    needed = status.to_extract
     if status.without_sidecar:
         npy = next(iter(status.without_sidecar.values()))
         raise InputError(
@@ -288,6 +310,8 @@ def _extract(
             f"and {needed[0] if needed else 'other videos'} can't be extracted in the "
             f"same way; move {root} away to extract all videos, or leave out --clip"
         )
+    if problem := status.foreign_protocol_problem:
+        raise InputError(problem)
 
     _, previous_clip = custom.read_protocol(root / "protocol.json")
     extractor, clip = _extractor(folder, status, card, options, previous_clip)

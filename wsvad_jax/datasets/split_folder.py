@@ -24,10 +24,9 @@ from wsvad_jax.datasets.split_lists import (
     entry_video_id,
     read_list,
 )
-from wsvad_jax.datasets.validation.report import first_names
 from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
-from wsvad_jax.utils.text import count
+from wsvad_jax.utils.text import count, first_names
 
 FOLDER, RECORD = "split", "split.json"
 FLAGS = ("normal_folder", "split_seed", "test_share")  # that split.json records

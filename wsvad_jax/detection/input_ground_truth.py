@@ -12,12 +12,12 @@ from wsvad_jax.data import sidecar
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import normalize_name, video_id
 from wsvad_jax.datasets import ground_truth
-from wsvad_jax.datasets.validation.report import first_names
 from wsvad_jax.detection.inputs import VideoInput, stride_of, timed
 from wsvad_jax.evaluation.categories import DEFAULT_CATEGORY
 from wsvad_jax.evaluation.event_results import snippet_frames
 from wsvad_jax.evaluation.events import Event
 from wsvad_jax.utils.errors import InputError
+from wsvad_jax.utils.text import first_names
 
 
 def events_in_seconds(

@@ -110,6 +110,17 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
 
 
+def first_names(names: Sequence[str], most: int = 6) -> str:
+    """Lists names as "a, b, c"; of many, only the first ones and how many more.
+
+    Args:
+      names: names in the order in which they are shown.
+      most: number of names that are shown.
+    """
+    hidden = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + hidden
+
+
 def file_stem(name: str, most: int = 80) -> str:
     """Returns a text as part of a file name, safe in any file system; "" if none is left.
 

@@ -16,7 +16,7 @@ from wsvad_jax.utils import flags
 from wsvad_jax.utils.errors import printable
 from wsvad_jax.utils.text import aligned, clock, count
 
-MAX_SHOWN = 6  # messages of a kind, and names in one message
+MAX_SHOWN = 6  # messages of a kind
 
 
 @dataclasses.dataclass
@@ -167,9 +167,3 @@ def _lengths(videos: Sequence[ListedVideo]) -> list[str]:
     if not timed:
         return [f"{value:.0f} frames" for value in summary]
     return [clock(float(v), tenths=bool(v < 60)) for v in summary]
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Lists names, only the first ones if there are many."""
-    hidden = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + hidden

@@ -11,9 +11,8 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.datasets.validation.report import (
     ListedVideo,
     ValidationReport,
-    first_names,
 )
-from wsvad_jax.utils.text import count
+from wsvad_jax.utils.text import count, first_names
 
 SIMILARITY = 0.85  # from this ratio of equal characters, two labels look alike
 MIN_TRAIN_VIDEOS = 5  # of a class

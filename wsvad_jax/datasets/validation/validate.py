@@ -32,7 +32,6 @@ from wsvad_jax.datasets.validation.duplicates import report_duplicates
 from wsvad_jax.datasets.validation.report import (
     ListedVideo,
     ValidationReport,
-    first_names,
 )
 from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.datasets.validation.truth import check_ground_truth
@@ -40,7 +39,7 @@ from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.file_search import SkippedFiles
 from wsvad_jax.utils.progress import Progress
-from wsvad_jax.utils.text import count
+from wsvad_jax.utils.text import count, first_names
 
 
 def validate(
@@ -177,8 +176,10 @@ def _check_files(report: ValidationReport, status: FeatureStatus) -> None:
             "sidecar that says how they were made; add the missing ones, or move the "
             "features' folder away to extract all videos",
         )
+    elif problem := status.foreign_protocol_problem:
+        report.add_problem("features", problem)
 
-    to_extract = [*status.missing, *status.changed]
+    to_extract = status.to_extract
     if to_extract and (mixed := mixed_precision(status.dtypes)):
         report.add_problem(
             "features",
@@ -330,7 +331,7 @@ def _open_videos(report: ValidationReport, status: FeatureStatus) -> list[Featur
     end after it.
     """
     stride = report.card.stride if report.card else FRAMES_PER_SNIPPET
-    wanted = {*status.missing, *status.changed}
+    wanted = set(status.to_extract)
     entries = [entry for entry in report.videos if entry.row.video in wanted]
     videos, estimated = [], []
     with Progress("opening videos", len(entries), unit="video") as progress:
