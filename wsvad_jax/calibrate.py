@@ -135,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     arguments = parser()
     known = arguments.parse_args(argv)
+
+    # All flags are checked before JAX is imported, which takes seconds.
     rules = rule_flags.rules_of(known, arguments.seen)
     check(known, flags.given(arguments, argv))
     wish = alarm_wish.wish_of(

@@ -139,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.runner:
         mode = "--runner, whose workers decode a video each"
         flags.refuse(flags.given(parser, argv), ("decoders",), mode)
+
     # With --runner, unknown flags are Beam's.
     if rest and not known.runner:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -146,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if known.identify is not None:
         flags.refuse(flags.given(parser, argv), EXTRACTING, "--identify")
         return _identify(known)
+
     if known.output is None:
         parser.error("the following arguments are required: --output")
     if len(known.clip) > 1:
@@ -157,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsvad_jax.detection import inputs
 
     with program.output(quiet=known.quiet, json_only=known.json) as output:
+        # A stream has no end, and its features would have no name.
         hint = "save it first, or score it with detect --live {}"
         inputs.check_files(known.videos, hint)
         summary = extract(

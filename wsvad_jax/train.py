@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags=flags.options(parser),
         quick=known.quick,
     )
+
+    # Flags that contradict each other, before any data is opened.
     if known.quick and known.seeds is not None:
         raise InputError("--quick trains one seed; leave --seeds or --quick out")
     if known.together and known.seeds is None:

@@ -54,6 +54,8 @@ def alarms_of(
         for name, kind in kinds.items()
         for value in getattr(known, name) or ()
     ]
+
+    # A sink that is given twice would get each event twice.
     seen: Mapping[str, object] = {}
     for sink in sinks:
         if sink.identity in seen:
@@ -71,6 +73,8 @@ def alarms_of(
                 "--webhook or --mqtt, too, or leave it out"
             )
         return Alarms()
+
+    # The outbox survives a run; --output holds the results of one.
     own = os.path.abspath(known.outbox) if known.outbox else ""
     if output is not None and own == os.path.abspath(output):
         raise InputError(

@@ -212,18 +212,22 @@ class Alarms:
                 f"{count(lost, 'message')} for {sink.shown} lost, since "
                 f"{self.outbox.folder} can't be written"
             )
+
+        # Held messages count as waiting, too, but no next start will find them.
         if (waiting := waiting - lost) > 0:
             self.say(
                 f"{count(waiting, 'message')} for {sink.shown} left in "
                 f"{self.outbox.folder}; the next start with the same {sink.flag} and "
                 "--outbox delivers them"
             )
+
         if refused:
             verb = "refused" if sink.tries is None else "failed on"
             self.say(
                 f"{count(refused, 'message')} that {sink.shown} {verb} left in "
                 f"{self.outbox.folder}; the next start sends them once more"
             )
+
         if dropped := self.outbox.dropped[sink.identity]:
             self.say(
                 f"{count(dropped, 'message')} for {sink.shown} dropped, too many waited"

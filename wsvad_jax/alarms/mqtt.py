@@ -48,6 +48,8 @@ class MqttTopic:
                 f"{self.flag}: the address has a ? or #; a topic with wildcards can't be "
                 f"published to, expected an address such as {EXAMPLE}"
             )
+
+        # Wildcards are for subscribers: a message has one topic.
         topic = unquote(parts.path.removeprefix("/"))
         if not topic or "+" in topic or "#" in topic or "\0" in topic:
             found = f"the topic {topic!r:.60} has wildcards" if topic else "no topic"
@@ -58,6 +60,7 @@ class MqttTopic:
             raise InputError(
                 f"{self.flag}: the topic is longer than {LONGEST_TOPIC} bytes; shorten it"
             )
+
         self.user, self.password = unquote(parts.username or ""), parts.password
         if self.password is not None:
             self.password = unquote(self.password)
@@ -66,6 +69,8 @@ class MqttTopic:
                     f"{self.flag}: the address has a password and no user; expected one "
                     f"such as {EXAMPLE}"
                 )
+
+        # Missing software is found now, not at the first event.
         try:
             import paho.mqtt.enums  # noqa: F401
         except ImportError:
@@ -77,6 +82,8 @@ class MqttTopic:
         self.tls, self.topic = parts.scheme == "mqtts", topic
         self.host = (parts.hostname or "").encode("idna").decode()
         self.port = parts.port or PORTS[parts.scheme]
+
+        # Shown without user and password. A new password keeps the sink's messages.
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.shown = f"{parts.scheme}://{host}:{self.port}/{topic}"
         self.identity = identity_of("mqtt", self.shown)

@@ -99,9 +99,12 @@ def kind_entries(
     """Returns all training videos, those whose label is disputed most first."""
     dataset = audited.experiment.dataset
     entries, card = dataset.split("train").entries, dataset.card
+
     made = []
     for rank, dispute in enumerate(audited.kinds, 1):
         entry = entries[dispute.video]
+
+        # The curve is that of the fold's model, which was not trained on the video.
         edges = snippet_times(entry, card, rates)
         curve = audited.validated.scores[dispute.video].anomaly
         made.append(

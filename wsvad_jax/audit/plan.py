@@ -132,6 +132,8 @@ def _set_aside(
         number += 1
     target = folder / f"previous-{number}"
     target.mkdir()
+
+    # Earlier audits stay where they are, and so do hidden files.
     for path in sorted(folder.iterdir()):
         if path.name[:1] != "." and not path.name.startswith("previous-"):
             path.rename(target / path.name)

@@ -187,6 +187,8 @@ def _measure_seed(
     dispute = np.zeros(len(flipped))
     for found in audited.kinds:
         dispute[found.video] = found.dispute
+
+    # Labelled normal: normal videos that kept their label, abnormal ones that were flipped.
     truth = np.array(
         [is_abnormal(e.label) for e in base.dataset.split("train").entries]
     )
@@ -199,6 +201,7 @@ def _measure_seed(
             ("labelled_abnormal", truth != flipped),
         )
     }
+
     return {
         "seed": seed,
         "flipped": int(flipped.sum()),

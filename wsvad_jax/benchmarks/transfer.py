@@ -249,6 +249,7 @@ def write_rows(
                 **({"note": note} if note else {}),
                 "metrics": _metrics(name, dataset.card.name, rows),
             }
+
         content = {**_about(experiment, seeds, options), "tests": cells}
         path = options.output / content["model"] / f"{file_stem(name, 40)}.json"
         write_json(path, content)

@@ -158,6 +158,7 @@ def _make_split(
             "may be too high"
         )
 
+    # What was done is printed now, and kept beside the lists for later runs.
     counts = " and ".join(
         f"{len(lists[s])} in {split_folder.FOLDER}/{s}.csv" for s in SPLITS
     )
@@ -168,6 +169,7 @@ def _make_split(
         f"on one side, since they share content: {', '.join(group)}"
         for group in together
     ]
+
     record = {
         "labels": "train.csv" if (folder / "train.csv").exists() else "folders",
         "normal": normal,

@@ -120,6 +120,8 @@ def read(
     """Reads the split that was made before, and says what has changed since."""
     path = folder / FOLDER
     record = _read_record(path / RECORD)
+
+    # The lists are kept as they are, so a flag that asks for others can't be followed.
     for name in FLAGS:
         asked = getattr(options, name)
         if asked is not None and asked != record.get(name):
@@ -128,6 +130,7 @@ def read(
                 "flag out, or move that folder away to split again"
             )
 
+    # The folder and its lists hold the same labels: a correction belongs in both.
     lists = {split: read_list(path / f"{split}.csv") for split in SPLITS}
     known = {e.video: e for rows in lists.values() for e in rows}
     for entry in entries:
@@ -141,10 +144,12 @@ def read(
 
     counts = " and ".join(f"{len(lists[s])} in {FOLDER}/{s}.csv" for s in SPLITS)
     remarks = [f"lists of the split that was made before: {counts}"]
+
     new = [e.video for e in entries if e.video not in known]
     present = {e.video for e in entries}
     gone = [e for e in known.values() if e.video not in present]
     _check_moved(gone, new)
+
     if gone:
         remarks.append(
             f"{count(len(gone), 'video')} of the split {'are' if len(gone) > 1 else 'is'} "

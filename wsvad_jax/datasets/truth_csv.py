@@ -31,6 +31,8 @@ def read_csv(path: pathlib.Path) -> dict[str, GroundTruth]:
     if not header:
         raise InputError(f"{path}: {HEADER} in line 1, but it is empty")
     places = [find_column(path, header, name) for name in ("video", "start", "end")]
+
+    # Without a column of labels, events have no class.
     labelled = any(word.lower() == "label" for word in header)
     label_place = find_column(path, header, "label") if labelled else None
 

@@ -225,6 +225,7 @@ class LiveClips:
             if not jobs:
                 return None
             job = jobs[0]
+
             when = None
             if source.began is not None:
                 moment = source.began + datetime.timedelta(seconds=line["start"])
@@ -233,9 +234,11 @@ class LiveClips:
                 source.name, line["start"], line["class"], source.source, when=when
             )
             job.event = dict(line)
+
             end = self.folder.span(line["start"], line["end"])[1]
         source.ring.end_at(job.recording, end)
         self._wake()
+
         begin = job.recording.begin
         at = max(line["start"] - begin, 0.0)
         return {

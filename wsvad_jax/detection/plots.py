@@ -63,6 +63,8 @@ def _draw_scores(ax: "Axes", result: DetectionResult) -> None:
         ax.axvspan(
             event.start, event.end, color=TRUTH, alpha=0.2, linewidth=0, label=label
         )
+
+    # A line over its own faint area.
     ax.stairs(result.anomaly, edges, color=SCORE, alpha=0.13, fill=True)
     ax.stairs(
         result.anomaly,
@@ -72,6 +74,7 @@ def _draw_scores(ax: "Axes", result: DetectionResult) -> None:
         linewidth=1.5,
         label="anomaly score",
     )
+
     for n, event in enumerate(result.events):
         label = None if n else "detected event"
         ax.plot([event.start, event.end], [1.06, 1.06], color=INK, lw=4, label=label)

@@ -101,6 +101,8 @@ def open_detector(options: DetectorOptions) -> "Detector":
             resize=options.resize,
             dtype=options.dtype,
         )
+
+    # All that limits the results is said before the videos are scored.
     detector.calibrate(options.calibration)
     training_notes.show(detector.clip_note)
     if detector.has_other_words:
@@ -309,6 +311,8 @@ def settings_shown(
     settings["features"] = detector.protocol.get("encoder", "unknown")
     if detector.features.encoder_assumed:
         settings["features"] = f"{settings['features']} (assumed)"
+
+    # That --force was passed is shown even where nothing differed.
     if force:
         differences = "; ".join(detector.forced)
         settings["force"] = "nothing differed from the training's features"
@@ -318,6 +322,7 @@ def settings_shown(
             )
     if detector.clip_note:
         settings["clip_note"] = detector.clip_note
+
     calibration = detector.calibration
     name = "" if calibration is None else calibration.name
     if precisions := detector.features.precision_note(name):

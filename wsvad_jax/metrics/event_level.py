@@ -88,10 +88,13 @@ def event_metrics(
     }
     for iou, match in zip(ious, matched, strict=True):
         hit = match >= 0
+
+        # Missed events have no delay. An event found before it begins has a delay of 0.
         delays = None
         if timed:
             frames = found.start[hit] - truth[match[hit], 2]
             delays = np.maximum(frames, 0) / fps[found.video[hit]]
+
         results["iou"][str(iou)] = {
             **_precision_recall(int(hit.sum()), len(hit), len(truth)),
             "false_alarms_per_hour": _ratio(int((~hit).sum()), hours),

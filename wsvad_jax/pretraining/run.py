@@ -71,13 +71,17 @@ def pretrain(directory: str | os.PathLike, settings: Settings) -> pathlib.Path:
         print(f"{directory}: already trained with these settings")
         return directory
 
+    # The tokenizer learns its merges from the captions, so these are drawn first.
     frames = draw_frames(settings.videos, settings.seed, settings.without)
     pool, of_frame = _draw_captions(frames, settings.seed)
     merges = learn_merges((pool[k].text for k in of_frame.ravel()), settings.merges)
+
+    # Each byte alone and at the end of a word, the merges, and the two markers.
     vocabulary = 2 * len(byte_characters()) + len(merges) + len((START, END))
     text, vision = _towers(settings, vocabulary)
     for name, content in tokenizer_files(text.max_position_embeddings, merges).items():
         files.write_text(directory / name, content)
+
     tokens, eos = token_ids([c.text for c in pool], directory, text)
     data = TrainingSet(frames, pool, of_frame, tokens, eos)
 

@@ -51,6 +51,8 @@ def summarise_events(
     known = [run.results.get("events") for run in runs]
     if not any(known):
         return None
+
+    # A mean needs every run, by the same rules.
     missing = [
         run.source for run, events in zip(runs, known, strict=True) if not events
     ]
@@ -59,6 +61,7 @@ def summarise_events(
             "metrics": {},
             "remark": f"{missing[0]} has no metrics of events; {AGAIN}",
         }
+
     used = [(e["rules"], e.get("fps")) for e in known if e]
     for run, own in zip(runs, used, strict=True):
         if own != used[0]:
@@ -125,18 +128,22 @@ def stored_events(
     path = pathlib.Path(run.source) / "scores.npz"
     entries = {entry.video: entry for entry in dataset.split("test").entries}
     assumed = (run.results.get("events") or {}).get("fps")
+
     made = []
     with np.load(path, allow_pickle=False) as arrays:
         for video in (video for video in videos if video.known):
             name = f"{video.video}/{KEY}"
             if name not in arrays:
                 return None
+
             rows = arrays[name]
             if rows.ndim != 2 or rows.shape[1] != 3 or not np.isfinite(rows).all():
                 raise InputError(
                     f"{path}: {name} has type {rows.dtype} and shape {rows.shape}; "
                     f"expected rows (start, end, score); {AGAIN}"
                 )
+
+            # Class 0 is the normal class; its segments are no events.
             truth = [(start, end) for start, end, c in video.segments if c > 0]
             made.append(
                 VideoEvents(

@@ -63,12 +63,14 @@ def run(main: Callable[[], int], *, resumes: bool = True) -> None:
     escape_unprintable_output()
     silence_full_disk_in_threads()
     keep_compiled()
+
     try:
         code = main()
     except InputError as e:
         print(f"error: {e}", file=sys.stderr)
         code = EXIT_INPUT
     except OSError as e:
+        # The system gives a reason; without one, it is a bug of ours.
         if e.strerror is None:
             raise
         text = full_disk_message(e) or f"{e.filename or 'a file'}: {e.strerror}"

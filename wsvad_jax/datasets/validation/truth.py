@@ -30,6 +30,8 @@ def check_ground_truth(
     except InputError as e:
         report.add_problem("truth", e)
         return
+
+    # Without truth a training is possible, so its absence is no problem.
     tested = [video for video in report.videos if video.split == "test"]
     if path is None:
         if any(any(video.label) for video in tested):
@@ -39,6 +41,7 @@ def check_ground_truth(
                 "videos' events, results have video_auc but no frame-level auc or ap",
             )
         return
+
     if not report.card:
         return
 

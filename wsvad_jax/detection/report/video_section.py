@@ -147,6 +147,7 @@ def video_section(
     truth, bumps = result.ground_truth, reasons.listed_bumps(result, settings)
     highest = sorted(bumps, key=lambda each: -each[0].score)[:MAX_BUMPS]
     listed = sorted(highest, key=lambda each: each[0].start)
+
     events = _event_items(result, pictures, folder, settings)
     items = _bump_items(listed)
     return VideoSection(

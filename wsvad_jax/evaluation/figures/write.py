@@ -244,6 +244,8 @@ def _write_snippets(
         name = f"snippets_{key}"
         if place.note:
             notes.append(f"{name} has no class texts: {place.note}")
+
+        # A figure that can't be drawn leaves the other one as it is.
         try:
             points, texts, settings = embed(place, method, SEED)
         except InputError as e:
@@ -261,6 +263,7 @@ def _write_snippets(
         }
         columns[key] = points, texts
 
+    # One table for both figures: a snippet has the same row in each.
     if columns:
         table = _snippet_rows(sample, videos, names, columns, experiment)
         write_text(folder / "snippets.csv", table)
