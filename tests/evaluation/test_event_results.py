@@ -15,7 +15,7 @@ from wsvad_jax.evaluation.event_results import (
     snippet_frames,
     video_events,
 )
-from wsvad_jax.evaluation.event_rules import DEFAULT_FPS
+from wsvad_jax.evaluation.event_rules import DEFAULT_FPS, EventRules
 from wsvad_jax.evaluation.scorer import Scorer, score_split
 from wsvad_jax.experiment.build import open_experiment
 from wsvad_jax.metrics.frame_level import EvalVideo
@@ -120,6 +120,20 @@ def test_events_are_those_of_detect(tiny, tmp_path, model, changes):
         ]
         count += len(wanted)
     assert count == event_results(records, videos, card)["found"] > 0
+
+
+def test_normal_videos_that_score_high_are_said():
+    """A ranking may be good where the threshold is not."""
+    raised = [
+        dataclasses.replace(v, anomaly=np.maximum(v.anomaly, 0.5)) for v in VIDEOS
+    ]
+    wanted = "100 % of the snippets of normal videos score 0.5 or more"
+    assert wanted in event_results(split(raised, 16.0), raised, CARD)["remark"]
+
+    # Under rules of a higher threshold, these scores make no event.
+    rules = EventRules(high=0.6, low=0.6)
+    assert "remark" not in event_results(split(raised, 16.0), raised, CARD, rules)
+    assert "remark" not in event_results(split(VIDEOS, 16.0), VIDEOS, CARD)
 
 
 def test_a_rate_that_is_passed_is_for_videos_without_one():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # A measured rate may differ from the stated one by a part of the last frame's time.
 SAME_RATE = 0.02
+MANY_HIGH_SCORES = 0.25  # share of the snippets of normal videos
 
 
 def event_results(
@@ -51,7 +52,11 @@ def event_results(
         results["fps"] = fps
 
     entries = [entry for entry in split.entries if entry.video in found]
-    remarks = [_unknown_rates(found), _other_rates(entries, card, fps)]
+    remarks = [
+        _unknown_rates(found),
+        _other_rates(entries, card, fps),
+        _high_scores(videos, rules.high),
+    ]
     if any(remarks):
         results["remark"] = "; ".join(filter(None, remarks))
     return results
@@ -86,6 +91,22 @@ def _unknown_rates(found: Mapping[str, VideoEvents]) -> str:
         f"the frame rate of {len(untimed)} of {len(found)} videos is unknown "
         f"({untimed[0]}), so there are no times: no delays and no false alarms per "
         f"hour; the event rules assume {DEFAULT_FPS:g} frames per second"
+    )
+
+
+def _high_scores(videos: Sequence["EvalVideo"], high: float) -> str:
+    """Words where scores of normal videos are too high for a threshold.
+
+    Metrics of a ranking, such as frame AUC, can be good all the same.
+    """
+    normal = [v.anomaly for v in videos if v.known and not v.abnormal]
+    share = float((np.concatenate(normal) >= high).mean()) if normal else 0.0
+    if share <= MANY_HIGH_SCORES:
+        return ""
+    return (
+        f"{100 * share:.0f} % of the snippets of normal videos score {high:g} or more, "
+        "which makes an event: choose a threshold with calibrate, or train with another "
+        "seed"
     )
 
 
