@@ -334,7 +334,7 @@ def test_another_precision_in_protocol_json_is_a_mixture(videos, capsys):
     assert "so 1 video can't be extracted like the others" in capsys.readouterr().out
 
 
-def test_a_protocol_of_ones_own_can_not_be_extended(videos, capsys):
+def test_a_protocol_that_extraction_did_not_write_is_not_extended(videos, capsys):
     path = videos.path / "features" / "protocol.json"
     stated = read_json(path)
     write_json(path, {k: stated[k] for k in ("encoder", "stride", "crops", "clip")})

@@ -82,7 +82,7 @@ class FeatureStatus:
 
     @property
     def foreign_protocol_problem(self) -> str:
-        """What keeps extraction out of a folder with a protocol.json of one's own."""
+        """What keeps extraction out of a folder whose protocol.json it didn't write."""
         if not (self.foreign_protocol and self.to_extract):
             return ""
         return (
