@@ -311,7 +311,6 @@ def settings_shown(
     settings["features"] = detector.protocol.get("encoder", "unknown")
     if detector.features.encoder_assumed:
         settings["features"] = f"{settings['features']} (assumed)"
-
     # That --force was passed is shown even where nothing differed.
     if force:
         differences = "; ".join(detector.forced)
@@ -322,7 +321,6 @@ def settings_shown(
             )
     if detector.clip_note:
         settings["clip_note"] = detector.clip_note
-
     calibration = detector.calibration
     name = "" if calibration is None else calibration.name
     if precisions := detector.features.precision_note(name):
