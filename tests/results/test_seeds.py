@@ -181,7 +181,7 @@ def test_arguments_that_do_not_go_together(seeds, small):
         train.main([*arguments, "--config.seed=3"])
     with pytest.raises(InputError, match="is a single run"):
         train.main([*arguments, f"--workdir={seeds[0]}"])
-    with pytest.raises(InputError, match="seed0 belongs to another run"):
+    with pytest.raises(InputError, match="seed0 belongs to another run: .* --restart"):
         top = f"--workdir={seeds[0].parent}"
         train.main([*arguments, top, "--config.protocol=paper"])
 

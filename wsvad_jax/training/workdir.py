@@ -63,7 +63,8 @@ def check_workdir(
             key, old, new = difference
             raise InputError(
                 f"{workdir} belongs to another run: its {key} is {old!r}, yours "
-                f"{new!r}; choose another --workdir"
+                f"{new!r}; choose another folder, or pass train's --restart, which keeps "
+                "the other run in previous-N"
             )
     elif workdir.is_dir() and any(
         not p.name.startswith((".", "previous-")) for p in workdir.iterdir()
