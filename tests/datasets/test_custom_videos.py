@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from wsvad_jax import prepare
 from wsvad_jax.clip.snapshot import load_snapshot
 from wsvad_jax.data import sidecar
 from wsvad_jax.data.dataset import open_dataset
+from wsvad_jax.datasets.custom_sidecars import EXTRACTION_KEY
 from wsvad_jax.utils.errors import InputError
 from wsvad_jax.utils.files import read_json, write_json
 
@@ -334,22 +336,32 @@ def test_another_precision_in_protocol_json_is_a_mixture(videos, capsys):
     assert "so 1 video can't be extracted like the others" in capsys.readouterr().out
 
 
-def test_a_protocol_that_extraction_did_not_write_is_not_extended(videos, capsys):
-    path = videos.path / "features" / "protocol.json"
-    stated = read_json(path)
-    write_json(path, {k: stated[k] for k in ("encoder", "stride", "crops", "clip")})
+@pytest.mark.parametrize(
+    "stated", [{}, {EXTRACTION_KEY: None}, {EXTRACTION_KEY: "abcd"}]
+)
+def test_a_protocol_of_other_origin_is_not_extended(videos, capsys, stated):
+    write_json(videos.path / "features" / "protocol.json", stated)
     check = [str(videos.path), "--data_dir", str(videos.data), "--check"]
     assert prepare.main(check) == 0  # nothing is to be extracted
 
     videos.feature("n1").unlink()
-    wanted = "protocol.json: has no weights_hash, so it is unknown which CLIP model"
+    wanted = "protocol.json: (has no weights_hash|its weights_hash is abcd), "
     with pytest.raises(InputError, match=wanted):
         videos.prepare()
-    capsys.readouterr()
     assert prepare.main(check) == 2
-    text = capsys.readouterr().out
-    assert text.count(wanted) == 1
+    assert len(re.findall(wanted, text := capsys.readouterr().out)) == 1
     assert "1 video can't be extracted like them (n1)" in text
+
+
+def test_a_changed_video_beside_features_of_unknown_origin(videos, capsys):
+    (videos.path / "features" / "protocol.json").unlink()
+    (videos.path / "features" / "n1.json").unlink()
+    write_video(videos.video("car"), 77)
+    with pytest.raises(InputError, match="n1.npy: these features have no sidecar"):
+        videos.prepare()
+    check = [str(videos.path), "--data_dir", str(videos.data), "--check"]
+    assert prepare.main(check) == 2
+    assert "1 video to be extracted (car), but other" in capsys.readouterr().out
 
 
 def test_a_bad_label_is_found_before_extraction(videos):

@@ -12,6 +12,8 @@ from wsvad_jax.data.feature_files import ErrorCollector, FeatureFiles
 from wsvad_jax.data.records import FeatureProtocol
 from wsvad_jax.utils.errors import InputError
 
+EXTRACTION_KEY = "weights_hash"  # only extraction writes it into protocol.json
+
 
 def add_sidecars(
     videos: Sequence[FeatureFiles],
@@ -121,6 +123,29 @@ def mixed_precision(dtypes: Collection[str]) -> str:
     if len(dtypes) < 2:
         return ""
     return f"features were made in {' and '.join(sorted(dtypes))}"
+
+
+def unlike_extraction(protocol: dict | None, made: Collection[str]) -> str:
+    """Says why a protocol.json isn't that of extracted features, "" if it is.
+
+    Args:
+      protocol: its content; None without such a file.
+      made: `weights_hash` of the sidecars beside it.
+    """
+    if protocol is None:
+        return ""
+    stated = protocol.get(EXTRACTION_KEY)
+    if not (isinstance(stated, str) and stated):
+        return (
+            f"has no {EXTRACTION_KEY}, so it is unknown which CLIP model made the "
+            "features it describes"
+        )
+    if made and stated not in made:
+        return (
+            f"its {EXTRACTION_KEY} is {stated:.20}, but {min(made):.20} in the sidecars "
+            "of the features"
+        )
+    return ""
 
 
 def describe_protocol(made: Any) -> str:

@@ -20,7 +20,11 @@ from wsvad_jax.data.records import FRAMES_PER_SNIPPET
 from wsvad_jax.data.video_names import EXTENSIONS, Hints, index_by_name
 from wsvad_jax.datasets import custom
 from wsvad_jax.datasets.custom_ground_truth import find_ground_truth, read_ground_truth
-from wsvad_jax.datasets.custom_sidecars import describe_protocol
+from wsvad_jax.datasets.custom_sidecars import (
+    EXTRACTION_KEY,
+    describe_protocol,
+    unlike_extraction,
+)
 from wsvad_jax.datasets.missing_files import misplaced_videos
 from wsvad_jax.datasets.split_lists import (
     ListEntry,
@@ -32,8 +36,6 @@ from wsvad_jax.utils import files
 from wsvad_jax.utils.errors import InputError, UnreadableError
 from wsvad_jax.utils.file_search import SkippedFiles, find_files
 from wsvad_jax.utils.text import count, first_names
-
-EXTRACTION_KEY = "weights_hash"  # only extraction writes it into protocol.json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +63,8 @@ class FeatureStatus:
     changed: list[str] = dataclasses.field(default_factory=list)  # video has changed
     not_found: list[str] = dataclasses.field(default_factory=list)  # neither of them
     sidecars: dict[str, sidecar.Sidecar] = dataclasses.field(default_factory=dict)
-    folder_dtype: str = ""  # precision that extraction noted in protocol.json
+    protocol: dict | None = None  # content of protocol.json, if there is one
     without_sidecar: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-    foreign_protocol: pathlib.Path | None = None  # a protocol.json not of extraction
     # Videos with two files of one name, or unreadable ones.
     errors: dict[str, InputError] = dataclasses.field(default_factory=dict)
     hints: Hints = dataclasses.field(default_factory=lambda: Hints(()))
@@ -73,24 +74,30 @@ class FeatureStatus:
     def dtypes(self) -> set[str]:
         """Precisions of the extracted features; extraction adds to a single one."""
         dtypes = {side.dtype for side in self.sidecars.values()}
-        return {*dtypes, self.folder_dtype} - {""}
+        if self.is_claimed:
+            dtypes.add(str((self.protocol or {}).get("dtype", sidecar.Sidecar.dtype)))
+        return dtypes - {""}
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether extraction wrote protocol.json, and so claimed the folder."""
+        return EXTRACTION_KEY in (self.protocol or {})
 
     @property
     def to_extract(self) -> list[str]:
         """Videos that need an extraction."""
         return [*self.missing, *self.changed]
 
-    @property
-    def foreign_protocol_problem(self) -> str:
+    def protocol_problem(self, root: pathlib.Path) -> str:
         """What keeps extraction out of a folder whose protocol.json it didn't write."""
-        if not (self.foreign_protocol and self.to_extract):
+        made = {side.weights_hash for side in self.sidecars.values()}
+        reason = unlike_extraction(self.protocol, made)
+        if not (self.to_extract and reason):
             return ""
         return (
-            f"{self.foreign_protocol}: has no {EXTRACTION_KEY}, so it is unknown which "
-            "CLIP model made the features it describes, and "
-            f"{count(len(self.to_extract), 'video')} can't be extracted like them "
-            f"({first_names(self.to_extract)}); add the missing features, or move the "
-            "file and the features away to extract all videos"
+            f"{root / 'protocol.json'}: {reason}, and {count(len(self.to_extract), 'video')}"
+            f" can't be extracted like them ({first_names(self.to_extract)}); add the "
+            "missing ones, or move the file and the features away to extract all videos"
         )
 
 
@@ -118,14 +125,7 @@ def feature_status(
     folders = (custom.VIDEOS, root.name, folder.name)
     status.hints = Hints([*by_name, *features], folders)
 
-    # Extraction claims a folder for itself. A file without sidecar in such a folder was
-    # left by a killed process, so it is not somebody else's.
-    protocol = _read_object(root / "protocol.json")
-    if claimed := EXTRACTION_KEY in protocol:
-        status.folder_dtype = str(protocol.get("dtype", sidecar.Sidecar.dtype))
-    elif protocol:
-        status.foreign_protocol = root / "protocol.json"
-
+    status.protocol = _read_object(root / "protocol.json")
     for video in names:
         paths = by_name.get(video, [])
         if len(paths) > 1:
@@ -146,16 +146,18 @@ def feature_status(
             status.errors[video] = e
             continue
 
-        if claimed or os.path.isfile(sidecar.sidecar_path(npy[0])):
+        # In a claimed folder, a file without sidecar was left by a killed process, so it
+        # is not somebody else's.
+        if status.is_claimed or os.path.isfile(sidecar.sidecar_path(npy[0])):
             _add_extracted(status, video, npy)
         else:
             status.without_sidecar[video] = npy[0]
     return status
 
 
-def _read_object(path: pathlib.Path) -> dict:
-    value = files.read_json(path) if path.exists() else {}
-    return value if isinstance(value, dict) else {}
+def _read_object(path: pathlib.Path) -> dict | None:
+    value = files.read_json(path) if path.exists() else None
+    return value if value is None or isinstance(value, dict) else {}
 
 
 def _add_extracted(
@@ -310,7 +312,7 @@ def _extract(
             f"and {needed[0] if needed else 'other videos'} can't be extracted in the "
             f"same way; move {root} away to extract all videos, or leave out --clip"
         )
-    if problem := status.foreign_protocol_problem:
+    if problem := status.protocol_problem(root):
         raise InputError(problem)
 
     _, previous_clip = custom.read_protocol(root / "protocol.json")

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsvad_jax.data.records import FRAMES_PER_SNIPPET
-from wsvad_jax.datasets.validation.report import (
-    ListedVideo,
-    ValidationReport,
-)
+from wsvad_jax.datasets.validation.report import ListedVideo, ValidationReport
 from wsvad_jax.utils.text import count, first_names
 
 SIMILARITY = 0.85  # from this ratio of equal characters, two labels look alike

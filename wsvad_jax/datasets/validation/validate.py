@@ -29,10 +29,7 @@ from wsvad_jax.datasets.split_lists import (
 )
 from wsvad_jax.datasets.validation import rules
 from wsvad_jax.datasets.validation.duplicates import report_duplicates
-from wsvad_jax.datasets.validation.report import (
-    ListedVideo,
-    ValidationReport,
-)
+from wsvad_jax.datasets.validation.report import ListedVideo, ValidationReport
 from wsvad_jax.datasets.validation.stated_length import stated_length
 from wsvad_jax.datasets.validation.truth import check_ground_truth
 from wsvad_jax.utils import files
@@ -168,18 +165,18 @@ def _check_files(report: ValidationReport, status: FeatureStatus) -> None:
         report.add_problem("files", error)
 
     # New features must be made in the same way as the others, which is unknown here.
-    if status.without_sidecar and status.missing:
+    to_extract = status.to_extract
+    if status.without_sidecar and to_extract:
         report.add_problem(
             "files",
-            f"{count(len(status.missing), 'video')} without features "
-            f"({first_names(status.missing)}), and the features of the others have no "
-            "sidecar that says how they were made; add the missing ones, or move the "
-            "features' folder away to extract all videos",
+            f"{count(len(to_extract), 'video')} to be extracted "
+            f"({first_names(to_extract)}), but other features have no sidecar that says "
+            "how they were made; add the missing features, or move the features' folder "
+            "away to extract all videos",
         )
-    elif problem := status.foreign_protocol_problem:
+    elif problem := status.protocol_problem(report.root):
         report.add_problem("features", problem)
 
-    to_extract = status.to_extract
     if to_extract and (mixed := mixed_precision(status.dtypes)):
         report.add_problem(
             "features",
