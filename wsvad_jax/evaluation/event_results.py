@@ -95,9 +95,10 @@ def _unknown_rates(found: Mapping[str, VideoEvents]) -> str:
 
 
 def _high_scores(videos: Sequence["EvalVideo"], high: float) -> str:
-    """Words where scores of normal videos are too high for a threshold.
+    """Words where scores of normal videos are too high for the event rules.
 
-    Metrics of a ranking, such as frame AUC, can be good all the same.
+    Metrics of a ranking, such as frame AUC, can be good all the same. The metric `far`
+    has a threshold of its own, 0.5.
     """
     normal = [v.anomaly for v in videos if v.known and not v.abnormal]
     share = float((np.concatenate(normal) >= high).mean()) if normal else 0.0
@@ -105,8 +106,8 @@ def _high_scores(videos: Sequence["EvalVideo"], high: float) -> str:
         return ""
     return (
         f"{100 * share:.0f} % of the snippets of normal videos score {high:g} or more, "
-        "which makes an event: choose a threshold with calibrate, or train with another "
-        "seed"
+        "the threshold of an event; calibrate chooses another one, and another seed may "
+        "train a better model"
     )
 
 
